@@ -1,0 +1,34 @@
+# Needs python3 (3.11 to 3.13) with venv. The first call installs into .venv, later ones are quick.
+PYTHON ?= python3
+PIP = .venv/bin/python -m pip install --disable-pip-version-check
+RUN = .venv/bin/python -m
+
+.PHONY: install train test quick lint bench clean
+
+train: install  ## train the paper's recipe on the embedded photos
+	$(RUN) qc_lightning.train
+
+test: .venv/test  ## every test
+	$(RUN) pytest
+
+quick: .venv/test  ## the tests of under two minutes
+	$(RUN) pytest -m "not slow"
+
+lint: .venv/test  ## style and types
+	$(RUN) ruff check
+	$(RUN) ruff format --check
+	$(RUN) mypy
+
+install: .venv/run
+
+.venv/run: pyproject.toml
+	test -d .venv || $(PYTHON) -m venv .venv
+	$(PIP) -e ".[elpv,pretrained]"
+	touch $@
+
+.venv/test: .venv/run
+	$(PIP) -e ".[elpv,pretrained,tensorboard,dev]"
+	touch $@
+
+clean:  ## forget the environment
+	rm -rf .venv

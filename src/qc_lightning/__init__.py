@@ -1,0 +1,1 @@
+"""A pass/fail inspector from two folders of photos, Correct and Incorrect."""

@@ -1,0 +1,292 @@
+"""Every setting: its type, its range and one line on what it does. The values live in `conf/`.
+
+Hydra composes `conf/<command>.yaml` over these classes, so a wrong key or type is refused before anything starts;
+`parse` then checks the ranges and hands plain dataclasses on. Nothing below a command sees a DictConfig.
+"""
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, TypeVar, cast
+
+from hydra.core.config_store import ConfigStore
+from omegaconf import DictConfig, OmegaConf
+
+from qc_lightning.errors import UserError
+
+T = TypeVar("T")
+
+
+def check(fine: bool, key: str, expected: str, got: object) -> None:
+    """Raise the one-line UserError for `key` unless `fine`."""
+    if not fine:
+        raise UserError(f"{key}: expected {expected}, got {got!r}")
+
+
+def check_choice(key: str, got: str, choices: Sequence[str]) -> None:
+    """Raise UserError unless `got` is one of `choices`."""
+    check(got in choices, key, "one of " + ", ".join(choices), got)
+
+
+def check_device(got: str) -> None:
+    """Raise UserError unless `got` is a device's name; whether it is there is known once torch is."""
+    check(re.fullmatch(r"auto|cpu|cuda(:\d+)?", got) is not None, "device", "auto, cpu, cuda or cuda:<n>", got)
+
+
+@dataclass
+class ClassNames:
+    """The two classes, by folder name or label; `incorrect` is the positive class, label 1."""
+
+    correct: str
+    incorrect: str
+
+    def __post_init__(self) -> None:
+        check(self.correct != self.incorrect, "data.classes", "two different names", self.correct)
+
+    @property
+    def names(self) -> tuple[str, str]:
+        """The names in the order of their labels, 0 and 1."""
+        return self.correct, self.incorrect
+
+
+@dataclass
+class SplitConfig:
+    """How the photos are dealt into train, val and test."""
+
+    test: float  # share of all photos
+    val: float  # share of what the test part leaves; 0 for no validation part
+    seed: int
+
+    def __post_init__(self) -> None:
+        check(0 < self.test < 1, "data.split.test", "a share between 0 and 1", self.test)
+        check(0 <= self.val < 1, "data.split.val", "a share from 0 to below 1", self.val)
+
+
+@dataclass
+class DataConfig:
+    """Which photos, and how they become batches."""
+
+    source: str  # parts | folder | elpv
+    root: str | None
+    manifest: str | None
+    classes: ClassNames
+    group: str  # none | folder | prefix | module
+    split: SplitConfig
+    image_size: int
+    resize: str  # squash | letterbox
+    bit_depth: int  # real bits of 16-bit files
+    on_bad_file: str  # error | skip
+    max_bad_share: float
+    cache: str  # disk | ram | off
+    cache_dir: str
+    batch_size: int
+    count: int | None
+    uncertain: str | None  # drop | threshold
+
+    def __post_init__(self) -> None:
+        check_choice("data.source", self.source, ("parts", "folder", "elpv"))
+        check_choice("data.group", self.group, ("none", "folder", "prefix", "module"))
+        check(self.group != "module" or self.source == "elpv", "data.group", "module with data=elpv only", self.source)
+        check(8 <= self.image_size <= 2048, "data.image_size", "8 to 2048 pixels", self.image_size)
+        check_choice("data.resize", self.resize, ("squash", "letterbox"))
+        check(9 <= self.bit_depth <= 16, "data.bit_depth", "9 to 16 bits", self.bit_depth)
+        check_choice("data.on_bad_file", self.on_bad_file, ("error", "skip"))
+        check(0 <= self.max_bad_share < 1, "data.max_bad_share", "a share from 0 to below 1", self.max_bad_share)
+        check_choice("data.cache", self.cache, ("disk", "ram", "off"))
+        check(self.batch_size >= 1, "data.batch_size", "at least 1", self.batch_size)
+        if self.source == "folder" and self.root is None and self.manifest is None:
+            raise UserError("data=folder needs your photos: give data.root=photos/ or data.manifest=labels.csv")
+        if self.source == "parts":
+            check(self.count is not None and self.count >= 2, "data.count", "at least 2 photos", self.count)
+        if self.source == "elpv":
+            check_choice("data.uncertain", str(self.uncertain), ("drop", "threshold"))
+
+
+@dataclass
+class ModelConfig:
+    """The network."""
+
+    library: str  # own (the paper's mlp) | torchvision | timm
+    name: str  # the library's name for it
+    weights: str  # none | auto (an installed package, the torch hub folder, a download) | a file
+    mode: str  # scratch | frozen (only the head learns) | finetune (the pretrained part ten times more slowly)
+    stages: int  # how many of the last stages feed the head; small defects live in the earlier ones
+    pool: list[str]  # what the head gets of a stage's feature map: avg, max, std
+    input_size: int  # side of the photos it was made for; data.image_size follows it
+    hidden: list[int]  # widths of the hidden layers, of the mlp or of the head; [] for a linear head
+    dropout: float
+    views: int  # 1, 2 (and its mirror image) or 4 (and both upside down): features are averaged over them
+    penalty: float  # frozen: weight of the squared norm of the linear head
+
+    def __post_init__(self) -> None:
+        check(self.views in (1, 2, 4), "model.views", "1, 2 or 4", self.views)
+        check(self.penalty > 0, "model.penalty", "a weight above 0", self.penalty)
+        check_choice("model.library", self.library, ("own", "torchvision", "timm"))
+        check_choice("model.mode", self.mode, ("scratch", "frozen", "finetune"))
+        check(self.stages >= 1, "model.stages", "at least 1", self.stages)
+        for pool in self.pool:
+            check_choice("model.pool", pool, ("avg", "max", "std"))
+        check(bool(self.pool), "model.pool", "at least one of avg, max, std", self.pool)
+        if self.mode == "frozen":
+            check(not self.hidden, "model.hidden", "[] with model.mode=frozen, whose head is linear", self.hidden)
+        pretrained = self.mode == "scratch" or self.weights != "none"
+        check(pretrained, "model.weights", f"auto or a file with model.mode={self.mode}", self.weights)
+        check(all(width >= 1 for width in self.hidden), "model.hidden", "widths of at least 1", self.hidden)
+        check(0 <= self.dropout < 1, "model.dropout", "a share from 0 to below 1", self.dropout)
+
+
+@dataclass
+class AugmentConfig:
+    """Ranges of the random transform that each training photo gets in each epoch."""
+
+    rotation: float  # degrees
+    zoom: float
+    hflip: float
+    vflip: float
+
+    def __post_init__(self) -> None:
+        check(0 <= self.rotation <= 180, "augment.rotation", "0 to 180 degrees", self.rotation)
+        check(0 <= self.zoom < 1, "augment.zoom", "0 to below 1", self.zoom)
+        check(0 <= self.hflip <= 1, "augment.hflip", "a probability from 0 to 1", self.hflip)
+        check(0 <= self.vflip <= 1, "augment.vflip", "a probability from 0 to 1", self.vflip)
+
+
+@dataclass
+class OptimConfig:
+    """Adam."""
+
+    lr: float
+    weight_decay: float
+
+    def __post_init__(self) -> None:
+        check(self.lr > 0, "optim.lr", "a step size above 0", self.lr)
+        check(self.weight_decay >= 0, "optim.weight_decay", "0 or more", self.weight_decay)
+
+
+@dataclass
+class LoggerConfig:
+    """Where the figures of every epoch go besides history.csv."""
+
+    name: str  # csv | tensorboard | mlflow | wandb
+    project: str
+
+    def __post_init__(self) -> None:
+        check_choice("logger.name", self.name, ("csv", "tensorboard", "mlflow", "wandb"))
+
+
+@dataclass
+class DecisionConfig:
+    """How the threshold is found."""
+
+    rule: str  # fixed | balanced
+    threshold: float
+
+    def __post_init__(self) -> None:
+        check_choice("decision.rule", self.rule, ("fixed", "balanced"))
+        check(0 <= self.threshold <= 1, "decision.threshold", "a probability from 0 to 1", self.threshold)
+
+
+@dataclass
+class TrainConfig:
+    """`python -m qc_lightning.train`."""
+
+    data: DataConfig
+    model: ModelConfig
+    augment: AugmentConfig
+    optim: OptimConfig
+    trainer: dict[str, Any]  # flags of lightning.Trainer
+    logger: LoggerConfig
+    decision: DecisionConfig
+    imbalance: str  # auto | none | pos_weight | sampler | focal
+    seed: int
+    resume: str | None
+    report: bool
+    experiment: Any = None  # name of a recipe in conf/experiment, resolved by Hydra
+
+    def __post_init__(self) -> None:
+        check_choice("imbalance", self.imbalance, ("auto", "none", "pos_weight", "sampler", "focal"))
+        check(0 <= self.seed < 2**32, "seed", "0 to 4294967295", self.seed)
+
+
+@dataclass
+class PredictConfig:
+    """`python -m qc_lightning.predict`."""
+
+    run: str  # a run folder, or latest
+    source: str | None  # a photo, a folder, a glob, a .txt list or a .csv with a column path
+    output: str  # .csv | .jsonl | .parquet
+    device: str  # auto | cpu | cuda | cuda:<n>
+    batch_size: int  # photos that go through the network at a time
+    resume: bool  # go on with an output that is there
+    watch: bool  # go on as photos arrive
+    sort: str  # none | copy | link: photos into a folder for each verdict
+    shard: str | None  # i/n: the i-th of n shares; null asks torchrun and SLURM, else all photos
+
+    def __post_init__(self) -> None:
+        if self.source is None:
+            raise UserError("source: expected a photo, a folder, a glob, a .txt list or a .csv: give source=incoming/")
+        endings = (".csv", ".jsonl", ".parquet")
+        check(self.output.lower().endswith(endings), "output", f"a name that ends in {', '.join(endings)}", self.output)
+        check_device(self.device)
+        check(self.batch_size >= 1, "batch_size", "at least 1", self.batch_size)
+        check_choice("sort", self.sort, ("none", "copy", "link"))
+
+
+@dataclass
+class OtherNames:
+    """The two classes where they are called otherwise than in the run."""
+
+    correct: str | None
+    incorrect: str | None
+
+
+@dataclass
+class LabelledConfig:
+    """Photos with labels that are not the run's own."""
+
+    root: str | None
+    manifest: str | None
+    classes: OtherNames
+    group: str | None  # none | folder | prefix; null: as in the run
+
+    def __post_init__(self) -> None:
+        check_choice("data.group", self.group or "none", ("none", "folder", "prefix"))
+
+
+@dataclass
+class EvaluateConfig:
+    """`python -m qc_lightning.evaluate`."""
+
+    run: str  # a run folder, or latest
+    against: str | None  # another run, to compare with on the same photos
+    data: LabelledConfig
+    subset: str | None  # train | val | test of the run's own photos; null: test, unless data.* names others
+    name: str | None  # of the folder under <run>/evaluations; null: the time
+    device: str  # auto | cpu | cuda | cuda:<n>
+
+    def __post_init__(self) -> None:
+        check_choice("subset", self.subset or "test", ("train", "val", "test"))
+        check_device(self.device)
+        if self.subset is not None and (self.data.root or self.data.manifest):
+            raise UserError(f"subset={self.subset} names photos of the run: leave it out, or leave out data.*")
+        plain = self.name is None or (bool(self.name) and not set(self.name) & set("/\\\0") and self.name[0] != ".")
+        check(plain, "name", "a folder's name without / and no leading dot", self.name)
+
+
+def register() -> None:
+    """Make the schemas known to Hydra, under the names that the defaults lists in `conf/` start with."""
+    ConfigStore.instance().store("train_schema", TrainConfig)
+    ConfigStore.instance().store("predict_schema", PredictConfig)
+    ConfigStore.instance().store("evaluate_schema", EvaluateConfig)
+
+
+def parse(cfg: DictConfig, schema: type[T]) -> T:
+    """Turn what Hydra composed into plain dataclasses.
+
+    Raises:
+        UserError: a value is out of its range.
+        omegaconf.OmegaConfBaseException: a value is missing or of the wrong type.
+    """
+    # through a container: merging the DictConfig itself would let keys added with `+key=` pass
+    typed = OmegaConf.merge(OmegaConf.structured(schema), OmegaConf.to_container(cfg))
+    return cast(T, OmegaConf.to_object(typed))

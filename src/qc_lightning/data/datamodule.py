@@ -1,0 +1,131 @@
+"""The LightningDataModule: decoded photos as batches, shuffled and augmented for training only."""
+
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from lightning.pytorch import LightningDataModule
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset, Sampler
+
+from qc_lightning.config import AugmentConfig
+from qc_lightning.data.augment import augment
+from qc_lightning.data.photos import PhotoSet
+from qc_lightning.models.imbalance import chosen
+
+
+class Batch(NamedTuple):
+    """What the network sees.
+
+    Attributes:
+        image: float [B, 3, H, W] in [0, 1]; uint8 until it is on its device.
+        label: float [B], 1 for Incorrect.
+        position: int64 [B], where the photo stands in the photo set.
+    """
+
+    image: Tensor
+    label: Tensor
+    position: Tensor
+
+
+class PhotoBatches(Dataset[Batch]):
+    """Whole batches by the positions of their photos: one slice of the pixel store each."""
+
+    def __init__(self, photos: PhotoSet) -> None:
+        self.photos = photos
+        self.labels = torch.from_numpy(photos.labels).float()
+
+    def __getitem__(self, indices: NDArray[np.int64]) -> Batch:
+        """Return the photos at `indices`, an int64 array of positions in the photo set."""
+        return Batch(torch.from_numpy(self.photos.pixels(indices)), self.labels[indices], torch.from_numpy(indices))
+
+
+class BatchSampler(Sampler[NDArray[np.int64]]):
+    """Positions of one subset, a batch at a time; this process's share of them when there are several.
+
+    Shuffled, the order follows from seed and epoch alone, so a resumed run sees the order an unbroken one would have
+    seen, and every process gets equally many photos (the first few of the epoch are repeated when they do not divide).
+    With `labels` of the photos each class is drawn equally often, with replacement (`imbalance=sampler`).
+    In order, nothing is repeated or left out: the processes' shares may differ by one.
+    """
+
+    def __init__(
+        self,
+        indices: NDArray[np.int64],
+        batch_size: int,
+        seed: int | None,
+        rank: int,
+        world: int,
+        labels: NDArray[np.int64] | None = None,
+    ) -> None:
+        self.share = None if labels is None else (1 / (2 * np.bincount(labels)))[labels]
+        self.indices, self.batch_size, self.seed = indices, batch_size, seed
+        self.rank, self.world = rank, world
+        self.epoch = 0
+
+    def set_epoch(self, epoch: int) -> None:
+        """Called by Lightning before each epoch."""
+        self.epoch = epoch
+
+    def __len__(self) -> int:
+        return -(-len(self._share(self.indices)) // self.batch_size)
+
+    def __iter__(self) -> Iterator[NDArray[np.int64]]:
+        order = self.indices
+        if self.seed is not None:
+            draw = np.random.default_rng((self.seed, self.epoch))
+            order = draw.permutation(order) if self.share is None else draw.choice(order, len(order), p=self.share)
+        share = self._share(order)
+        for start in range(0, len(share), self.batch_size):
+            yield share[start : start + self.batch_size]
+
+    def _share(self, order: NDArray[np.int64]) -> NDArray[np.int64]:
+        if self.seed is not None and self.world > 1:
+            order = np.resize(order, -(-len(order) // self.world) * self.world)
+        return order[self.rank :: self.world]
+
+
+class PhotoDataModule(LightningDataModule):
+    """Batches of the three subsets; augmentation and scaling happen after the transfer, on the device.
+
+    Attributes:
+        scored: the subsets that `test_dataloader` gives, in its order.
+    """
+
+    def __init__(
+        self, photos: PhotoSet, batch_size: int, augment: AugmentConfig, seed: int, imbalance: str = "none"
+    ) -> None:
+        super().__init__()
+        self.balanced = chosen(imbalance, photos.counts()["train"]) == "sampler"
+        self.photos, self.batch_size, self.augment, self.seed = photos, batch_size, augment, seed
+        self.scored = list(photos.counts())
+
+    def train_dataloader(self) -> DataLoader[Batch]:
+        """Shuffled training batches."""
+        return self._loader("train", self.seed)
+
+    def val_dataloader(self) -> DataLoader[Batch] | list[DataLoader[Batch]]:
+        """Validation batches in catalog order; an empty list without a validation part."""
+        return self._loader("val") if len(self.photos.indices("val")) else []
+
+    def test_dataloader(self) -> list[DataLoader[Batch]]:
+        """The `scored` subsets in catalog order, not augmented: what the run's final figures are computed on."""
+        return [self._loader(subset) for subset in self.scored]
+
+    def on_after_batch_transfer(self, batch: Batch, dataloader_idx: int) -> Batch:
+        """Scale to [0, 1] and, in training, augment: on the device, the whole batch at once."""
+        image = batch.image.float() / 255
+        if self.trainer is not None and self.trainer.training:
+            image = augment(image, self.augment)
+        return batch._replace(image=image)
+
+    def _loader(self, subset: str, seed: int | None = None) -> DataLoader[Batch]:
+        rank, world = (self.trainer.global_rank, self.trainer.world_size) if self.trainer is not None else (0, 1)
+        indices = self.photos.indices(subset)
+        labels = self.photos.labels[indices] if self.balanced and seed is not None else None
+        sampler = BatchSampler(indices, self.batch_size, seed, rank, world, labels)
+        # a sampler of whole batches and batch_size=None: the dataset slices, nothing is collated; the generator keeps
+        # the loader from drawing its own seed out of the global stream that dropout and augmentation use
+        return DataLoader(PhotoBatches(self.photos), sampler=sampler, batch_size=None, generator=torch.Generator())

@@ -1,0 +1,85 @@
+"""Deal the photos into train, val and test: stratified, whole groups, the same on every machine."""
+
+import hashlib
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Sequence
+
+from qc_lightning.config import SplitConfig
+from qc_lightning.data.catalog import Photo
+from qc_lightning.errors import UserError
+
+
+def split(photos: Sequence[Photo], config: SplitConfig) -> list[str]:
+    """Return the subset of each photo: train, val or test.
+
+    Subsets that the catalog fixes stay as they are; a missing test part is taken out of everything else, then a missing
+    validation part out of the training photos. Photos of one group always get one subset. Groups are visited in the
+    order of a hash of seed and group, so neither the directory's order nor the random generator of a library version
+    decides, and every photo that is not grouped counts alone.
+
+    Raises:
+        UserError: a part that the run needs ends without one of the classes.
+    """
+    subsets = [photo.subset or "train" for photo in photos]
+    fixed = {photo.subset for photo in photos} - {None}
+    if "test" not in fixed:
+        _carve(photos, subsets, "test", config.test, config.seed)
+    if "val" not in fixed and config.val > 0:
+        _carve(photos, subsets, "val", config.val, config.seed)
+    for subset in ("train", "test", *(["val"] if config.val > 0 or "val" in fixed else [])):
+        counts = Counter(photo.label for photo, of in zip(photos, subsets, strict=True) if of == subset)
+        for label, name in enumerate(("Correct", "Incorrect")):
+            if counts[label] == 0:
+                total = sum(photo.label == label for photo in photos)
+                raise UserError(
+                    f"the {subset} part gets no {name} photo out of {total} in all: add photos of that class"
+                    f"{', use smaller groups' if _grouped(photos) else ''}"
+                    f"{' or set data.split.val=0' if subset == 'val' else ''}"
+                )
+    return subsets
+
+
+def folds(photos: Sequence[Photo], count: int, seed: int) -> list[int]:
+    """Return the cross-validation fold of each photo, 0 to at most `count` - 1: stratified, whole groups, seeded.
+
+    Fewer folds when a class lies in fewer groups than that; a single fold 0 when it cannot be cross-validated.
+    """
+    groups = [len({photo.group for photo in photos if photo.label == label}) for label in (0, 1)]
+    for wanted in range(min(count, *groups), 1, -1):
+        fold = ["train"] * len(photos)
+        for number in range(wanted - 1):
+            _carve(photos, fold, str(number), 1 / (wanted - number), seed)
+        numbers = [wanted - 1 if name == "train" else int(name) for name in fold]
+        held = {(photo.label, number) for photo, number in zip(photos, numbers, strict=True)}
+        if all(sum((label, number) in held for number in range(wanted)) >= 2 for label in (0, 1)):
+            return numbers
+    return [0] * len(photos)
+
+
+def _grouped(photos: Sequence[Photo]) -> bool:
+    return len({photo.group for photo in photos}) < len(photos)
+
+
+def _carve(photos: Sequence[Photo], subsets: list[str], part: str, share: float, seed: int) -> None:
+    """Move about `share` of each class from train to `part`, whole groups at a time."""
+    groups: dict[str, list[int]] = defaultdict(list)
+    for index, (photo, subset) in enumerate(zip(photos, subsets, strict=True)):
+        if subset == "train":
+            groups[photo.group].append(index)
+    held = Counter(photos[index].label for members in groups.values() for index in members)
+    missing = {label: round(share * count) for label, count in held.items()}
+    for group in _order(groups, seed, part):
+        members = Counter(photos[index].label for index in groups[group])
+        # a group moves when that brings the part nearer to its size in photos of each class, relative to the class
+        gain = sum(
+            (abs(missing[label]) - abs(missing[label] - count)) / held[label] for label, count in members.items()
+        )
+        if gain > 0:
+            for label, count in members.items():
+                missing[label] -= count
+            for index in groups[group]:
+                subsets[index] = part
+
+
+def _order(groups: Iterable[str], seed: int, part: str) -> list[str]:
+    return sorted(groups, key=lambda group: hashlib.sha256(f"{seed}/{part}/{group}".encode()).digest())

@@ -1,0 +1,59 @@
+"""Judge a trained run on photos with labels: `python -m qc_lightning.evaluate`, settings as Hydra overrides."""
+
+from omegaconf import DictConfig
+
+from qc_lightning import cli
+from qc_lightning.config import EvaluateConfig, parse
+
+
+def evaluate(cfg: DictConfig) -> None:
+    """Labelled photos to the same figures as a training's, and to what sets two runs apart."""
+    config = parse(cfg, EvaluateConfig)
+    from qc_lightning.prediction.labelled import evaluation_folder, labelled_photos, trained_with
+    from qc_lightning.run import Run, write_json
+    from qc_lightning.timing import Timing
+
+    timing = Timing()
+    run = Run.open(config.run)
+    other = Run.open(config.against) if config.against else None
+    labelled = labelled_photos(run, config)
+    folder = evaluation_folder(run, config.name)
+
+    from qc_lightning.evaluation.metrics import finite, table
+    from qc_lightning.inspector import Inspector
+    from qc_lightning.prediction.judge import judge, same_as_trained, set_apart, write_photos
+    from qc_lightning.prediction.score import score
+
+    inspector = Inspector.load(run, config.device)
+    timing.done("setup")
+    scored = score(inspector, labelled, trained_with(run).batch_size)
+    metrics = judge(run, inspector, labelled, scored)
+    timing.done("score")
+    if other:
+        rival = Inspector.load(other, config.device)
+        rivals = score(rival, labelled, trained_with(other).batch_size)
+        metrics["comparison"] = set_apart(other, (inspector, scored), (rival, rivals))
+        timing.done("against")
+    write_photos(folder, inspector, labelled, scored)
+    write_json(folder / "metrics.json", finite(metrics | {"timing_s": timing.seconds}))
+
+    print(f"{run.folder} on {labelled.origin}, threshold {inspector.decision.threshold:g}\n")
+    print(f"{table(metrics, inspector.class_names)}\n")
+    if labelled.own:
+        print(f"{same_as_trained(run, metrics, labelled.subset)}\n")
+    if other:
+        print("\n".join([f"against {other.folder}, 95% intervals:", *metrics["comparison"]["in_words"]]) + "\n")
+    for warning in metrics["warnings"]:
+        print(f"WARNING: {warning}")
+    print(f"evaluation: {folder}")
+    if scored.bad:
+        raise SystemExit(3)
+
+
+def main() -> None:
+    """Run the command."""
+    cli.run(evaluate, "evaluate")
+
+
+if __name__ == "__main__":
+    main()

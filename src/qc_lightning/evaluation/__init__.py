@@ -1,0 +1,1 @@
+"""What a run is worth: figures, intervals, verdicts, pictures, report."""

@@ -1,0 +1,50 @@
+"""What split.csv tells of the photos: how many of each, and whether the test photos are really unseen."""
+
+from collections import Counter, defaultdict
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+Rows = Sequence[Mapping[str, str]]
+
+
+def split_counts(split: Rows, classes: Sequence[str]) -> list[dict[str, Any]]:
+    """Photos of each class, photos and groups in train, val and test; nothing without rows.
+
+    Args:
+        split: rows of split.csv.
+        classes: the labels of Correct and Incorrect.
+    """
+    counts = []
+    for subset in ("train", "val", "test") if split else ():
+        rows = [row for row in split if row["subset"] == subset]
+        labels = Counter(row["label"] for row in rows)
+        by_class = [labels[name] for name in classes]
+        groups = len({row["group"] for row in rows})
+        counts.append({"subset": subset, "by_class": by_class, "total": len(rows), "groups": groups})
+    return counts
+
+
+def leak_checks(split: Rows) -> list[tuple[bool, str]]:
+    """Look for groups and for copies of a file that lie in two subsets.
+
+    Returns:
+        (fine, what was found) for each check; nothing without rows.
+    """
+    checks = []
+    nouns = {"group": ("group (part)", "groups (parts)"), "sha256": ("file", "files, byte for byte,")}
+    for column, (one, many) in nouns.items() if split else ():
+        where: dict[str, set[str]] = defaultdict(set)
+        example: dict[str, str] = {}
+        for row in split:
+            if row.get(column):
+                where[row[column]].add(row["subset"])
+                example[row[column]] = row["path"]
+        torn = [example[key] for key, subsets in where.items() if len(subsets) > 1]
+        if not where:
+            text = f"Not checked whether a {one} lies in two subsets: split.csv does not say."
+        elif torn:
+            text = f"{len(torn):,} {many} found in two subsets, so the figures are too kind; for example {torn[0]}"
+        else:
+            text = f"No {one} lies in two subsets ({len(where):,} compared)."
+        checks.append((bool(where) and not torn, text))
+    return checks

@@ -1,0 +1,1 @@
+"""The networks, and the LightningModule around them."""

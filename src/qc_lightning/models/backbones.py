@@ -1,0 +1,275 @@
+"""Backbones: photos in [0, 1] to the feature maps of a network's stages, whichever library the network is from.
+
+A stage is what works at one resolution: it ends where the side of the maps is halved next.
+"""
+
+from bisect import bisect_left
+from collections.abc import Sequence
+from itertools import pairwise
+from typing import Any, cast
+
+import torch
+from torch import Tensor, nn
+from torch.nn.utils.fusion import fuse_conv_bn_weights
+
+Normalisation = tuple[Sequence[float], Sequence[float]]  # mean and standard deviation of each channel, photos in [0, 1]
+
+
+class Backbone(nn.Module):
+    """What the three kinds below share: normalisation inside, and what training and explanation ask.
+
+    Args:
+        normalisation: what the weights were trained with; kept in the checkpoint.
+    """
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(self, normalisation: Normalisation) -> None:
+        super().__init__()
+        for name, values in zip(("mean", "std"), normalisation, strict=True):
+            self.register_buffer(name, torch.tensor(list(values)).view(-1, 1, 1))
+
+    def forward(self, image: Tensor) -> list[Tensor]:
+        """Return the maps [B, C_i, H_i, W_i] of the last stages, the last one at the end.
+
+        Args:
+            image: float [B, 3, S, S] in [0, 1].
+        """
+        raise NotImplementedError
+
+    def represent(self, last: Tensor) -> Tensor:
+        """Return what the network's own classifier reads, [B, C], from the last map."""
+        raise NotImplementedError
+
+    @property
+    def cam_layers(self) -> list[nn.Module]:
+        """The layer whose output Grad-CAM reads."""
+        raise NotImplementedError
+
+    def stage_parameters(self) -> list[list[nn.Parameter]]:
+        """Return every parameter once, stage by stage from the last one back to the stem."""
+        raise NotImplementedError
+
+    def normalised(self, image: Tensor) -> Tensor:
+        """Return (image - mean) / std."""
+        return (image - self.mean) / self.std
+
+
+class StageBackbone(Backbone):
+    """A convolutional network as the sequence of its stages.
+
+    Args:
+        stages: each maps the output of the one before.
+        neck: pooled last map [B, C, 1, 1] to what the network's classifier reads, [B, C'].
+        count: how many of the last stages' maps are returned.
+        channels_at_end: maps between the stages are [B, H, W, C], as in Swin.
+        normalisation: what the weights were trained with.
+    """
+
+    def __init__(
+        self,
+        stages: Sequence[nn.Module],
+        neck: nn.Module,
+        count: int,
+        channels_at_end: bool,
+        normalisation: Normalisation,
+    ) -> None:
+        super().__init__(normalisation)
+        self.stages = nn.ModuleList(stages)
+        self.neck = neck
+        self.count, self.channels_at_end = count, channels_at_end
+
+    def forward(self, image: Tensor) -> list[Tensor]:
+        """Run the stages in turn."""
+        x = self.normalised(image)
+        maps = []
+        for stage in self.stages:
+            x = stage(x)
+            maps.append(x)
+        earlier = maps[len(maps) - self.count : -1]
+        return [*(m.permute(0, 3, 1, 2) if self.channels_at_end else m for m in earlier), x]
+
+    def represent(self, last: Tensor) -> Tensor:
+        """Average over the last map, then the neck."""
+        vector: Tensor = self.neck(last.mean((2, 3), keepdim=True))
+        return vector
+
+    @property
+    def cam_layers(self) -> list[nn.Module]:
+        """The last stage; its output is the last map."""
+        return [self.stages[-1]]
+
+    def stage_parameters(self) -> list[list[nn.Parameter]]:
+        """The neck belongs to the last stage."""
+        groups = [list(stage.parameters()) for stage in reversed(self.stages)]
+        groups[0] += self.neck.parameters()
+        return [group for group in groups if group]
+
+
+class TimmBackbone(Backbone):
+    """A convolutional network of timm, through the interface that timm's models share.
+
+    Args:
+        model: the network without its classifier.
+        count: how many of the last stages' maps are returned.
+        cam_layer: name of the module whose output is the last map.
+        normalisation: what the weights were trained with.
+
+    Attributes:
+        depth: how many stages there are.
+    """
+
+    def __init__(self, model: nn.Module, count: int, cam_layer: str, normalisation: Normalisation) -> None:
+        super().__init__(normalisation)
+        self.model, self.count, self.cam_layer = model, count, cam_layer
+        self.depth = wide_depth(model) or max(1, len(feature_info(model)))
+
+    def forward(self, image: Tensor) -> list[Tensor]:
+        """The last map is the one that timm pools: with the convolution that some networks have after all stages."""
+        model = cast(Any, self.model)
+        x = self.normalised(image)
+        if self.count == 1:
+            return [model.forward_features(x)]
+        if wide_depth(model):
+            return wide_maps(model, x)[-self.count :]
+        last, maps = model.forward_intermediates(x, indices=self.count)
+        return [*maps[:-1], last]
+
+    def represent(self, last: Tensor) -> Tensor:
+        """Pool as timm does for this network, up to its classifier."""
+        vector: Tensor = cast(Any, self.model).forward_head(last, pre_logits=True)
+        return vector.flatten(1)
+
+    @property
+    def cam_layers(self) -> list[nn.Module]:
+        """The module whose output is the last map."""
+        return [self.model.get_submodule(self.cam_layer)]
+
+    def stage_parameters(self) -> list[list[nn.Parameter]]:
+        """Cut where timm's stages end."""
+        return cut_parameters(self.model, stage_ends(self.model))
+
+
+class VectorBackbone(Backbone):
+    """A network that has no maps, such as a vision transformer: its representation as one map of a single pixel.
+
+    Args:
+        model: photo to representation [B, C].
+        ends: names of the modules that end a stage, in order; the blocks of a transformer.
+        cam_layer: name of the module that Grad-CAM reads; tokens [B, N, C], the class token first where there is one.
+        normalisation: what the weights were trained with.
+    """
+
+    def __init__(self, model: nn.Module, ends: Sequence[str], cam_layer: str, normalisation: Normalisation) -> None:
+        super().__init__(normalisation)
+        self.model, self.ends, self.cam_layer = model, list(ends), cam_layer
+
+    def forward(self, image: Tensor) -> list[Tensor]:
+        """The representation as [B, C, 1, 1]."""
+        return [self.model(self.normalised(image))[:, :, None, None]]
+
+    def represent(self, last: Tensor) -> Tensor:
+        """The representation as [B, C]."""
+        return last.flatten(1)
+
+    @property
+    def cam_layers(self) -> list[nn.Module]:
+        """The last block's first norm in a transformer: what lies behind it reaches the output by the class token."""
+        return [self.model.get_submodule(self.cam_layer)]
+
+    def stage_parameters(self) -> list[list[nn.Parameter]]:
+        """One group a block."""
+        return cut_parameters(self.model, self.ends)
+
+
+def wide_depth(model: nn.Module) -> int:
+    """How many maps `wide_maps` reads: only of timm's EfficientNets and MobileNetV2, 0 for other networks."""
+    wide = type(model).__name__ == "EfficientNet" and hasattr(model, "conv_head")
+    return len(cast(Any, model).blocks) + 1 if wide else 0
+
+
+def wide_maps(model: Any, x: Tensor) -> list[Tensor]:
+    """Maps of an EfficientNet's stages where they are widest, early ones first, and the last map.
+
+    A stage ends in a projection to few channels; what goes into the projection has six times as many, and told defects
+    apart better than what comes out of it (timm's `feature_location="expansion"`).
+
+    Args:
+        model: timm's EfficientNet.
+        x: float [B, 3, S, S], normalised.
+    """
+    x = model.bn1(model.conv_stem(x))
+    maps = []
+    for stage in model.blocks:
+        *blocks, last = stage
+        for block in blocks:
+            x = block(x)
+        names = [name for name, _ in last.named_children()]
+        # the first stage has no expansion, and a block of several experts does more than call its layers in turn
+        if "conv_pwl" in names and "routing_fn" not in names:
+            narrow = x
+            for name, layer in last.named_children():
+                if name == "conv_pwl":
+                    maps.append(narrow)
+                narrow = layer(narrow)
+            x = narrow + x if last.has_skip else narrow
+        else:
+            x = last(x)
+            maps.append(x)
+    return [*maps, model.bn2(model.conv_head(x))]
+
+
+def fold_batch_norms(module: nn.Module) -> None:
+    """Move each batch norm that follows a convolution into it, in place: the same function, half the memory traffic.
+
+    For timm's EfficientNets in eval mode with frozen weights, where a norm stands right behind its convolution; the
+    activation that their norms carry stays.
+    """
+    children = list(module.named_children())
+    for (_, conv), (name, norm) in pairwise(children):
+        if isinstance(conv, nn.Conv2d) and isinstance(norm, nn.BatchNorm2d):
+            assert norm.running_mean is not None
+            assert norm.running_var is not None
+            conv.weight, conv.bias = fuse_conv_bn_weights(
+                conv.weight, conv.bias, norm.running_mean, norm.running_var, norm.eps, norm.weight, norm.bias
+            )
+            setattr(module, name, getattr(norm, "act", nn.Identity()))
+    for _, child in children:
+        fold_batch_norms(child)
+
+
+def feature_info(model: nn.Module) -> list[dict[str, Any]]:
+    """What timm says of the stages of one of its networks, in order."""
+    return list(cast(Any, model).feature_info) if hasattr(model, "feature_info") else []
+
+
+def stage_ends(model: nn.Module) -> list[str]:
+    """Names of the modules that end a stage of a timm network, in order."""
+    modules = dict(model.named_modules())
+    # some, as HRNet's, are the names of what is no module
+    return [stage["module"] for stage in feature_info(model) if stage["module"] in modules]
+
+
+def cut_parameters(model: nn.Module, ends: Sequence[str]) -> list[list[nn.Parameter]]:
+    """Deal parameters into stages by the order in which the modules are defined, which is that of their use.
+
+    Args:
+        model: the network.
+        ends: names of the modules that end a stage; what comes after the last one belongs to it.
+
+    Returns:
+        The groups from the last stage back to the stem, none empty.
+    """
+    names = [name for name, _ in model.named_modules()]
+    # the last position inside each ending module: positions count modules before their children
+    last = [max(i for i, name in enumerate(names) if name == end or name.startswith(f"{end}.")) for end in ends]
+    groups: list[list[nn.Parameter]] = [[] for _ in range(max(1, len(ends)))]
+    seen: set[int] = set()
+    for position, module in enumerate(model.modules()):
+        for parameter in module.parameters(recurse=False):
+            if id(parameter) not in seen:
+                seen.add(id(parameter))
+                # a transformer's own tokens and position embedding sit on the model itself, position 0: the stem
+                groups[min(bisect_left(last, position), len(groups) - 1)].append(parameter)
+    return [group for group in reversed(groups) if group]

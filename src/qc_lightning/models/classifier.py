@@ -1,0 +1,132 @@
+"""The LightningModule: the network, binary cross-entropy on its logit, Adam, and the figures of each epoch."""
+
+from collections import defaultdict
+from dataclasses import asdict
+from typing import Any
+
+import torch
+from lightning.pytorch import LightningModule
+from torch import Tensor, nn
+from torchmetrics import MetricCollection
+
+from qc_lightning.config import ModelConfig, OptimConfig
+from qc_lightning.data.catalog import SUBSETS
+from qc_lightning.data.datamodule import Batch
+from qc_lightning.evaluation.metrics import binary_metrics
+from qc_lightning.models.imbalance import build_loss, chosen
+from qc_lightning.models.zoo import build_network
+
+BACKBONE_LR = 0.1  # of the head's step size, in fine-tuning
+
+
+class Classifier(LightningModule):
+    """Two classes, one logit: P(Incorrect) = sigmoid(logit).
+
+    Steps only keep their logits; loss and torchmetrics are computed from them once an epoch, because a metric's update
+    costs more than this network's whole step. `scores` holds, after `trainer.test`, the logits of each subset.
+
+    Args:
+        model: the network.
+        optim: the optimizer's settings.
+        image_size: side of the square photos, in pixels.
+        imbalance: auto | none | pos_weight | sampler | focal, see `imbalance.chosen`.
+        counts: training photos, (Correct, Incorrect); they set the class weights.
+    """
+
+    def __init__(
+        self,
+        model: ModelConfig,
+        optim: OptimConfig,
+        image_size: int,
+        imbalance: str = "none",
+        counts: tuple[int, int] = (1, 1),
+    ) -> None:
+        super().__init__()
+        # plain types, so that the checkpoint loads with weights_only=True
+        self.save_hyperparameters({"model": asdict(model), "optim": asdict(optim), "image_size": image_size})
+        self.optim = optim
+        self.network = build_network(model, image_size)
+        self.loss = build_loss(chosen(imbalance, counts), counts)
+        self.metrics = nn.ModuleDict(
+            {f"of_{subset}": binary_metrics().clone(prefix=f"{subset}_") for subset in SUBSETS}
+        )
+        self.scores: dict[str, tuple[Tensor, Tensor]] = {}
+        self._seen: dict[str, list[tuple[Tensor, Tensor, Tensor]]] = defaultdict(list)
+
+    def forward(self, image: Tensor) -> Tensor:
+        """Return logits [B] for photos [B, 3, H, W] in [0, 1]."""
+        logit: Tensor = self.network(image)
+        return logit
+
+    def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
+        """Binary cross-entropy of one batch."""
+        logit = self(batch.image)
+        self._keep("train", batch, logit)
+        loss: Tensor = self.loss(logit, batch.label)
+        return loss
+
+    def validation_step(self, batch: Batch, batch_idx: int) -> None:
+        """Keep the logits of one validation batch."""
+        self._keep("val", batch, self(batch.image))
+
+    def test_step(self, batch: Batch, batch_idx: int, dataloader_idx: int = 0) -> None:
+        """Keep the logits of one batch of the loader's subset."""
+        data: Any = getattr(self.trainer, "datamodule", None)
+        self._keep(data.scored[dataloader_idx] if data else "test", batch, self(batch.image))
+
+    def on_train_epoch_end(self) -> None:
+        """Log loss and metrics over the epoch's batches, as they were trained on."""
+        self._log_epoch("train")
+
+    def on_validation_epoch_end(self) -> None:
+        """Log loss and metrics over the validation part."""
+        self._log_epoch("val")
+
+    def on_test_epoch_end(self) -> None:
+        """Log the test part's metrics and gather every subset's logits into `scores`."""
+        for subset in list(self._seen):
+            index, logit, _ = map(torch.cat, zip(*self._seen[subset], strict=True))
+            if subset == "test":
+                self._log_epoch(subset)
+            self.scores[subset] = self._gather(index, logit)
+        self._seen.clear()
+
+    def configure_optimizers(self) -> torch.optim.Optimizer:
+        """Adam; fused (one kernel for all weights) except under float16, whose gradient scaler cannot clip with it.
+
+        Fine-tuning moves the pretrained backbone ten times more slowly than the new head.
+        """
+        fused = not str(self.trainer.precision).startswith("16")
+        parameters: Any = self.parameters()
+        if self.hparams["model"]["mode"] == "finetune":
+            network: Any = self.network
+            parameters = [
+                {"params": network.head.parameters()},
+                {"params": network.backbone.parameters(), "lr": self.optim.lr * BACKBONE_LR},
+            ]
+        return torch.optim.Adam(parameters, lr=self.optim.lr, weight_decay=self.optim.weight_decay, fused=fused)
+
+    def _keep(self, subset: str, batch: Batch, logit: Tensor) -> None:
+        self._seen[subset].append((batch.position, logit.detach().float(), batch.label))
+
+    def _log_epoch(self, subset: str) -> None:
+        if not self._seen[subset]:
+            return
+        _, logit, label = map(torch.cat, zip(*self._seen.pop(subset), strict=True))
+        loss = nn.functional.binary_cross_entropy_with_logits(logit, label)
+        metrics: Any = self.metrics[f"of_{subset}"]
+        assert isinstance(metrics, MetricCollection)
+        metrics.update(torch.sigmoid(logit), label.long())
+        show = subset != "test"
+        self.log(f"{subset}_loss", loss, batch_size=len(label), sync_dist=True, prog_bar=show)
+        self.log_dict(metrics.compute(), sync_dist=False)
+        metrics.reset()
+
+    def _gather(self, index: Tensor, logit: Tensor) -> tuple[Tensor, Tensor]:
+        """All processes' photos, in catalog order: shares may differ in length, so they travel as objects."""
+        if self.trainer.world_size > 1:
+            shares: list[Any] = [None] * self.trainer.world_size
+            torch.distributed.all_gather_object(shares, (index.cpu(), logit.cpu()))
+            index, logit = (torch.cat([share[part] for share in shares]) for part in (0, 1))
+        order = torch.argsort(index.cpu())
+        return index.cpu()[order], logit.cpu()[order]

@@ -1,0 +1,114 @@
+"""The network around any backbone: normalise, feature maps, pooling, head."""
+
+from collections.abc import Callable, Sequence
+
+import torch
+from torch import Tensor, nn
+
+from qc_lightning.models.backbones import Backbone
+from qc_lightning.models.logistic import LogisticHead
+
+
+def _pixels(feature_map: Tensor) -> Tensor:
+    """[B, C, H, W] as [B, H * W, C]: no copy in the channels-last layout, and several times faster to reduce there."""
+    return feature_map.permute(0, 2, 3, 1).flatten(1, 2)
+
+
+def _std(feature_map: Tensor) -> Tensor:
+    pixels = _pixels(feature_map)
+    # not the mean of squares less the squared mean: where a channel is constant that leaves rounding noise of the size
+    # of the mean, which differs with layout and batch, and which a head that standardises would blow up
+    variance = (pixels - pixels.mean(1, keepdim=True)).square().mean(1)
+    # the small constant keeps the gradient of the root finite where a channel is constant
+    return (variance + 1e-6).sqrt()
+
+
+POOLS: dict[str, Callable[[Tensor], Tensor]] = {
+    "avg": lambda feature_map: _pixels(feature_map).mean(1),
+    "max": lambda feature_map: _pixels(feature_map).amax(1),
+    "std": _std,
+}
+
+
+class Network(nn.Module):
+    """Photo to one logit: the backbone's last maps, pooled, through a head.
+
+    With one stage, average pooling and no hidden layers this is the published network, its classifier replaced by one
+    logit (AlexNet and VGG: also without the two wide layers below the classifier).
+
+    Shapes: float [B, 3, S, S] in [0, 1] to float [B].
+
+    Args:
+        backbone: photos to feature maps.
+        pool: what is taken of each map, some of `avg`, `max`, `std`; `avg` of the last map is what the network's own
+            classifier reads.
+        hidden: widths of the head's hidden layers, ReLU and dropout after each, as in the paper; none: linear.
+        dropout: before the linear head, or after each hidden layer.
+        image_size: side of the photos, in pixels.
+        views: how many of the photo, its mirror image, and both upside down are looked at; their features are averaged,
+            so that a defect counts alike wherever it points.
+        exact: a linear head that is fitted exactly to fixed features, `LogisticHead`.
+
+    Attributes:
+        recipe: what the features follow from beside the backbone's weights.
+        weights: name of the file that the backbone's weights came from, `none` when they are random.
+
+    Raises:
+        RuntimeError, AssertionError, ValueError: the backbone cannot take photos of that size.
+    """
+
+    def __init__(
+        self,
+        backbone: Backbone,
+        pool: Sequence[str],
+        hidden: Sequence[int],
+        dropout: float,
+        image_size: int,
+        views: int = 1,
+        exact: bool = False,
+    ) -> None:
+        super().__init__()
+        self.backbone = backbone
+        self.pool, self.views = list(pool), views
+        self.weights = "none"
+        self.eval()  # the dry run must not move the statistics of batch norms
+        with torch.no_grad():
+            width = self.features(torch.zeros(1, 3, image_size, image_size)).shape[1]
+        self.train()
+        self.head: nn.Module = LogisticHead(width) if exact else _head(width, hidden, dropout)
+        self.width = width
+        self.recipe = f"{type(backbone).__name__} {self.pool} {views} views, {width} features"
+
+    def features(self, image: Tensor) -> Tensor:
+        """Return [B, F]: for each stage, earlier ones first, its pooled channels in the order of `pool`."""
+        flips: tuple[list[int], ...] = ([], [-1], [-2], [-2, -1])
+        seen = [self._features(image.flip(axes) if axes else image) for axes in flips[: self.views]]
+        return seen[0] if self.views == 1 else torch.stack(seen).mean(0)
+
+    def _features(self, image: Tensor) -> Tensor:
+        *earlier, last = self.backbone(image)
+        vectors = [POOLS[name](feature_map) for feature_map in earlier for name in self.pool]
+        vectors += [self.backbone.represent(last) if name == "avg" else POOLS[name](last) for name in self.pool]
+        return torch.cat(vectors, dim=1)
+
+    def forward(self, image: Tensor) -> Tensor:
+        """Return the logit of P(Incorrect) for each photo."""
+        logit: Tensor = self.head(self.features(image))
+        return logit.squeeze(-1)
+
+    @property
+    def cam_layers(self) -> list[nn.Module]:
+        """The layer whose output Grad-CAM reads: the last map [B, C, H, W]; tokens [B, N, C] of a transformer."""
+        return self.backbone.cam_layers
+
+    def stage_parameters(self) -> list[list[nn.Parameter]]:
+        """Return the backbone's parameters, each once, from the last stage back to the stem."""
+        return self.backbone.stage_parameters()
+
+
+def _head(width: int, hidden: Sequence[int], dropout: float) -> nn.Sequential:
+    layers: list[nn.Module] = [] if hidden else [nn.Dropout(dropout)]
+    for next_width in hidden:
+        layers += [nn.Linear(width, next_width), nn.ReLU(), nn.Dropout(dropout)]
+        width = next_width
+    return nn.Sequential(*layers, nn.Linear(width, 1))

@@ -1,0 +1,61 @@
+"""Give photos their verdicts: `python -m qc_lightning.predict`, settings as Hydra overrides."""
+
+import sys
+from itertools import takewhile
+
+from omegaconf import DictConfig
+
+from qc_lightning import cli
+from qc_lightning.config import PredictConfig, parse
+
+
+def predict(cfg: DictConfig) -> None:
+    """Photos to rows of verdicts, in one stream from the files to the output."""
+    config = parse(cfg, PredictConfig)
+    from qc_lightning.prediction.plan import Plan
+    from qc_lightning.prediction.stop import stopping
+
+    with stopping() as stop:
+        plan = Plan.of(config)
+
+        from tqdm import tqdm
+
+        from qc_lightning.inspector import Inspector
+        from qc_lightning.prediction.output import VerdictFile
+        from qc_lightning.prediction.stream import Stream
+
+        inspector = Inspector.load(plan.run, config.device)
+        plan.check_model(inspector.model_id)
+        print(f"{plan.run.folder}: model {inspector.model_id}, threshold {inspector.decision.threshold:g}; {plan}")
+        # while watching there is no end to tell the time of
+        shape = "{n_fmt} photos" if plan.total is None else None
+        bar = tqdm(total=plan.total, initial=plan.begun, unit="photo", mininterval=0.2, bar_format=shape)
+        with VerdictFile(plan.output, plan.written) as verdicts, Stream(inspector, config.batch_size) as stream, bar:
+            for paths in plan.rounds(stop):
+                for batch in stream.inspect(takewhile(lambda _: not stop.signal, paths)):
+                    rows = [row for found in batch if (row := plan.row(found, inspector.model_id))]
+                    verdicts.write(rows)
+                    bar.update(len(rows))
+            complete = plan.total is None or bar.n == plan.total
+            if complete:
+                verdicts.finish()
+    errors = verdicts.counts.pop("error", 0)
+    counts = ", ".join(f"{count} {verdict}" for verdict, count in sorted(verdicts.counts.items()))
+    print(f"{plan.output}: {counts or 'no verdict'}")
+    if not complete:
+        print(f"stopped: {bar.n} of {plan.total} photos are done, resume=true goes on", file=sys.stderr)
+        raise SystemExit(128 + stop.signal)
+    if plan.arrivals and plan.arrivals.unsettled:
+        print(f"still on their way and without a row: {plan.arrivals.unsettled}; resume=true goes on", file=sys.stderr)
+    if errors:
+        print(f"photos with an error instead of a verdict: {errors}; the column error says why", file=sys.stderr)
+        raise SystemExit(3)
+
+
+def main() -> None:
+    """Run the command."""
+    cli.run(predict, "predict")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,157 @@
+"""The file of verdicts: a row a photo, appended as photos are done, whole after any kill.
+
+CSV and JSON lines grow at their end, and a kill can at most tear the last row, which is cut off when the work is
+resumed. Parquet has its index at the end of the file, so one that was cut short is lost whole; hence its rows are kept
+as JSON lines beside it (verdicts.parquet.jsonl) and become verdicts.parquet in one go when all photos are done.
+"""
+
+import os
+import time
+from collections import Counter
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from importlib.util import find_spec
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from qc_lightning.errors import UserError
+from qc_lightning.prediction.rows import Row, from_parquet, header, read_rows, to_parquet, to_text
+
+_SYNC_SECONDS = 1.0  # a power cut costs no more than this; a kill costs nothing that was written
+
+
+@dataclass
+class Written:
+    """What an output holds already.
+
+    Attributes:
+        paths: the photos that have a row.
+        counts: rows by verdict, and those with an error as `error`.
+        models: ids of the models that gave them.
+        end: bytes of the whole rows; what follows is torn.
+        size: bytes of the file.
+    """
+
+    paths: set[str] = field(default_factory=set)
+    counts: Counter[str] = field(default_factory=Counter)
+    models: set[str] = field(default_factory=set)
+    end: int = 0
+    size: int = 0
+
+
+def read_written(output: Path, resume: bool) -> Written:
+    """Read the rows of an output to go on with; nothing is changed yet.
+
+    Raises:
+        UserError: it is there and `resume` is false, it is not ours, or Parquet's package is missing.
+    """
+    journal = _journal(output)
+    if journal != output and find_spec("pyarrow") is None:
+        raise UserError(f'output={output} needs pyarrow: pip install "qc-lightning[parquet]"; or use .csv or .jsonl')
+    if output.is_dir():
+        raise UserError(f"output: expected a file, {output} is a folder: give output={output / 'verdicts.csv'}")
+    there = next((path for path in (output, journal) if os.path.lexists(path)), None)
+    if there and not resume:
+        raise UserError(f"{there} is already there: go on with it by resume=true, or give another output=")
+    written = Written()
+    if journal != output and output.exists() and not journal.exists():
+        from_parquet(output, journal)
+    if not journal.exists():
+        return written
+    with journal.open("rb") as file:
+        written.size = os.fstat(file.fileno()).st_size
+        for row, written.end in read_rows(file, journal):
+            if row is not None:
+                written.paths.add(row.path)
+                written.models.add(row.model_id)
+                written.counts.update(_counted(row))
+    return written
+
+
+class VerdictFile:
+    """An output that is being written, by one process at a time.
+
+    Args:
+        output: its final name.
+        written: what `read_written` found of it.
+
+    Raises:
+        UserError: it cannot be written, or another process writes to it.
+    """
+
+    def __init__(self, output: Path, written: Written) -> None:
+        self.output = output
+        self.counts = written.counts.copy()
+        self._path = _journal(output)
+        try:
+            output.parent.mkdir(parents=True, exist_ok=True)
+            # appending creates the file when it is missing, and nothing is cut off before the file is locked
+            self._file = self._path.open("ab", buffering=0)
+        except OSError as error:
+            raise UserError(f"output: cannot write {self._path}: {error.strerror}") from error
+        try:
+            self._lock()
+            if os.fstat(self._file.fileno()).st_size != written.size:
+                raise UserError(f"{self._path} has changed since it was read: is another process writing to it?")
+        except UserError:
+            self._file.close()
+            raise
+        self._file.truncate(written.end)
+        self._synced = time.monotonic()
+        if written.end == 0:
+            self._append(header(self._path))
+
+    def __enter__(self) -> Self:
+        """Nothing to prepare."""
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None) -> None:
+        """Close the file; all rows are in it."""
+        self._file.close()
+
+    def write(self, rows: Sequence[Row]) -> None:
+        """Append rows; once this returns, a kill of the process does not lose them."""
+        for row in rows:
+            self.counts.update(_counted(row))
+        self._append(to_text(rows, self._path))
+
+    def finish(self) -> None:
+        """Make the Parquet file of the rows; the other kinds are complete at any time."""
+        if self._path != self.output:
+            to_parquet(self._path, self.output)
+            self._path.unlink()
+
+    def _append(self, text: str) -> None:
+        data = memoryview(text.encode())
+        try:
+            while data:
+                data = data[self._file.write(data) :]
+            if time.monotonic() - self._synced >= _SYNC_SECONDS:
+                with suppress(OSError):  # a file system that cannot
+                    os.fsync(self._file.fileno())
+                self._synced = time.monotonic()
+        except OSError as error:
+            raise UserError(f"cannot write {self._path}: {error.strerror}; then go on with resume=true") from error
+
+    def _lock(self) -> None:
+        try:
+            import fcntl
+        except ImportError:  # Windows
+            return
+        try:
+            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise UserError(f"another process is writing to {self._path}: wait, or give another output=") from None
+        except OSError:  # a file system without locks
+            return
+
+
+def _counted(row: Row) -> list[str]:
+    return [key for key in (row.verdict, row.error and "error") if key]
+
+
+def _journal(output: Path) -> Path:
+    """Where rows are appended: the output itself, or for Parquet the file beside it."""
+    return output.with_name(f"{output.name}.jsonl") if output.suffix.lower() == ".parquet" else output

@@ -1,0 +1,119 @@
+"""What a prediction is going to do, checked before anything slow starts."""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from qc_lightning.config import PredictConfig
+from qc_lightning.errors import UserError
+from qc_lightning.prediction.output import Written, read_written
+from qc_lightning.prediction.rows import Row
+from qc_lightning.prediction.shards import Shard
+from qc_lightning.prediction.sort import Sorter
+from qc_lightning.prediction.sources import Source, find_photos, path_text, watched_folder
+from qc_lightning.prediction.stop import Stop
+from qc_lightning.prediction.watch import Arrivals
+from qc_lightning.run import Run
+
+if TYPE_CHECKING:  # it needs torch
+    from qc_lightning.prediction.stream import Inspection
+
+
+@dataclass(frozen=True)
+class Plan:
+    """The photos to look at and where their rows and copies go.
+
+    Attributes:
+        run: the training whose model decides.
+        shard: this process's share.
+        output: this process's file of rows.
+        written: what the output holds already.
+        source: the photos of this share that have no row yet; while watching none yet.
+        arrivals: the watched folder, or None.
+        sorter: puts photos into folders by verdict, or None.
+    """
+
+    run: Run
+    shard: Shard
+    output: Path
+    written: Written
+    source: Source
+    arrivals: Arrivals | None
+    sorter: Sorter | None
+
+    @classmethod
+    def of(cls, config: PredictConfig) -> "Plan":
+        """Find the run, the photos and the output.
+
+        Raises:
+            UserError: one of them is not what it must be.
+        """
+        run, shard = Run.open(config.run), Shard.of_process(config.shard)
+        asked = Path(config.output).expanduser().absolute()
+        output, sorted_photos = shard.output(asked), asked.with_name(f"{asked.stem}_sorted")
+        written = read_written(output, config.resume)
+        if config.sort != "none" and sorted_photos.exists() and not config.resume and shard.count == 1:
+            raise UserError(f"sort={config.sort}: {sorted_photos} is already there: move it, or give another output=")
+        find = watched_folder if config.watch else find_photos
+        source = find(str(config.source), sorted_photos)
+
+        def wanted(name: str) -> bool:
+            return shard.holds(name) and path_text(str(source.root / name)) not in written.paths
+
+        arrivals = Arrivals(source.root, sorted_photos, wanted) if config.watch else None
+        todo = Source(source.root, list(filter(wanted, source.names)))
+        sorter = Sorter(sorted_photos, source.root, config.sort == "link") if config.sort != "none" else None
+        return cls(run, shard, output, written, todo, arrivals, sorter)
+
+    def check_model(self, model_id: str) -> None:
+        """Refuse to add a model's rows to another one's.
+
+        Raises:
+            UserError: the rows that are there come from another model.
+        """
+        if others := self.written.models - {model_id}:
+            raise UserError(
+                f"{self.output} holds verdicts of model {min(others)}, {self.run.folder} is {model_id}: "
+                "give that model's run=, or another output="
+            )
+
+    def __str__(self) -> str:
+        share = f" of share {self.shard.number} of {self.shard.count}" if self.shard.count > 1 else ""
+        before = f", {self.begun} are done" if self.begun else ""
+        if self.arrivals:
+            return f"watching {self.source.root}{share}{before}; Ctrl-C ends"
+        return f"{self.total} photos{share}{before}"
+
+    @property
+    def begun(self) -> int:
+        """Rows that the output has already."""
+        return len(self.written.paths)
+
+    @property
+    def total(self) -> int | None:
+        """Rows that the output will have; not known while watching."""
+        return None if self.arrivals else self.begun + len(self.source.names)
+
+    def rounds(self, stop: Stop) -> Iterator[Iterable[Path]]:
+        """The files to look at: all at once, or while watching in one round after the other."""
+        if self.arrivals:
+            return self.arrivals.rounds(stop)
+        return iter([(self.source.root / name for name in self.source.names)])
+
+    def row(self, found: "Inspection", model_id: str) -> Row | None:
+        """What is written of a photo, after it was put into its folder; None for one that may still be on its way."""
+        if self.arrivals and not self.arrivals.settled(found.path, readable=not found.error):
+            return None
+        error = found.error
+        if self.sorter and found.verdict:
+            error = error or self.sorter.put(found.path, found.verdict, found.sha256)
+        return Row(
+            path=path_text(str(found.path)),
+            sha256=found.sha256 or None,
+            probability=found.probability,
+            verdict=found.verdict or None,
+            seconds=round(found.seconds, 6),
+            model_id=model_id,
+            error=path_text(" ".join(error.split())) or None,
+        )

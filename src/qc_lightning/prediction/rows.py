@@ -1,0 +1,135 @@
+"""A row of verdicts as CSV, as a JSON line and in Parquet, there and back."""
+
+import csv
+import io
+import json
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import islice
+from pathlib import Path
+from typing import Any, BinaryIO, NamedTuple
+
+from qc_lightning.errors import UserError
+from qc_lightning.run import replacing
+
+_ROW_GROUP = 50_000  # rows of a Parquet file that are in memory at a time
+
+
+class Row(NamedTuple):
+    """One photo's row; what is not known is None, an empty field in a CSV.
+
+    Attributes:
+        path: absolute.
+        sha256: of the file's bytes, hex.
+        probability: P(Incorrect) in [0, 1].
+        verdict: PASS, REJECT or REVIEW.
+        seconds: spent on this photo.
+        model_id: which model said so.
+        error: why there is no verdict.
+    """
+
+    path: str
+    sha256: str | None
+    probability: float | None
+    verdict: str | None
+    seconds: float
+    model_id: str
+    error: str | None
+
+
+def is_csv(path: Path) -> bool:
+    """Whether a file of rows is CSV, by its name; else it is JSON lines."""
+    return path.suffix.lower() == ".csv"
+
+
+def to_text(rows: Iterable[Row], path: Path) -> str:
+    """Rows as they are appended to `path`."""
+    if is_csv(path):
+        return _csv(rows)
+    return "".join(json.dumps(row._asdict(), ensure_ascii=False, allow_nan=False) + "\n" for row in rows)
+
+
+def header(path: Path) -> str:
+    """What stands before the first row of `path`."""
+    return _csv([Row._fields]) if is_csv(path) else ""
+
+
+def read_rows(file: BinaryIO, path: Path) -> Iterator[tuple[Row | None, int]]:
+    """Each row and the byte at which it ends; the header counts as a row, None. A torn last row is left out.
+
+    Raises:
+        UserError: there is something else than rows.
+    """
+    parse: Callable[[str], Row] = _csv_row if is_csv(path) else _json_row
+    first = header(path).encode() or b'{"path": '
+    end, quotes, lines = 0, 0, list[bytes]()
+    for line in file:
+        lines.append(line)
+        quotes += line.count(b'"') if is_csv(path) else 0
+        if quotes % 2 or not line.endswith(b"\n"):  # a path with a line's end in it goes on, or the row is torn
+            continue
+        record, lines, quotes = b"".join(lines), [], 0
+        try:
+            row = None if is_csv(path) and end == 0 and record == first else parse(record.decode())
+        except (ValueError, TypeError, csv.Error):
+            raise _not_ours(path, record) from None
+        end += len(record)
+        yield row, end
+    torn = b"".join(lines)
+    if end == 0 and not torn.startswith(first[: len(torn)]):
+        raise _not_ours(path, torn)
+
+
+def to_parquet(source: Path, target: Path) -> None:
+    """Write the rows of a file of JSON lines as Parquet."""
+    import pyarrow
+    import pyarrow.parquet
+
+    numbers = {"probability", "seconds"}
+    kinds = {True: pyarrow.float64(), False: pyarrow.string()}
+    schema = pyarrow.schema([(name, kinds[name in numbers]) for name in Row._fields])
+    with (
+        source.open("rb") as file,
+        replacing(target) as temporary,
+        pyarrow.parquet.ParquetWriter(temporary, schema) as writer,
+    ):
+        rows = (row._asdict() for row, _ in read_rows(file, source) if row)
+        while some := list(islice(rows, _ROW_GROUP)):
+            writer.write_table(pyarrow.Table.from_pylist(some, schema=schema))
+
+
+def from_parquet(source: Path, target: Path) -> None:
+    """Take a finished Parquet file apart into JSON lines, to go on with it.
+
+    Raises:
+        UserError: it does not hold rows.
+    """
+    import pyarrow
+    import pyarrow.parquet
+
+    try:
+        with replacing(target) as temporary, temporary.open("w", encoding="utf-8") as file:
+            for batch in pyarrow.parquet.ParquetFile(source).iter_batches(_ROW_GROUP):
+                file.write(to_text([Row(**row) for row in batch.to_pylist()], target))
+    except (pyarrow.ArrowException, TypeError) as error:
+        raise _not_ours(source, str(error).encode()) from error
+
+
+def _not_ours(path: Path, found: bytes) -> UserError:
+    return UserError(f"{path}: expected the rows of an earlier prediction, found {found[:60]!r}: give another output=")
+
+
+def _csv(rows: Iterable[Sequence[Any]]) -> str:
+    text = io.StringIO()
+    csv.writer(text, lineterminator="\n").writerows(rows)
+    return text.getvalue()
+
+
+def _csv_row(text: str) -> Row:
+    (fields,) = csv.reader([text])
+    path, sha256, probability, verdict, seconds, model_id, error = fields
+    known = float(probability) if probability else None
+    return Row(path, sha256 or None, known, verdict or None, float(seconds), model_id, error or None)
+
+
+def _json_row(text: str) -> Row:
+    return Row(**json.loads(text))

@@ -1,0 +1,57 @@
+"""One prediction over several processes and nodes: each photo belongs to exactly one of them."""
+
+import hashlib
+import os
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+from qc_lightning.errors import UserError
+
+# What a launcher tells each of its processes: its number and how many there are. SLURM_NTASKS is not asked, since a
+# shell inside an allocation has it too, without being one of the tasks; only srun sets the step's.
+_LAUNCHERS = (("RANK", "WORLD_SIZE"), ("SLURM_PROCID", "SLURM_STEP_NUM_TASKS"))
+
+
+@dataclass(frozen=True)
+class Shard:
+    """This process's share of the photos.
+
+    A photo's share follows from its name alone, not from its place in the list: so it stays the same when photos are
+    added, when a run is resumed, and while new ones arrive. Shares are equal on average, not exactly.
+
+    Attributes:
+        number: from 1.
+        count: how many shares there are.
+    """
+
+    number: int = 1
+    count: int = 1
+
+    @classmethod
+    def of_process(cls, setting: str | None) -> "Shard":
+        """Read `i/n`; without it ask torchrun's and SLURM's environment.
+
+        Raises:
+            UserError: the setting is not two numbers with 1 <= i <= n.
+        """
+        if setting is None:
+            for number, count in _LAUNCHERS:
+                if (i := os.environ.get(number, "")).isdigit() and (n := os.environ.get(count, "")).isdigit():
+                    return cls(int(i) + 1, max(int(i) + 1, int(n)))
+            return cls()
+        match = re.fullmatch(r"(\d+)/(\d+)", setting)
+        if match is None or not 1 <= int(match[1]) <= int(match[2]):
+            raise UserError(f"shard: expected i/n with i from 1 to n, as in 1/2 and 2/2, got '{setting}'")
+        return cls(int(match[1]), int(match[2]))
+
+    def holds(self, name: str) -> bool:
+        """Whether the photo of that name is one of this share's."""
+        if self.count == 1:
+            return True
+        digest = hashlib.blake2b(os.fsencode(name), digest_size=8).digest()
+        return int.from_bytes(digest) % self.count == self.number - 1
+
+    def output(self, path: Path) -> Path:
+        """Where this share's rows go: verdicts.csv becomes verdicts-1of2.csv."""
+        return path if self.count == 1 else path.with_stem(f"{path.stem}-{self.number}of{self.count}")

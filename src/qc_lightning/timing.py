@@ -1,0 +1,23 @@
+"""Where the time of a command went."""
+
+import time
+
+
+class Timing:
+    """Seconds between marks.
+
+    >>> timing = Timing()
+    >>> timing.done("photos")
+    >>> list(timing.seconds)
+    ['photos']
+    """
+
+    def __init__(self) -> None:
+        self._last = time.perf_counter()
+        self.seconds: dict[str, float] = {}
+
+    def done(self, stage: str) -> None:
+        """Book the time since the last mark on `stage`."""
+        now = time.perf_counter()
+        self.seconds[stage] = round(now - self._last, 3)
+        self._last = now

@@ -1,0 +1,60 @@
+"""Train a pass/fail classifier: `python -m qc_lightning.train`, settings as Hydra overrides."""
+
+from omegaconf import DictConfig
+
+from qc_lightning import cli
+from qc_lightning.config import TrainConfig, parse
+
+
+def train(cfg: DictConfig) -> None:
+    """Photos to a trained, measured and reported classifier; everything lands in the run's folder."""
+    config = parse(cfg, TrainConfig)
+    from qc_lightning.data.photos import load_photos, split_csv
+    from qc_lightning.run import Run
+    from qc_lightning.timing import Timing
+
+    timing = Timing()
+    photos = load_photos(config.data)
+    timing.done("photos")
+
+    from lightning.pytorch import seed_everything
+
+    from qc_lightning.data.datamodule import PhotoDataModule
+    from qc_lightning.evaluation import results
+    from qc_lightning.models.classifier import Classifier
+    from qc_lightning.models.frozen import fit_frozen
+    from qc_lightning.trainer import build_trainer, fit
+
+    seed_everything(config.seed, verbose=False)
+    data = PhotoDataModule(photos, config.data.batch_size, config.augment, config.seed, config.imbalance)
+    model = Classifier(config.model, config.optim, config.data.image_size, config.imbalance, photos.counts()["train"])
+    run = Run.of_job()
+    trainer = build_trainer(config.trainer, config.logger, run, config.seed)
+    if trainer.is_global_zero:
+        begin = run.start if config.resume is None else run.resume
+        begin(split_csv(photos.photos, config.data.classes.names))
+    timing.done("setup")
+
+    finished = True
+    if config.model.mode == "frozen":
+        scores = fit_frozen(trainer, model, photos, run, config)
+    else:
+        finished = fit(trainer, model, data, run, resume=config.resume is not None)
+        if not finished:  # Ctrl-C: the test part stays unseen until the training is complete
+            data.scored.remove("test")
+        trainer.test(model, data, ckpt_path=run.best, verbose=False, weights_only=True)
+        scores = model.scores
+    timing.done("fit")
+    if trainer.is_global_zero:
+        results.write(run, config, photos, scores, timing, finished)
+    if not finished:
+        raise SystemExit(130)
+
+
+def main() -> None:
+    """Run the command."""
+    cli.run(train, "train")
+
+
+if __name__ == "__main__":
+    main()

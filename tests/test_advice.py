@@ -1,0 +1,178 @@
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from qc_lightning.evaluation.advice import advice, photos_needed
+from qc_lightning.evaluation.curves import histogram, reliability, sweep
+from qc_lightning.evaluation.decision import Decision
+from qc_lightning.evaluation.intervals import wilson
+from qc_lightning.evaluation.leaks import leak_checks, split_counts
+from qc_lightning.evaluation.metrics import evaluate
+
+
+def photos(n, seed=0, skill=2.0, share=0.5):
+    rng = np.random.default_rng(seed)
+    label = (rng.random(n) < share).astype(int)
+    logit = rng.normal(size=n) + skill * (label - 0.5)
+    return 1 / (1 + np.exp(-logit)), logit, label
+
+
+def alone(n):
+    return np.arange(n)
+
+
+def advise(p, z, y, threshold=0.5, **changed):
+    found = {"test": evaluate(p, z, y, None, threshold), **changed.pop("others", {})}
+    known = {"history": [], "grouped": True, "bad_files": 0, **changed}
+    return advice(found, "test", sweep(p, y == 1, alone(len(y)), threshold), **known)
+
+
+@given(st.lists(st.tuples(st.floats(0, 1), st.booleans()), min_size=1, max_size=30), st.floats(0, 1))
+def test_the_sweep_counts_what_each_threshold_would_do_and_leaves_no_count_out(pairs, threshold):
+    p, bad = np.array([p for p, _ in pairs]), np.array([b for _, b in pairs])
+    columns = sweep(p, bad, alone(len(p)), threshold)
+    counted = list(zip(columns["threshold"], columns["escapes"], columns["overkills"], strict=True))
+    for cut, escapes, overkills in counted:
+        rejected = Decision(cut, "").rejects(p)
+        assert (escapes, overkills) == ((bad & ~rejected).sum(), (~bad & rejected).sum())
+    assert columns["threshold"] == sorted(set(columns["threshold"]))
+    assert [cut for cut, run in zip(columns["threshold"], columns["run"], strict=True) if run] == [threshold]
+    possible = {((bad & (p < cut)).sum(), (~bad & (p >= cut)).sum()) for cut in p}
+    assert possible <= {(escapes, overkills) for _, escapes, overkills in counted}
+
+
+def test_the_sweep_has_the_intervals_of_metrics_json():
+    p, z, y = photos(200)
+    group = [f"part {i // 4}" for i in range(200)]
+    found = evaluate(p, z, y, group, 0.4)
+    columns = sweep(p, y == 1, np.arange(200) // 4, 0.4)
+    at = columns["run"].index(True)
+    for name in ("escape", "overkill"):
+        expected = found[f"{name}_rate"]
+        assert columns[f"{name}_low"][at] == pytest.approx(expected["low"], abs=1e-6)
+        assert columns[f"{name}_high"][at] == pytest.approx(expected["high"], abs=1e-6)
+
+
+def test_the_sweep_of_many_photos_stays_short_and_fine():
+    p, _, y = photos(50_000)
+    columns = sweep(p, y == 1, alone(50_000), 0.5)
+    assert len(columns["threshold"]) < 1200
+    assert max(np.diff(columns["escapes"]) / (y == 1).sum()) < 0.02
+
+
+def test_thresholds_can_be_typed():
+    p, _, y = photos(60)
+    assert max(len(repr(cut)) for cut in sweep(p, y == 1, alone(60), 0.5)["threshold"]) <= 8
+
+
+def test_histogram_by_hand():
+    found = histogram(np.array([0.0, 0.049, 0.05, 0.5, 1.0]), np.array([False, False, False, True, True]))
+    assert found["correct"] == [2, 1] + [0] * 18
+    assert found["incorrect"] == [0] * 10 + [1] + [0] * 8 + [1]
+
+
+def test_reliability_by_hand():
+    points = reliability(np.array([0.1, 0.15, 0.19, 1.0]), np.array([True, False, False, True]))
+    low, high = wilson(1, 3)
+    assert points == [
+        pytest.approx({"n": 3, "said": 0.44 / 3, "true": 1 / 3, "low": low, "high": high}),
+        pytest.approx({"n": 1, "said": 1.0, "true": 1.0, "low": wilson(1, 1)[0], "high": 1.0}),
+    ]
+
+
+@given(st.floats(0.001, 0.5))
+def test_photos_needed_are_just_enough(rate):
+    n = photos_needed(rate)
+    assert wilson(0, n)[1] <= rate * 1.0001
+    assert wilson(0, n - 1)[1] > rate
+
+
+def test_a_useless_model_is_not_to_be_used():
+    p, z, y = photos(200, skill=0)
+    first = advise(p * 0.1, z - 4, y)[0]
+    assert "Do not use this model" in first.text
+    assert first.command.endswith("experiment=recommended")
+
+
+def test_a_useful_score_with_a_threshold_beside_it_is_told_apart_from_a_useless_model():
+    p, z, y = photos(200, skill=3)
+    first = advise(p * 0.1, z - 4, y)[0]
+    assert "the threshold lies beside them" in first.text
+    assert first.command == "decision.rule=balanced"
+
+
+@pytest.mark.parametrize("threshold", [0.5, 0.7, 0.9])
+def test_the_suggested_threshold_does_what_is_said_of_it(threshold):
+    p, z, y = photos(300, skill=3, seed=4)
+    first = advise(p, z, y, threshold)[0]
+    suggested = Decision(float(first.command.rpartition("=")[2]), "")
+    before, after = Decision(threshold, "").rejects(p), suggested.rejects(p)
+    bad = y == 1
+    words = (
+        f"let {(bad & ~after).sum()} instead of {(bad & ~before).sum()} through, "
+        f"and reject {(~bad & after).sum()} instead of {(~bad & before).sum()} of the {(~bad).sum()} Correct"
+    )
+    assert words in first.text
+    assert (bad & ~after).sum() <= (bad & ~before).sum() / 2
+
+
+def test_overkill_that_buys_nothing_is_pointed_out():
+    p, z, y = photos(300, skill=6)
+    first = advise(p, z, y, 0.02)[0]
+    assert "at no further escape" in first.text
+    assert float(first.command.rpartition("=")[2]) > 0.02
+
+
+def test_a_model_that_no_threshold_saves():
+    p, z, y = photos(400, skill=0.5, seed=2)
+    first = advise(p, z, y, 0.5)[0]
+    assert "no threshold mends that" in first.text
+
+
+def test_few_photos_knowing_by_heart_short_training_groups_and_bad_files_each_have_their_advice():
+    p, z, y = photos(40, skill=2, seed=1)
+    train = {"train": evaluate(*photos(2000, skill=9), None, 0.5)}
+    history = [{"epoch": e, "train_loss": 1 / (e + 1), "val_loss": 1 / (e + 1)} for e in range(5)]
+    steps = advise(p, z, y, others=train, history=history, grouped=False, bad_files=2)
+    text = " ".join(step.text for step in steps)
+    for words in (
+        "at least 73 Incorrect",
+        "knows its training photos",
+        "still falling",
+        "a part of its own",
+        "2 unreadable",
+    ):
+        assert words in text
+    assert "trainer.max_epochs=10" in [step.command for step in steps]
+
+
+@pytest.mark.parametrize("losses", [[], [0.5], [0.5, 0.4], [0.5, 0.4, 0.41], [0.5, 0.4, 0.399]])
+def test_training_is_not_called_too_short_without_reason(losses):
+    history = [{"train_loss": 0.1 / (epoch + 1), "val_loss": loss} for epoch, loss in enumerate(losses)]
+    assert advise(*photos(1000, skill=8), history=history) == []
+
+
+def row(path, label, group, subset, sha256):
+    return {"path": path, "label": label, "group": group, "subset": subset, "sha256": sha256}
+
+
+def test_leaks_are_found_and_named():
+    clean = [row("a", "ok", "1", "train", "x"), row("b", "ok", "1", "train", "x"), row("c", "bad", "2", "test", "y")]
+    assert [fine for fine, _ in leak_checks(clean)] == [True, True]
+    group, copy = leak_checks([*clean, row("d", "bad", "1", "test", "z")])
+    assert (group[0], copy[0]) == (False, True)
+    assert "for example d" in group[1]
+    group, copy = leak_checks([*clean, row("d", "bad", "3", "val", "x")])
+    assert (group[0], copy[0]) == (True, False)
+    assert leak_checks([]) == []
+    assert not leak_checks([row("a", "ok", "1", "train", "")])[1][0]
+
+
+def test_split_counts_by_hand():
+    rows = [row("a", "ok", "1", "train", "x"), row("b", "bad", "1", "train", "y"), row("c", "bad", "2", "test", "z")]
+    assert [(c["subset"], c["by_class"], c["total"], c["groups"]) for c in split_counts(rows, ["ok", "bad"])] == [
+        ("train", [1, 1], 2, 1),
+        ("val", [0, 0], 0, 0),
+        ("test", [0, 1], 1, 1),
+    ]

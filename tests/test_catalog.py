@@ -1,0 +1,156 @@
+"""What is found in folders and manifests, and the one line each mistake gets."""
+
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from conftest import save_photo
+from qc_lightning.config import ClassNames, DataConfig, SplitConfig
+from qc_lightning.data.catalog import read_catalog
+from qc_lightning.data.photos import load_photos, split_csv
+from qc_lightning.errors import UserError
+
+
+@pytest.fixture
+def config(tmp_path: Path) -> Callable[..., DataConfig]:
+    def make(**changes: object) -> DataConfig:
+        values: dict[str, object] = {
+            "source": "folder", "root": str(tmp_path / "photos"), "manifest": None,
+            "classes": ClassNames("Correct", "Incorrect"), "group": "none", "split": SplitConfig(0.3, 0.15, 0),
+            "image_size": 16, "resize": "squash", "bit_depth": 16, "on_bad_file": "error", "max_bad_share": 0.05,
+            "cache": "ram", "cache_dir": str(tmp_path / "cache"), "batch_size": 4, "count": None, "uncertain": "drop",
+        }  # fmt: skip
+        return DataConfig(**{**values, **changes})  # type: ignore[arg-type]
+
+    return make
+
+
+def test_folders_of_any_depth(photo_root: Path, config: Callable[..., DataConfig]) -> None:
+    save_photo(photo_root / "Correct" / "line 2" / "monday" / "x.PNG", bright=False, seed=1)
+    save_photo(photo_root / "Correct" / ".thumbs" / "y.png", bright=False, seed=1)
+    (photo_root / "Correct" / "notes.txt").write_text("not a photo")
+    catalog = read_catalog(config())
+    assert Counter(photo.label for photo in catalog) == {0: 21, 1: 20}
+    assert [photo.name for photo in catalog] == sorted(photo.name for photo in catalog)
+    assert "Correct/line 2/monday/x.PNG" in {photo.name for photo in catalog}
+
+
+def test_own_class_names(photo_root: Path, config: Callable[..., DataConfig]) -> None:
+    (photo_root / "Correct").rename(photo_root / "ok")
+    (photo_root / "Incorrect").rename(photo_root / "nok")
+    assert len(read_catalog(config(classes=ClassNames("ok", "nok")))) == 40
+
+
+@pytest.mark.parametrize(
+    ("rule", "groups"),
+    [("none", 4), ("folder", 3), ("prefix", 2)],
+)
+def test_groups(tmp_path: Path, config: Callable[..., DataConfig], rule: str, groups: int) -> None:
+    for seed, name in enumerate(("Correct/a/p1_left.png", "Correct/a/p1_right.png", "Correct/b/p1_top.png")):
+        save_photo(tmp_path / "photos" / name, bright=False, seed=seed)
+    save_photo(tmp_path / "photos/Incorrect/p2_left.png", bright=True, seed=9)
+    assert len({photo.group for photo in read_catalog(config(group=rule))}) == groups
+
+
+def test_fixed_train_val_test_folders(tmp_path: Path, config: Callable[..., DataConfig]) -> None:
+    for subset, count in (("train", 4), ("val", 2), ("test", 3)):
+        for seed in range(count):
+            save_photo(tmp_path / f"photos/{subset}/Correct/{seed}.png", bright=False, seed=seed + 10 * count)
+            save_photo(tmp_path / f"photos/{subset}/Incorrect/{seed}.png", bright=True, seed=seed + 10 * count)
+    assert load_photos(config()).counts() == {"train": (4, 4), "val": (2, 2), "test": (3, 3)}
+
+
+def test_copies_stay_together(photo_root: Path, config: Callable[..., DataConfig]) -> None:
+    copies = [photo_root / "Correct" / f"copy{i}.png" for i in range(6)]
+    for copy in copies:
+        copy.write_bytes((photo_root / "Correct/c00.png").read_bytes())
+    photos = load_photos(config())
+    assert (
+        len({photo.subset for photo in photos.photos if photo.path in [*copies, photo_root / "Correct/c00.png"]}) == 1
+    )
+    assert photos.notes == ["6 photos are copies of others byte for byte; copies stay on one side of the split."]
+
+
+def test_split_csv_is_a_manifest(photo_root: Path, tmp_path: Path, config: Callable[..., DataConfig]) -> None:
+    photos = load_photos(config())
+    manifest = tmp_path / "split.csv"
+    manifest.write_text(split_csv(photos.photos, ("Correct", "Incorrect")))
+    again = load_photos(config(manifest=str(manifest), split=SplitConfig(0.5, 0.5, 99)))
+    assert {p.path: p.subset for p in again.photos} == {p.path: p.subset for p in photos.photos}
+    save_photo(photo_root / "Correct/c03.png", bright=False, seed=77)
+    with pytest.raises(UserError, match=r"c03\.png is not the file that the manifest names"):
+        load_photos(config(manifest=str(manifest)))
+
+
+def test_missing_root(config: Callable[..., DataConfig]) -> None:
+    with pytest.raises(UserError, match=r"data\.root: expected a folder with Correct/ and Incorrect/ in it.*photos"):
+        read_catalog(config())
+
+
+def test_misspelt_class_names_the_nearest(photo_root: Path, config: Callable[..., DataConfig]) -> None:
+    (photo_root / "Incorrect").rename(photo_root / "Incorect")
+    with pytest.raises(UserError, match=r"folder 'Incorrect'.*did you mean Incorect\?.*data\.classes\.incorrect="):
+        read_catalog(config())
+
+
+def test_one_class_only(photo_root: Path, config: Callable[..., DataConfig]) -> None:
+    (photo_root / "Incorrect").rename(photo_root.parent / "elsewhere")
+    with pytest.raises(UserError, match=r"folder 'Incorrect' .*there is: Correct"):
+        read_catalog(config())
+
+
+def test_empty_class(photo_root: Path, config: Callable[..., DataConfig]) -> None:
+    for path in (photo_root / "Incorrect").iterdir():
+        path.unlink()
+    with pytest.raises(UserError, match=r"expected photos in .*Incorrect, found none"):
+        read_catalog(config())
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("path,labl\na.png,Correct\n", r"unknown column 'labl' \(did you mean label\?\)"),
+        ("path,group\na.png,1\n", r"expected a column 'label' in line 1"),
+        ("path,label\nCorrect/c00.png,Corect\n", r"line 2: unknown label 'Corect' \(did you mean Correct\?\)"),
+        ("path,label\nCorrect/no.png,Correct\n", r"line 2: no file .*no\.png"),
+        ("path,label,subset\nCorrect/c00.png,Correct,training\n", r"line 2: unknown subset 'training'"),
+        ("path,label\nCorrect/c00.png\n", r"line 2: expected 2 fields"),
+        (
+            "path,label\nCorrect/c00.png,Correct\nCorrect/c00.png,Incorrect\n",
+            r"line 3: .* stands in the manifest twice",
+        ),
+    ],
+)
+def test_manifest_mistakes(photo_root: Path, config: Callable[..., DataConfig], text: str, message: str) -> None:
+    (photo_root / "labels.csv").write_text(text)
+    with pytest.raises(UserError, match=message):
+        read_catalog(config(manifest=str(photo_root / "labels.csv")))
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [("empty.png", b""), ("text.jpg", b"these are words"), ("cut.png", None)],
+)
+def test_bad_files(photo_root: Path, config: Callable[..., DataConfig], name: str, content: bytes | None) -> None:
+    bad = photo_root / "Correct" / name
+    bad.write_bytes(content if content is not None else (photo_root / "Correct/c00.png").read_bytes()[:2000])
+    with pytest.raises(UserError, match=rf"1 of 41 files cannot be read as photos: .*{name} \(.*on_bad_file=skip"):
+        load_photos(config())
+    photos = load_photos(config(on_bad_file="skip"))
+    assert [path for path, _ in photos.bad] == [bad]
+    assert bad not in {photo.path for photo in photos.photos}
+    assert len(photos.photos) == 40
+    with pytest.raises(UserError, match=r"more than data\.max_bad_share=0\.01 allows"):
+        load_photos(config(on_bad_file="skip", max_bad_share=0.01))
+
+
+def test_elpv_counts(config: Callable[..., DataConfig]) -> None:
+    """1,508 Correct and 715 Incorrect without the uncertain ones; 2,624 cells in all (Deitsch et al. 2019)."""
+    pytest.importorskip("elpv_dataset")
+    drop = Counter(photo.label for photo in read_catalog(config(source="elpv", uncertain="drop")))
+    assert drop == {0: 1508, 1: 715}
+    everything = read_catalog(config(source="elpv", uncertain="threshold", group="module"))
+    assert len(everything) == 2624
+    assert len({photo.group for photo in everything}) == 44

@@ -1,0 +1,93 @@
+"""What a mistake on the command line gets: one line, exit code 2, no run folder."""
+
+import inspect
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import yaml
+from omegaconf import OmegaConf
+
+from qc_lightning.cli import CONF
+
+Train = Callable[..., tuple[int, Path, str]]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "line"),
+    [
+        (["optim.lrr=1"], "error: there is no setting 'optim.lrr' (did you mean optim.lr?)"),
+        (["lr=1"], "error: there is no setting 'lr' (did you mean optim.lr?)"),
+        (["+optim.lrr=1"], "error: optim.lrr: Key 'lrr' not in 'OptimConfig'"),
+        (["modle=mlp"], "error: there is no setting 'modle' (did you mean model"),
+        (["trainer.max_epoch=3"], "did you mean trainer.max_epochs"),
+        (["+trainer.epochs=3"], "error: trainer.epochs: lightning.Trainer has no such flag (did you mean"),
+        (["optim.lr=fast"], "error: optim.lr: Value 'fast' of type 'str' could not be converted to Float"),
+        (["optim.lr=-1"], "error: optim.lr: expected a step size above 0, got -1.0"),
+        (["data.batch_size=0"], "error: data.batch_size: expected at least 1, got 0"),
+        (["data.image_size=4.5"], "error: data.image_size: Value '4.5' of type 'float' could not be converted"),
+        (["data.split.test=1"], "error: data.split.test: expected a share between 0 and 1, got 1.0"),
+        (["model=mpl"], "error: model: expected one of"),
+        (["model=mpl"], "got 'mpl' (did you mean mlp?)"),
+        (["data=folder"], "error: data=folder needs your photos: give data.root=photos/ or data.manifest=labels.csv"),
+        (["data=folder", "data.root=nowhere"], "error: data.root: expected a folder with Correct/ and Incorrect/"),
+        (["seed"], "error: Error parsing override 'seed'"),
+        (["trainer=gpu"], "error: trainer.accelerator=gpu: no CUDA GPU is visible here; use trainer=cpu"),
+        (["trainer.precision=17"], "error: trainer: "),
+        (["resume=nowhere"], "error: resume: expected a run folder"),
+    ],
+)
+def test_mistakes(train: Train, arguments: list[str], line: str) -> None:
+    import torch
+
+    if "trainer=gpu" in arguments and torch.cuda.is_available():
+        pytest.skip("a GPU is here")
+    code, run, output = train(*arguments)
+    errors = [text for text in output.splitlines() if text.startswith("error: ")]
+    assert code == 2
+    assert len(errors) == 1
+    assert line in errors[0]
+    assert "Traceback" not in output
+    assert not run.exists(), "nothing half-written"
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["--cfg", "job"], ["optim.lr=x"], ["optim.lr=-1"]])
+def test_quick_answers_import_no_torch(arguments: list[str], tmp_path: Path) -> None:
+    script = (
+        "import sys; sys.argv = ['train', *sys.argv[1:]]\n"
+        "from qc_lightning.train import main\n"
+        "try: main()\n"
+        "finally: print('torch' in sys.modules, 'lightning' in sys.modules)"
+    )
+    started = time.perf_counter()
+    done = subprocess.run([sys.executable, "-c", script, *arguments], cwd=tmp_path, capture_output=True, text=True)
+    assert done.stdout.splitlines()[-1] == "False False"
+    assert time.perf_counter() - started < 5  # 0.4 s alone; the bound is for a busy machine
+
+
+def test_every_shipped_config_composes(train: Train) -> None:
+    """Each option of each group, against the schema."""
+    for path in sorted(CONF.glob("*/*.yaml")):
+        if path.stem == "base" or path.parent.name == "hydra":
+            continue
+        extra = ["data.root=x"] if path.stem == "folder" else []
+        code, _, output = train(f"{path.parent.name}={path.stem}", *extra, "--cfg", "job")
+        assert code == 0, output
+        assert OmegaConf.create(output).data.image_size >= 8
+
+
+def test_trainer_flags_are_lightnings() -> None:
+    """conf/trainer/base.yaml lists every flag; only what the run decides has a value of its own."""
+    from lightning import Trainer
+
+    listed = yaml.safe_load((CONF / "trainer" / "base.yaml").read_text())
+    parameters = dict(inspect.signature(Trainer.__init__).parameters)
+    theirs = {name: p.default for name, p in parameters.items() if name not in ("self", "callbacks", "logger")}
+    assert set(listed) == set(theirs)
+    ours = {name for name in listed if listed[name] != theirs[name]}
+    assert ours == {
+        "max_epochs", "enable_progress_bar", "enable_model_summary", "use_distributed_sampler", "num_sanity_val_steps"
+    }  # fmt: skip

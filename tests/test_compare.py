@@ -1,0 +1,131 @@
+"""Comparing two runs: against SciPy, published intervals, hand-made tables and simulation."""
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy.stats import binomtest
+
+from qc_lightning.evaluation.compare import Difference, compare, mcnemar_exact, paired_interval
+
+counts = st.integers(0, 60)
+
+
+@given(counts, counts)
+def test_p_is_scipys_binomial_test(only_here: int, only_there: int) -> None:
+    n = only_here + only_there
+    expected = binomtest(only_here, n, 0.5).pvalue if n else 1.0
+    assert mcnemar_exact(only_here, only_there) == pytest.approx(expected, rel=1e-9)
+
+
+def test_p_of_large_and_hand_made_counts() -> None:
+    assert mcnemar_exact(0, 5) == pytest.approx(2 / 32)
+    assert mcnemar_exact(1, 8) == pytest.approx(2 * (1 + 9) / 512)
+    for pair in ((400_000, 402_000), (3_000, 2_500), (0, 900)):
+        assert mcnemar_exact(*pair) == pytest.approx(binomtest(pair[0], sum(pair), 0.5).pvalue, rel=1e-6)
+    assert mcnemar_exact(0, 3000) == 0.0, "smaller than any number is"
+
+
+@pytest.mark.parametrize(
+    ("table", "interval"),
+    [
+        # examples of Newcombe 1998, as printed there
+        ((36, 12, 2, 0), (0.0569, 0.3404)),
+        ((18, 12, 2, 18), (0.0562, 0.3290)),
+        ((53, 0, 0, 1), (-0.0729, 0.0729)),
+        ((0, 30, 0, 0), (0.8395, 1.0)),
+    ],
+)
+def test_interval_is_newcombes(table: tuple[int, int, int, int], interval: tuple[float, float]) -> None:
+    assert paired_interval(*table) == pytest.approx(interval, abs=1e-4)
+
+
+@given(counts, counts, counts, counts, st.floats(1, 5))
+def test_interval_is_fair_and_in_range(both: int, here: int, there: int, neither: int, effect: float) -> None:
+    if both + here + there + neither == 0:
+        return
+    low, high = paired_interval(both, here, there, neither, effect)
+    value = (here - there) / (both + here + there + neither)
+    assert -1 <= low <= value + 1e-12
+    assert value - 1e-12 <= high <= 1
+    assert paired_interval(both, there, here, neither, effect) == pytest.approx((-high, -low), abs=1e-12)
+
+
+def test_interval_of_grouped_photos_is_that_of_fewer_photos() -> None:
+    assert paired_interval(40, 12, 4, 44, design_effect=2) == pytest.approx(paired_interval(20, 6, 2, 22))
+
+
+def test_interval_holds_the_true_difference_in_95_of_100() -> None:
+    rng = np.random.default_rng(0)
+    share = np.array([0.7, 0.15, 0.05, 0.1])
+    tables = rng.multinomial(80, share, size=2000)
+    held = [low <= 0.1 <= high for low, high in (paired_interval(*map(float, table)) for table in tables)]
+    assert 0.935 <= np.mean(held) <= 0.975
+
+
+def verdicts(*counts: tuple[int, int, int]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Rejected here, rejected there and label, for each (count, here, there) as many Incorrect photos."""
+    here = np.concatenate([np.full(n, bool(a)) for n, a, _ in counts])
+    there = np.concatenate([np.full(n, bool(b)) for n, _, b in counts])
+    return here, there, np.ones(len(here), dtype=int)
+
+
+def by_photo(n: int) -> list[str]:
+    return [str(i) for i in range(n)]
+
+
+def test_better_worse_cannot_tell() -> None:
+    # of 60 Incorrect photos 12 are caught here only, 1 there only
+    here, there, label = verdicts((40, 1, 1), (12, 1, 0), (1, 0, 1), (7, 0, 0))
+    found = compare(here, there, label, by_photo(60))
+    escapes = found["escape_rate"]
+    assert (escapes.here, escapes.there) == (8 / 60, 19 / 60)
+    assert (escapes.only_here, escapes.only_there) == (1, 12)
+    assert escapes.p == pytest.approx(binomtest(1, 13, 0.5).pvalue)
+    assert escapes.verdict == "better", "fewer escapes"
+    assert found["accuracy"].verdict == "better", "more right verdicts"
+    assert "overkill_rate" not in found, "no Correct photo"
+    back = compare(there, here, label, by_photo(60))
+    assert back["escape_rate"].verdict == back["accuracy"].verdict == "worse"
+    assert back["accuracy"].low == pytest.approx(-found["accuracy"].high)
+    same = compare(here, here, label, by_photo(60))["accuracy"]
+    assert (same.verdict, same.p) == ("cannot tell", 1.0)
+    assert same.low < 0 < same.high, "that no photo differs does not prove that none ever will"
+
+
+def test_rejecting_everything_is_better_on_escapes_and_worse_on_overkill() -> None:
+    label = np.array([1] * 40 + [0] * 40)
+    there = np.array(([True] * 20 + [False] * 20) * 2)
+    found = compare(np.ones(80, dtype=bool), there, label, by_photo(80))
+    assert found["escape_rate"].verdict == "better"
+    assert found["overkill_rate"].verdict == "worse"
+    assert found["accuracy"].verdict == "cannot tell"
+
+
+def test_ten_photos_of_one_part_are_one_vote() -> None:
+    """Twelve photos that differ are proof as twelve parts, none as ten photos of one part and two of another."""
+    here, there, label = verdicts((12, 1, 0), (48, 1, 1))
+    alone = compare(here, there, label, by_photo(60))["accuracy"]
+    grouped = compare(here, there, label, ["a"] * 10 + ["b"] * 2 + by_photo(48))["accuracy"]
+    assert alone.p == pytest.approx(2 / 2**12)
+    assert grouped.p == pytest.approx(2 / 2**2), "two votes, both for here"
+    assert grouped.high - grouped.low > alone.high - alone.low
+    assert (alone.verdict, grouped.verdict) == ("better", "cannot tell")
+    assert grouped.only_here == 12
+
+
+def test_copies_of_each_photo_prove_no_more_than_the_photos() -> None:
+    """Each photo three times under its group gives p and, nearly, the interval of each photo once."""
+    here, there, label = verdicts((10, 1, 0), (2, 0, 1), (30, 1, 1), (8, 0, 0))
+    once = compare(here, there, label, by_photo(50))["accuracy"]
+    thrice = compare(*(np.repeat(x, 3) for x in (here, there, label)), np.repeat(by_photo(50), 3).tolist())["accuracy"]
+    assert thrice.p == once.p
+    assert (thrice.low, thrice.high) == pytest.approx((once.low, once.high), abs=0.01)
+
+
+def test_words() -> None:
+    text = str(Difference("accuracy", 0.9, 0.8, 0.02, 0.17, 12, 2, 0.0129, True, 100))
+    assert text == (
+        "accuracy: better. 90.0% here, 80.0% there, +10.0 points (+2.0 to +17.0); only here 12, only there 2 of 100 "
+        "photos, p = 0.013"
+    )

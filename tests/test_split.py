@@ -1,0 +1,91 @@
+"""Facts about the split: sizes by hand, groups whole, the same everywhere."""
+
+import random
+from collections import Counter
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from qc_lightning.config import SplitConfig
+from qc_lightning.data.catalog import Photo
+from qc_lightning.data.split import split
+from qc_lightning.errors import UserError
+
+
+def photos(correct: int, incorrect: int, group: int = 1) -> list[Photo]:
+    return [
+        Photo(Path(f"/{label}/{i}.png"), f"{label}/{i}.png", label, f"{label}/{i // group}")
+        for label, count in enumerate((correct, incorrect))
+        for i in range(count)
+    ]
+
+
+def test_paper_sizes() -> None:
+    """180 photos, 90 a class: 54 for the test as in the paper, 15% of the other 126 for validation."""
+    of = photos(90, 90)
+    subsets = split(of, SplitConfig(test=0.3, val=0.15, seed=0))
+    counts = Counter((subset, photo.label) for photo, subset in zip(of, subsets, strict=True))
+    assert counts == {
+        ("test", 0): 27, ("test", 1): 27, ("val", 0): 9, ("val", 1): 9, ("train", 0): 54, ("train", 1): 54,
+    }  # fmt: skip
+
+
+def test_golden() -> None:
+    """The same on every machine and release: these names were dealt once and stay dealt."""
+    of = photos(6, 6)
+    subsets = split(of, SplitConfig(test=0.34, val=0.25, seed=7))
+    assert [p.name for p, s in zip(of, subsets, strict=True) if s == "test"] == [
+        "0/0.png",
+        "0/4.png",
+        "1/0.png",
+        "1/4.png",
+    ]
+    assert [p.name for p, s in zip(of, subsets, strict=True) if s == "val"] == ["0/5.png", "1/5.png"]
+
+
+@given(
+    sizes=st.lists(st.tuples(st.integers(1, 6), st.integers(0, 1)), min_size=30, max_size=60),
+    seed=st.integers(0, 99),
+    shuffle=st.randoms(use_true_random=False),
+)
+@settings(deadline=None, max_examples=60)
+def test_groups_stay_whole_whatever_the_order(sizes: list[tuple[int, int]], seed: int, shuffle: random.Random) -> None:
+    of = [
+        Photo(Path(f"/{g}-{i}"), f"{g}-{i}", label, f"g{g}")
+        for g, (size, label) in enumerate(sizes)
+        for i in range(size)
+    ]
+    if min(Counter(label for _, label in sizes).get(label, 0) for label in (0, 1)) < 10:
+        return
+    config = SplitConfig(test=0.3, val=0.15, seed=seed)
+    subset_of = dict(zip([photo.name for photo in of], split(of, config), strict=True))
+    for g, (size, _) in enumerate(sizes):
+        assert len({subset_of[f"{g}-{i}"] for i in range(size)}) == 1
+    for label in (0, 1):
+        held = [photo for photo in of if photo.label == label]
+        test = sum(subset_of[photo.name] == "test" for photo in held)
+        assert abs(test - 0.3 * len(held)) <= 6, "off by no more than the largest group"
+    shuffled = list(of)
+    shuffle.shuffle(shuffled)
+    assert dict(zip([photo.name for photo in shuffled], split(shuffled, config), strict=True)) == subset_of
+
+
+def test_seeds_differ() -> None:
+    of = photos(50, 50, group=5)
+    assert split(of, SplitConfig(0.3, 0.15, 0)) != split(of, SplitConfig(0.3, 0.15, 1))
+
+
+def test_fixed_subsets_stay() -> None:
+    of = [Photo(p.path, p.name, p.label, p.group, "test" if i % 4 == 0 else None) for i, p in enumerate(photos(20, 20))]
+    subsets = split(of, SplitConfig(test=0.9, val=0.2, seed=0))
+    assert [i for i, subset in enumerate(subsets) if subset == "test"] == list(range(0, 40, 4))
+    assert subsets.count("val") == 6  # a fifth of 15 a class
+
+
+def test_too_few_photos_name_the_part() -> None:
+    with pytest.raises(UserError, match=r"the test part gets no Incorrect photo out of 1"):
+        split(photos(50, 1), SplitConfig(0.3, 0.15, 0))
+    with pytest.raises(UserError, match=r"the val part gets no Incorrect.*data\.split\.val=0"):
+        split(photos(50, 4), SplitConfig(0.3, 0.15, 0))

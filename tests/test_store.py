@@ -1,0 +1,403 @@
+"""The pixel store: the same pixels from disk, memory and anew; and a cache that is never trusted."""
+
+import hashlib
+import json
+import logging
+import os
+import resource
+import subprocess
+import sys
+import time
+import tracemalloc
+from collections import namedtuple
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given
+from hypothesis import settings as hypothesis_settings
+from hypothesis import strategies as st
+from PIL import Image
+
+from qc_lightning.data import cache as cache_module
+from qc_lightning.data import store as store_module
+from qc_lightning.data.decode import DecodeSettings, decode
+from qc_lightning.data.store import PixelStore, clear, open_store
+from qc_lightning.errors import UserError
+
+SMALL = DecodeSettings(image_size=8)
+COUNT, BAD = 70, 33  # more than a few tasks of 16
+
+
+@pytest.fixture
+def paths(tmp_path: Path) -> list[Path]:
+    """70 photos of one grey each, 0, 1, ..., in an order that is not that of their names; number 33 is no photo."""
+    folder = tmp_path / "photos"
+    folder.mkdir()
+    paths = [folder / f"{(index * 37) % COUNT:03d}.png" for index in range(COUNT)]
+    for index, path in enumerate(paths):
+        Image.new("L", (12, 10), index).save(path)
+    paths[BAD].write_text("not a photo")
+    return paths
+
+
+@pytest.fixture
+def reads(monkeypatch: pytest.MonkeyPatch) -> list[Path]:
+    """Files that were decoded to build a store."""
+    seen: list[Path] = []
+    read = store_module.read
+    monkeypatch.setattr(store_module, "read", lambda path, settings: seen.append(path) or read(path, settings))
+    return seen
+
+
+def good(store: PixelStore) -> list[int]:
+    return [index for index in range(len(store)) if index not in store.bad]
+
+
+def check(store: PixelStore, paths: list[Path]) -> None:
+    assert len(store) == len(paths) == COUNT
+    assert store.bad == {BAD: "not an image of a known format"}
+    rows = store.rows(good(store))
+    assert rows.dtype == np.uint8
+    assert rows.flags.writeable
+    np.testing.assert_array_equal(
+        rows, np.broadcast_to(np.array(good(store)).reshape(-1, 1, 1, 1), (COUNT - 1, 3, 8, 8))
+    )
+    digests = [hashlib.sha256(path.read_bytes()).hexdigest() for path in paths]
+    digests[BAD] = ""
+    assert store.sha256 == digests
+
+
+def cache_files(folder: Path) -> list[Path]:
+    return sorted(folder.iterdir())
+
+
+@pytest.mark.parametrize("cache", ["disk", "ram", "off"])
+def test_pixels_digests_and_bad_files(cache: str, paths: list[Path], tmp_path: Path) -> None:
+    store = open_store(paths, SMALL, cache, tmp_path / "cache", progress=False)
+    check(store, paths)
+    for wanted in ([BAD], [0, BAD, 1], np.array([BAD - COUNT])):
+        with pytest.raises(ValueError, match=r"photo 33 is bad .* not an image"):
+            store.rows(wanted)
+    with pytest.raises(IndexError):
+        store.rows([COUNT])
+    assert store.rows([]).shape == (0, 3, 8, 8)
+    assert (tmp_path / "cache").exists() == (cache == "disk")
+    assert len(open_store([], SMALL, cache, tmp_path / "cache")) == 0
+
+
+def test_pixels_are_those_of_decode(tmp_path: Path) -> None:
+    pixels = np.random.default_rng(0).integers(0, 256, (60, 90, 3), dtype=np.uint8)
+    path = tmp_path / "photo.jpg"
+    Image.fromarray(pixels).save(path)
+    settings = DecodeSettings(16, "letterbox")
+    for cache in ("disk", "disk", "ram", "off"):
+        store = open_store([path], settings, cache, tmp_path / "cache")
+        np.testing.assert_array_equal(store.rows([0])[0], decode(path, settings))
+
+
+@pytest.fixture(scope="module")
+def three_stores(tmp_path_factory: pytest.TempPathFactory) -> list[PixelStore]:
+    folder = tmp_path_factory.mktemp("grey")
+    paths = [folder / f"{value}.png" for value in range(40)]
+    for value, path in enumerate(paths):
+        Image.new("L", (8, 8), value).save(path)
+    return [open_store(paths, SMALL, cache, folder / "cache", progress=False) for cache in ("disk", "ram", "off")]
+
+
+@given(indices=st.lists(st.integers(0, 39), max_size=60))
+@hypothesis_settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_rows_come_in_the_order_asked_for(three_stores: list[PixelStore], indices: list[int]) -> None:
+    for store in three_stores:
+        for wanted in (indices, np.array(indices, np.int64)):
+            assert store.rows(wanted)[:, 0, 0, 0].tolist() == indices
+
+
+def test_rows_are_copies(three_stores: list[PixelStore]) -> None:
+    for store in three_stores:
+        store.rows([7])[:] = 99
+        assert (store.rows([7]) == 7).all()
+
+
+# --- when the cache is used, and when not
+
+
+def test_second_opening_decodes_nothing(paths: list[Path], tmp_path: Path, reads: list[Path]) -> None:
+    first = open_store(paths, SMALL, "disk", tmp_path / "cache", progress=False)
+    assert len(reads) == COUNT
+    (file,) = cache_files(tmp_path / "cache")
+    content = file.read_bytes()
+    second = open_store(paths, SMALL, "disk", tmp_path / "cache", progress=False)
+    assert len(reads) == COUNT
+    np.testing.assert_array_equal(first.rows(good(first)), second.rows(good(second)))
+    check(second, paths)
+    assert file.read_bytes() == content
+
+
+def test_relative_paths_are_the_same_photos(
+    paths: list[Path], tmp_path: Path, reads: list[Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    open_store(paths, SMALL, "disk", tmp_path / "cache", progress=False)
+    monkeypatch.chdir(tmp_path)
+    open_store([path.relative_to(tmp_path) for path in paths], SMALL, "disk", tmp_path / "cache", progress=False)
+    assert len(reads) == COUNT
+
+
+def grow(path: Path) -> None:
+    stamp = path.stat().st_mtime_ns
+    path.write_bytes(path.read_bytes() + b"\0")
+    os.utime(path, ns=(stamp, stamp))
+
+
+@pytest.mark.parametrize(
+    "change", [lambda path: os.utime(path, ns=(1, 1)), grow, Path.unlink], ids=["touched", "grown", "removed"]
+)
+def test_a_changed_photo_is_decoded_again(change: object, paths: list[Path], tmp_path: Path, reads: list[Path]) -> None:
+    open_store(paths, SMALL, "disk", tmp_path / "cache", progress=False)
+    change(paths[5])
+    store = open_store(paths, SMALL, "disk", tmp_path / "cache", progress=False)
+    assert len(reads) == 2 * COUNT
+    assert (5 in store.bad) == (not paths[5].exists())
+
+
+@pytest.mark.parametrize("other", [{"image_size": 9}, {"resize": "letterbox"}, {"bit_depth": 12}, "pillow", "format"])
+def test_anything_that_changes_pixels_is_in_the_key(
+    other: object, paths: list[Path], tmp_path: Path, reads: list[Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    open_store(paths, SMALL, "disk", tmp_path / "cache", progress=False)
+    settings = SMALL
+    if isinstance(other, dict):
+        settings = DecodeSettings(**{"image_size": 8} | other)
+    elif other == "pillow":
+        monkeypatch.setattr("PIL.__version__", "0.0")
+    else:
+        monkeypatch.setattr(cache_module, "_FORMAT", 0)
+    open_store(paths, settings, "disk", tmp_path / "cache", progress=False)
+    assert len(reads) == 2 * COUNT
+
+
+def test_photos_are_told_apart_by_their_paths(tmp_path: Path) -> None:
+    paths = [tmp_path / "a.bmp", tmp_path / "b.bmp"]
+    for value, path in enumerate(paths):
+        Image.new("L", (8, 8), value).save(path)
+        os.utime(path, ns=(10**18, 10**18))
+    assert open_store(paths, SMALL, "disk", tmp_path / "cache").rows([0, 1])[:, 0, 0, 0].tolist() == [0, 1]
+    assert open_store(paths[::-1], SMALL, "disk", tmp_path / "cache").rows([0, 1])[:, 0, 0, 0].tolist() == [1, 0]
+
+
+def flip(position: int) -> object:
+    def change(content: bytes) -> bytes:
+        changed = bytearray(content)
+        changed[position] ^= 1
+        return bytes(changed)
+
+    return change
+
+
+def foreign(content: bytes) -> bytes:
+    """Whole and sound, but said to be of other photos."""
+    pixels = COUNT * 3 * 8 * 8
+    text = json.loads(content[pixels : -cache_module._TAIL.size])
+    text = json.dumps(text | {"key": "0" * 64}).encode()
+    return content[:pixels] + text + cache_module._TAIL.pack(len(text), cache_module.zlib.crc32(text), b"QCPIXELS")
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        *(flip(position) for position in (0, 5000, COUNT * 192 - 1, COUNT * 192 + 3, -30, -20, -15, -10, -1)),
+        *(lambda content, cut=cut: content[:-cut] for cut in (1, 20, 5000)),
+        lambda content: content[1:],
+        lambda content: content[192:],
+        lambda content: content + b"\0",
+        lambda content: b"",
+        foreign,
+    ],
+)
+def test_a_damaged_cache_is_built_again(
+    damage: object, paths: list[Path], tmp_path: Path, reads: list[Path], caplog: pytest.LogCaptureFixture
+) -> None:
+    open_store(paths, SMALL, "disk", tmp_path / "cache", progress=False)
+    (file,) = cache_files(tmp_path / "cache")
+    content = file.read_bytes()
+    file.write_bytes(damage(content))
+    check(open_store(paths, SMALL, "disk", tmp_path / "cache", progress=False), paths)
+    assert len(reads) == 2 * COUNT
+    assert "damaged" in caplog.text
+    assert file.read_bytes() == content
+    assert cache_files(tmp_path / "cache") == [file]
+
+
+def test_two_processes_at_once(paths: list[Path], tmp_path: Path) -> None:
+    program = """
+import sys, time
+from pathlib import Path
+from qc_lightning.data import store
+from qc_lightning.data.decode import DecodeSettings
+read = store.read
+store.read = lambda *a: (time.sleep(0.02), read(*a))[1]  # long enough that both are at it
+paths = [Path(line) for line in sys.stdin.read().splitlines()]
+found = store.open_store(paths, DecodeSettings(8), "disk", Path(sys.argv[1]), progress=False)
+print(sum(int(row.sum()) for row in found.rows([i for i in range(len(paths)) if i not in found.bad])), len(found.bad))
+"""
+    command = [sys.executable, "-W", "error", "-c", program, str(tmp_path / "cache")]
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    processes = [subprocess.Popen(command, **pipes) for _ in range(2)]
+    for process in processes:
+        process.stdin.write("\n".join(map(str, paths)))
+        process.stdin.close()
+        process.stdin = None
+    for process in processes:
+        out, err = process.communicate(timeout=60)
+        assert (out.split(), err) == ([str(192 * (sum(range(COUNT)) - BAD)), "1"], "")
+    assert [file.suffix for file in cache_files(tmp_path / "cache")] == [".pixels"]
+
+
+# --- room
+
+
+def photos(folder: Path, count: int) -> list[Path]:
+    folder.mkdir()
+    for index in range(count):
+        Image.new("L", (8, 8), index).save(folder / f"{index}.png")
+    return sorted(folder.iterdir())
+
+
+def test_least_recently_used_caches_make_room(tmp_path: Path) -> None:
+    cache = tmp_path / "cache"
+    sets = [photos(tmp_path / name, 5) for name in "abcd"]
+    files = []
+    for age, paths in zip((300, 200, 100), sets, strict=False):
+        open_store(paths, SMALL, "disk", cache)
+        (file,) = set(cache_files(cache)) - set(files)
+        os.utime(file, (time.time() - age,) * 2)
+        files.append(file)
+    open_store(sets[0], SMALL, "disk", cache)  # the oldest is used again
+    size = files[0].stat().st_size
+    open_store(sets[3], SMALL, "disk", cache, limit_bytes=3 * size)
+    assert files[1] not in cache_files(cache)
+    assert {files[0], files[2]} < set(cache_files(cache))
+    assert clear(cache) == 3 * size
+    assert cache_files(cache) == []
+
+
+def test_clear_leaves_a_build_in_progress_and_sweeps_dead_ones(tmp_path: Path) -> None:
+    live, dead, stranger = tmp_path / "a.part", tmp_path / "b.part", tmp_path / "notes.txt"
+    for file in (live, dead, stranger):
+        file.write_bytes(b"12345")
+    os.utime(dead, (1, 1))
+    assert clear(tmp_path) == 5
+    assert cache_files(tmp_path) == [live, stranger]
+    assert clear(tmp_path / "missing") == 0
+
+
+@pytest.mark.parametrize("trouble", ["limit", "disk full", "full while writing", "no folder", "removed at once"])
+def test_without_room_on_disk_pixels_stay_in_memory(
+    trouble: str,
+    paths: list[Path],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    cache, limit = tmp_path / "cache", 10**9
+    allowed = resource.getrlimit(resource.RLIMIT_FSIZE)
+    if trouble == "limit":
+        limit = COUNT * 192 - 1
+    elif trouble == "disk full":
+        usage = namedtuple("usage", "total used free")(10, 10, 0)
+        monkeypatch.setattr(cache_module.shutil, "disk_usage", lambda path: usage)
+    elif trouble == "full while writing":
+        resource.setrlimit(resource.RLIMIT_FSIZE, (COUNT * 192 - 100, allowed[1]))
+    elif trouble == "no folder":
+        cache.write_text("a file is in the way")
+    else:
+        replace = Path.replace
+        monkeypatch.setattr(Path, "replace", lambda self, target: replace(self, target).unlink())
+    try:
+        store = open_store(paths, SMALL, "disk", cache, progress=False, limit_bytes=limit)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, allowed)
+    check(store, paths)
+    assert [record.levelno for record in caplog.records] == [logging.WARNING]
+    assert "no pixel cache on disk" in caplog.text
+    assert not cache.is_dir() or cache_files(cache) == []
+
+
+def test_without_memory_photos_are_decoded_when_used(
+    paths: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(store_module, "_free_memory", lambda: 1000)
+    store = open_store(paths, SMALL, "ram", tmp_path)
+    check(store, paths)
+    assert "too much for" in caplog.text
+    paths[3].unlink()
+    with pytest.raises(UserError, match=f"{paths[3].name} was a good photo before"):
+        store.rows([2, 3])
+
+
+def test_a_cache_that_may_only_be_read_is_used(
+    paths: list[Path], tmp_path: Path, reads: list[Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    open_store(paths, SMALL, "disk", tmp_path / "cache", progress=False)
+
+    def utime(*arguments: object) -> None:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(cache_module.os, "utime", utime)
+    check(open_store(paths, SMALL, "disk", tmp_path / "cache", progress=False), paths)
+    assert len(reads) == COUNT
+
+
+@pytest.mark.parametrize("cache", ["disk", "ram"])
+def test_ctrl_c_leaves_nothing_half_written(
+    cache: str, paths: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begun = []
+
+    def read(path: Path, settings: DecodeSettings) -> object:
+        begun.append(path)
+        if len(begun) == 20:
+            raise KeyboardInterrupt
+        time.sleep(0.02 if len(begun) > 20 else 0)
+        return np.zeros((3, 8, 8), np.uint8), ""
+
+    monkeypatch.setattr(store_module, "read", read)
+    monkeypatch.setattr(store_module, "_threads", lambda: 1)
+    with pytest.raises(KeyboardInterrupt):
+        open_store(paths, SMALL, cache, tmp_path / "cache", progress=False)
+    assert len(begun) < 30  # neither the waiting tasks nor the rest of the one at work
+    if cache == "disk":
+        assert cache_files(tmp_path / "cache") == []
+
+
+def test_building_takes_no_memory_for_the_pixels(tmp_path: Path) -> None:
+    path = tmp_path / "photo.png"
+    Image.new("L", (8, 8), 9).save(path)
+    settings = DecodeSettings(512)
+    tracemalloc.start()
+    store = open_store([path] * 150, settings, "disk", tmp_path / "cache", progress=False)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    pixel_bytes = 150 * 3 * 512 * 512
+    workers = store_module._threads()
+    assert peak < 6 * workers * 5 * 2**20  # a few tasks of 4 MB for each thread
+    assert (workers > 2) or peak < pixel_bytes / 2
+    assert (store.rows([149]) == 9).all()
+
+
+def test_pages_of_the_map_are_given_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cache_module, "_RESIDENT", 1000)
+    paths = photos(tmp_path / "photos", 9)
+    store = open_store(paths, SMALL, "disk", tmp_path / "cache")
+    for _ in range(5):
+        assert store.rows(range(9))[:, 0, 0, 0].tolist() == list(range(9))
+
+
+def test_bar_is_for_long_waits_only(paths: list[Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    open_store(paths, SMALL, "ram", tmp_path)
+    assert capsys.readouterr() == ("", "")
+
+
+def test_neither_decoding_nor_the_store_imports_torch() -> None:
+    program = "import sys, qc_lightning.data.store; print([m for m in ('torch', 'lightning') if m in sys.modules])"
+    assert subprocess.check_output([sys.executable, "-c", program], text=True).strip() == "[]"

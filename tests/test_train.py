@@ -1,0 +1,203 @@
+"""`python -m qc_lightning.train` from call to run folder."""
+
+import csv
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from sklearn.metrics import confusion_matrix, roc_auc_score
+
+from qc_lightning.config import ModelConfig, OptimConfig
+from qc_lightning.models.classifier import Classifier
+
+Train = Callable[..., tuple[int, Path, str]]
+RATES = ("accuracy", "balanced_accuracy", "precision", "recall", "f1", "specificity", "auroc", "average_precision")
+SMALL = ("data.image_size=16", "model.hidden=[16]", "data.batch_size=8", "report=false")
+
+
+def rows(path: Path) -> list[dict[str, str]]:
+    with path.open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def figures(run: Path) -> dict[str, object]:
+    """metrics.json without what differs between two equal runs."""
+    metrics = json.loads((run / "metrics.json").read_text())
+    del metrics["timing_s"]
+    return dict(metrics)
+
+
+@pytest.fixture
+def easy(photo_root: Path) -> list[str]:
+    return ["data=folder", f"data.root={photo_root}", *SMALL, "optim.lr=1e-2"]
+
+
+def test_the_run_folder_keeps_its_contract(train: Train, easy: list[str], photo_root: Path) -> None:
+    code, run, output = train(*easy, "report=true")
+    assert code == 0, output
+    assert {path.name for path in run.iterdir()} == {
+        ".hydra", "split.csv", "checkpoints", "history.csv", "metrics.json", "predictions.csv", "decision.json",
+        "report.html", "figures",
+    }  # fmt: skip
+    assert {path.name for path in (run / "checkpoints").iterdir()} == {"best.ckpt", "last.ckpt"}
+    assert len(rows(run / "history.csv")) == 10
+    assert list(rows(run / "history.csv")[0]) == [
+        "epoch", "train_loss", "train_accuracy", "val_loss", "val_accuracy", "lr"
+    ]  # fmt: skip
+    metrics = json.loads((run / "metrics.json").read_text())
+    for subset in ("train", "val", "test"):
+        for name in (*RATES, "loss", "escape_rate", "overkill_rate"):
+            figure = metrics[subset][name]
+            assert figure["low"] <= figure["value"] <= figure["high"]
+    assert metrics["positive_class"] == "Incorrect"
+    assert metrics["test"]["n"] == 12
+    assert metrics["test"]["auroc"]["value"] == 1.0, "a white corner is learnt at once"
+    split = rows(run / "split.csv")
+    assert {row["path"] for row in split} == {str(path) for path in photo_root.rglob("*.png")}
+    tested = {row["path"] for row in split if row["subset"] == "test"}
+    assert {row["path"] for row in rows(run / "predictions.csv")} == tested
+    assert "escape rate" in output
+    assert str(run) in output
+
+
+def test_figures_are_scikit_learns(train: Train, easy: list[str]) -> None:
+    """metrics.json against another library on predictions.csv."""
+    _, run, _ = train(*easy, "trainer.max_epochs=2", "optim.lr=1e-4")
+    predictions = rows(run / "predictions.csv")
+    label = [int(row["label"] == "Incorrect") for row in predictions]
+    probability = [float(row["probability"]) for row in predictions]
+    rejected = [int(row["verdict"] == "REJECT") for row in predictions]
+    test = json.loads((run / "metrics.json").read_text())["test"]
+    assert test["auroc"]["value"] == pytest.approx(roc_auc_score(label, probability), abs=1e-6)
+    assert test["confusion_matrix"] == confusion_matrix(label, rejected).tolist()
+    assert rejected == [int(p >= 0.5) for p in probability]
+
+
+def test_same_seed_same_figures(train: Train, easy: list[str]) -> None:
+    first, second, other = (train(*easy, f"seed={seed}")[1] for seed in (4, 4, 5))
+    assert figures(first) == figures(second)
+    assert (first / "predictions.csv").read_text() == (second / "predictions.csv").read_text()
+    assert figures(first) != figures(other)
+
+
+def test_resume_ends_where_an_unbroken_run_ends(train: Train, easy: list[str]) -> None:
+    _, whole, _ = train(*easy, "trainer.max_epochs=6", "optim.lr=1e-3")
+    _, part, _ = train(*easy, "trainer.max_epochs=3", "optim.lr=1e-3")
+    assert len(rows(part / "history.csv")) == 3
+    code, _, output = train(f"resume={part}", "trainer.max_epochs=6", folder=part)
+    assert code == 0, output
+    assert (part / "history.csv").read_text() == (whole / "history.csv").read_text()
+    assert (part / "predictions.csv").read_text() == (whole / "predictions.csv").read_text()
+
+
+def test_resume_refuses_other_photos(train: Train, easy: list[str], photo_root: Path) -> None:
+    _, run, _ = train(*easy, "trainer.max_epochs=1")
+    (photo_root / "Correct" / "c00.png").unlink()
+    code, _, output = train(f"resume={run}", folder=run)
+    assert code == 2
+    assert "the photos or the split settings are not those of" in output
+
+
+def test_a_taken_folder_is_not_overwritten(train: Train, easy: list[str]) -> None:
+    _, run, _ = train(*easy, "trainer.max_epochs=1")
+    before = (run / "metrics.json").read_bytes()
+    code, _, output = train(*easy, f"hydra.run.dir={run}", folder=run)
+    assert code == 2
+    assert "already holds a run" in output
+    assert (run / "metrics.json").read_bytes() == before
+
+
+def test_checkpoint_is_safe_and_gives_the_same_probabilities(train: Train, easy: list[str], photo_root: Path) -> None:
+    _, run, _ = train(*easy)
+    checkpoint = torch.load(run / "checkpoints" / "best.ckpt", weights_only=True)
+    hparams = checkpoint["hyper_parameters"]
+    model = Classifier(ModelConfig(**hparams["model"]), OptimConfig(**hparams["optim"]), hparams["image_size"])
+    model.load_state_dict(checkpoint["state_dict"])
+    model.eval()
+    from qc_lightning.data.decode import DecodeSettings, decode
+
+    predictions = rows(run / "predictions.csv")
+    pixels = np.stack([decode(Path(row["path"]), DecodeSettings(image_size=16)) for row in predictions])
+    images = torch.from_numpy(pixels).float() / 255
+    expected = torch.tensor([float(row["probability"]) for row in predictions], dtype=torch.float64)
+    with torch.inference_mode():
+        for size in (1, 5, len(images)):
+            logit = torch.cat([model(batch) for batch in images.split(size)])
+            torch.testing.assert_close(torch.sigmoid(logit.double()), expected, rtol=0, atol=1e-6)
+
+
+def test_paper_has_no_validation_part_and_keeps_the_last_epoch(train: Train, easy: list[str]) -> None:
+    code, run, output = train(*easy, "experiment=paper", "data.image_size=16", "trainer.max_epochs=3")
+    assert code == 0, output
+    assert {row["subset"] for row in rows(run / "split.csv")} == {"train", "test"}
+    metrics = json.loads((run / "metrics.json").read_text())
+    assert "val" not in metrics
+    best, last = (torch.load(run / "checkpoints" / f"{name}.ckpt", weights_only=True) for name in ("best", "last"))
+    assert best["epoch"] == last["epoch"] == 2
+
+
+def test_a_collapsed_model_is_announced(train: Train, easy: list[str]) -> None:
+    _, run, output = train(*easy, "decision.threshold=1.0", "trainer.max_epochs=1")
+    warning = "The model passes every one of the 12 test photos"
+    assert any(warning in text for text in json.loads((run / "metrics.json").read_text())["warnings"])
+    assert warning in output
+
+
+def test_bad_files_are_listed_in_the_run(train: Train, easy: list[str], photo_root: Path) -> None:
+    (photo_root / "Correct" / "torn.jpg").write_bytes(b"\xff\xd8\xff")
+    code, run, output = train(*easy, "trainer.max_epochs=1", "data.on_bad_file=skip")
+    assert code == 0, output
+    assert [Path(row["path"]).name for row in rows(run / "bad_files.csv")] == ["torn.jpg"]
+
+
+def test_multirun_gives_each_job_its_folder(train: Train, easy: list[str], tmp_path: Path) -> None:
+    code, _, output = train(*easy, "trainer.max_epochs=1", "optim.lr=1e-3,1e-4", "data.batch_size=4,8", "-m")
+    assert code == 0, output
+    jobs = sorted((tmp_path / "work" / "outputs" / "sweeps").glob("*/*/*/metrics.json"))
+    assert len(jobs) == 4
+
+
+def test_ddp_inside_a_multirun_is_refused(train: Train, easy: list[str]) -> None:
+    code, _, output = train(*easy, "trainer=ddp", "trainer.accelerator=cpu", "seed=1,2", "-m")
+    assert code == 2
+    assert "trainer=ddp does not work inside a multirun" in output
+
+
+@pytest.mark.parametrize("imbalance", ["pos_weight", "sampler", "focal"])
+def test_rare_defects(train: Train, easy: list[str], photo_root: Path, imbalance: str) -> None:
+    for path in sorted((photo_root / "Incorrect").iterdir())[10:]:
+        path.unlink()
+    code, run, output = train(*easy, f"imbalance={imbalance}", "model.dropout=0", "optim.lr=1e-3")
+    assert code == 0, output
+    assert json.loads((run / "metrics.json").read_text())["test"]["auroc"]["value"] == 1.0
+
+
+def test_tensorboard(train: Train, easy: list[str]) -> None:
+    pytest.importorskip("tensorboard")
+    code, run, output = train(*easy, "logger=tensorboard", "trainer.max_epochs=1")
+    assert code == 0, output
+    assert list((run / "tensorboard").glob("events.out.tfevents.*"))
+
+
+def test_a_torchvision_network_trains(train: Train, easy: list[str]) -> None:
+    code, run, output = train(
+        *easy[:2],
+        "model=mobilenet_v2",
+        "model.mode=scratch",
+        "data.image_size=64",
+        "report=false",
+        "trainer.max_epochs=1",
+    )
+    assert code == 0, output
+    assert json.loads((run / "metrics.json").read_text())["test"]["n"] == 12
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+def test_gpu(train: Train, easy: list[str]) -> None:
+    code, run, output = train(*easy, "trainer=gpu", "trainer.precision=bf16-mixed")
+    assert code == 0, output
+    assert json.loads((run / "metrics.json").read_text())["test"]["auroc"]["value"] == 1.0

