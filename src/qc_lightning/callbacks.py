@@ -122,9 +122,14 @@ class Checkpoints(Checkpoint):
         if better:
             self.best_loss = float("inf") if loss is None else loss.item()
             self.best_epoch = trainer.current_epoch
+        if not trainer.is_global_zero:
+            # takes part in the gathering and writes nothing: a temporary file of its own would replace the real one
+            trainer.save_checkpoint(self.run.last)
+            trainer.strategy.barrier()
+            return
         with replacing(self.run.last) as temporary:
             trainer.save_checkpoint(temporary)
-        if better and trainer.is_global_zero:
+        if better:
             with replacing(self.run.best) as temporary:
                 temporary.unlink()
                 try:
