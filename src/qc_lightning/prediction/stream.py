@@ -21,6 +21,7 @@ import torch
 from qc_lightning.data.decode import BadImage, read
 from qc_lightning.errors import UserError
 from qc_lightning.inspector import Inspector, probabilities
+from qc_lightning.models.network import Network
 
 _TASK_PHOTOS = 16  # photos that a thread takes at a time: queueing stays cheap
 _TASK_SECONDS = 0.02  # ... unless they take longer than this: all threads stay busy
@@ -73,9 +74,14 @@ class Stream:
     """
 
     def __init__(self, inspector: Inspector, batch_size: int, exact: bool = False) -> None:
+        network, cpu = inspector.network, inspector.device.type == "cpu"
+        # a frozen network's training saw each photo alone
+        exact = exact and not (cpu and isinstance(network, Network) and network.exact)
         self._inspector, self._batch_size, self._exact = inspector, batch_size, exact
         self._threads = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-        self._network_in_pool = inspector.device.type == "cpu" and not exact
+        self._network_in_pool = cpu and not exact
+        # as in the training of a frozen network: one at a time is no slower there, and the same to the last bit
+        self._step = 1 if self._network_in_pool and isinstance(network, Network) else batch_size
         self._torch_threads = torch.get_num_threads()
         alone = partial(torch.set_num_threads, 1) if self._network_in_pool else None
         self._pool = ThreadPoolExecutor(self._threads, initializer=alone)
@@ -189,8 +195,9 @@ class Stream:
         share = 0.0
         if pixels:
             begun = time.perf_counter()
+            steps = range(0, len(pixels), self._step)
             try:
-                logit = self._inspector.logits(np.stack(pixels))
+                logit = torch.cat([self._inspector.logits(np.stack(pixels[i : i + self._step])) for i in steps])
             except torch.OutOfMemoryError:
                 raise UserError(
                     f"{len(pixels)} photos at a time do not fit into the memory of {self._inspector.device}: "
