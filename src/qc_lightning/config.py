@@ -273,11 +273,47 @@ class EvaluateConfig:
         check(plain, "name", "a folder's name without / and no leading dot", self.name)
 
 
+@dataclass
+class RobustnessConfig:
+    """`python -m qc_lightning.robustness`."""
+
+    run: str  # a run folder, or latest
+    subset: str  # train | val | test
+    photos: int | None  # at most; null: all
+    device: str  # auto | cpu | cuda | cuda:<n>
+
+    def __post_init__(self) -> None:
+        check_choice("subset", self.subset, ("train", "val", "test"))
+        check(self.photos is None or self.photos >= 2, "photos", "at least 2", self.photos)
+        check_device(self.device)
+
+
+@dataclass
+class LatencyConfig:
+    """`python -m qc_lightning.latency`."""
+
+    run: str  # a run folder, or latest
+    source: str | None  # photos as predict takes them; null: the run's test photos
+    batch_sizes: list[int]
+    line_rate: float | None  # parts a second that come down the line
+    seconds: float  # that each figure is measured for
+    device: str  # auto | cpu | cuda | cuda:<n>
+
+    def __post_init__(self) -> None:
+        fine = bool(self.batch_sizes) and all(size >= 1 for size in self.batch_sizes)
+        check(fine, "batch_sizes", "sizes of at least 1", self.batch_sizes)
+        check(self.line_rate is None or self.line_rate > 0, "line_rate", "parts a second above 0", self.line_rate)
+        check(0 < self.seconds <= 3600, "seconds", "above 0, at most 3600", self.seconds)
+        check_device(self.device)
+
+
 def register() -> None:
     """Make the schemas known to Hydra, under the names that the defaults lists in `conf/` start with."""
     ConfigStore.instance().store("train_schema", TrainConfig)
     ConfigStore.instance().store("predict_schema", PredictConfig)
     ConfigStore.instance().store("evaluate_schema", EvaluateConfig)
+    ConfigStore.instance().store("robustness_schema", RobustnessConfig)
+    ConfigStore.instance().store("latency_schema", LatencyConfig)
 
 
 def parse(cfg: DictConfig, schema: type[T]) -> T:

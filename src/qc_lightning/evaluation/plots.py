@@ -109,6 +109,41 @@ def contact_sheet(images: npt.NDArray[np.uint8], captions: Sequence[str]) -> "Fi
     return figure
 
 
+def robustness(result: Mapping[str, Any]) -> "Figure":
+    """Escape, overkill and flip rate against the strength of each corruption, with 95% bands.
+
+    Args:
+        result: as `robust.robustness` gives it.
+    """
+    corruptions = result["corruptions"]
+    rows = math.ceil(len(corruptions) / 3)
+    figure = _figure(10.0, 2.6 * rows + 0.4)
+    panels = figure.subplots(rows, 3, sharey=True, squeeze=False).ravel()
+    lines = (("escape_rate", ORANGE, "o-"), ("overkill_rate", BLUE, "s--"), ("flips", "#666666", "^:"))
+    for axes, (name, of) in zip(panels, corruptions.items(), strict=False):
+        for rate, colour, style in lines:
+            # place 0 is the photo as it is
+            points = [result["clean"][rate], *(point[rate] for point in of["strengths"])]
+            if points[0]["value"] is None:
+                continue
+            values, low, high = ([point[end] for point in points] for end in ("value", "low", "high"))
+            words = {"escape_rate": "escape rate", "overkill_rate": "overkill rate", "flips": "verdicts that flip"}
+            axes.plot(values, style, color=colour, label=words[rate], linewidth=1.8, markersize=4)
+            if rate != "flips":
+                axes.fill_between(range(len(points)), low, high, color=colour, alpha=0.12, linewidth=0)
+        axes.set_xticks(range(6), ["as is", *(f"{point['strength']:g}" for point in of["strengths"])], fontsize=8)
+        axes.set_title(name, fontsize=11)
+        axes.set_xlabel(of["unit"], fontsize=8)
+        axes.set_ylim(-0.02, 1.02)
+        axes.yaxis.set_major_formatter(lambda share, _: f"{share:.0%}")
+        axes.grid(alpha=0.25)
+        _tidy(axes)
+    for axes in panels[len(corruptions) :]:
+        axes.set_axis_off()
+    figure.legend(*panels[0].get_legend_handles_labels(), loc="outside upper center", ncols=3, frameon=False)
+    return figure
+
+
 def save(figure: "Figure", path: Path) -> Path:
     """Write a PNG under a temporary name and rename it, so that nobody reads half a figure."""
     with replacing(path) as temporary:

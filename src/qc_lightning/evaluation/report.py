@@ -87,9 +87,10 @@ def _content(run: Path) -> dict[str, Any]:
     figures = [
         {"name": path.stem.replace("_", " "), "data": data}
         for path in sorted((run / "figures").glob("*.png"))
-        # these two are drawn in the page itself
-        if path.stem not in ("learning_curves", "confusion_matrix") and (data := pictures.figure(path))
+        # two are drawn in the page itself, the third has its place there
+        if path.stem not in ("learning_curves", "confusion_matrix", "robustness") and (data := pictures.figure(path))
     ]
+    worse = run / "figures" / "robustness.png"
     steps = []
     if subset is not None:
         # rendered parts are each a part of their own; without split.csv nobody knows, so nothing is said
@@ -113,6 +114,9 @@ def _content(run: Path) -> dict[str, Any]:
         "split": split_counts(split, classes),
         "checks": checks,
         "figures": figures,
+        "robustness": _json(run / "robustness.json"),
+        "robustness_figure": pictures.figure(worse) if worse.is_file() else None,
+        "latency": _json(run / "latency.json"),
         "bad_files": bad_files[:_MOST_BAD],
         "bad_total": len(bad_files),
         "left_out": pictures.left_out,

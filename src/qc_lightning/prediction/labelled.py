@@ -64,6 +64,18 @@ def evaluation_folder(run: Run, name: str | None) -> Path:
     return folder
 
 
+def own_photos(run: Run, subset: str) -> Labelled:
+    """List the photos of one subset of the run's own.
+
+    Raises:
+        UserError: there are none.
+    """
+    photos = [photo for photo in _split(run, trained_with(run).classes.names) if photo.subset == subset]
+    if not photos:
+        raise UserError(f"subset={subset}: {run.split} lists no such photos")
+    return Labelled(photos, subset, f"its own {subset} photos", own=True)
+
+
 def labelled_photos(run: Run, config: EvaluateConfig) -> Labelled:
     """List the photos that `config` names.
 
@@ -72,11 +84,7 @@ def labelled_photos(run: Run, config: EvaluateConfig) -> Labelled:
     """
     data = trained_with(run)
     if config.data.root is None and config.data.manifest is None:
-        subset = config.subset or "test"
-        photos = [photo for photo in _split(run, data.classes.names) if photo.subset == subset]
-        if not photos:
-            raise UserError(f"subset={subset}: {run.split} lists no such photos")
-        return Labelled(photos, subset, f"its own {subset} photos", own=True)
+        return own_photos(run, config.subset or "test")
     other = config.data
     classes = ClassNames(
         other.classes.correct or data.classes.correct, other.classes.incorrect or data.classes.incorrect

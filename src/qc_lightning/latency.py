@@ -1,0 +1,46 @@
+"""Time a run's model on this machine: `python -m qc_lightning.latency`, settings as Hydra overrides."""
+
+from omegaconf import DictConfig
+
+from qc_lightning import cli
+from qc_lightning.config import LatencyConfig, parse
+
+
+def latency(cfg: DictConfig) -> None:
+    """Photos to milliseconds, decoding and network apart and together, and to whether a line is kept up with."""
+    config = parse(cfg, LatencyConfig)
+    from qc_lightning.prediction.labelled import own_photos
+    from qc_lightning.prediction.sources import find_photos
+    from qc_lightning.run import Run, write_json
+
+    run = Run.open(config.run)
+    if config.source is None:
+        paths = [photo.path for photo in own_photos(run, "test").photos]
+    else:
+        source = find_photos(config.source, run.folder)
+        paths = [source.root / name for name in source.names]
+
+    from qc_lightning.evaluation import speed
+    from qc_lightning.evaluation.report import write_report
+    from qc_lightning.inspector import Inspector
+
+    inspector = Inspector.load(run, config.device)
+    stages = len(config.batch_sizes) + 3
+    print(f"{run.folder}: {stages} stages of at least {config.seconds:g} s each, keep the machine quiet")
+    result = speed.latency(inspector, paths, config.batch_sizes, config.seconds)
+    met, words = speed.keeps_up(result, config.line_rate)
+    write_json(run.folder / "latency.json", {**result, "line_rate": config.line_rate, "met": met, "verdict": words})
+    if run.metrics.is_file():
+        write_report(run.folder)
+
+    print(f"\non {result['device']}, {result['threads']} threads\n\n{speed.table(result)}\n\n{words}")
+    print(f"latency: {run.folder / 'latency.json'}, report.html")
+
+
+def main() -> None:
+    """Run the command."""
+    cli.run(latency, "latency")
+
+
+if __name__ == "__main__":
+    main()

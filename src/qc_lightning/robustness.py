@@ -1,0 +1,42 @@
+"""Worsen a run's photos and see its verdicts: `python -m qc_lightning.robustness`, settings as Hydra overrides."""
+
+from omegaconf import DictConfig
+
+from qc_lightning import cli
+from qc_lightning.config import RobustnessConfig, parse
+
+
+def robustness(cfg: DictConfig) -> None:
+    """A run's labelled photos, each through nine corruptions at five strengths, to rates and a picture of them."""
+    config = parse(cfg, RobustnessConfig)
+    from qc_lightning.prediction.labelled import own_photos
+    from qc_lightning.run import Run, csv_text, write_json, write_text
+
+    run = Run.open(config.run)
+    labelled = own_photos(run, config.subset)
+
+    from qc_lightning.evaluation import plots, robust
+    from qc_lightning.evaluation.report import write_report
+    from qc_lightning.inspector import Inspector
+
+    inspector = Inspector.load(run, config.device)
+    photos = robust.sample(labelled.photos, config.photos)
+    result = {"subset": config.subset, **robust.robustness(inspector, photos)}
+    write_json(run.folder / "robustness.json", result)
+    write_text(run.folder / "robustness.csv", csv_text(robust.csv_header(), robust.csv_rows(result)))
+    plots.save(plots.robustness(result), run.figures / "robustness.png")
+    if run.metrics.is_file():
+        write_report(run.folder)
+
+    print(f"{run.folder}, {len(photos)} of {len(labelled.photos)} {config.subset} photos\n")
+    print(f"{robust.in_words(result)}\n")
+    print(f"robustness: {run.folder / 'robustness.csv'}, {run.figures / 'robustness.png'}, report.html")
+
+
+def main() -> None:
+    """Run the command."""
+    cli.run(robustness, "robustness")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,156 @@
+"""`python -m qc_lightning.robustness`: the corruptions against SciPy, Pillow and arithmetic; the rates by hand."""
+
+import csv
+import io
+import json
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from hydra.core.global_hydra import GlobalHydra
+from PIL import Image
+from scipy import ndimage
+
+from qc_lightning import robustness as command
+from qc_lightning.evaluation.corruptions import CORRUPTIONS, corrupt
+from qc_lightning.evaluation.robust import VARIANTS, _rates
+
+Train = Callable[..., tuple[int, Path, str]]
+
+
+def photo(size: int = 50, seed: int = 0) -> torch.Tensor:
+    """A smooth photo: uint8 [1, 3, size, size]."""
+    noise = np.random.default_rng(seed).uniform(0, 255, (3, size, size))
+    smooth = ndimage.gaussian_filter(noise, (0, 2, 2), mode="mirror")
+    return torch.from_numpy(np.clip((smooth - 127) * 4 + 127, 20, 235).astype(np.uint8))[None]
+
+
+def worse(name: str, strength: float, number: int = 0, size: int = 50) -> np.ndarray:
+    return corrupt(photo(size), name, strength, torch.tensor([number]))[0].numpy().astype(float)
+
+
+def test_blur_is_scipys() -> None:
+    expected = ndimage.gaussian_filter(photo()[0].numpy().astype(float), (0, 1, 1), mode="mirror", truncate=3)
+    assert np.abs(worse("blur", 2.0) - expected).max() <= 1  # sigma is 2% of 50 pixels
+
+
+def test_jpeg_is_pillows() -> None:
+    data = io.BytesIO()
+    Image.fromarray(photo()[0].numpy().transpose(1, 2, 0)).save(data, "JPEG", quality=30)
+    expected = np.asarray(Image.open(data)).transpose(2, 0, 1).astype(float)
+    assert np.abs(worse("JPEG", 30) - expected).mean() < 1
+
+
+def test_light_and_contrast_are_arithmetic() -> None:
+    before = photo()[0].numpy().astype(float)
+    assert worse("darker", 40) == pytest.approx(before * 0.6, abs=0.51)
+    assert worse("brighter", 60) == pytest.approx(np.minimum(before * 1.6, 255), abs=0.51)
+    assert worse("contrast", 70) == pytest.approx(before.mean() + (before - before.mean()) * 0.3, abs=0.51)
+
+
+def test_noise_has_the_spread_it_names_and_each_photo_its_own() -> None:
+    gray = torch.full((2, 3, 100, 100), 128, dtype=torch.uint8)
+    noisy = corrupt(gray, "noise", 16, torch.tensor([3, 4])).float()
+    assert noisy.std().item() == pytest.approx(16, rel=0.03)
+    assert not torch.equal(noisy[0], noisy[1])
+    assert torch.equal(corrupt(gray, "noise", 16, torch.tensor([3, 4])).float(), noisy), "and the same one every time"
+
+
+def test_geometry_moves_by_what_it_names() -> None:
+    before, inner = photo()[0].numpy().astype(float), slice(10, 40)
+    for number, step in ((0, 5), (1, -5)):  # 10% of 50 pixels, either way
+        moved = worse("shift", 10, number)
+        where = slice(inner.start + step, inner.stop + step)
+        assert moved[:, inner, inner] == pytest.approx(before[:, where, where], abs=1)
+    turned = ndimage.rotate(before, 20, axes=(1, 2), reshape=False, order=1, mode="mirror")
+    ours = worse("rotation", 20, 1), worse("rotation", 20, 0)
+    assert min(np.abs(of[:, inner, inner] - turned[:, inner, inner]).mean() for of in ours) < 1
+    half = corrupt(photo(), "scale", 50, torch.tensor([0]))[0, :, 13:37, 13:37].numpy().astype(float)
+    assert half == pytest.approx(before[:, 1:49, 1:49].reshape(3, 24, 2, 24, 2).mean((2, 4)), abs=2)
+
+
+@pytest.mark.parametrize("name", list(CORRUPTIONS))
+def test_each_gets_worse_with_its_strength(name: str) -> None:
+    noise = np.random.default_rng(0).uniform(0, 255, (3, 300, 300))
+    coarse = (ndimage.gaussian_filter(noise, (0, 25, 25), mode="mirror") - 127) * 20
+    before = torch.from_numpy(np.clip(coarse + 127 + (noise - 127) / 4, 20, 235).astype(np.uint8))[None]
+    after = [corrupt(before, name, strength, torch.tensor([0])) for strength in CORRUPTIONS[name].strengths]
+    errors = [(of.float() - before.float()).abs().mean().item() for of in after]
+    assert errors == sorted(errors)
+    assert errors[0] > 0
+
+
+def test_rates_by_hand() -> None:
+    bad = np.array([True, True, True, False, False])
+    clean = np.array([True, True, False, False, False])
+    rejected = np.array([True, False, False, True, False])
+    rates = _rates(rejected, clean, bad, np.arange(5))
+    found = {name: rate["value"] for name, rate in rates.items()}
+    assert found == pytest.approx({"escape_rate": 2 / 3, "overkill_rate": 1 / 2, "accuracy": 2 / 5, "flips": 2 / 5})
+
+
+@pytest.fixture
+def run(train: Train, photo_root: Path) -> Path:
+    small = ["data.image_size=16", "model.hidden=[16]", "model.dropout=0", "augment=none", "trainer.max_epochs=30"]
+    code, run, output = train("data=folder", f"data.root={photo_root}", *small, "optim.lr=3e-3", "report=false")
+    assert code == 0, output
+    return run
+
+
+def call(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> int:
+    monkeypatch.setattr(sys, "argv", ["robustness", *arguments])
+    GlobalHydra.instance().clear()
+    try:
+        command.main()
+    except SystemExit as end:
+        return int(end.code or 0)
+    return 0
+
+
+def test_the_command(run: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    assert call(monkeypatch, f"run={run}") == 0
+    with (run / "robustness.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [row["corruption"] for row in rows] == ["none", *(name for name, _ in VARIANTS)]
+    test = json.loads((run / "metrics.json").read_text())["test"]
+    for rate in ("escape_rate", "overkill_rate", "accuracy"):
+        assert float(rows[0][rate]) == test[rate]["value"], "untouched photos get what the training measured"
+    assert float(rows[0]["flips"]) == 0
+    assert max(float(row["flips"]) for row in rows) > 0
+    report = (run / "report.html").read_text()
+    assert 'id="robustness"' in report
+    with Image.open(run / "figures" / "robustness.png") as picture:
+        assert picture.width > 800
+    assert "strength 5" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "line"),
+    [
+        (["subset=tests"], "error: subset: expected one of train, val, test, got 'tests'"),
+        (["photos=1"], "error: photos: expected at least 2, got 1"),
+        (["strength=3"], "error: there is no setting 'strength'"),
+    ],
+)
+def test_mistakes(
+    run: Path,
+    arguments: list[str],
+    line: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert call(monkeypatch, f"run={run}", *arguments) == 2
+    assert line in capsys.readouterr().err
+    assert not (run / "robustness.json").exists()
+
+
+def test_a_photo_that_was_changed_is_named(
+    run: Path, photo_root: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for path in photo_root.rglob("*.png"):
+        Image.new("RGB", (8, 8)).save(path)
+    assert call(monkeypatch, f"run={run}") == 2
+    assert "its sha256 has changed" in capsys.readouterr().err
