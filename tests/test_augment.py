@@ -1,14 +1,30 @@
 """The batch transform against Pillow and geometry by hand."""
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
 from PIL import Image
+from scipy import ndimage
 
 from qc_lightning.config import AugmentConfig
-from qc_lightning.data.augment import augment
+from qc_lightning.data import augment as augment_module
+from qc_lightning.data.augment import augment, mixed
+
+
+def ranges(rotation: float = 0, zoom: float = 0, hflip: float = 0, vflip: float = 0, **others: float) -> AugmentConfig:
+    zeros = dict.fromkeys(("shift", "brightness", "contrast", "blur", "noise", "mixup"), 0.0)
+    return AugmentConfig(
+        "ranges", rotation=rotation, zoom=zoom, hflip=hflip, vflip=vflip, **(zeros | others), probe=False
+    )
+
+
+@pytest.fixture
+def fullest(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every draw from -reach..reach is reach."""
+    monkeypatch.setattr(augment_module, "_range", lambda count, reach, _: torch.full((count,), float(reach)))
 
 
 def disc(size: int = 64) -> torch.Tensor:
@@ -20,32 +36,28 @@ def disc(size: int = 64) -> torch.Tensor:
 
 def test_none_changes_nothing() -> None:
     images = torch.rand(4, 3, 16, 16)
-    assert augment(images, AugmentConfig(0, 0, 0, 0)) is images
+    assert augment(images, ranges()) is images
 
 
 def test_mirrors_are_exact() -> None:
     images = torch.rand(4, 3, 16, 16)
-    torch.testing.assert_close(augment(images, AugmentConfig(0, 0, 1, 0)), images.flip(-1))
-    torch.testing.assert_close(augment(images, AugmentConfig(0, 0, 0, 1)), images.flip(-2))
-    torch.testing.assert_close(augment(images, AugmentConfig(0, 0, 1, 1)), images.flip(-1, -2))
+    torch.testing.assert_close(augment(images, ranges(hflip=1)), images.flip(-1))
+    torch.testing.assert_close(augment(images, ranges(vflip=1)), images.flip(-2))
+    torch.testing.assert_close(augment(images, ranges(hflip=1, vflip=1)), images.flip(-1, -2))
 
 
-def test_rotation_is_pillows(monkeypatch: pytest.MonkeyPatch) -> None:
-    draws = torch.full((4, 1), 0.5)
-    draws[0] = 1.0  # the full angle
-    monkeypatch.setattr(torch, "rand", lambda *_: draws)
-    turned = augment(disc(), AugmentConfig(30, 0, 0, 0))[0, 0].numpy()
+@pytest.mark.usefixtures("fullest")
+def test_rotation_is_pillows() -> None:
+    turned = augment(disc(), ranges(rotation=30))[0, 0].numpy()
     # our angle turns the sampling grid, so the picture turns the other way round
     pillow = Image.fromarray(disc()[0, 0].numpy()).rotate(30, Image.Resampling.BILINEAR)
     inside = np.hypot(*(np.indices((64, 64)) - 31.5)) < 30
     assert np.abs(turned - np.asarray(pillow))[inside].max() < 0.02
 
 
-def test_zoom_moves_by_the_scale(monkeypatch: pytest.MonkeyPatch) -> None:
-    draws = torch.full((4, 1), 0.5)
-    draws[1] = 1.0  # the full zoom
-    monkeypatch.setattr(torch, "rand", lambda *_: draws)
-    zoomed = augment(disc(), AugmentConfig(0, 0.25, 0, 0))[0, 0]
+@pytest.mark.usefixtures("fullest")
+def test_zoom_moves_by_the_scale() -> None:
+    zoomed = augment(disc(), ranges(zoom=0.25))[0, 0]
     y, x = divmod(int(zoomed.argmax()), 64)
     assert (x, y) == (round(31.5 + 1.25 * 12.5), round(31.5 - 1.25 * 7.5))
 
@@ -53,7 +65,7 @@ def test_zoom_moves_by_the_scale(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_each_photo_has_its_own_draw_and_keeps_its_area() -> None:
     torch.manual_seed(0)
     images = disc().expand(32, -1, -1, -1)
-    changed = augment(images, AugmentConfig(45, 0, 0.5, 0.5))
+    changed = augment(images, ranges(45, 0, 0.5, 0.5))
     assert len({int(image[0].argmax()) for image in changed}) > 16
     # rotation and mirrors neither shear nor scale: the blob's mass and spread stay
     torch.testing.assert_close(changed.sum((1, 2, 3)), images.sum((1, 2, 3)), rtol=0.01, atol=0)
@@ -63,8 +75,60 @@ def test_each_photo_has_its_own_draw_and_keeps_its_area() -> None:
 
 def test_draws_follow_the_seed() -> None:
     images = torch.rand(4, 3, 16, 16)
-    config = AugmentConfig(15, 0.1, 0.5, 0.5)
+    config = ranges(15, 0.1, 0.5, 0.5)
     torch.manual_seed(3)
     first = augment(images, config)
     torch.manual_seed(3)
     assert torch.equal(augment(images, config), first)
+
+
+@pytest.mark.usefixtures("fullest")
+def test_shift_light_and_contrast_by_hand() -> None:
+    images = torch.rand(2, 3, 20, 20) * 0.4 + 0.3
+    moved = augment(images, ranges(shift=0.1))
+    torch.testing.assert_close(moved[:, :, 2:16, 2:16], images[:, :, 4:18, 4:18])
+    torch.testing.assert_close(augment(images, ranges(brightness=0.2)), images * 1.2)
+    mean = images.mean((1, 2, 3), keepdim=True)
+    torch.testing.assert_close(augment(images, ranges(contrast=0.5)), mean + (images - mean) * 1.5)
+
+
+def test_blur_is_scipys(monkeypatch: pytest.MonkeyPatch) -> None:
+    images = torch.rand(2, 3, 50, 50)
+    monkeypatch.setattr(torch, "rand", lambda count, generator: torch.tensor([1.0, 0.5]))
+    blurred = augment(images, ranges(blur=4))  # 4% of 50 pixels: sigma 2, and 1 for the second photo
+    for image, seen, sigma in zip(images, blurred, (2, 1), strict=True):
+        expected = ndimage.gaussian_filter(image.numpy(), (0, sigma, sigma), mode="mirror", radius=(0, 5, 5))
+        assert np.abs(seen.numpy() - expected).max() < 2e-3
+
+
+def test_noise_is_as_strong_as_it_says_at_most() -> None:
+    torch.manual_seed(0)
+    grey = torch.full((200, 3, 20, 20), 0.5)
+    spread = (augment(grey, ranges(noise=20)) - grey).std((1, 2, 3)) * 255
+    assert 0 <= spread.min() < 2
+    assert 18 < spread.max() < 21
+    assert spread.mean() == pytest.approx(10, rel=0.15)
+
+
+def test_everything_stays_in_range() -> None:
+    torch.manual_seed(0)
+    changed = augment(torch.rand(8, 3, 16, 16), ranges(15, 0.1, shift=0.1, brightness=0.5, contrast=0.5, noise=60))
+    assert 0 <= changed.min() <= changed.max() <= 1
+
+
+@pytest.mark.parametrize("policy", ["trivial", "randaugment"])
+def test_named_policies_give_each_photo_its_own_change(policy: str) -> None:
+    torch.manual_seed(1)
+    images = disc(32).expand(16, -1, -1, -1)
+    changed = augment(images, replace(ranges(), policy=policy))
+    assert changed.shape == images.shape
+    assert len({tuple(image.flatten().tolist()) for image in changed}) > 8
+
+
+def test_mixup_blends_labels_as_it_blends_photos() -> None:
+    torch.manual_seed(0)
+    label = torch.tensor([0.0, 1.0, 1.0, 0.0])
+    photos = label.view(4, 1, 1, 1).expand(4, 3, 2, 2)
+    image, mixed_label = mixed(photos, label, 0.5)
+    torch.testing.assert_close(image[:, 0, 0, 0], mixed_label)
+    assert mixed_label.sum() == pytest.approx(2)

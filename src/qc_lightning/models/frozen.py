@@ -1,11 +1,6 @@
 """Train a frozen network: its features once per photo, kept on disk, then the exact head."""
 
-import hashlib
-import os
 import shutil
-import zipfile
-from collections import deque
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import cast
 
@@ -13,7 +8,6 @@ import numpy as np
 import torch
 from lightning.pytorch import Trainer
 from torch import Tensor
-from tqdm import tqdm
 
 from qc_lightning.callbacks import HISTORY_COLUMNS
 from qc_lightning.config import TrainConfig
@@ -22,49 +16,13 @@ from qc_lightning.data.split import folds
 from qc_lightning.errors import UserError
 from qc_lightning.evaluation.results import Scores
 from qc_lightning.models.classifier import Classifier
+from qc_lightning.models.features import extract_features
 from qc_lightning.models.imbalance import chosen
 from qc_lightning.models.logistic import LogisticHead
 from qc_lightning.models.network import Network
 from qc_lightning.run import Run, csv_text, replacing, write_text
 
 FOLDS = 5
-
-
-def extract_features(network: Network, photos: PhotoSet, device: torch.device, cache: Path | None) -> Tensor:
-    """Features of every photo of the set, float32 [n, width] on the CPU.
-
-    Args:
-        network: in eval mode, on `device`.
-        photos: decoded photos.
-        device: where to compute.
-        cache: folder of the features that earlier runs have computed, None to keep nothing.
-    """
-    file = cache / f"{_key(network, photos)}.npz" if cache is not None else None
-    if file is not None and (known := _load(file, len(photos.photos), network.width)) is not None:
-        return known
-    count = len(photos.photos)
-    features = torch.empty(count, network.width)
-    # On a CPU one thread a core, each with a photo of its own: nobody waits for the others, the maps stay so small that
-    # the system does not take their memory back after every layer (which cost a third more time at 300 px), and a photo
-    # gets the same features to the last bit whichever photos come with it, here and in a later prediction.
-    alone = device.type != "cpu"
-    at_once, workers = (64, 1) if alone else (1, len(os.sched_getaffinity(0)))
-
-    def compute(start: int) -> None:
-        if not alone:
-            torch.set_num_threads(1)  # of this worker thread
-        rows = np.arange(start, min(start + at_once, count))
-        with torch.inference_mode():
-            image = torch.from_numpy(photos.pixels(rows)).to(device).float() / 255
-            features[start : start + at_once] = network.features(image).cpu()
-        bar.update(len(rows))
-
-    with tqdm(total=count, desc="features", unit="photo", delay=1.0) as bar, ThreadPoolExecutor(workers) as pool:
-        deque(pool.map(compute, range(0, count, at_once)), maxlen=0)
-    if file is not None:
-        with replacing(file) as temporary, temporary.open("wb") as out:
-            np.savez(out, features=features.numpy())
-    return features
 
 
 def fit_frozen(trainer: Trainer, model: Classifier, photos: PhotoSet, run: Run, config: TrainConfig) -> Scores:
@@ -84,11 +42,18 @@ def fit_frozen(trainer: Trainer, model: Classifier, photos: PhotoSet, run: Run, 
     network = cast(Network, model.network)
     device = trainer.strategy.root_device
     cache = Path(config.data.cache_dir).expanduser() / "features" if config.data.cache == "disk" else None
-    features = extract_features(network.eval().to(device), photos, device, cache)
+    network.eval().to(device)
+    features = extract_features(network, photos, np.arange(len(photos.photos)), device, cache)
+    learnt = photos.indices("train")
+    copies = [
+        extract_features(network, photos, learnt, device, cache, number, config.augment)
+        for number in range(1, 1 + config.model.copies)
+    ]
     head = network.head.cpu()
     assert isinstance(head, LogisticHead)
     balance = chosen(config.imbalance, photos.counts()["train"]) == "pos_weight"
-    out_of_fold = fit_head(head, features, photos, config.model.penalty, balance, config.seed)
+    seen = torch.stack([features[learnt], *copies])
+    out_of_fold = fit_head(head, seen, photos, config.model.penalty, balance, config.seed)
     with torch.inference_mode():
         logit = head(features).squeeze(-1)
     scores: dict[str, tuple[Tensor, Tensor]] = {}
@@ -104,14 +69,25 @@ def fit_frozen(trainer: Trainer, model: Classifier, photos: PhotoSet, run: Run, 
 def fit_head(
     head: LogisticHead, features: Tensor, photos: PhotoSet, penalty: float, balance: bool, seed: int
 ) -> Tensor | None:
-    """Fit the head to the training part; return its out-of-fold logits, or None when it cannot be cross-validated."""
-    rows = photos.indices("train")
+    """Fit the head to the training part; return its out-of-fold logits, or None when it cannot be cross-validated.
+
+    Args:
+        head: to fit.
+        features: float [1 + copies, n, width] of the n training photos and their copies; a photo weighs 1 with all its
+            copies, and they are in its fold.
+        photos: the set that the training photos are of.
+        penalty: weight of the squared norm.
+        balance: weigh the classes to equal totals.
+        seed: of the folds.
+    """
+    rows, times = photos.indices("train"), len(features)
     fold = np.array(folds([photos.photos[i] for i in rows], FOLDS, seed), dtype=np.int64)
     label = torch.from_numpy(photos.labels[rows])
     # a single fold would leave nothing to fit on: fit to all, and have no out-of-fold logits
     alone = not fold.any()
-    logit = head.fit(features[rows], label, penalty, fold + alone, balance)
-    return None if alone else logit
+    fold = np.tile(fold + alone, times)
+    logit = head.fit(features.flatten(0, 1), label.repeat(times), times * penalty, fold, balance)
+    return None if alone else logit[: len(rows)]
 
 
 def _save(trainer: Trainer, model: Classifier, run: Run, scores: Scores, photos: PhotoSet) -> None:
@@ -128,23 +104,3 @@ def _save(trainer: Trainer, model: Classifier, run: Run, scores: Scores, photos:
         right = ((logit >= 0) == (label == 1)).float().mean()
         row += [loss.item(), right.item()] if len(index) else [None, None]
     write_text(run.history, csv_text(HISTORY_COLUMNS, [[*row, None]]))
-
-
-def _load(file: Path, rows: int, width: int) -> Tensor | None:
-    try:  # a zip checks what it reads, so a damaged file is computed anew
-        features = np.load(file, allow_pickle=False)["features"]
-    except (OSError, ValueError, EOFError, KeyError, zipfile.BadZipFile):
-        return None
-    fits = features.shape == (rows, width) and features.dtype == np.float32 and bool(np.isfinite(features).all())
-    return torch.from_numpy(features) if fits else None
-
-
-def _key(network: Network, photos: PhotoSet) -> str:
-    """What the features depend on: the backbone's weights and settings, and the decoded photos in their order."""
-    digest = hashlib.sha256(repr((3, network.recipe, photos.decode)).encode())  # 3: raise it when features change
-    for name, value in sorted(network.backbone.state_dict().items()):
-        digest.update(name.encode())
-        digest.update(value.cpu().contiguous().numpy().tobytes())
-    for photo in photos.photos:
-        digest.update((photo.sha256 or "").encode())
-    return digest.hexdigest()[:32]
