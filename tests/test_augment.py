@@ -1,7 +1,9 @@
 """The batch transform against Pillow and geometry by hand."""
 
 import math
+from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -11,7 +13,9 @@ from scipy import ndimage
 
 from qc_lightning.config import AugmentConfig
 from qc_lightning.data import augment as augment_module
-from qc_lightning.data.augment import augment, mixed
+from qc_lightning.data.augment import augment, mixed, policies
+
+Train = Callable[..., tuple[int, Path, str]]
 
 
 def ranges(rotation: float = 0, zoom: float = 0, hflip: float = 0, vflip: float = 0, **others: float) -> AugmentConfig:
@@ -132,3 +136,26 @@ def test_mixup_blends_labels_as_it_blends_photos() -> None:
     image, mixed_label = mixed(photos, label, 0.5)
     torch.testing.assert_close(image[:, 0, 0, 0], mixed_label)
     assert mixed_label.sum() == pytest.approx(2)
+
+
+def test_every_policy_of_conf_loads_as_hydra_composes_it() -> None:
+    from hydra import compose, initialize_config_dir
+
+    from qc_lightning.cli import CONF
+    from qc_lightning.config import TrainConfig, parse, register
+
+    register()
+    found = policies()
+    assert set(found) == {"paper", "light", "trivial", "randaugment", "mixup"}
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        for name, config in found.items():
+            assert parse(compose("train", [f"augment={name}"]), TrainConfig).augment == config
+
+
+def test_the_probe_shows_incorrect_photos_under_every_policy(train: Train, photo_root: Path) -> None:
+    quick = ["data.image_size=24", "model.hidden=[4]", "trainer.max_epochs=1", "augment.probe=true"]
+    code, run, output = train("data=folder", f"data.root={photo_root}", *quick)
+    assert code == 0, output
+    with Image.open(run / "figures" / "augment_probe.png") as picture:
+        assert picture.width < picture.height, "eight pictures across, three photos under each of six policies down"
+    assert "augment probe" in (run / "report.html").read_text().lower()

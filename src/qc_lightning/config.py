@@ -109,7 +109,7 @@ class ModelConfig:
     library: str  # own (the paper's mlp) | torchvision | timm
     name: str  # the library's name for it
     weights: str  # none | auto (an installed package, the torch hub folder, a download) | a file
-    mode: str  # scratch | frozen (only the head learns) | finetune (the pretrained part ten times more slowly)
+    mode: str  # scratch | frozen (only the head learns) | finetune (the pretrained stages more slowly)
     stages: int  # how many of the last stages feed the head; small defects live in the earlier ones
     pool: list[str]  # what the head gets of a stage's feature map: avg, max, std
     input_size: int  # side of the photos it was made for; data.image_size follows it
@@ -173,8 +173,10 @@ class OptimConfig:
 
     lr: float
     weight_decay: float
+    patience: int | None  # stop when the validation loss has not fallen for this many epochs; null: never
 
     def __post_init__(self) -> None:
+        check(self.patience is None or self.patience >= 1, "optim.patience", "at least 1 epoch", self.patience)
         check(self.lr > 0, "optim.lr", "a step size above 0", self.lr)
         check(self.weight_decay >= 0, "optim.weight_decay", "0 or more", self.weight_decay)
 
@@ -222,6 +224,8 @@ class TrainConfig:
     def __post_init__(self) -> None:
         check_choice("imbalance", self.imbalance, ("auto", "none", "pos_weight", "sampler", "focal"))
         check(0 <= self.seed < 2**32, "seed", "0 to 4294967295", self.seed)
+        fine = self.optim.patience is None or self.data.split.val > 0
+        check(fine, "optim.patience", "null without a validation part (data.split.val=0)", self.optim.patience)
         fine = self.model.copies == 0 or self.augment.policy == "ranges"
         check(fine, "augment.policy", "ranges with model.copies above 0", self.augment.policy)
 

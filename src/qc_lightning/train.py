@@ -29,7 +29,7 @@ def train(cfg: DictConfig) -> None:
     data = PhotoDataModule(photos, config.data.batch_size, config.augment, config.seed, config.imbalance)
     model = Classifier(config.model, config.optim, config.data.image_size, config.imbalance, photos.counts()["train"])
     run = Run.of_job()
-    trainer = build_trainer(config.trainer, config.logger, run, config.seed)
+    trainer = build_trainer(config.trainer, config.logger, run, config.seed, config.optim.patience)
     if trainer.is_global_zero:
         begin = run.start if config.resume is None else run.resume
         begin(split_csv(photos.photos, config.data.classes.names))

@@ -11,6 +11,7 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch import Callback, LightningDataModule, LightningModule, Trainer
+from lightning.pytorch.callbacks import EarlyStopping
 from lightning.pytorch.loggers import Logger
 
 from qc_lightning.callbacks import Checkpoints, History, OneBar, SeedEpochs
@@ -22,8 +23,10 @@ from qc_lightning.run import Run
 _OURS = ("callbacks", "logger")
 
 
-def build_trainer(flags: Mapping[str, Any], logger: LoggerConfig, run: Run, seed: int) -> Trainer:
-    """Build the Trainer.
+def build_trainer(
+    flags: Mapping[str, Any], logger: LoggerConfig, run: Run, seed: int, patience: int | None = None
+) -> Trainer:
+    """Build the Trainer, which stops early when the validation loss has not fallen for `patience` epochs.
 
     Raises:
         UserError: a flag that Lightning does not have or does not accept, or a device that is not there.
@@ -39,6 +42,8 @@ def build_trainer(flags: Mapping[str, Any], logger: LoggerConfig, run: Run, seed
         raise UserError("trainer=ddp does not work inside a multirun (-m): give each job one device, trainer.devices=1")
     _quieten()
     callbacks: list[Callback] = [SeedEpochs(seed), History(run), Checkpoints(run)]
+    if patience is not None:
+        callbacks.append(EarlyStopping("val_loss", patience=patience))
     if flags.get("enable_progress_bar", True):
         callbacks.append(OneBar())
     try:

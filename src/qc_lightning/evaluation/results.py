@@ -8,13 +8,15 @@ from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
 
 from qc_lightning.config import DecisionConfig, TrainConfig
-from qc_lightning.data.augment import augment
+from qc_lightning.data.augment import augment, mixed, policies
 from qc_lightning.data.catalog import SUBSETS, Photo
 from qc_lightning.data.photos import PhotoSet, decode_settings
+from qc_lightning.evaluation.card import model_card
 from qc_lightning.evaluation.decision import Decision, choose_threshold
 from qc_lightning.evaluation.metrics import evaluate, finite, table, warnings_for
 from qc_lightning.inspector import complete_checkpoint
@@ -93,6 +95,7 @@ def write(
     write_json(run.folder / "decision.json", decision.to_dict())
     if "test" in scores:
         write_text(run.folder / "predictions.csv", predictions_csv(scores, photos.photos, decision, classes))
+    write_text(run.folder / "model_card.md", model_card(config, photos.counts(), metrics, decision))
     metrics["timing_s"] = timing.seconds
     write_json(run.metrics, finite(metrics))
     if config.report:
@@ -125,6 +128,29 @@ def draw(run: Run, config: TrainConfig, photos: PhotoSet, metrics: dict[str, Any
     captions = ["as decoded"] * len(shown) + ["augmented"] * 3 * len(shown)
     sheet = np.concatenate([photos.pixels(shown), *changed])
     plots.save(plots.contact_sheet(sheet, captions), run.figures / "augmentation.png")
+    if config.augment.probe:
+        plots.save(plots.contact_sheet(*probe(config, photos)), run.figures / "augment_probe.png")
+
+
+def probe(config: TrainConfig, photos: PhotoSet) -> tuple[npt.NDArray[np.uint8], list[str]]:
+    """What each augmentation makes of three Incorrect training photos: pictures uint8 [n, 3, S, S] and captions.
+
+    Each row is one photo under one policy: as it is, then seven draws.
+    """
+    train = photos.indices("train")
+    bad = train[photos.labels[train] == 1]
+    rows = photos.pixels(bad[:: max(1, len(bad) // 3)][:3])
+    pictures, captions = [], []
+    for name, policy in {"chosen": config.augment, **policies()}.items():
+        torch.manual_seed(config.seed)
+        for photo in rows:
+            image = torch.from_numpy(photo)[None].expand(7, -1, -1, -1).float() / 255
+            changed = augment(image, policy)
+            if policy.mixup:
+                changed = mixed(changed, torch.ones(7), policy.mixup)[0]
+            pictures += [photo[None], (changed * 255).round().byte().numpy()]
+            captions += ["as decoded", *[name] * 7]
+    return np.concatenate(pictures), captions
 
 
 def versions() -> dict[str, str]:

