@@ -11,6 +11,7 @@ from typing import Any, NoReturn
 import hydra
 from hydra.core.hydra_config import HydraConfig
 from hydra.errors import HydraException
+from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
@@ -35,18 +36,21 @@ def run(command: Callable[[DictConfig], Any], config_name: str) -> None:
 
     def task(cfg: DictConfig) -> Any:
         try:
+            _refuse_lone_sweep()
             return command(cfg)
         except (UserError, OmegaConfBaseException) as error:
+            if HydraConfig.get().mode == RunMode.MULTIRUN:
+                raise  # for the record of the job; the others go on
             if HydraConfig.get().output_subdir is not None:  # else the folder is the user's own, not made for this call
                 discard_unstarted(Path(HydraConfig.get().runtime.output_dir))
-            fail(_one_line(error))
+            fail(one_line(error))
 
     if config_name == "train":
         sys.argv = [sys.argv[0], *_resumed(sys.argv[1:])]
     try:
         hydra.main(version_base="1.3", config_path=str(CONF), config_name=config_name)(task)()
-    except (HydraException, OmegaConfBaseException) as error:
-        fail(_one_line(error, config_name))
+    except (UserError, HydraException, OmegaConfBaseException) as error:
+        fail(one_line(error, config_name))
 
 
 def fail(message: str) -> NoReturn:
@@ -77,6 +81,13 @@ def nearest(word: str, choices: list[str]) -> str:
     return f" (did you mean {' or '.join(close[:3])}?)" if close else ""
 
 
+def _refuse_lone_sweep() -> None:
+    hydra_config = HydraConfig.get()
+    chosen = hydra_config.runtime.choices.get("sweep")
+    if chosen is not None and hydra_config.mode == RunMode.RUN:
+        raise UserError(f"sweep={chosen} makes many trainings: add -m; to train once, leave it out")
+
+
 def _resumed(arguments: list[str]) -> list[str]:
     """Put what the run to resume was called with before what it is called with now, and send it to its folder."""
     resume = next((argument.removeprefix("resume=") for argument in arguments if argument.startswith("resume=")), "")
@@ -94,8 +105,11 @@ def _resumed(arguments: list[str]) -> list[str]:
     return [*map(str, stored), *now, f"resume='{folder}'", f"hydra.run.dir='{folder}'"]
 
 
-def _one_line(error: Exception, config_name: str | None = None) -> str:
+def one_line(error: BaseException, config_name: str | None = None) -> str:
+    """An error as one line; a mistake of the user's in words of this project."""
     text = str(error)
+    if not isinstance(error, UserError | HydraException | OmegaConfBaseException):
+        return " ".join(f"{type(error).__name__}: {text}".split())
     if isinstance(error, UserError):
         return text
     cause = error.__cause__ if isinstance(error.__cause__, OmegaConfBaseException) else error
@@ -104,6 +118,9 @@ def _one_line(error: Exception, config_name: str | None = None) -> str:
         key = unknown_key[1].lstrip("+")
         return f"there is no setting '{key}'{nearest(key, _settings(config_name))}; --help lists them all"
     option = re.search(r"Could not find '([^']+)/([^'/]+)'", text)
+    if option and option[1] == "hydra/launcher":
+        extra = option[2].split("_")[0]
+        return f'hydra/launcher={option[2]} needs a package that is not installed: pip install "qc-lightning[{extra}]"'
     if option:
         choices = sorted(path.stem for path in (CONF / option[1]).glob("*.yaml") if path.stem != "base")
         if choices:

@@ -56,8 +56,12 @@ class SplitConfig:
     test: float  # share of all photos
     val: float  # share of what the test part leaves; 0 for no validation part
     seed: int
+    folds: int = 5  # of the training part, for cross-validation
+    fold: int | None = None  # which of them is the validation part; from `folds` on those of further dealings
 
     def __post_init__(self) -> None:
+        check(self.folds >= 2, "data.split.folds", "at least 2", self.folds)
+        check(self.fold is None or self.fold >= 0, "data.split.fold", "0 or more, or null", self.fold)
         check(0 < self.test < 1, "data.split.test", "a share between 0 and 1", self.test)
         check(0 <= self.val < 1, "data.split.val", "a share from 0 to below 1", self.val)
 
@@ -205,6 +209,25 @@ class DecisionConfig:
 
 
 @dataclass
+class SweepConfig:
+    """Many trainings from one command."""
+
+    sampler: str  # grid | random
+    params: dict[str, str]  # key: values to try, in Hydra's sweep syntax
+    trials: int
+    seed: int
+    objective: str
+    retrain: bool
+    resume: str | None
+
+    def __post_init__(self) -> None:
+        check_choice("sweep.sampler", self.sampler, ("grid", "random"))
+        check(self.trials >= 1, "sweep.trials", "at least 1", self.trials)
+        validation = self.objective.startswith("val_")
+        check(validation, "sweep.objective", "a validation figure, val_..., never one of the test part", self.objective)
+
+
+@dataclass
 class TrainConfig:
     """`python -m qc_lightning.train`."""
 
@@ -219,6 +242,8 @@ class TrainConfig:
     seed: int
     resume: str | None
     report: bool
+    score_test: bool  # false: the test part stays unseen
+    sweep: SweepConfig
     experiment: Any = None  # name of a recipe in conf/experiment, resolved by Hydra
 
     def __post_init__(self) -> None:
@@ -329,9 +354,17 @@ class LatencyConfig:
         check_device(self.device)
 
 
+@dataclass
+class SweepReportConfig:
+    """`python -m qc_lightning.sweep_report`."""
+
+    run: str  # a sweep's folder, or latest
+
+
 def register() -> None:
     """Make the schemas known to Hydra, under the names that the defaults lists in `conf/` start with."""
     ConfigStore.instance().store("train_schema", TrainConfig)
+    ConfigStore.instance().store("sweep_report_schema", SweepReportConfig)
     ConfigStore.instance().store("predict_schema", PredictConfig)
     ConfigStore.instance().store("evaluate_schema", EvaluateConfig)
     ConfigStore.instance().store("robustness_schema", RobustnessConfig)

@@ -40,7 +40,7 @@ def train(cfg: DictConfig) -> None:
         scores = fit_frozen(trainer, model, photos, run, config)
     else:
         finished = fit(trainer, model, data, run, resume=config.resume is not None)
-        if not finished:  # Ctrl-C: the test part stays unseen until the training is complete
+        if not (finished and config.score_test):  # after Ctrl-C the test part stays unseen until all is trained
             data.scored.remove("test")
         trainer.test(model, data, ckpt_path=run.best, verbose=False, weights_only=True)
         scores = model.scores

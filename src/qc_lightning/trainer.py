@@ -17,7 +17,7 @@ from lightning.pytorch.loggers import Logger
 from qc_lightning.callbacks import Checkpoints, History, OneBar, SeedEpochs
 from qc_lightning.cli import nearest
 from qc_lightning.config import LoggerConfig
-from qc_lightning.errors import UserError
+from qc_lightning.errors import Stopped, UserError
 from qc_lightning.run import Run
 
 _OURS = ("callbacks", "logger")
@@ -59,7 +59,7 @@ def fit(trainer: Trainer, model: LightningModule, data: LightningDataModule, run
         False when Ctrl-C ended it after at least one epoch, else True.
 
     Raises:
-        UserError: Ctrl-C came before the first epoch was over.
+        Stopped: Ctrl-C came before the first epoch was over.
     """
     try:
         trainer.fit(model, data, ckpt_path=run.last if resume else None, weights_only=True)
@@ -67,7 +67,7 @@ def fit(trainer: Trainer, model: LightningModule, data: LightningDataModule, run
         if not trainer.interrupted:
             raise
         if not run.best.is_file():
-            raise UserError("stopped before the first epoch was over; there is nothing to keep") from None
+            raise Stopped("stopped before the first epoch was over; there is nothing to keep") from None
         return False
     return True
 

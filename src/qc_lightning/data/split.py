@@ -13,7 +13,7 @@ def split(photos: Sequence[Photo], config: SplitConfig) -> list[str]:
     """Return the subset of each photo: train, val or test.
 
     Subsets that the catalog fixes stay as they are; a missing test part is taken out of everything else, then a missing
-    validation part out of the training photos. Photos of one group always get one subset. Groups are visited in the
+    validation part out of the training photos, by share or as one of its cross-validation folds. Photos of one group always get one subset. Groups are visited in the
     order of a hash of seed and group, so neither the directory's order nor the random generator of a library version
     decides, and every photo that is not grouped counts alone.
 
@@ -24,9 +24,13 @@ def split(photos: Sequence[Photo], config: SplitConfig) -> list[str]:
     fixed = {photo.subset for photo in photos} - {None}
     if "test" not in fixed:
         _carve(photos, subsets, "test", config.test, config.seed)
-    if "val" not in fixed and config.val > 0:
+    if config.fold is not None:
+        if "val" in fixed:
+            raise UserError(f"data.split.fold={config.fold}: these photos come with a validation part; leave it out")
+        _hold_out(photos, subsets, config, config.fold)
+    elif "val" not in fixed and config.val > 0:
         _carve(photos, subsets, "val", config.val, config.seed)
-    for subset in ("train", "test", *(["val"] if config.val > 0 or "val" in fixed else [])):
+    for subset in ("train", "test", *(["val"] if config.val > 0 or config.fold is not None or "val" in fixed else [])):
         counts = Counter(photo.label for photo, of in zip(photos, subsets, strict=True) if of == subset)
         for label, name in enumerate(("Correct", "Incorrect")):
             if counts[label] == 0:
@@ -39,7 +43,7 @@ def split(photos: Sequence[Photo], config: SplitConfig) -> list[str]:
     return subsets
 
 
-def folds(photos: Sequence[Photo], count: int, seed: int) -> list[int]:
+def folds(photos: Sequence[Photo], count: int, seed: int | str) -> list[int]:
     """Return the cross-validation fold of each photo, 0 to at most `count` - 1: stratified, whole groups, seeded.
 
     Fewer folds when a class lies in fewer groups than that; a single fold 0 when it cannot be cross-validated.
@@ -56,11 +60,26 @@ def folds(photos: Sequence[Photo], count: int, seed: int) -> list[int]:
     return [0] * len(photos)
 
 
+def _hold_out(photos: Sequence[Photo], subsets: list[str], config: SplitConfig, fold: int) -> None:
+    """Make one fold of the training photos the validation part; every `folds` folds they are dealt anew."""
+    train = [index for index, subset in enumerate(subsets) if subset == "train"]
+    dealing, number = divmod(fold, config.folds)
+    dealt = folds([photos[index] for index in train], config.folds, f"{config.seed}.{dealing}")
+    if max(dealt) + 1 < config.folds:
+        raise UserError(
+            f"data.split.folds: expected at most {max(dealt) + 1}, as one class lies in so few groups, "
+            f"got {config.folds}"
+        )
+    for index, of in zip(train, dealt, strict=True):
+        if of == number:
+            subsets[index] = "val"
+
+
 def _grouped(photos: Sequence[Photo]) -> bool:
     return len({photo.group for photo in photos}) < len(photos)
 
 
-def _carve(photos: Sequence[Photo], subsets: list[str], part: str, share: float, seed: int) -> None:
+def _carve(photos: Sequence[Photo], subsets: list[str], part: str, share: float, seed: int | str) -> None:
     """Move about `share` of each class from train to `part`, whole groups at a time."""
     groups: dict[str, list[int]] = defaultdict(list)
     for index, (photo, subset) in enumerate(zip(photos, subsets, strict=True)):
@@ -81,5 +100,5 @@ def _carve(photos: Sequence[Photo], subsets: list[str], part: str, share: float,
                 subsets[index] = part
 
 
-def _order(groups: Iterable[str], seed: int, part: str) -> list[str]:
+def _order(groups: Iterable[str], seed: int | str, part: str) -> list[str]:
     return sorted(groups, key=lambda group: hashlib.sha256(f"{seed}/{part}/{group}".encode()).digest())

@@ -57,7 +57,7 @@ def fit_frozen(trainer: Trainer, model: Classifier, photos: PhotoSet, run: Run, 
     with torch.inference_mode():
         logit = head(features).squeeze(-1)
     scores: dict[str, tuple[Tensor, Tensor]] = {}
-    for subset in photos.counts():
+    for subset in [name for name in photos.counts() if name != "test" or config.score_test]:
         rows = torch.from_numpy(photos.indices(subset))
         scores[subset] = (rows, logit[rows])
     if "val" not in scores and out_of_fold is not None:

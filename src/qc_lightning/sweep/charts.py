@@ -1,0 +1,113 @@
+"""Where things stand in the charts of a sweep's page; the template draws them."""
+
+import math
+import statistics
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from qc_lightning.sweep.table import Point
+
+_LISTED = 8  # values that are set side by side; with more, numbers stand where their size says
+_LOG_FROM = 30.0  # ratio of largest to smallest from which a scale is logarithmic
+
+
+@dataclass(frozen=True)
+class Axis:
+    """One key, or the objective.
+
+    Attributes:
+        name: of the key.
+        listed: whether its values stand side by side, else they are numbers on a scale.
+        ticks: position in [0, 1] and text of each label.
+        log: whether the scale is logarithmic.
+    """
+
+    name: str
+    listed: bool
+    ticks: list[tuple[float, str]]
+    log: bool = False
+    low: float = 0.0
+    high: float = 1.0
+
+    def at(self, value: str) -> float:
+        """Position of a value in [0, 1]."""
+        if self.listed:
+            return next(position for position, text in self.ticks if text == value)
+        number, low, high = (math.log(x) if self.log else x for x in (float(value), self.low, self.high))
+        return (number - low) / (high - low) if high > low else 0.5
+
+
+def axis(name: str, values: Sequence[str], listed: int = _LISTED) -> Axis:
+    """The axis for all values that a key has.
+
+    >>> axis("trainer.max_epochs", ["20", "5", "20"]).ticks
+    [(0.0, '5'), (1.0, '20')]
+    >>> axis("optim.lr", [str(10**-power) for power in range(20)]).log
+    True
+    """
+    numbers = [_number(value) for value in values]
+    distinct = sorted(set(values), key=lambda value: (_number(value) is None, _number(value) or 0.0, value))
+    known = [number for number in numbers if number is not None]
+    if len(distinct) <= listed or len(known) < len(values):
+        step = 1 / (len(distinct) - 1) if len(distinct) > 1 else 0.0
+        return Axis(name, True, [(i * step if step else 0.5, value) for i, value in enumerate(distinct)])
+    low, high = min(known), max(known)
+    log = low > 0 and high / low >= _LOG_FROM
+    between = [low * (high / low) ** (i / 4) if log else low + (high - low) * i / 4 for i in range(5)]
+    return Axis(name, False, [(i / 4, f"{tick:.3g}") for i, tick in enumerate(between)], log, low, high)
+
+
+@dataclass(frozen=True)
+class Effect:
+    """What one key does to the objective.
+
+    Attributes:
+        axis: its values.
+        dots: position of the value and of the objective, of each point.
+        means: the same of the mean over the points with one value; empty on a scale.
+        told: the means in words.
+    """
+
+    axis: Axis
+    dots: list[tuple[float, float]]
+    means: list[tuple[float, float]]
+    told: str
+
+
+def effects(points: Sequence[Point], scores: Axis) -> list[Effect]:
+    """One for each key that takes several values, the one whose means differ most first."""
+    scored = [point for point in points if point.score is not None]
+    found = []
+    for name in _keys(scored):
+        by = axis(name, [point.values[name] for point in scored])
+        dots = [(by.at(point.values[name]), scores.at(repr(point.score))) for point in scored]
+        mean = {
+            text: statistics.fmean(point.score or 0.0 for point in scored if point.values[name] == text)
+            for _, text in (by.ticks if by.listed else [])
+        }
+        means = [(by.at(text), scores.at(repr(value))) for text, value in mean.items()]
+        told = ", ".join(f"{text}: {value:.4f}" for text, value in mean.items())
+        reach = max(mean.values()) - min(mean.values()) if mean else math.inf
+        found.append((-reach, Effect(by, dots, means, f"mean by value: {told}" if told else "each dot is one point")))
+    return [effect for _, effect in sorted(found, key=lambda pair: pair[0])]
+
+
+def coordinates(points: Sequence[Point], scores: Axis) -> tuple[list[Axis], list[list[float]]]:
+    """Parallel coordinates: an axis for each key and the objective; for each point, the worst first, its positions."""
+    scored = [point for point in points if point.score is not None]
+    axes = [axis(name, [point.values[name] for point in scored]) for name in _keys(scored)]
+    lines = [[*(by.at(point.values[by.name]) for by in axes), scores.at(repr(point.score))] for point in scored]
+    return [*axes, scores], lines[::-1]
+
+
+def _keys(points: Sequence[Point]) -> list[str]:
+    """Keys with more than one value."""
+    names = points[0].values if points else {}
+    return [name for name in names if len({point.values[name] for point in points}) > 1]
+
+
+def _number(text: str) -> float | None:
+    try:
+        return float(text)
+    except ValueError:
+        return None

@@ -1,0 +1,149 @@
+"""From the command line of a sweep to its winner: plan, launch, watch, rank."""
+
+import logging
+import shlex
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from hydra.core.config_loader import ConfigLoader
+from hydra.core.plugins import Plugins
+from hydra.core.utils import JobReturn, JobStatus
+from hydra.plugins.launcher import Launcher
+from hydra.types import HydraContext, TaskFunction
+from omegaconf import DictConfig, OmegaConf, open_dict, read_write
+
+from qc_lightning import cli
+from qc_lightning.config import SweepConfig, TrainConfig, parse
+from qc_lightning.errors import UserError
+from qc_lightning.sweep.folder import Record, Sweep, clear, without
+from qc_lightning.sweep.job import SweepJob
+from qc_lightning.sweep.points import Job, plan
+from qc_lightning.sweep.progress import Progress
+from qc_lightning.sweep.table import check_objective
+from qc_lightning.sweep.winner import announce, retrained
+
+QUIET = ("report=false", "trainer.enable_progress_bar=false")
+"""What a job leaves out unless the command line asks for it: a report of each, a bar of each."""
+
+
+def conduct(context: HydraContext, task: TaskFunction, config: DictConfig, arguments: list[str]) -> dict[int, Record]:
+    """Run all jobs of the sweep that have not finished yet; write sweep.csv and sweep.html; name the winner.
+
+    Args:
+        context: Hydra's.
+        task: the training.
+        config: what all jobs share, `config.hydra` included.
+        arguments: of the command line, without those of Hydra itself.
+
+    Returns:
+        How the jobs ended, by number.
+
+    Raises:
+        UserError: the sweep cannot begin or go on as asked, or every job failed.
+        SystemExit: 130 after Ctrl-C; 3 when some jobs failed.
+    """
+    for name in ("hydra", "hydra_plugins"):  # what they say of each job, the progress says
+        logging.getLogger(name).setLevel(logging.WARNING)
+    settings = parse(config.sweep, SweepConfig)
+    check_objective(settings.objective)
+    sweep = _begin(config, settings, arguments, context.config_loader)
+    launcher = Plugins.instance().instantiate_launcher(context, SweepJob(task), config)
+    records = sweep.records()
+    left = [job for job in sweep.plan.jobs if job.number not in records or not records[job.number].finished]
+    for folder in (sweep.job(job.number) for job in left):
+        if folder.is_dir():
+            clear(folder)
+    try:
+        with Progress(sweep):
+            _launch(launcher, sweep, left)
+        if settings.retrain and (again := retrained(sweep, context.config_loader, config)):
+            _call(launcher, [(sweep.winner, again)])
+    except KeyboardInterrupt:
+        goes_on = shlex.join(["python", "-m", "qc_lightning.train", *without(sys.argv[1:], "sweep.resume")])
+        print(f"\nstopped; go on with: {goes_on} sweep.resume={shlex.quote(str(sweep.folder))}")
+        raise SystemExit(130) from None
+    announce(sweep, report=not any(argument.startswith("report=") for argument in arguments))
+    records = sweep.records()
+    failed = [record for record in records.values() if not record.finished]
+    if failed and len(failed) == len(records):
+        many = f"all {len(failed)} jobs failed; the first: " if len(failed) > 1 else ""
+        raise UserError(f"{many}{failed[0].message}")
+    if failed:
+        raise SystemExit(3)
+    return records
+
+
+def _begin(config: DictConfig, settings: SweepConfig, arguments: Sequence[str], loader: ConfigLoader) -> Sweep:
+    """Plan the sweep and write its plan, or find the one to go on with."""
+    command = without(arguments, "sweep.resume", "sweep.retrain")
+    laid_out = plan(command, settings, loader)
+    if settings.resume is not None:
+        sweep = Sweep.open(settings.resume, "sweep.resume")
+        if (sweep.command, sweep.plan) != (command, laid_out):
+            raise UserError(
+                f"sweep.resume: {sweep.folder} was begun with {shlex.join(sweep.command) or 'no arguments'}: "
+                "give the same command"
+            )
+    else:
+        sweep = Sweep(Path(str(config.hydra.sweep.dir)), command, settings.objective, laid_out)
+        if (sweep.folder / "sweep.json").is_file():
+            raise UserError(
+                f"{sweep.folder} already holds a sweep: start again for a folder of its own, "
+                f"or go on with sweep.resume={sweep.folder}"
+            )
+    with read_write(config), open_dict(config):
+        config.hydra.sweep.dir = str(sweep.folder.resolve())
+    seen: set[str] = set()
+    for job in laid_out.jobs:  # a mistake in any value is found before any work
+        if set(job.overrides) - seen or not seen:
+            seen |= {"", *job.overrides}
+            cfg = loader.load_sweep_config(config, [*laid_out.fixed, *job.overrides])
+            parse(OmegaConf.masked_copy(cfg, [str(key) for key in cfg if key != "hydra"]), TrainConfig)
+    sweep.folder.mkdir(parents=True, exist_ok=True)
+    OmegaConf.save(config, sweep.folder / "multirun.yaml")
+    sweep.write()
+    return sweep
+
+
+def _launch(launcher: Launcher, sweep: Sweep, jobs: Sequence[Job]) -> None:
+    """Run the jobs; when their processes die (killed for memory, say), find out which of them it was.
+
+    Raises:
+        UserError: the launcher itself does not work.
+    """
+    if not jobs:
+        return
+    try:
+        calls = [(sweep.job(job.number), [*QUIET, *sweep.plan.fixed, *job.overrides]) for job in jobs]
+        _call(launcher, calls)
+    except Exception as error:
+        lost = [job for job in jobs if Record.read(sweep.job(job.number)) is None]
+        begun = [job for job in lost if (sweep.job(job.number) / "output.txt").is_file()]
+        if len(jobs) == 1 and lost:
+            folder = sweep.job(jobs[0].number)
+            folder.mkdir(exist_ok=True)
+            Record("failed", 0.0, f"its process died, perhaps for lack of memory: {cli.one_line(error)}").write(folder)
+            return
+        if len(lost) == len(jobs) and not begun:
+            raise UserError(f"hydra.launcher: no job could be started: {cli.one_line(error)}") from error
+        for job in begun:  # one of them took the others with it
+            _launch(launcher, sweep, [job])
+        _launch(launcher, sweep, [job for job in lost if job not in begun])
+
+
+def _call(launcher: Launcher, calls: Sequence[tuple[Path, list[str]]]) -> None:
+    """Have the launcher run a job for each folder and arguments."""
+    overrides = [
+        [*arguments, f"hydra.sweep.dir='{folder.parent.resolve()}'", f"hydra.sweep.subdir={folder.name}"]
+        for folder, arguments in calls
+    ]
+    returned: Any = launcher.launch(overrides, initial_job_idx=0)
+    for (folder, _), back in zip(calls, returned, strict=True):
+        if Record.read(folder) is None and isinstance(back, JobReturn):  # it ran where this folder is not seen
+            folder.mkdir(exist_ok=True)
+            if back.status == JobStatus.COMPLETED:
+                back.return_value.write(folder)
+            else:
+                Record("failed", 0.0, cli.one_line(back._return_value)).write(folder)

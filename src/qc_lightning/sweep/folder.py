@@ -1,0 +1,132 @@
+"""A sweep's folder: the plan, a folder for each job with the record of how it ended, the table and the page."""
+
+import json
+import shutil
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+from qc_lightning.errors import UserError
+from qc_lightning.run import OUTPUTS, write_json
+from qc_lightning.sweep.points import Job, Plan
+
+
+@dataclass(frozen=True)
+class Record:
+    """How a job ended.
+
+    Attributes:
+        status: finished | failed.
+        seconds: that it took.
+        message: why it failed, in one line.
+        val: figures of the validation part, each with value, low and high; as in metrics.json.
+        threshold: of its decision.
+        epochs: that led to its best checkpoint.
+    """
+
+    status: str
+    seconds: float
+    message: str = ""
+    val: Mapping[str, Mapping[str, float | None]] = field(default_factory=dict)
+    threshold: float | None = None
+    epochs: int | None = None
+
+    @property
+    def finished(self) -> bool:
+        """Whether its figures are there."""
+        return self.status == "finished"
+
+    def write(self, folder: Path) -> None:
+        """Put it into the job's folder."""
+        write_json(folder / "job.json", asdict(self))
+
+    @classmethod
+    def read(cls, folder: Path) -> "Record | None":
+        """The record in a job's folder, None while there is none."""
+        try:
+            return cls(**json.loads((folder / "job.json").read_text(encoding="utf-8")))
+        except FileNotFoundError:
+            return None
+
+
+@dataclass(frozen=True)
+class Sweep:
+    """A sweep on disk.
+
+    Attributes:
+        folder: `outputs/sweeps/<date>/<time>`.
+        command: the arguments it was begun with.
+        objective: the figure that the winner is best in, with `val_` before it.
+        plan: its jobs.
+    """
+
+    folder: Path
+    command: list[str]
+    objective: str
+    plan: Plan
+
+    def job(self, number: int) -> Path:
+        """Folder of a job."""
+        return self.folder / str(number)
+
+    @property
+    def winner(self) -> Path:
+        """Folder of the winner's training on train and val together."""
+        return self.folder / "winner"
+
+    def records(self) -> dict[int, Record]:
+        """How the jobs ended that have, by number."""
+        found = {job.number: Record.read(self.job(job.number)) for job in self.plan.jobs}
+        return {number: record for number, record in found.items() if record is not None}
+
+    def write(self) -> None:
+        """Write sweep.json."""
+        content = {"command": self.command, "objective": self.objective, **asdict(self.plan)}
+        write_json(self.folder / "sweep.json", content)
+
+    @classmethod
+    def open(cls, where: str, key: str) -> "Sweep":
+        """Open a sweep by its folder, or the newest one by the word `latest`.
+
+        Args:
+            where: what the user said.
+            key: of the setting that said it.
+
+        Raises:
+            UserError: there is no sweep there.
+        """
+        folder = Path(where).expanduser()
+        if where == "latest":
+            found = sorted(OUTPUTS.glob("sweeps/*/*/sweep.json"), key=lambda path: path.stat().st_mtime)
+            if not found:
+                raise UserError(f"{key}=latest: no sweep below {OUTPUTS.resolve()}; begin one or give its folder")
+            folder = found[-1].parent
+        try:
+            content = json.loads((folder / "sweep.json").read_text(encoding="utf-8"))
+            jobs = [Job(**job) for job in content["jobs"]]
+            return cls(folder, content["command"], content["objective"], Plan(content["fixed"], jobs))
+        except (OSError, ValueError, KeyError, TypeError):
+            raise UserError(f"{key}: expected a sweep's folder (with a readable sweep.json), got {where}") from None
+
+
+def without(arguments: Sequence[str], *keys: str) -> list[str]:
+    """The arguments whose key is none of these; `sweep` stands for `sweep.<anything>` too."""
+
+    def key_of(argument: str) -> str:
+        return argument.lstrip("+~").split("=")[0]
+
+    def named(key: str) -> bool:
+        return any(key == name or key.startswith(f"{name}.") for name in keys)
+
+    return [argument for argument in arguments if not named(key_of(argument))]
+
+
+def clear(folder: Path) -> None:
+    """Remove what an earlier try has left in a job's folder; Hydra's record of the call stays."""
+    for entry in folder.iterdir():
+        if entry.name == ".hydra":
+            continue
+        if entry.is_dir() and not entry.is_symlink():
+            shutil.rmtree(entry)
+        else:
+            entry.unlink()

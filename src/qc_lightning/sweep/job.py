@@ -1,0 +1,110 @@
+"""One job of a sweep, under any launcher: alone with its state, its output in a file, its end on record."""
+
+import gc
+import os
+import sys
+import time
+import traceback
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, redirect_stderr, redirect_stdout
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from hydra.core.hydra_config import HydraConfig
+from omegaconf import DictConfig
+
+from qc_lightning import cli
+from qc_lightning.errors import Stopped
+from qc_lightning.run import Run
+from qc_lightning.sweep.folder import Record, clear
+from qc_lightning.sweep.gpus import lent_gpu
+
+
+@dataclass(frozen=True)
+class SweepJob:
+    """What a launcher calls for each job, in this process or in another.
+
+    An error ends the job and not the sweep. A job that is called again after its process died begins anew; one that has
+    finished is not run again.
+
+    Attributes:
+        command: the training.
+    """
+
+    command: Callable[[DictConfig], Any]
+
+    def __call__(self, cfg: DictConfig) -> Record:
+        """Run the job in the folder that Hydra gave it; return how it ended, as `job.json` there says it.
+
+        Raises:
+            KeyboardInterrupt: Ctrl-C, which ends the sweep.
+        """
+        import lightning.pytorch  # noqa: F401  before the output is redirected: its log handler keeps the stream
+
+        hydra = HydraConfig.get()
+        os.chdir(hydra.runtime.cwd)  # where relative paths count from: a worker may have been started elsewhere
+        folder = Path(hydra.runtime.output_dir)
+        known = Record.read(folder)
+        if known is not None and known.finished:
+            return known
+        clear(folder)
+        start = time.perf_counter()
+        with (folder / "output.txt").open("w", encoding="utf-8") as output:
+            try:
+                with redirect_stdout(output), redirect_stderr(output), isolated(), lent_gpu(cfg, hydra):
+                    self.command(cfg)
+                record = _of_run(Run(folder), time.perf_counter() - start)
+            except (Exception, SystemExit) as error:
+                if isinstance(error, Stopped) or (isinstance(error, SystemExit) and error.code == 130):
+                    raise KeyboardInterrupt from None
+                traceback.print_exc(file=output)
+                record = Record("failed", round(time.perf_counter() - start, 3), cli.one_line(error) or repr(error))
+        record.write(folder)
+        return record
+
+
+@contextmanager
+def isolated() -> Iterator[None]:
+    """Put back what a training may change in its process, and free its GPU memory.
+
+    Each training seeds all random generators itself.
+    """
+    import torch
+
+    environment = dict(os.environ)
+    deterministic, warn_only = (
+        torch.are_deterministic_algorithms_enabled(),
+        torch.is_deterministic_algorithms_warn_only_enabled(),
+    )
+    cudnn = torch.backends.cudnn.benchmark, torch.backends.cudnn.deterministic
+    threads, dtype, precision = torch.get_num_threads(), torch.get_default_dtype(), torch.get_float32_matmul_precision()
+    try:
+        yield
+    finally:
+        for name in set(os.environ) - set(environment):
+            del os.environ[name]
+        os.environ.update(environment)
+        torch.use_deterministic_algorithms(deterministic, warn_only=warn_only)
+        torch.backends.cudnn.benchmark, torch.backends.cudnn.deterministic = cudnn
+        torch.set_num_threads(threads)
+        torch.set_default_dtype(dtype)
+        torch.set_float32_matmul_precision(precision)
+        if "wandb" in sys.modules:  # else the next job would go on writing to this one's page
+            sys.modules["wandb"].finish()
+        gc.collect()
+        if torch.cuda.is_initialized():
+            torch.cuda.empty_cache()
+
+
+def _of_run(run: Run, seconds: float) -> Record:
+    import csv
+    import json
+
+    metrics = json.loads(run.metrics.read_text(encoding="utf-8"))
+    with run.history.open(newline="") as file:
+        losses = [float(row["val_loss"]) if row["val_loss"] else None for row in csv.DictReader(file)]
+    known = [loss for loss in losses if loss is not None]
+    val = {name: figure for name, figure in metrics.get("val", {}).items() if isinstance(figure, dict)}
+    epochs = losses.index(min(known)) + 1 if known else len(losses)
+    return Record("finished", round(seconds, 3), val=val, threshold=metrics["threshold"], epochs=epochs)

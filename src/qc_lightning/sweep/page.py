@@ -1,0 +1,72 @@
+"""sweep.html: the ranking, what each value did, and the winner's command, in one file that needs no network."""
+
+import shlex
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from qc_lightning.evaluation.metrics import FIGURES
+from qc_lightning.run import replacing
+from qc_lightning.sweep.charts import axis, coordinates, effects
+from qc_lightning.sweep.folder import Record, Sweep
+from qc_lightning.sweep.table import Point, lower_is_better
+
+_MOST_ROWS = 200
+
+
+def write_page(sweep: Sweep, records: Mapping[int, Record], points: Sequence[Point], command: str | None) -> Path:
+    """Write sweep.html into the sweep's folder.
+
+    Args:
+        sweep: whose page.
+        records: how its jobs ended.
+        points: in the order of the ranking.
+        command: that trains the winner; None when nobody has won.
+
+    Returns:
+        The path of the page.
+    """
+    from jinja2 import Environment, FileSystemLoader, StrictUndefined
+    from markupsafe import Markup
+
+    here = Path(__file__).parent
+    # the pages' own style, not data: the one place that is not escaped
+    style = Markup((here.parent / "evaluation" / "report.css").read_text(encoding="utf-8"))
+    environment = Environment(
+        loader=FileSystemLoader(here), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
+    scored = [point for point in points if point.score is not None]
+    # always a scale, never values side by side: two scores are hardly ever the same
+    scores = axis(sweep.objective, [repr(point.score) for point in scored], listed=0) if scored else None
+    axes, lines = coordinates(points, scores) if scores else ([], [])
+    figure = sweep.objective.removeprefix("val_")
+    page = environment.get_template("sweep.html.jinja").render(
+        style=style,
+        name="/".join(sweep.folder.resolve().parts[-2:]),
+        figure=f"validation {FIGURES[figure]}",
+        figure_key=figure,
+        lower=lower_is_better(sweep.objective),
+        points=points[:_MOST_ROWS],
+        scored=len(scored),
+        total=len(points),
+        repeats=max((len(point.jobs) for point in points), default=1),
+        records=records,
+        jobs=len(sweep.plan.jobs),
+        failed=[(job, records[job.number]) for job in sweep.plan.jobs if _failed(records.get(job.number))],
+        keys=list(dict.fromkeys(key for point in points for key in point.values)),
+        effects=effects(points, scores) if scores else [],
+        axes=axes,
+        lines=lines,
+        command=command,
+        begun=shlex.join(["python", "-m", "qc_lightning.train", "-m", *sweep.command]),
+        seconds=sum(record.seconds for record in records.values()),
+        reports={job.number for job in sweep.plan.jobs if (sweep.job(job.number) / "report.html").is_file()},
+        again=(sweep.winner / "report.html").is_file(),
+    )
+    target = sweep.folder / "sweep.html"
+    with replacing(target) as temporary:
+        temporary.write_text(page, encoding="utf-8", errors="backslashreplace")
+    return target
+
+
+def _failed(record: Record | None) -> bool:
+    return record is not None and not record.finished

@@ -1,0 +1,131 @@
+"""From the command line and a preset to the jobs of a sweep: which values each of them tries."""
+
+import itertools
+import math
+import random
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from hydra.core.config_loader import ConfigLoader
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import IntervalSweep, Override
+
+from qc_lightning.config import SweepConfig
+from qc_lightning.errors import UserError
+
+REPEATS = ("data.split.fold", "data.split.seed", "seed")
+"""What is not a choice but another throw of the dice: jobs that differ in these alone are one point, and its mean counts."""
+
+
+@dataclass(frozen=True)
+class Job:
+    """One training of a sweep.
+
+    Attributes:
+        number: from 0; also the name of its folder.
+        point: value of each key that is tried, as the command line takes it.
+        repeat: value of each key of `REPEATS` that is swept.
+    """
+
+    number: int
+    point: Mapping[str, str]
+    repeat: Mapping[str, str]
+
+    @property
+    def overrides(self) -> list[str]:
+        """What sets this job apart, as arguments."""
+        return [f"{key}={value}" for key, value in (*self.point.items(), *self.repeat.items())]
+
+
+@dataclass(frozen=True)
+class Plan:
+    """All jobs of a sweep.
+
+    Attributes:
+        fixed: arguments that all jobs have in common.
+        jobs: in the order of their numbers.
+    """
+
+    fixed: list[str]
+    jobs: list[Job]
+
+
+def plan(arguments: Sequence[str], sweep: SweepConfig, loader: ConfigLoader) -> Plan:
+    """Lay out the jobs.
+
+    Args:
+        arguments: of the command line; a key that stands there replaces the same key of `sweep.params`.
+        sweep: the preset.
+        loader: Hydra's, for `glob(*)` over the options of a group.
+
+    Raises:
+        UserError: there is nothing to try, a range is not one, or a grid is asked for over an interval.
+    """
+    random.seed(sweep.seed)  # Hydra's shuffle() draws from it
+    parser = OverridesParser.create(config_loader=loader)
+    given = parser.parse_overrides(list(arguments))
+    keys = {override.get_key_element() for override in given}
+    preset = parser.parse_overrides([f"{key}={value}" for key, value in sweep.params.items() if key not in keys])
+    swept = {
+        override.get_key_element(): _Values.of(override) for override in preset + given if override.is_sweep_override()
+    }
+    if own := [key for key in swept if key.split(".")[0].split("/")[0] in ("sweep", "hydra", "resume")]:
+        raise UserError(f"{own[0]}: expected one value, got several: it says how to sweep")
+    fixed = [str(override.input_line) for override in preset + given if not override.is_sweep_override()]
+    repeats = {key: swept.pop(key) for key in list(swept) if key in REPEATS}
+    points = _grid(swept) if sweep.sampler == "grid" or not swept else _drawn(swept, sweep)
+    pairs = itertools.product(points, _grid(repeats))
+    return Plan(fixed, [Job(number, point, repeat) for number, (point, repeat) in enumerate(pairs)])
+
+
+@dataclass(frozen=True)
+class _Values:
+    """What one key may become: one of a list, or a number from `start` to below `end`."""
+
+    key: str
+    listed: tuple[str, ...] = ()
+    start: float = 0.0
+    end: float = 0.0
+    log: bool = False
+
+    @classmethod
+    def of(cls, override: Override) -> "_Values":
+        key, value = override.get_key_element(), override.value()
+        if not isinstance(value, IntervalSweep):
+            return cls(key, tuple(override.sweep_string_iterator()))
+        start, end, log = value.start, value.end, "log" in value.tags
+        if start is None or end is None or not start < end or not math.isfinite(end - start) or (log and start <= 0):
+            above = " above 0" if log else ""
+            raise UserError(f"{key}: expected an interval(from, to) of rising numbers{above}, got {start} to {end}")
+        return cls(key, start=start, end=end, log=log)
+
+    def draw(self, dice: random.Random) -> str:
+        if self.listed:
+            return dice.choice(self.listed)
+        start, end = (math.log(self.start), math.log(self.end)) if self.log else (self.start, self.end)
+        value = dice.uniform(start, end)
+        value = math.exp(value) if self.log else value
+        if isinstance(self.start, int):
+            return str(min(max(math.floor(value), self.start), int(self.end) - 1))
+        # four digits are enough to search with, and short enough to read; rounding must not leave the interval
+        return repr(min(max(float(f"{value:.4g}"), self.start), math.nextafter(self.end, self.start)))
+
+
+def _grid(swept: Mapping[str, _Values]) -> list[dict[str, str]]:
+    for values in swept.values():
+        if not values.listed:
+            raise UserError(
+                f"{values.key}: expected a list of values for a grid, got an interval: use sweep=random, or list them"
+            )
+    return [
+        dict(zip(swept, chosen, strict=True))
+        for chosen in itertools.product(*(values.listed for values in swept.values()))
+    ]
+
+
+def _drawn(swept: Mapping[str, _Values], sweep: SweepConfig) -> list[dict[str, str]]:
+    """Each value from dice of its own: another trial or another key changes nothing in those that were there."""
+    return [
+        {key: values.draw(random.Random(f"{sweep.seed}/{trial}/{key}")) for key, values in swept.items()}
+        for trial in range(sweep.trials)
+    ]

@@ -1,0 +1,56 @@
+"""How far a sweep is and who leads, under any launcher: by looking at the records in its folder."""
+
+import sys
+import threading
+from types import TracebackType
+
+from qc_lightning.sweep.folder import Record, Sweep
+from qc_lightning.sweep.table import in_words, ranking, score
+
+_POLL = 0.3  # seconds between two looks
+
+
+class Progress:
+    """Prints a line for each job that ends while the block runs."""
+
+    def __init__(self, sweep: Sweep) -> None:
+        self._sweep = sweep
+        self._out = sys.stdout  # of the terminal: jobs in this process write to files of their own
+        self._known = sweep.records()
+        self._over = threading.Event()
+        self._thread = threading.Thread(target=self._watch, daemon=True)
+
+    def __enter__(self) -> None:
+        total = len(self._sweep.plan.jobs)
+        done = f", {len(self._known)} of them already there" if self._known else ""
+        print(f"sweep: {total} jobs{done}, best {self._sweep.objective} wins: {self._sweep.folder}", file=self._out)
+        self._thread.start()
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._over.set()
+        self._thread.join()
+        self._look()
+
+    def _watch(self) -> None:
+        while not self._over.wait(_POLL):
+            self._look()
+
+    def _look(self) -> None:
+        for job in self._sweep.plan.jobs:
+            if job.number in self._known:
+                continue
+            record = Record.read(self._sweep.job(job.number))
+            if record is not None:
+                self._known[job.number] = record
+                print(self._line(job.number, record, " ".join(job.overrides)), file=self._out, flush=True)
+
+    def _line(self, number: int, record: Record, overrides: str) -> str:
+        total = len(self._sweep.plan.jobs)
+        value = score(record, self._sweep.objective)
+        figure = "-" if value is None else f"{value:.4f}"
+        told = f"{figure} in {record.seconds:.1f} s" if record.finished else f"FAILED: {record.message}"
+        best = next((point for point in ranking(self._sweep, self._known) if point.score is not None), None)
+        leads = f"   best so far: {in_words(best, self._sweep.objective)}" if best else ""
+        return f"[{len(self._known):{len(str(total))}}/{total}] job {number} {overrides}: {told}{leads}"

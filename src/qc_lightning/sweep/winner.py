@@ -1,0 +1,111 @@
+"""What becomes of a sweep's winner: its command, its report, its training on train and val together."""
+
+import shlex
+import statistics
+from collections.abc import Sequence
+from pathlib import Path
+
+from hydra.core.config_loader import ConfigLoader
+from omegaconf import DictConfig, OmegaConf
+
+from qc_lightning.config import TrainConfig, parse
+from qc_lightning.run import Run
+from qc_lightning.sweep.folder import Record, Sweep, without
+from qc_lightning.sweep.page import write_page
+from qc_lightning.sweep.table import Point, in_words, ranking, write_table
+
+_SHOWN = 10  # points
+
+
+def winner(points: Sequence[Point]) -> Point | None:
+    """The best point, None when no point has a score."""
+    return points[0] if points and points[0].score is not None else None
+
+
+def arguments(sweep: Sweep, best: Point) -> list[str]:
+    """What trains the winner once more, as itself and outside of any sweep."""
+    return [*without(sweep.plan.fixed, "sweep"), *(f"{key}={value}" for key, value in best.values.items())]
+
+
+def train_command(sweep: Sweep, best: Point) -> str:
+    """The line to copy."""
+    return shlex.join(["python", "-m", "qc_lightning.train", *arguments(sweep, best)])
+
+
+def retrained(sweep: Sweep, loader: ConfigLoader, config: DictConfig) -> list[str] | None:
+    """The arguments of the winner's training on train and val together; None when it is there or nobody has won.
+
+    What the validation part decided stays decided: the number of epochs and the threshold are those of the winner's
+    jobs (the median, where it had several). A network whose head is cross-validated decides anew.
+    """
+    records = sweep.records()
+    best = winner(ranking(sweep, records))
+    known = Record.read(sweep.winner)
+    if best is None or (known is not None and known.finished):
+        return None
+    again = [*without(arguments(sweep, best), "report", "score_test", "data.split.val"), "data.split.val=0"]
+    cfg = loader.load_sweep_config(config, again)
+    if cfg.model.mode != "frozen":
+        of = [records[job.number] for job in best.jobs]
+        epochs = round(statistics.median(record.epochs or cfg.trainer.max_epochs for record in of))
+        again = [*without(again, "trainer.max_epochs"), f"trainer.max_epochs={epochs}"]
+        if cfg.decision.rule != "fixed":
+            threshold = statistics.median(record.threshold or 0.5 for record in of)
+            again += ["decision.rule=fixed", f"decision.threshold={threshold!r}"]
+    return again
+
+
+def announce(sweep: Sweep, report: bool) -> None:
+    """Write sweep.csv and sweep.html, print who won.
+
+    Args:
+        sweep: with no job running.
+        report: whether to write the winner's report, because the jobs have written none.
+    """
+    records = sweep.records()
+    points = ranking(sweep, records)
+    write_table(sweep, records, points)
+    best = winner(points)
+    if best is not None and report and len(best.jobs) == 1:
+        _report(Run(sweep.job(best.jobs[0].number)))
+    page = write_page(sweep, records, points, None if best is None else train_command(sweep, best))
+    print()
+    for rank, point in enumerate(points[:_SHOWN], start=1):
+        if point.score is not None:
+            print(f"{rank:3}. {in_words(point, sweep.objective)}")
+    failed = [number for number, record in records.items() if not record.finished]
+    for number in failed[:_SHOWN]:
+        print(f"WARNING: job {number} failed: {records[number].message}")
+    if len(failed) > _SHOWN:
+        print(f"WARNING: {len(failed) - _SHOWN} more jobs failed: see sweep.csv")
+    if best is None and len(failed) < len(records):
+        print(f"WARNING: no job has a {sweep.objective}: give the photos a validation part (data.split.val=0.15)")
+    if best is not None:
+        print(f"winner: {train_command(sweep, best)}")
+    again = Record.read(sweep.winner)
+    if again is not None:
+        told = "tested: see report.html in" if again.finished else f"FAILED ({again.message}):"
+        print(f"winner trained on train and val, {told} {sweep.winner}")
+    print(f"sweep: {page}")
+
+
+def _report(run: Run) -> None:
+    """The report of a job that has written none: from its folder, without training or testing."""
+    import json
+
+    from qc_lightning.data.photos import load_photos
+    from qc_lightning.evaluation import results
+    from qc_lightning.evaluation.report import write_report
+
+    if (run.folder / "report.html").is_file() or not (run.folder / ".hydra" / "config.yaml").is_file():
+        return
+    config = parse(_composed(run.folder), TrainConfig)
+    metrics = json.loads(run.metrics.read_text(encoding="utf-8"))
+    results.draw(run, config, load_photos(config.data, progress=False), metrics)
+    write_report(run.folder)
+
+
+def _composed(folder: Path) -> DictConfig:
+    loaded = OmegaConf.load(folder / ".hydra" / "config.yaml")
+    assert isinstance(loaded, DictConfig)
+    return loaded

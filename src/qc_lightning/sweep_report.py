@@ -1,0 +1,24 @@
+"""Say who won a sweep: `python -m qc_lightning.sweep_report`, settings as Hydra overrides."""
+
+from omegaconf import DictConfig
+
+from qc_lightning import cli
+from qc_lightning.config import SweepReportConfig, parse
+
+
+def sweep_report(cfg: DictConfig) -> None:
+    """A sweep's folder to sweep.csv, sweep.html and the winner's command."""
+    config = parse(cfg, SweepReportConfig)
+    from qc_lightning.sweep.folder import Sweep
+    from qc_lightning.sweep.winner import announce
+
+    announce(Sweep.open(config.run, "run"), report=False)
+
+
+def main() -> None:
+    """Run the command."""
+    cli.run(sweep_report, "sweep_report")
+
+
+if __name__ == "__main__":
+    main()
