@@ -117,9 +117,8 @@ def one_line(error: BaseException, config_name: str | None = None) -> str:
     if unknown_key and "not in" in f"{text} {cause}":
         key = unknown_key[1].lstrip("+")
         return f"there is no setting '{key}'{nearest(key, _settings(config_name))}; --help lists them all"
-    option = re.search(r"Could not find '([^']+)/([^'/]+)'", text)
-    if option and option[1] == "hydra/launcher":
-        extra = option[2].split("_")[0]
+    option = re.search(r"Could not (?:find|load) '([^']+)/([^'/]+)'", text)
+    if option and option[1] == "hydra/launcher" and (extra := option[2].split("_")[0]) in ("joblib", "submitit", "ray"):
         return f'hydra/launcher={option[2]} needs a package that is not installed: pip install "qc-lightning[{extra}]"'
     if option:
         choices = sorted(path.stem for path in (CONF / option[1]).glob("*.yaml") if path.stem != "base")

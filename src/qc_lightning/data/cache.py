@@ -81,7 +81,7 @@ def open_or_build(
         OSError: The pixels don't fit, or the folder can't be written. Nothing is left behind.
     """
     needed = len(paths) * 3 * settings.image_size**2
-    key = _key(paths, settings)
+    key = key_of(paths, settings)
     target = cache_dir / f"{key}.pixels"
     if found := _load(target, key, len(paths), settings.image_size):
         return found
@@ -118,7 +118,8 @@ def clear(cache_dir: Path) -> int:
     return _remove_abandoned(cache_dir) + _make_room(cache_dir, 0)
 
 
-def _key(paths: Sequence[Path], settings: DecodeSettings) -> str:
+def key_of(paths: Sequence[Path], settings: DecodeSettings) -> str:
+    """What decoded pixels depend on: the settings, Pillow, and each file's path, size and modification time."""
     digest = hashlib.sha256(repr((_FORMAT, PIL.__version__, astuple(settings))).encode())
     for path in paths:
         try:

@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from qc_lightning.config import DataConfig
+from qc_lightning.data.cache import key_of
 from qc_lightning.data.catalog import SUBSETS, Photo, read_catalog
 from qc_lightning.data.decode import DecodeSettings
 from qc_lightning.data.split import split
@@ -73,13 +74,7 @@ def load_photos(config: DataConfig, progress: bool = True) -> PhotoSet:
     """
     photos = read_catalog(config)
     decode = decode_settings(config)
-    store = open_store(
-        [photo.path for photo in photos],
-        decode,
-        config.cache,
-        Path(config.cache_dir).expanduser() / "pixels",
-        progress=progress,
-    )
+    store = _opened([photo.path for photo in photos], decode, config, progress)
     bad = [(photos[row].path, reason) for row, reason in sorted(store.bad.items())]
     if bad:
         _refuse_bad(bad, len(photos), config)
@@ -88,6 +83,23 @@ def load_photos(config: DataConfig, progress: bool = True) -> PhotoSet:
     kept, notes = _join_duplicates(kept)
     kept = [replace(photo, subset=subset) for photo, subset in zip(kept, split(kept, config.split), strict=True)]
     return PhotoSet(kept, rows, store, decode, bad, notes + _straddling(kept))
+
+
+_latest: dict[str, PixelStore] = {}  # at most one, by what its pixels depend on
+
+
+def _opened(paths: list[Path], decode: DecodeSettings, config: DataConfig, progress: bool) -> PixelStore:
+    """The pixels of these files; those that the last call has opened once more, as the jobs of a sweep want them."""
+    key = f"{config.cache} {key_of(paths, decode)}"
+    store = _latest.get(key)
+    if store is None:
+        _latest.clear()
+        store = open_store(
+            paths, decode, config.cache, Path(config.cache_dir).expanduser() / "pixels", progress=progress
+        )
+        if config.cache != "off":
+            _latest[key] = store
+    return store
 
 
 def _refuse_bad(bad: Sequence[tuple[Path, str]], total: int, config: DataConfig) -> None:

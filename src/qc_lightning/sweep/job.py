@@ -78,6 +78,7 @@ def isolated() -> Iterator[None]:
         torch.is_deterministic_algorithms_warn_only_enabled(),
     )
     cudnn = torch.backends.cudnn.benchmark, torch.backends.cudnn.deterministic
+    gc.freeze()  # what the imports have made need not be searched for garbage after each job
     threads, dtype, precision = torch.get_num_threads(), torch.get_default_dtype(), torch.get_float32_matmul_precision()
     try:
         yield
@@ -93,6 +94,7 @@ def isolated() -> Iterator[None]:
         if "wandb" in sys.modules:  # else the next job would go on writing to this one's page
             sys.modules["wandb"].finish()
         gc.collect()
+        gc.unfreeze()
         if torch.cuda.is_initialized():
             torch.cuda.empty_cache()
 

@@ -57,6 +57,7 @@ def write_page(sweep: Sweep, records: Mapping[int, Record], points: Sequence[Poi
         axes=axes,
         lines=lines,
         command=command,
+        unseen=not any((sweep.job(job.number) / "predictions.csv").is_file() for job in sweep.plan.jobs),
         begun=shlex.join(["python", "-m", "qc_lightning.train", "-m", *sweep.command]),
         seconds=sum(record.seconds for record in records.values()),
         reports={job.number for job in sweep.plan.jobs if (sweep.job(job.number) / "report.html").is_file()},

@@ -50,7 +50,7 @@ class Plan:
     jobs: list[Job]
 
 
-def plan(arguments: Sequence[str], sweep: SweepConfig, loader: ConfigLoader) -> Plan:
+def plan(arguments: Sequence[str], sweep: SweepConfig, loader: ConfigLoader | None = None) -> Plan:
     """Lay out the jobs.
 
     Args:

@@ -62,7 +62,8 @@ def ranking(sweep: Sweep, records: Mapping[int, Record]) -> list[Point]:
         spread = statistics.stdev(known) if whole and len(known) > 1 else None
         points.append(Point(dict(values), jobs, mean, spread))
     sign = 1 if lower_is_better(sweep.objective) else -1
-    return sorted(points, key=lambda point: (point.score is None, sign * (point.score or 0.0)))
+    # figures are float32: in the seventh digit equal ones differ by luck
+    return sorted(points, key=lambda point: (point.score is None, round(sign * (point.score or 0.0), 6)))
 
 
 def write_table(sweep: Sweep, records: Mapping[int, Record], points: Sequence[Point]) -> None:
