@@ -13,9 +13,9 @@ def split(photos: Sequence[Photo], config: SplitConfig) -> list[str]:
     """Return the subset of each photo: train, val or test.
 
     Subsets that the catalog fixes stay as they are; a missing test part is taken out of everything else, then a missing
-    validation part out of the training photos, by share or as one of its cross-validation folds. Photos of one group always get one subset. Groups are visited in the
-    order of a hash of seed and group, so neither the directory's order nor the random generator of a library version
-    decides, and every photo that is not grouped counts alone.
+    validation part out of the training photos, by share or as one of its cross-validation folds. Photos of one group
+    always get one subset. Groups are visited in the order of a hash of seed and group, so neither the directory's order
+    nor the random generator of a library version decides, and every photo that is not grouped counts alone.
 
     Raises:
         UserError: a part that the run needs ends without one of the classes.

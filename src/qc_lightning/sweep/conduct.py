@@ -52,9 +52,9 @@ def conduct(context: HydraContext, task: TaskFunction, config: DictConfig, argum
     launcher = Plugins.instance().instantiate_launcher(context, SweepJob(task), config)
     records = sweep.records()
     left = [job for job in sweep.plan.jobs if job.number not in records or not records[job.number].finished]
-    for folder in (sweep.job(job.number) for job in left):
-        if folder.is_dir():
-            clear(folder)
+    for job in left:
+        if job.number in records:  # failed: another try
+            clear(sweep.job(job.number))
     try:
         with Progress(sweep):
             _launch(launcher, sweep, left)
@@ -115,12 +115,13 @@ def _launch(launcher: Launcher, sweep: Sweep, jobs: Sequence[Job]) -> None:
     """
     if not jobs:
         return
+    before = {job.number: _begun(sweep.job(job.number)) for job in jobs}
     try:
         calls = [(sweep.job(job.number), [*QUIET, *sweep.plan.fixed, *job.overrides]) for job in jobs]
         _call(launcher, calls)
     except Exception as error:
         lost = [job for job in jobs if Record.read(sweep.job(job.number)) is None]
-        begun = [job for job in lost if (sweep.job(job.number) / "output.txt").is_file()]
+        begun = [job for job in lost if _begun(sweep.job(job.number)) != before[job.number]]
         if len(jobs) == 1 and lost:
             folder = sweep.job(jobs[0].number)
             folder.mkdir(exist_ok=True)
@@ -131,6 +132,12 @@ def _launch(launcher: Launcher, sweep: Sweep, jobs: Sequence[Job]) -> None:
         for job in begun:  # one of them took the others with it
             _launch(launcher, sweep, [job])
         _launch(launcher, sweep, [job for job in lost if job not in begun])
+
+
+def _begun(folder: Path) -> int:
+    """Changes whenever the job is begun."""
+    output = folder / "output.txt"
+    return output.stat().st_mtime_ns if output.is_file() else 0
 
 
 def _call(launcher: Launcher, calls: Sequence[tuple[Path, list[str]]]) -> None:

@@ -3,6 +3,7 @@
 import gc
 import os
 import sys
+import threading
 import time
 import traceback
 from collections.abc import Callable, Iterator
@@ -19,6 +20,9 @@ from qc_lightning.errors import Stopped
 from qc_lightning.run import Run
 from qc_lightning.sweep.folder import Record, clear
 from qc_lightning.sweep.gpus import lent_gpu
+
+
+_BEAT = 1.0  # seconds
 
 
 @dataclass(frozen=True)
@@ -45,6 +49,7 @@ class SweepJob:
         hydra = HydraConfig.get()
         os.chdir(hydra.runtime.cwd)  # where relative paths count from: a worker may have been started elsewhere
         folder = Path(hydra.runtime.output_dir)
+        wait_for_others(folder)
         known = Record.read(folder)
         if known is not None and known.finished:
             return known
@@ -52,8 +57,9 @@ class SweepJob:
         start = time.perf_counter()
         with (folder / "output.txt").open("w", encoding="utf-8") as output:
             try:
-                with redirect_stdout(output), redirect_stderr(output), isolated(), lent_gpu(cfg, hydra):
-                    self.command(cfg)
+                with redirect_stdout(output), redirect_stderr(output), heartbeat(folder), isolated():
+                    with lent_gpu(cfg, hydra):
+                        self.command(cfg)
                 record = _of_run(Run(folder), time.perf_counter() - start)
             except (Exception, SystemExit) as error:
                 if isinstance(error, Stopped) or (isinstance(error, SystemExit) and error.code == 130):
@@ -62,6 +68,43 @@ class SweepJob:
                 record = Record("failed", round(time.perf_counter() - start, 3), cli.one_line(error) or repr(error))
         record.write(folder)
         return record
+
+
+@contextmanager
+def heartbeat(folder: Path) -> Iterator[None]:
+    """Keep a file `alive` changing while the job runs: a sweep that is gone on with may find its jobs still running."""
+    over = threading.Event()
+    mine = f"{os.getpid()} {time.time()}"
+
+    def beat() -> None:
+        count = 0
+        while not over.wait(_BEAT if count else 0):
+            count += 1
+            (folder / "alive").write_text(f"{mine} {count}", encoding="utf-8")
+
+    thread = threading.Thread(target=beat, daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        over.set()
+        thread.join()
+        (folder / "alive").unlink(missing_ok=True)
+
+
+def wait_for_others(folder: Path) -> None:
+    """Return once no other process is at this job: on a cluster, jobs outlive the sweep that was killed."""
+    while (seen := _pulse(folder)) is not None:
+        time.sleep(3 * _BEAT)
+        if _pulse(folder) == seen:
+            return
+
+
+def _pulse(folder: Path) -> str | None:
+    try:
+        return (folder / "alive").read_text(encoding="utf-8")
+    except FileNotFoundError:
+        return None
 
 
 @contextmanager
@@ -95,8 +138,7 @@ def isolated() -> Iterator[None]:
             sys.modules["wandb"].finish()
         gc.collect()
         gc.unfreeze()
-        if torch.cuda.is_initialized():
-            torch.cuda.empty_cache()
+        torch.cuda.empty_cache()  # nothing happens where CUDA was not used
 
 
 def _of_run(run: Run, seconds: float) -> Record:

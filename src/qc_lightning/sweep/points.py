@@ -14,7 +14,7 @@ from qc_lightning.config import SweepConfig
 from qc_lightning.errors import UserError
 
 REPEATS = ("data.split.fold", "data.split.seed", "seed")
-"""What is not a choice but another throw of the dice: jobs that differ in these alone are one point, and its mean counts."""
+"""Not choices but throws of the dice: jobs that differ in these alone are one point, whose mean counts."""
 
 
 @dataclass(frozen=True)
