@@ -21,7 +21,6 @@ from qc_lightning.run import Run
 from qc_lightning.sweep.folder import Record, clear
 from qc_lightning.sweep.gpus import lent_gpu
 
-
 _BEAT = 1.0  # seconds
 
 
@@ -57,9 +56,9 @@ class SweepJob:
         start = time.perf_counter()
         with (folder / "output.txt").open("w", encoding="utf-8") as output:
             try:
-                with redirect_stdout(output), redirect_stderr(output), heartbeat(folder), isolated():
-                    with lent_gpu(cfg, hydra):
-                        self.command(cfg)
+                quiet = redirect_stdout(output), redirect_stderr(output)
+                with quiet[0], quiet[1], heartbeat(folder), isolated(), lent_gpu(cfg, hydra):
+                    self.command(cfg)
                 record = _of_run(Run(folder), time.perf_counter() - start)
             except (Exception, SystemExit) as error:
                 if isinstance(error, Stopped) or (isinstance(error, SystemExit) and error.code == 130):
