@@ -37,11 +37,12 @@ def build_trainer(
             raise UserError(f"trainer.{name}: lightning.Trainer has no such flag{nearest(name, known)}")
     if flags.get("accelerator") in ("gpu", "cuda") and not torch.cuda.is_available():
         raise UserError("trainer.accelerator=gpu: no CUDA GPU is visible here; use trainer=cpu or trainer=auto")
-    if "ddp" in str(flags.get("strategy")) and HydraConfig.get().mode == RunMode.MULTIRUN:
+    in_sweep = HydraConfig.get().mode == RunMode.MULTIRUN
+    if "ddp" in str(flags.get("strategy")) and in_sweep:
         # Lightning starts the further processes with this command line, so each would start the whole sweep again
         raise UserError("trainer=ddp does not work inside a multirun (-m): give each job one device, trainer.devices=1")
     _quieten()
-    callbacks: list[Callback] = [SeedEpochs(seed), History(run), Checkpoints(run)]
+    callbacks: list[Callback] = [SeedEpochs(seed), History(run), Checkpoints(run, anew=in_sweep)]
     if patience is not None:
         callbacks.append(EarlyStopping("val_loss", patience=patience))
     if flags.get("enable_progress_bar", True):
