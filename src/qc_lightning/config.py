@@ -249,7 +249,8 @@ class TrainConfig:
     def __post_init__(self) -> None:
         check_choice("imbalance", self.imbalance, ("auto", "none", "pos_weight", "sampler", "focal"))
         check(0 <= self.seed < 2**32, "seed", "0 to 4294967295", self.seed)
-        fine = self.optim.patience is None or self.data.split.val > 0
+        split = self.data.split
+        fine = self.optim.patience is None or split.val > 0 or split.fold is not None
         check(fine, "optim.patience", "null without a validation part (data.split.val=0)", self.optim.patience)
         fine = self.model.copies == 0 or self.augment.policy == "ranges"
         check(fine, "augment.policy", "ranges with model.copies above 0", self.augment.policy)

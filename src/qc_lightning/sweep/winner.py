@@ -48,7 +48,8 @@ def retrained(sweep: Sweep, loader: ConfigLoader, config: DictConfig) -> list[st
     if cfg.model.mode != "frozen":
         of = [records[job.number] for job in best.jobs]
         epochs = round(statistics.median(record.epochs or cfg.trainer.max_epochs for record in of))
-        again = [*without(again, "trainer.max_epochs"), f"trainer.max_epochs={epochs}"]
+        fixed = [f"trainer.max_epochs={epochs}", "optim.patience=null"]
+        again = [*without(again, "trainer.max_epochs", "optim.patience"), *fixed]
         if cfg.decision.rule != "fixed":
             threshold = statistics.median(record.threshold or 0.5 for record in of)
             again += ["decision.rule=fixed", f"decision.threshold={threshold!r}"]
