@@ -6,6 +6,7 @@ import shlex
 import shutil
 import statistics
 import sys
+import weakref
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -225,7 +226,7 @@ def test_a_sweep_without_a_validation_part_has_no_winner(sweep: Train) -> None:
     """As the paper, with several seeds: every job is a whole training, tested, and nobody is chosen."""
     code, folder, output = sweep("report=false", "data.split.val=0", "seed=1,2")
     assert code == 0, output
-    assert "WARNING: no job has a val_auroc" in output
+    assert "WARNING: nobody has won: no job has a val_auroc" in output
     assert all(figures(folder / number)["test"]["n"] == 12 for number in "01")
 
 
@@ -275,6 +276,33 @@ def test_mistakes_are_found_before_any_work(sweep: Train, tmp_path: Path, argume
     assert line in output
     assert "Traceback" not in output
     assert not folder.exists()
+
+
+def test_a_cluster_that_is_not_there(sweep: Train) -> None:
+    pytest.importorskip("submitit")
+    code, _, output = sweep("optim.lr=1e-3,1e-4", "hydra/launcher=slurm")
+    assert code == 2
+    assert "error: hydra.launcher: no job could be started: " in output
+    assert "slurm" in output.lower()
+
+
+def test_the_memory_of_a_failed_job_is_freed(sweep: Train, monkeypatch: pytest.MonkeyPatch) -> None:
+    from qc_lightning import trainer
+    from qc_lightning.models.classifier import Classifier
+
+    alive: weakref.WeakSet[Classifier] = weakref.WeakSet()
+    seen = []
+
+    def fit(of: object, model: Classifier, *given: object, **named: object) -> bool:
+        seen.append(len(alive))
+        alive.add(model)
+        raise MemoryError("the photos do not fit")
+
+    monkeypatch.setattr(trainer, "fit", fit)
+    code, _, output = sweep("optim.lr=1e-3,1e-4,1e-5")
+    assert code == 2
+    assert "all 3 jobs failed; the first: MemoryError: the photos do not fit" in output
+    assert seen == [0, 0, 0], "no job finds another's network in memory"
 
 
 def test_a_preset_without_multirun_is_refused(train: Train) -> None:

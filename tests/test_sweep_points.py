@@ -188,6 +188,22 @@ def test_a_job_that_is_still_running_is_waited_for(tmp_path: Path, monkeypatch: 
     assert not (tmp_path / "alive").exists()
 
 
+def test_a_job_that_has_finished_is_not_run_again_by_a_second_call(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As Ray calls it when the node was lost after the last line."""
+    hydra = SimpleNamespace(runtime=SimpleNamespace(cwd=str(Path.cwd()), output_dir=str(tmp_path)))
+    monkeypatch.setattr(job.HydraConfig, "get", lambda: hydra)
+    finished(0.7).write(tmp_path)
+    (tmp_path / "metrics.json").touch()
+
+    def command(cfg: object) -> None:
+        raise AssertionError("run again")
+
+    assert job.SweepJob(command)(OmegaConf.create()) == finished(0.7)
+    assert (tmp_path / "metrics.json").is_file()
+
+
 def test_a_launcher_that_starts_nothing_is_said_once(tmp_path: Path) -> None:
     class NoSlurm:
         def launch(self, job_overrides: object, initial_job_idx: int) -> None:

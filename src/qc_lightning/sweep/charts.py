@@ -37,7 +37,15 @@ class Axis:
         return (number - low) / (high - low) if high > low else 0.5
 
 
-def axis(name: str, values: Sequence[str], listed: int = _LISTED) -> Axis:
+def score_axis(points: Sequence[Point], objective: str) -> Axis:
+    """The scale of the objective, over points that all have a score: never logarithmic."""
+    values = [point.score for point in points if point.score is not None]
+    low, high = min(values), max(values)
+    ticks = [(i / 4, f"{low + (high - low) * i / 4:.3f}") for i in range(5 if high > low else 1)]
+    return Axis(objective, False, ticks, False, low, high)
+
+
+def axis(name: str, values: Sequence[str]) -> Axis:
     """The axis for all values that a key has.
 
     >>> axis("trainer.max_epochs", ["20", "5", "20"]).ticks
@@ -48,7 +56,7 @@ def axis(name: str, values: Sequence[str], listed: int = _LISTED) -> Axis:
     numbers = [_number(value) for value in values]
     distinct = sorted(set(values), key=lambda value: (_number(value) is None, _number(value) or 0.0, value))
     known = [number for number in numbers if number is not None]
-    if len(distinct) <= listed or len(known) < len(values):
+    if len(distinct) <= _LISTED or len(known) < len(values):
         step = 1 / (len(distinct) - 1) if len(distinct) > 1 else 0.0
         return Axis(name, True, [(i * step if step else 0.5, value) for i, value in enumerate(distinct)])
     low, high = min(known), max(known)

@@ -54,7 +54,7 @@ class SweepJob:
             return known
         clear(folder)
         start = time.perf_counter()
-        with (folder / "output.txt").open("w", encoding="utf-8") as output:
+        with tidied(), (folder / "output.txt").open("w", encoding="utf-8") as output:
             try:
                 quiet = redirect_stdout(output), redirect_stderr(output)
                 with quiet[0], quiet[1], heartbeat(folder), isolated(), lent_gpu(cfg, hydra):
@@ -108,10 +108,7 @@ def _pulse(folder: Path) -> str | None:
 
 @contextmanager
 def isolated() -> Iterator[None]:
-    """Put back what a training may change in its process, and free its GPU memory.
-
-    Each training seeds all random generators itself.
-    """
+    """Put back what a training may change in its process; each seeds all random generators itself."""
     import torch
 
     environment = dict(os.environ)
@@ -120,7 +117,6 @@ def isolated() -> Iterator[None]:
         torch.is_deterministic_algorithms_warn_only_enabled(),
     )
     cudnn = torch.backends.cudnn.benchmark, torch.backends.cudnn.deterministic
-    gc.freeze()  # what the imports have made need not be searched for garbage after each job
     threads, dtype, precision = torch.get_num_threads(), torch.get_default_dtype(), torch.get_float32_matmul_precision()
     try:
         yield
@@ -135,6 +131,17 @@ def isolated() -> Iterator[None]:
         torch.set_float32_matmul_precision(precision)
         if "wandb" in sys.modules:  # else the next job would go on writing to this one's page
             sys.modules["wandb"].finish()
+
+
+@contextmanager
+def tidied() -> Iterator[None]:
+    """Free the memory of a training, on the GPU too; around its error, whose traceback holds on to it."""
+    import torch
+
+    gc.freeze()  # what the imports have made need not be searched for garbage after each job
+    try:
+        yield
+    finally:
         gc.collect()
         gc.unfreeze()
         torch.cuda.empty_cache()  # nothing happens where CUDA was not used

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from qc_lightning.evaluation.metrics import FIGURES
 from qc_lightning.run import replacing
-from qc_lightning.sweep.charts import axis, coordinates, effects
+from qc_lightning.sweep.charts import coordinates, effects, score_axis
 from qc_lightning.sweep.folder import Record, Sweep
 from qc_lightning.sweep.table import Point, lower_is_better
 
@@ -35,8 +35,7 @@ def write_page(sweep: Sweep, records: Mapping[int, Record], points: Sequence[Poi
         loader=FileSystemLoader(here), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
     scored = [point for point in points if point.score is not None]
-    # always a scale, never values side by side: two scores are hardly ever the same
-    scores = axis(sweep.objective, [repr(point.score) for point in scored], listed=0) if scored else None
+    scores = score_axis(scored, sweep.objective) if scored else None
     axes, lines = coordinates(points, scores) if scores else ([], [])
     figure = sweep.objective.removeprefix("val_")
     page = environment.get_template("sweep.html.jinja").render(
@@ -56,6 +55,7 @@ def write_page(sweep: Sweep, records: Mapping[int, Record], points: Sequence[Poi
         effects=effects(points, scores) if scores else [],
         axes=axes,
         lines=lines,
+        longest=max((len(label) for axis in axes for _, label in axis.ticks), default=0),
         command=command,
         unseen=not any((sweep.job(job.number) / "predictions.csv").is_file() for job in sweep.plan.jobs),
         begun=shlex.join(["python", "-m", "qc_lightning.train", "-m", *sweep.command]),
