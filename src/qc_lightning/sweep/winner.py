@@ -81,7 +81,7 @@ def announce(sweep: Sweep, report: bool) -> None:
         print(f"WARNING: {len(failed) - _SHOWN} more jobs failed: see sweep.csv")
     if best is None and len(failed) < len(records):
         print(
-            f"WARNING: nobody has won: no job has a {sweep.objective}, which needs a validation part: data.split.val=0.15"
+            f"WARNING: nobody has won: no job has a {sweep.objective}: it needs a validation part (data.split.val=0.15)"
         )
     if best is not None:
         print(f"winner: {train_command(sweep, best)}")
