@@ -2,6 +2,7 @@
 
 import csv
 import gc
+import importlib.util
 import json
 import shlex
 import shutil
@@ -83,6 +84,7 @@ def test_a_grid_from_call_to_winner(sweep: Train, train: Train) -> None:
     assert (alone / "history.csv").read_bytes() == (folder / "9" / "history.csv").read_bytes()
 
 
+@pytest.mark.slow
 def test_what_a_job_changes_in_its_process_does_not_reach_the_next(sweep: Train) -> None:
     import torch
 
@@ -148,6 +150,7 @@ def test_a_sweep_is_gone_on_with(sweep: Train) -> None:
     assert "error: sweep.resume: expected a sweep's folder" in output
 
 
+@pytest.mark.slow
 def test_folds_give_mean_and_spread(sweep: Train) -> None:
     code, folder, output = sweep(
         "sweep=folds", "data.split.fold=range(4)", "data.split.folds=4", "report=false", "optim.lr=1e-2,1e-6"
@@ -167,9 +170,10 @@ def test_folds_give_mean_and_spread(sweep: Train) -> None:
     assert test[0] == test[1] == test[2] == test[3]
     command = next(line for line in output.splitlines() if line.startswith("winner: "))
     assert means[table[0]["optim.lr"]] == max(means.values())
-    assert command.endswith(f"report=false optim.lr={table[0]['optim.lr']}"), "neither fold nor sweep in it"
+    assert command.endswith(f"data.split.folds=4 optim.lr={table[0]['optim.lr']}"), "as itself"
 
 
+@pytest.mark.slow
 def test_the_winner_is_trained_on_train_and_val_and_tested_once(sweep: Train) -> None:
     given = ("sweep=grid", "optim.lr=1e-2,1e-6", "data.batch_size=8", "trainer.max_epochs=3", "decision.rule=balanced")
     code, folder, output = sweep(*given, "sweep.retrain=true")
@@ -191,6 +195,7 @@ def test_the_winner_is_trained_on_train_and_val_and_tested_once(sweep: Train) ->
     assert (folder / "winner" / "metrics.json").stat().st_mtime_ns == tested, "once"
 
 
+@pytest.mark.slow
 def test_photos_are_decoded_once(sweep: Train, monkeypatch: pytest.MonkeyPatch) -> None:
     from qc_lightning.data import store
 
@@ -223,6 +228,7 @@ def test_frozen_networks_sweep_without_the_test_part(
     assert all("auroc" in figures(folder / number)["val"] for number in "01"), "out of fold"
 
 
+@pytest.mark.slow
 def test_a_sweep_without_a_validation_part_has_no_winner(sweep: Train) -> None:
     """As the paper, with several seeds: every job is a whole training, tested, and nobody is chosen."""
     code, folder, output = sweep("report=false", "data.split.val=0", "seed=1,2")
@@ -231,6 +237,7 @@ def test_a_sweep_without_a_validation_part_has_no_winner(sweep: Train) -> None:
     assert all(figures(folder / number)["test"]["n"] == 12 for number in "01")
 
 
+@pytest.mark.slow
 def test_sweep_report_makes_table_and_page_anew(
     sweep: Train, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -309,6 +316,17 @@ def test_the_memory_of_a_failed_job_is_freed(sweep: Train, monkeypatch: pytest.M
     assert code == 2
     assert "all 3 jobs failed; the first: MemoryError: the photos do not fit" in output
     assert seen == [0, 0, 0], "no job finds another's network in memory"
+
+
+def test_a_launcher_that_is_not_installed(sweep: Train) -> None:
+    if importlib.util.find_spec("hydra_plugins.hydra_ray_launcher") is not None:
+        pytest.skip("it is installed")
+    for name in ("ray", "ray_cluster"):
+        code, _, output = sweep("optim.lr=1e-3,1e-4", f"hydra/launcher={name}")
+        assert code == 2
+        assert (
+            'error: hydra/launcher=ray needs a package that is not installed: pip install "qc-lightning[ray]"' in output
+        )
 
 
 def test_a_preset_without_multirun_is_refused(train: Train) -> None:

@@ -23,8 +23,11 @@ def winner(points: Sequence[Point]) -> Point | None:
 
 
 def arguments(sweep: Sweep, best: Point) -> list[str]:
-    """What trains the winner once more, as itself and outside of any sweep."""
-    return [*without(sweep.plan.fixed, "sweep"), *(f"{key}={value}" for key, value in best.values.items())]
+    """What trains the winner once more, outside of any sweep, tested and reported on."""
+    return [
+        *without(sweep.plan.fixed, "sweep", "score_test", "report"),
+        *(f"{key}={value}" for key, value in best.values.items()),
+    ]
 
 
 def train_command(sweep: Sweep, best: Point) -> str:
@@ -43,7 +46,7 @@ def retrained(sweep: Sweep, loader: ConfigLoader, config: DictConfig) -> list[st
     known = Record.read(sweep.winner)
     if best is None or (known is not None and known.finished):
         return None
-    again = [*without(arguments(sweep, best), "report", "score_test", "data.split.val"), "data.split.val=0"]
+    again = [*without(arguments(sweep, best), "data.split.val"), "data.split.val=0"]
     cfg = loader.load_sweep_config(config, again)
     if cfg.model.mode != "frozen":
         of = [records[job.number] for job in best.jobs]
