@@ -62,3 +62,19 @@ def train(
         return code, run, out + err
 
     return call
+
+
+@pytest.fixture
+def call(monkeypatch: pytest.MonkeyPatch) -> Callable[..., int]:
+    """Call a command's main() with these arguments, as a user does, in this process: exit code."""
+
+    def run(main: Callable[[], None], *arguments: str) -> int:
+        monkeypatch.setattr(sys, "argv", ["command", *arguments])
+        GlobalHydra.instance().clear()
+        try:
+            main()
+        except SystemExit as end:
+            return int(end.code or 0)
+        return 0
+
+    return run

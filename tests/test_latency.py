@@ -1,18 +1,17 @@
 """`python -m qc_lightning.latency`: the times of calls whose length is known, and the command."""
 
 import json
-import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from hydra.core.global_hydra import GlobalHydra
 
 from qc_lightning import latency as command
 from qc_lightning.evaluation.speed import _row, _timed, keeps_up
 
 Train = Callable[..., tuple[int, Path, str]]
+Call = Callable[..., int]
 
 
 def test_percentiles_by_hand() -> None:
@@ -35,22 +34,10 @@ def test_a_line_is_kept_up_with_when_99_of_100_are_in_time(rate: float | None, m
     assert ("NOT" in words) == (met is False)
 
 
-def call(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> int:
-    monkeypatch.setattr(sys, "argv", ["latency", *arguments])
-    GlobalHydra.instance().clear()
-    try:
-        command.main()
-    except SystemExit as end:
-        return int(end.code or 0)
-    return 0
-
-
-def test_the_command(
-    train: Train, photo_root: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_the_command(train: Train, photo_root: Path, call: Call, capsys: pytest.CaptureFixture[str]) -> None:
     _, run, _ = train("data=folder", f"data.root={photo_root}", "data.image_size=16", "model.hidden=[16]")
     quick = [f"run={run}", "seconds=0.05", "device=cpu"]
-    assert call(monkeypatch, *quick, "batch_sizes=[1,4]", "line_rate=1e9") == 0
+    assert call(command.main, *quick, "batch_sizes=[1,4]", "line_rate=1e9") == 0
     assert "A line of 1e+09 parts a second is NOT kept up with" in capsys.readouterr().out
     stored = json.loads((run / "latency.json").read_text())
     assert stored["met"] is False
@@ -64,7 +51,7 @@ def test_the_command(
     assert all(row["photos_per_s"] > 0 for row in stored["rows"])
     assert all(row["p50_ms"] <= row["p95_ms"] <= row["p99_ms"] for row in stored["rows"][:-1])
     assert 'id="latency"' in (run / "report.html").read_text()
-    assert call(monkeypatch, *quick, f"source={photo_root}") == 0
+    assert call(command.main, *quick, f"source={photo_root}") == 0
     assert "keeps up with a line of up to" in capsys.readouterr().out
     for argument, line in (
         ("source=nowhere", "source: expected a photo"),
@@ -72,5 +59,5 @@ def test_the_command(
         ("batch_sizes=[]", "batch_sizes: expected sizes of at least 1"),
         ("device=gpu", "device: expected auto, cpu, cuda or cuda:<n>, got 'gpu'"),
     ):
-        assert call(monkeypatch, *quick, argument) == 2
+        assert call(command.main, *quick, argument) == 2
         assert line in capsys.readouterr().err

@@ -130,3 +130,24 @@ def test_mistakes(train: Train, own: list[str], arguments: list[str], line: str)
     assert code == 2
     assert line in output
     assert not run.exists()
+
+
+def test_a_photo_is_never_validated_by_a_head_that_has_seen_its_copy() -> None:
+    """Labels at random: who has seen the copy knows the label by heart, who has not can only guess."""
+    from types import SimpleNamespace
+
+    from sklearn.metrics import roc_auc_score
+
+    from qc_lightning.data.catalog import Photo
+    from qc_lightning.models.frozen import fit_head
+    from qc_lightning.models.logistic import LogisticHead
+
+    draw = np.random.default_rng(0)
+    label = draw.permutation(np.arange(200) % 2)
+    photos = [Photo(Path(str(i)), str(i), int(of), str(i)) for i, of in enumerate(label)]
+    known = SimpleNamespace(photos=photos, labels=label, indices=lambda _: np.arange(200))
+    features = torch.from_numpy(draw.normal(size=(200, 400)).astype(np.float32))
+    seen = torch.stack([features, features + 0.01 * torch.randn(features.shape)])
+    logit = fit_head(LogisticHead(400), seen, known, 0.03, False, 0)  # type: ignore[arg-type]
+    assert logit is not None
+    assert roc_auc_score(label, logit.numpy()) < 0.65

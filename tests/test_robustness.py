@@ -3,14 +3,12 @@
 import csv
 import io
 import json
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from hydra.core.global_hydra import GlobalHydra
 from PIL import Image
 from scipy import ndimage
 
@@ -19,6 +17,7 @@ from qc_lightning.evaluation.corruptions import CORRUPTIONS, corrupt
 from qc_lightning.evaluation.robust import VARIANTS, _rates
 
 Train = Callable[..., tuple[int, Path, str]]
+Call = Callable[..., int]
 
 
 def photo(size: int = 50, seed: int = 0) -> torch.Tensor:
@@ -100,18 +99,8 @@ def run(train: Train, photo_root: Path) -> Path:
     return run
 
 
-def call(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> int:
-    monkeypatch.setattr(sys, "argv", ["robustness", *arguments])
-    GlobalHydra.instance().clear()
-    try:
-        command.main()
-    except SystemExit as end:
-        return int(end.code or 0)
-    return 0
-
-
-def test_the_command(run: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    assert call(monkeypatch, f"run={run}") == 0
+def test_the_command(run: Path, call: Call, capsys: pytest.CaptureFixture[str]) -> None:
+    assert call(command.main, f"run={run}") == 0
     with (run / "robustness.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))
     assert [row["corruption"] for row in rows] == ["none", *(name for name, _ in VARIANTS)]
@@ -139,18 +128,18 @@ def test_mistakes(
     run: Path,
     arguments: list[str],
     line: str,
-    monkeypatch: pytest.MonkeyPatch,
+    call: Call,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    assert call(monkeypatch, f"run={run}", *arguments) == 2
+    assert call(command.main, f"run={run}", *arguments) == 2
     assert line in capsys.readouterr().err
     assert not (run / "robustness.json").exists()
 
 
 def test_a_photo_that_was_changed_is_named(
-    run: Path, photo_root: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    run: Path, photo_root: Path, call: Call, capsys: pytest.CaptureFixture[str]
 ) -> None:
     for path in photo_root.rglob("*.png"):
         Image.new("RGB", (8, 8)).save(path)
-    assert call(monkeypatch, f"run={run}") == 2
+    assert call(command.main, f"run={run}") == 2
     assert "its sha256 has changed" in capsys.readouterr().err

@@ -362,7 +362,7 @@ def test_ctrl_c_leaves_nothing_half_written(
         return np.zeros((3, 8, 8), np.uint8), ""
 
     monkeypatch.setattr(store_module, "read", read)
-    monkeypatch.setattr(store_module, "_threads", lambda: 1)
+    monkeypatch.setattr(store_module, "cores", lambda: 1)
     with pytest.raises(KeyboardInterrupt):
         open_store(paths, SMALL, cache, tmp_path / "cache", progress=False)
     assert len(begun) < 30  # neither the waiting tasks nor the rest of the one at work
@@ -379,7 +379,7 @@ def test_building_takes_no_memory_for_the_pixels(tmp_path: Path) -> None:
     _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     pixel_bytes = 150 * 3 * 512 * 512
-    workers = store_module._threads()
+    workers = store_module.cores()
     assert peak < 6 * workers * 5 * 2**20  # a few tasks of 4 MB for each thread
     assert (workers > 2) or peak < pixel_bytes / 2
     assert (store.rows([149]) == 9).all()

@@ -201,3 +201,34 @@ def test_gpu(train: Train, easy: list[str]) -> None:
     code, run, output = train(*easy, "trainer=gpu", "trainer.precision=bf16-mixed")
     assert code == 0, output
     assert json.loads((run / "metrics.json").read_text())["test"]["auroc"]["value"] == 1.0
+
+
+def test_a_process_that_writes_nothing_leaves_the_checkpoints_alone(tmp_path: Path) -> None:
+    """The second of two processes: whatever the order, it must not replace what the first has written."""
+    from types import SimpleNamespace
+
+    from qc_lightning.callbacks import Checkpoints
+    from qc_lightning.run import Run
+
+    run = Run(tmp_path)
+    run.last.parent.mkdir()
+    for path in (run.last, run.best):
+        path.write_bytes(b"written by the first process")
+    taken_part: list[str] = []
+    second = SimpleNamespace(
+        callback_metrics={}, current_epoch=0, max_epochs=1, should_stop=False, is_global_zero=False,
+        save_checkpoint=lambda *_: taken_part.append("save"),
+        strategy=SimpleNamespace(barrier=lambda: taken_part.append("barrier")),
+    )  # fmt: skip
+    Checkpoints(run).on_train_epoch_end(second, None)  # type: ignore[arg-type]
+    assert taken_part == ["save", "barrier"], "else the first would wait for it for ever"
+    kept = {path.name: path.read_bytes() for path in run.last.parent.iterdir()}
+    assert kept == dict.fromkeys(("last.ckpt", "best.ckpt"), b"written by the first process")
+
+
+def test_mixup_reaches_the_training(train: Train, easy: list[str]) -> None:
+    """Blended labels change what is learnt; everything else of the two runs is the same."""
+    same = [*easy, "trainer.max_epochs=1", "augment=none"]
+    plain, blended = (train(*same, f"augment.mixup={alpha}")[1] for alpha in (0.0, 5.0))
+    assert (plain / "split.csv").read_text() == (blended / "split.csv").read_text()
+    assert (plain / "history.csv").read_text() != (blended / "history.csv").read_text()

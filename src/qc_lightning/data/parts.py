@@ -26,6 +26,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from tqdm import tqdm
 
+from qc_lightning.cores import cores
 from qc_lightning.data.parts_defects import DEFECTS, MISSING_HOLE
 from qc_lightning.data.parts_scene import FRAME, HOLES, SIZE, drill, machine
 from qc_lightning.data.parts_station import light, photograph
@@ -195,10 +196,9 @@ def _rows(render: Callable[[int], _Row], indices: Sequence[int]) -> Generator[_R
     if len(indices) < _POOL_FROM:
         yield from map(render, indices)
         return
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     context = multiprocessing.get_context("spawn")
     quiet = (signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the parent to handle
-    with ProcessPoolExecutor(cores, context, initializer=signal.signal, initargs=quiet) as pool:
+    with ProcessPoolExecutor(cores(), context, initializer=signal.signal, initargs=quiet) as pool:
         try:
             yield from pool.map(render, indices, chunksize=32)
         except BrokenProcessPool as error:

@@ -1,7 +1,6 @@
 """Photos decoded once, in parallel, into rows of uint8 pixels; a batch is a slice of them."""
 
 import logging
-import os
 import sys
 import threading
 import warnings
@@ -16,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 from tqdm import tqdm
 
+from qc_lightning.cores import cores
 from qc_lightning.data import cache as disk
 from qc_lightning.data.cache import Outcome, Pixels
 from qc_lightning.data.decode import BadImage, DecodeSettings, decode, read
@@ -123,7 +123,7 @@ class _OnDemand:
 
     def __init__(self, paths: Sequence[Path], settings: DecodeSettings) -> None:
         self._paths, self._settings = paths, settings
-        self._pool = ThreadPoolExecutor(_threads())
+        self._pool = ThreadPoolExecutor(cores())
 
     def gather(self, indices: npt.NDArray[np.intp]) -> Pixels:
         """A new array of some rows, uint8 [len(indices), 3, S, S]."""
@@ -148,7 +148,7 @@ def _decode_all(
 
     No more than a few blocks are in memory at a time. A bad photo's row is zero.
     """
-    size, workers = settings.image_size, _threads()
+    size, workers = settings.image_size, cores()
     at_a_time = min(_TASK_PHOTOS, -(-len(paths) // (4 * workers)), max(1, _TASK_BYTES // (3 * size * size)))
     stop = threading.Event()
 
@@ -193,11 +193,6 @@ def _decode_all(
             pool.shutdown(cancel_futures=True)
             raise
     return sha256, bad
-
-
-def _threads() -> int:
-    """Cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _free_memory() -> int:

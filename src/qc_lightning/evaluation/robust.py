@@ -1,6 +1,5 @@
 """How a run's verdicts hold when its photos get worse: every photo through every corruption."""
 
-import os
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
@@ -12,6 +11,7 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
+from qc_lightning.cores import cores
 from qc_lightning.data.catalog import Photo
 from qc_lightning.data.decode import BadImage, read
 from qc_lightning.evaluation.corruptions import CORRUPTIONS, corrupt
@@ -83,7 +83,7 @@ def _logits(inspector: Inspector, photos: Sequence[Photo]) -> Tensor:
         return torch.cat([inspector.logits(variants[i : i + step]) for i in range(0, len(variants), step)])
 
     # as in prediction: on a CPU each core takes a photo of its own
-    workers = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    workers = cores()
     threads = torch.get_num_threads()
     alone = partial(torch.set_num_threads, 1) if cpu else None
     with ThreadPoolExecutor(workers if cpu else 2, initializer=alone) as pool:

@@ -1,7 +1,6 @@
 """How long a photo takes, stage by stage, and whether that keeps up with a line."""
 
 import math
-import os
 import platform
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -13,6 +12,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from qc_lightning.cores import cores
 from qc_lightning.data.decode import BadImage, decode
 from qc_lightning.errors import UserError
 from qc_lightning.inspector import Inspector
@@ -128,5 +128,4 @@ def _all_cores(stream: Stream, files: Iterable[Path], seconds: float) -> dict[st
 def _device(device: torch.device) -> str:
     if device.type == "cuda":
         return torch.cuda.get_device_name(device)
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    return f"a CPU ({platform.machine()}, {cores} cores)"
+    return f"a CPU ({platform.machine()}, {cores()} cores)"

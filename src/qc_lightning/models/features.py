@@ -1,7 +1,6 @@
 """Features of photos under a frozen network: computed once a photo and kept on disk, so that later runs only look."""
 
 import hashlib
-import os
 import zipfile
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -14,6 +13,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from qc_lightning.config import AugmentConfig
+from qc_lightning.cores import cores
 from qc_lightning.data.augment import augment
 from qc_lightning.data.photos import PhotoSet
 from qc_lightning.models.network import Network
@@ -51,7 +51,7 @@ def extract_features(
     # On a CPU one thread a core, each with a photo of its own: nobody waits for the others, the maps stay so small that
     # the system does not take their memory back after every layer (which cost a third more time at 300 px), and a photo
     # gets the same features to the last bit whichever photos come with it, here and in a later prediction.
-    at_once, workers = (1, len(os.sched_getaffinity(0))) if device.type == "cpu" else (_GPU_BATCH, 1)
+    at_once, workers = (1, cores()) if device.type == "cpu" else (_GPU_BATCH, 1)
 
     def compute(places: npt.NDArray[np.int64]) -> None:
         if device.type == "cpu":
@@ -110,7 +110,7 @@ def _known(folder: Path | None, names: Sequence[str], width: int) -> tuple[Tenso
                 values = kept["features"]
         except (OSError, ValueError, EOFError, KeyError, zipfile.BadZipFile):
             continue
-        if values.dtype == np.float32 and values.shape[1:] == (width,) and np.isfinite(values).all():
+        if values.dtype == np.float32 and values.shape[1:] == (width,):
             source, target = (np.array(side) for side in zip(*held, strict=True))
             features[target] = torch.from_numpy(values[source])
             missing[target] = False

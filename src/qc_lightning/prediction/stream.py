@@ -1,7 +1,6 @@
 """Files in, verdicts out, in order: photos are decoded on all cores ahead of the network."""
 
 import math
-import os
 import threading
 import time
 import warnings
@@ -18,6 +17,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from qc_lightning.cores import cores
 from qc_lightning.data.decode import BadImage, read
 from qc_lightning.errors import UserError
 from qc_lightning.inspector import Inspector, probabilities
@@ -78,7 +78,7 @@ class Stream:
         # a frozen network's training saw each photo alone
         exact = exact and not (cpu and isinstance(network, Network) and network.exact)
         self._inspector, self._batch_size, self._exact = inspector, batch_size, exact
-        self._threads = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+        self._threads = cores()
         self._network_in_pool = cpu and not exact
         # as in the training of a frozen network: one at a time is no slower there, and the same to the last bit
         self._step = 1 if self._network_in_pool and isinstance(network, Network) else batch_size
