@@ -1,0 +1,22 @@
+"""What the schemas check their values with: one line that says what was expected and what came."""
+
+import re
+from collections.abc import Sequence
+
+from qc_lightning.errors import UserError
+
+
+def check(fine: bool, key: str, expected: str, got: object) -> None:
+    """Raise the one-line UserError for `key` unless `fine`."""
+    if not fine:
+        raise UserError(f"{key}: expected {expected}, got {got!r}")
+
+
+def check_choice(key: str, got: str, choices: Sequence[str]) -> None:
+    """Raise UserError unless `got` is one of `choices`."""
+    check(got in choices, key, "one of " + ", ".join(choices), got)
+
+
+def check_device(got: str) -> None:
+    """Raise UserError unless `got` is a device's name; whether it is there is known once torch is."""
+    check(re.fullmatch(r"auto|cpu|cuda(:\d+)?", got) is not None, "device", "auto, cpu, cuda or cuda:<n>", got)

@@ -1,0 +1,112 @@
+"""The settings of the commands that work on a finished run."""
+
+from dataclasses import dataclass
+
+from qc_lightning.config.checks import check, check_choice, check_device
+from qc_lightning.errors import UserError
+
+
+@dataclass
+class PredictConfig:
+    """`python -m qc_lightning.predict`."""
+
+    run: str  # a run folder, or latest
+    source: str | None  # a photo, a folder, a glob, a .txt list or a .csv with a column path
+    output: str  # .csv | .jsonl | .parquet
+    device: str  # auto | cpu | cuda | cuda:<n>
+    batch_size: int  # photos that go through the network at a time
+    resume: bool  # go on with an output that is there
+    watch: bool  # go on as photos arrive
+    sort: str  # none | copy | link: photos into a folder for each verdict
+    shard: str | None  # i/n: the i-th of n shares; null asks torchrun and SLURM, else all photos
+
+    def __post_init__(self) -> None:
+        if self.source is None:
+            raise UserError("source: expected a photo, a folder, a glob, a .txt list or a .csv: give source=incoming/")
+        endings = (".csv", ".jsonl", ".parquet")
+        check(self.output.lower().endswith(endings), "output", f"a name that ends in {', '.join(endings)}", self.output)
+        check_device(self.device)
+        check(self.batch_size >= 1, "batch_size", "at least 1", self.batch_size)
+        check_choice("sort", self.sort, ("none", "copy", "link"))
+
+
+@dataclass
+class OtherNames:
+    """The two classes where they are called otherwise than in the run."""
+
+    correct: str | None
+    incorrect: str | None
+
+
+@dataclass
+class LabelledConfig:
+    """Photos with labels that are not the run's own."""
+
+    root: str | None
+    manifest: str | None
+    classes: OtherNames
+    group: str | None  # none | folder | prefix; null: as in the run
+
+    def __post_init__(self) -> None:
+        check_choice("data.group", self.group or "none", ("none", "folder", "prefix"))
+
+
+@dataclass
+class EvaluateConfig:
+    """`python -m qc_lightning.evaluate`."""
+
+    run: str  # a run folder, or latest
+    against: str | None  # another run, to compare with on the same photos
+    data: LabelledConfig
+    subset: str | None  # train | val | test of the run's own photos; null: test, unless data.* names others
+    name: str | None  # of the folder under <run>/evaluations; null: the time
+    device: str  # auto | cpu | cuda | cuda:<n>
+
+    def __post_init__(self) -> None:
+        check_choice("subset", self.subset or "test", ("train", "val", "test"))
+        check_device(self.device)
+        if self.subset is not None and (self.data.root or self.data.manifest):
+            raise UserError(f"subset={self.subset} names photos of the run: leave it out, or leave out data.*")
+        plain = self.name is None or (bool(self.name) and not set(self.name) & set("/\\\0") and self.name[0] != ".")
+        check(plain, "name", "a folder's name without / and no leading dot", self.name)
+
+
+@dataclass
+class RobustnessConfig:
+    """`python -m qc_lightning.robustness`."""
+
+    run: str  # a run folder, or latest
+    subset: str  # train | val | test
+    photos: int | None  # at most; null: all
+    device: str  # auto | cpu | cuda | cuda:<n>
+
+    def __post_init__(self) -> None:
+        check_choice("subset", self.subset, ("train", "val", "test"))
+        check(self.photos is None or self.photos >= 2, "photos", "at least 2", self.photos)
+        check_device(self.device)
+
+
+@dataclass
+class LatencyConfig:
+    """`python -m qc_lightning.latency`."""
+
+    run: str  # a run folder, or latest
+    source: str | None  # photos as predict takes them; null: the run's test photos
+    batch_sizes: list[int]
+    line_rate: float | None  # parts a second that come down the line
+    seconds: float  # that each figure is measured for
+    device: str  # auto | cpu | cuda | cuda:<n>
+
+    def __post_init__(self) -> None:
+        fine = bool(self.batch_sizes) and all(size >= 1 for size in self.batch_sizes)
+        check(fine, "batch_sizes", "sizes of at least 1", self.batch_sizes)
+        check(self.line_rate is None or self.line_rate > 0, "line_rate", "parts a second above 0", self.line_rate)
+        check(0 < self.seconds <= 3600, "seconds", "above 0, at most 3600", self.seconds)
+        check_device(self.device)
+
+
+@dataclass
+class SweepReportConfig:
+    """`python -m qc_lightning.sweep_report`."""
+
+    run: str  # a sweep's folder, or latest
