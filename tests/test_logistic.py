@@ -5,7 +5,7 @@ import pytest
 import torch
 from sklearn.linear_model import LogisticRegression
 
-from qc_lightning.models.logistic import LogisticHead, class_weights, minimise
+from qc_lightning.models.logistic import LogisticHead, Solver, class_weights
 
 
 def problem(n: int = 120, width: int = 40, seed: int = 0) -> tuple[torch.Tensor, torch.Tensor]:
@@ -19,7 +19,7 @@ def problem(n: int = 120, width: int = 40, seed: int = 0) -> tuple[torch.Tensor,
 @pytest.mark.parametrize("width", [40, 300])  # fewer and more features than photos
 def test_solution_is_scikit_learns(penalty: float, width: int) -> None:
     x, label = problem(width=width)
-    ours = minimise(x, label, torch.ones(len(x), 1), penalty)
+    ours = Solver(x, penalty).minimise(label, torch.ones(len(x), 1))
     theirs = LogisticRegression(C=1 / penalty, tol=1e-8, max_iter=10_000).fit(x.numpy(), label.numpy())
     assert ours.weight[:, 0].numpy() == pytest.approx(theirs.coef_[0], abs=2e-2 * float(np.abs(theirs.coef_).max()))
     assert (x @ ours.weight[:, 0] + ours.bias[0]).numpy() == pytest.approx(
@@ -38,9 +38,9 @@ def test_out_of_fold_logits_come_from_models_that_have_not_seen_the_photo() -> N
     """Changing a photo's own label moves its out-of-fold logit by nothing; refitting by hand gives the same."""
     x, label = problem()
     fold = np.arange(len(x)) % 4
-    logit = LogisticHead(x.shape[1]).fit(x, label, 0.1, fold, balance=False)
+    logit = LogisticHead(x.shape[1]).fit(x[:, None], label, 0.1, fold, balance=False)
     head = LogisticHead(x.shape[1])
-    head.fit(x, label, 0.1, fold, balance=False)
+    head.fit(x[:, None], label, 0.1, fold, balance=False)
     normal = head.normalise(x).numpy()
     kept = fold != 2
     by_hand = LogisticRegression(C=10, tol=1e-8, max_iter=10_000).fit(normal[kept], label.numpy()[kept])
@@ -51,7 +51,7 @@ def test_a_constant_feature_is_ignored_for_ever() -> None:
     x, label = problem()
     x[:, 3] = 7.0
     head = LogisticHead(x.shape[1])
-    head.fit(x, label, 0.1, np.arange(len(x)) % 4, balance=True)
+    head.fit(x[:, None], label, 0.1, np.arange(len(x)) % 4, balance=True)
     moved = x.clone()
     moved[:, 3] = -1e6
     torch.testing.assert_close(head(moved), head(x))
@@ -62,7 +62,7 @@ def test_rounding_noise_in_an_almost_constant_feature_does_not_decide() -> None:
     noise = torch.from_numpy(np.random.RandomState(1).normal(size=len(x)).astype(np.float32))
     x[:, 3] = 6.0 + 1e-5 * noise
     head = LogisticHead(x.shape[1])
-    head.fit(x, label, 0.1, np.arange(len(x)) % 4, balance=True)
+    head.fit(x[:, None], label, 0.1, np.arange(len(x)) % 4, balance=True)
     other = x.clone()
     other[:, 3] = 6.001
     torch.testing.assert_close(head(other), head(x))

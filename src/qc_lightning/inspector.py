@@ -23,8 +23,8 @@ class Inspector:
     """Everything that turns a file into a verdict, as one checkpoint holds it.
 
     Attributes:
-        network: float [B, 3, S, S] in [0, 1] to logits [B], in eval mode, on `device`.
-        decode: how a file becomes the uint8 [3, S, S] that the network was trained on.
+        network: float [B, 3, H, W] in [0, 1] to logits [B], in eval mode, on `device`.
+        decode: how a file becomes the uint8 [3, H, W] that the network was trained on.
         decision: the threshold.
         class_names: what the user calls Correct and Incorrect.
         model_id: first 12 digits of the SHA-256 over the weights: which model a verdict came from.
@@ -57,7 +57,8 @@ class Inspector:
         state, prefix = checkpoint["state_dict"], "network."
         try:
             model = ModelConfig(**checkpoint["hyper_parameters"]["model"])
-            network = build_network(model, decode.image_size, load_weights=False)
+            tiles = (decode.rows, decode.columns)
+            network = build_network(model, decode.image_size, load_weights=False, tiles=tiles)
             network.load_state_dict({key.removeprefix(prefix): state[key] for key in state if key.startswith(prefix)})
         except (TypeError, RuntimeError) as error:  # settings or layers that this release does not have
             reason = str(error).splitlines()[0]
@@ -70,14 +71,14 @@ class Inspector:
         )
 
     def logits(self, pixels: npt.NDArray[np.uint8]) -> torch.Tensor:
-        """Logits of P(Incorrect), float32 [B] on the CPU, for decoded photos uint8 [B, 3, S, S]."""
+        """Logits of P(Incorrect), float32 [B] on the CPU, for decoded photos uint8 [B, 3, H, W]."""
         with torch.inference_mode():
             image = torch.from_numpy(pixels).to(self.device).float() / 255
             logit: torch.Tensor = self.network(image)
         return logit.float().cpu()
 
     def probabilities(self, pixels: npt.NDArray[np.uint8]) -> npt.NDArray[np.float64]:
-        """P(Incorrect), float64 [B] in [0, 1], for decoded photos uint8 [B, 3, S, S]."""
+        """P(Incorrect), float64 [B] in [0, 1], for decoded photos uint8 [B, 3, H, W]."""
         return probabilities(self.logits(pixels))
 
 

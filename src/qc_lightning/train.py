@@ -27,7 +27,8 @@ def train(cfg: DictConfig) -> None:
 
     seed_everything(config.seed, verbose=False)
     data = PhotoDataModule(photos, config.data.batch_size, config.augment, config.seed, config.imbalance)
-    model = Classifier(config.model, config.optim, config.data.image_size, config.imbalance, photos.counts()["train"])
+    counts, size, tiles = photos.counts()["train"], config.data.image_size, config.data.grid
+    model = Classifier(config.model, config.optim, size, config.imbalance, counts, tiles)
     run = Run.of_job()
     trainer = build_trainer(config.trainer, config.logger, run, config.seed, config.optim.patience)
     if trainer.is_global_zero:

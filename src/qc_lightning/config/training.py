@@ -1,5 +1,6 @@
 """The settings of a training."""
 
+import re
 from dataclasses import dataclass
 from typing import Any
 
@@ -60,12 +61,17 @@ class DataConfig:
     batch_size: int
     count: int | None
     uncertain: str | None  # drop | threshold
+    tiles: str = "1x1"  # rows x columns of image_size x image_size that a photo is cut into
 
     def __post_init__(self) -> None:
         check_choice("data.source", self.source, ("parts", "folder", "elpv"))
         check_choice("data.group", self.group, ("none", "folder", "prefix", "module"))
         check(self.group != "module" or self.source == "elpv", "data.group", "module with data=elpv only", self.source)
         check(8 <= self.image_size <= 2048, "data.image_size", "8 to 2048 pixels", self.image_size)
+        fine = re.fullmatch(r"[1-9]\d?x[1-9]\d?", self.tiles) is not None
+        check(fine, "data.tiles", "ROWSxCOLUMNS, each from 1 to 99, such as 2x3", self.tiles)
+        side = self.image_size * max(self.grid)
+        check(side <= 16384, "data.tiles", "at most 16384 pixels of tiles along each side", side)
         check_choice("data.resize", self.resize, ("squash", "letterbox"))
         check(9 <= self.bit_depth <= 16, "data.bit_depth", "9 to 16 bits", self.bit_depth)
         check_choice("data.on_bad_file", self.on_bad_file, ("error", "skip"))
@@ -78,6 +84,12 @@ class DataConfig:
             check(self.count is not None and self.count >= 2, "data.count", "at least 2 photos", self.count)
         if self.source == "elpv":
             check_choice("data.uncertain", str(self.uncertain), ("drop", "threshold"))
+
+    @property
+    def grid(self) -> tuple[int, int]:
+        """Rows and columns of tiles."""
+        rows, columns = self.tiles.split("x")
+        return int(rows), int(columns)
 
 
 @dataclass
@@ -94,7 +106,7 @@ class ModelConfig:
     hidden: list[int]  # widths of the hidden layers, of the mlp or of the head; [] for a linear head
     dropout: float
     views: int  # 1, 2 (and its mirror image) or 4 (and both upside down): features are averaged over them
-    penalty: float  # frozen: weight of the squared norm of the linear head
+    penalty: float  # frozen: weight of the squared norm of the linear head; optim.* is for hidden layers
     copies: int  # frozen: augmented copies of each training photo that the head learns from too
 
     def __post_init__(self) -> None:
@@ -108,8 +120,6 @@ class ModelConfig:
         check(bool(self.pool), "model.pool", "at least one of avg, max, std", self.pool)
         check(self.copies >= 0, "model.copies", "0 or more", self.copies)
         check(self.copies == 0 or self.mode == "frozen", "model.copies", "0 unless model.mode=frozen", self.copies)
-        if self.mode == "frozen":
-            check(not self.hidden, "model.hidden", "[] with model.mode=frozen, whose head is linear", self.hidden)
         pretrained = self.mode == "scratch" or self.weights != "none"
         check(pretrained, "model.weights", f"auto or a file with model.mode={self.mode}", self.weights)
         check(all(width >= 1 for width in self.hidden), "model.hidden", "widths of at least 1", self.hidden)
@@ -226,5 +236,11 @@ class TrainConfig:
         split = self.data.split
         fine = self.optim.patience is None or split.val > 0 or split.fold is not None
         check(fine, "optim.patience", "null without a validation part (data.split.val=0)", self.optim.patience)
+        if self.model.mode == "frozen":
+            check_choice("imbalance with model.mode=frozen", self.imbalance, ("auto", "none", "pos_weight"))
+            if self.model.hidden:
+                epochs = self.trainer.get("max_epochs")
+                fine = isinstance(epochs, int) and epochs >= 1
+                check(fine, "trainer.max_epochs", "at least 1 with model.mode=frozen and hidden layers", epochs)
         fine = self.model.copies == 0 or self.augment.policy == "ranges"
         check(fine, "augment.policy", "ranges with model.copies above 0", self.augment.policy)

@@ -17,7 +17,7 @@ def augment(images: Tensor, config: AugmentConfig, generator: Generator | None =
     come from the CPU, so they are the same whatever the device.
 
     Args:
-        images: float [B, 3, H, W] in [0, 1], H = W.
+        images: float [B, 3, H, W] in [0, 1].
         config: the ranges, or the name of one of torchvision's policies.
         generator: of the draws; None takes torch's own. The named policies always draw from torch's own.
 
@@ -88,7 +88,8 @@ def _moved(images: Tensor, config: AugmentConfig, generator: Generator | None) -
     mirror_x = 1 - 2 * (torch.rand(count, generator=generator) < config.hflip).float()
     mirror_y = 1 - 2 * (torch.rand(count, generator=generator) < config.vflip).float()
     cos, sin = torch.cos(angle) * scale, torch.sin(angle) * scale
-    rows = [cos * mirror_x, -sin * mirror_y, x, sin * mirror_x, cos * mirror_y, y]
+    aspect = images.shape[2] / images.shape[3]  # the grid is as high as it is wide, whatever the photo is
+    rows = [cos * mirror_x, -sin * mirror_y * aspect, x, sin * mirror_x / aspect, cos * mirror_y, y]
     theta = torch.stack(rows, dim=1).view(count, 2, 3).to(images)
     grid = F.affine_grid(theta, list(images.shape), align_corners=False)
     return F.grid_sample(images, grid, mode="bilinear", padding_mode="reflection", align_corners=False)

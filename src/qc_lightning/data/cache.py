@@ -9,6 +9,7 @@ absolute path, size and modification time.
 import hashlib
 import json
 import logging
+import math
 import mmap
 import os
 import shutil
@@ -44,13 +45,13 @@ _ABANDONED = 600  # seconds without a write after which an unfinished file is no
 class MappedPixels:
     """The pixels of a cache file, mapped into memory."""
 
-    def __init__(self, file: BinaryIO, rows: int, size: int) -> None:
+    def __init__(self, file: BinaryIO, rows: int, shape: tuple[int, int, int]) -> None:
         self._map = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
-        self._pixels = np.frombuffer(self._map, np.uint8, rows * 3 * size * size).reshape(rows, 3, size, size)
+        self._pixels = np.frombuffer(self._map, np.uint8, rows * math.prod(shape)).reshape(rows, *shape)
         self._taken = 0
 
     def gather(self, indices: npt.NDArray[np.intp]) -> Pixels:
-        """A new array of some rows, uint8 [len(indices), 3, S, S]."""
+        """A new array of some rows, uint8 [len(indices), 3, H, W]."""
         out = self._pixels.take(indices, axis=0)
         self._taken += out.nbytes
         if self._taken > _RESIDENT and hasattr(mmap, "MADV_DONTNEED"):
@@ -80,10 +81,10 @@ def open_or_build(
     Raises:
         OSError: The pixels don't fit, or the folder can't be written. Nothing is left behind.
     """
-    needed = len(paths) * 3 * settings.image_size**2
+    needed = len(paths) * math.prod(settings.shape)
     key = key_of(paths, settings)
     target = cache_dir / f"{key}.pixels"
-    if found := _load(target, key, len(paths), settings.image_size):
+    if found := _load(target, key, len(paths), settings.shape):
         return found
     if needed > limit_bytes:
         raise OSError(f"{needed / 1e9:.1f} GB needed, the limit is {limit_bytes / 1e9:.1f} GB")
@@ -108,7 +109,7 @@ def open_or_build(
         part.replace(target)
     finally:
         part.unlink(missing_ok=True)
-    if found := _load(target, key, len(paths), settings.image_size):
+    if found := _load(target, key, len(paths), settings.shape):
         return found
     raise OSError(f"{target} can't be read back")
 
@@ -131,9 +132,9 @@ def key_of(paths: Sequence[Path], settings: DecodeSettings) -> str:
     return digest.hexdigest()
 
 
-def _load(target: Path, key: str, rows: int, size: int) -> tuple[Outcome, MappedPixels] | None:
+def _load(target: Path, key: str, rows: int, shape: tuple[int, int, int]) -> tuple[Outcome, MappedPixels] | None:
     """Open a cache file after checking every byte of it; None when there is none or it is damaged."""
-    pixel_bytes = rows * 3 * size * size
+    pixel_bytes = rows * math.prod(shape)
     try:
         file = target.open("rb")
     except FileNotFoundError:
@@ -154,7 +155,7 @@ def _load(target: Path, key: str, rows: int, size: int) -> tuple[Outcome, Mapped
         except (ValueError, KeyError, TypeError, struct.error) as error:
             _log.warning("cached pixels in %s are damaged (%s): decoding the photos again", target, error)
             return None
-        mapped = MappedPixels(file, rows, size)
+        mapped = MappedPixels(file, rows, shape)
     with suppress(OSError):  # a cache that may only be read is good enough
         os.utime(target)  # used just now: the last to be removed
     return (found["sha256"], {int(index): reason for index, reason in found["bad"].items()}), mapped

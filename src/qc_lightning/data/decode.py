@@ -1,4 +1,4 @@
-"""The one place that opens an image file: file in, square uint8 RGB pixels out (numpy and Pillow only).
+"""The one place that opens an image file: file in, uint8 RGB pixels of one size out (numpy and Pillow only).
 
 What becomes of each kind of file:
 
@@ -83,9 +83,11 @@ class DecodeSettings:
     """How a file becomes pixels: plain values that go into cache keys and checkpoints.
 
     Attributes:
-        image_size: Height and width of the output, in pixels, 8 to 2048.
-        resize: `squash` fits the photo to the square; `letterbox` keeps its aspect and pads with mid grey (128).
+        image_size: Height and width of a tile of the output, in pixels, 8 to 2048.
+        resize: `squash` fits the photo to the output; `letterbox` keeps its aspect and pads with mid grey (128).
         bit_depth: Real bits of 16-bit files, 9 to 16: 12 for a 12-bit camera.
+        rows: Tiles from top to bottom, at least 1.
+        columns: Tiles from left to right, at least 1.
 
     Raises:
         UserError: A value is out of its range.
@@ -94,6 +96,8 @@ class DecodeSettings:
     image_size: int = 64
     resize: str = "squash"
     bit_depth: int = 16
+    rows: int = 1
+    columns: int = 1
 
     def __post_init__(self) -> None:
         if not 8 <= self.image_size <= 2048:
@@ -102,10 +106,17 @@ class DecodeSettings:
             raise UserError(f"resize must be squash or letterbox, got {self.resize!r}: choose one of the two")
         if not 9 <= self.bit_depth <= 16:
             raise UserError(f"bit_depth must be 9 to 16, got {self.bit_depth}: give the camera's real bits")
+        if min(self.rows, self.columns) < 1:
+            raise UserError(f"rows and columns must be at least 1, got {self.rows} x {self.columns}: give 1 or more")
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """Shape of a decoded photo: 3, height, width."""
+        return 3, self.rows * self.image_size, self.columns * self.image_size
 
 
 def decode(path: Path, settings: DecodeSettings) -> npt.NDArray[np.uint8]:
-    """Decode a file to uint8 RGB, shape [3, image_size, image_size], values 0 to 255; raises BadImage."""
+    """Decode a file to uint8 RGB of `settings.shape`, values 0 to 255; raises BadImage."""
     return decode_bytes(_file_bytes(path), settings)
 
 
@@ -123,7 +134,7 @@ def decode_bytes(data: bytes, settings: DecodeSettings) -> npt.NDArray[np.uint8]
         settings: Output size, resize and bit depth.
 
     Returns:
-        uint8 RGB, shape [3, image_size, image_size], C-contiguous, values 0 to 255.
+        uint8 RGB of `settings.shape`, C-contiguous, values 0 to 255.
 
     Raises:
         BadImage: Empty, truncated, damaged or no image; more than MAX_PIXELS pixels; values outside the bit depth.
@@ -133,9 +144,11 @@ def decode_bytes(data: bytes, settings: DecodeSettings) -> npt.NDArray[np.uint8]
     if width * height > MAX_PIXELS:
         raise BadImage(f"too large: {width} x {height} pixels, the limit is {MAX_PIXELS // 10**6} million")
     bits = _bits(image, settings)
-    fit = _fit(image.size, settings)
+    drafted = None
     try:
-        drafted = image.draft(None, (2 * fit[0], 2 * fit[1]))
+        if isinstance(image, JpegImagePlugin.JpegImageFile):  # of others, asking for the orientation loads the pixels
+            fit = _fit(image, settings)
+            drafted = image.draft(None, (2 * fit[0], 2 * fit[1]))
         image.load()
         plain = _plain(image, bits)
     except BadImage:
@@ -145,8 +158,8 @@ def decode_bytes(data: bytes, settings: DecodeSettings) -> npt.NDArray[np.uint8]
     if drafted:
         small = plain.resize(fit, Image.Resampling.BILINEAR, box=drafted[1])
     else:  # by the size it has now: some versions of Pillow turn a TIFF as they load it
-        small = plain.resize(_fit(plain.size, settings), Image.Resampling.BILINEAR)
-    return _finish(small, _orientation(image), settings.image_size)
+        small = plain.resize(_fit(plain, settings), Image.Resampling.BILINEAR)
+    return _finish(small, _orientation(image), settings.shape)
 
 
 def _file_bytes(path: Path) -> bytes:
@@ -175,12 +188,17 @@ def _open(data: bytes) -> ImageFile.ImageFile:
     raise BadImage("not an image of a known format" if problem is None else _reason(problem)) from problem
 
 
-def _fit(size: tuple[int, int], settings: DecodeSettings) -> tuple[int, int]:
-    """Width and height that the photo gets; the canvas is square, so it may be turned before or after."""
-    whole, longer = settings.image_size, max(size)
+def _fit(image: Image.Image, settings: DecodeSettings) -> tuple[int, int]:
+    """Width and height that the photo gets before it is turned by its orientation."""
+    _, high, wide = settings.shape
+    if _TURNS.get(_orientation(image), (0,))[0]:  # lies on its side
+        high, wide = wide, high
+    width, height = image.size
     if settings.resize == "squash":
-        return whole, whole
-    return max(1, round(size[0] * whole / longer)), max(1, round(size[1] * whole / longer))
+        return wide, high
+    if width * high >= height * wide:
+        return wide, max(1, round(height * wide / width))
+    return max(1, round(width * high / height)), high
 
 
 def _reason(error: Exception) -> str:
@@ -236,15 +254,15 @@ def _as_float(image: Image.Image, bits: int) -> Image.Image:
     return Image.fromarray(values.astype(np.float32) * np.float32(_WHITE / top))
 
 
-def _finish(small: Image.Image, orientation: int, size: int) -> npt.NDArray[np.uint8]:
-    """Turn the small photo by its orientation, pad it to the square, put channels first."""
+def _finish(small: Image.Image, orientation: int, shape: tuple[int, int, int]) -> npt.NDArray[np.uint8]:
+    """Turn the small photo by its orientation, pad it to the shape, put channels first."""
     pixels = np.rint(np.asarray(small)).astype(np.uint8) if small.mode == "F" else np.asarray(small, np.uint8)
     pixels = pixels[None] if pixels.ndim == 2 else pixels.transpose(2, 0, 1)
     if orientation in _TURNS:
         swap, row_step, column_step = _TURNS[orientation]
         pixels = (pixels.swapaxes(1, 2) if swap else pixels)[:, ::row_step, ::column_step]
     _, height, width = pixels.shape
-    square = np.full((3, size, size), _PADDING, np.uint8)
-    top, left = (size - height) // 2, (size - width) // 2
-    square[:, top : top + height, left : left + width] = pixels
-    return square
+    canvas = np.full(shape, _PADDING, np.uint8)
+    top, left = (shape[1] - height) // 2, (shape[2] - width) // 2
+    canvas[:, top : top + height, left : left + width] = pixels
+    return canvas

@@ -25,7 +25,7 @@ class PhotoSet:
     Attributes:
         photos: the photos in catalog order, `subset` and `sha256` filled in.
         rows: int64 [n], the row of each photo in `store`.
-        store: the decoded pixels, uint8 [3, size, size] a row.
+        store: the decoded pixels, uint8 [3, H, W] a row.
         decode: what made those pixels of the files.
         bad: path and reason of every file that could not be read.
         notes: what was seen while loading that a person should know.
@@ -48,7 +48,7 @@ class PhotoSet:
         return np.array([photo.label for photo in self.photos], dtype=np.int64)
 
     def pixels(self, indices: npt.NDArray[np.int64]) -> npt.NDArray[np.uint8]:
-        """Decoded photos by position, uint8 [len(indices), 3, size, size]."""
+        """Decoded photos by position, uint8 [len(indices), 3, H, W]."""
         pixels: npt.NDArray[np.uint8] = self.store.rows(self.rows[indices])
         return pixels
 
@@ -60,7 +60,8 @@ class PhotoSet:
 
 def decode_settings(config: DataConfig) -> DecodeSettings:
     """The part of the config that decides what pixels a file becomes."""
-    return DecodeSettings(image_size=config.image_size, resize=config.resize, bit_depth=config.bit_depth)
+    rows, columns = config.grid
+    return DecodeSettings(config.image_size, config.resize, config.bit_depth, rows, columns)
 
 
 def load_photos(config: DataConfig, progress: bool = True) -> PhotoSet:

@@ -1,6 +1,7 @@
 """Photos decoded once, in parallel, into rows of uint8 pixels; a batch is a slice of them."""
 
 import logging
+import math
 import sys
 import threading
 import warnings
@@ -48,7 +49,7 @@ class PixelStore:
         """Pixels of some photos, in the order asked for, repeats allowed.
 
         Returns:
-            A new array, uint8 RGB [len(indices), 3, S, S], values 0 to 255.
+            A new array, uint8 RGB [len(indices), 3, H, W], values 0 to 255.
 
         Raises:
             IndexError: An index outside the store.
@@ -87,7 +88,7 @@ def open_store(
         The store, in the order of `paths`.
     """
     paths = [path.absolute() for path in paths]
-    shape = (len(paths), 3, settings.image_size, settings.image_size)
+    shape = (len(paths), *settings.shape)
     decode_all = partial(_decode_all, paths, settings, progress)
     if cache == "disk":
         try:
@@ -126,8 +127,8 @@ class _OnDemand:
         self._pool = ThreadPoolExecutor(cores())
 
     def gather(self, indices: npt.NDArray[np.intp]) -> Pixels:
-        """A new array of some rows, uint8 [len(indices), 3, S, S]."""
-        out = np.empty((len(indices), 3, self._settings.image_size, self._settings.image_size), np.uint8)
+        """A new array of some rows, uint8 [len(indices), 3, H, W]."""
+        out = np.empty((len(indices), *self._settings.shape), np.uint8)
 
         def fill(row: int) -> None:
             path = self._paths[indices[row]]
@@ -148,13 +149,13 @@ def _decode_all(
 
     No more than a few blocks are in memory at a time. A bad photo's row is zero.
     """
-    size, workers = settings.image_size, cores()
-    at_a_time = min(_TASK_PHOTOS, -(-len(paths) // (4 * workers)), max(1, _TASK_BYTES // (3 * size * size)))
+    shape, workers = settings.shape, cores()
+    at_a_time = min(_TASK_PHOTOS, -(-len(paths) // (4 * workers)), max(1, _TASK_BYTES // math.prod(shape)))
     stop = threading.Event()
 
     def work(start: int) -> tuple[int, Pixels, list[str], dict[int, str]]:
         batch = paths[start : start + at_a_time]
-        block, digests, faults = np.zeros((len(batch), 3, size, size), np.uint8), [""] * len(batch), {}
+        block, digests, faults = np.zeros((len(batch), *shape), np.uint8), [""] * len(batch), {}
         for row, path in enumerate(batch):
             if stop.is_set():
                 break

@@ -24,9 +24,10 @@ def model_card(
     correct, incorrect = (_plain(name) for name in config.data.classes.names)
     model, subset = config.model, next((name for name in ("test", "val", "train") if name in metrics), None)
     frozen = f", {model.copies} augmented copies of each training photo" if model.copies else ""
+    tiles = f", {config.data.tiles} tiles of that size, the worst one counts" if config.data.tiles != "1x1" else ""
     recipe = [
         ("network", f"{model.name} ({model.library}), {model.mode}"),
-        ("input", f"{config.data.image_size} x {config.data.image_size} pixels, {config.data.resize}, no crop"),
+        ("input", f"{config.data.image_size} x {config.data.image_size} pixels, {config.data.resize}, no crop{tiles}"),
         ("augmentation", _augmentation(config) + frozen),
         ("head", "linear" if not model.hidden else f"hidden layers {model.hidden}, dropout {model.dropout:g}"),
         ("seed", str(config.seed)),

@@ -23,7 +23,7 @@ class Corruption:
     Attributes:
         strengths: five, from hardly visible to severe.
         unit: of the strengths, in words.
-        apply: images float [B, 3, S, S] in [0, 1], strength, numbers of the photos int64 [B] -> images of that shape;
+        apply: images float [B, 3, H, W] in [0, 1], strength, numbers of the photos int64 [B] -> images of that shape;
             may leave [0, 1], `corrupt` clips.
     """
 
@@ -36,13 +36,13 @@ def corrupt(pixels: Tensor, name: str, strength: float, number: Tensor) -> Tenso
     """Corrupt decoded photos.
 
     Args:
-        pixels: uint8 [B, 3, S, S].
+        pixels: uint8 [B, 3, H, W].
         name: one of `CORRUPTIONS`.
         strength: in the corruption's unit.
         number: int64 [B], which photo each is: its draws follow from it.
 
     Returns:
-        uint8 [B, 3, S, S], as a camera would have given it.
+        uint8 [B, 3, H, W], as a camera would have given it.
     """
     image = CORRUPTIONS[name].apply(pixels.float() / 255, strength, number)
     return (image.clamp(0, 1) * 255).round().to(torch.uint8)
@@ -82,7 +82,8 @@ def _jpeg(image: Tensor, strength: float, _: Tensor) -> Tensor:
 def _moved(image: Tensor, turn: Tensor, scale: float, shift: Tensor) -> Tensor:
     """Turn by radians [B], shrink by `scale`, shift by shares of the side [B]; the edge is mirrored, never black."""
     cos, sin = torch.cos(turn) / scale, torch.sin(turn) / scale
-    theta = torch.stack([cos, -sin, 2 * shift, sin, cos, 2 * shift], dim=1).view(-1, 2, 3)
+    aspect = image.shape[2] / image.shape[3]  # the grid is as high as it is wide, whatever the photo is
+    theta = torch.stack([cos, -sin * aspect, 2 * shift, sin / aspect, cos, 2 * shift], dim=1).view(-1, 2, 3)
     grid = F.affine_grid(theta, list(image.shape), align_corners=False)
     return F.grid_sample(image, grid, mode="bilinear", padding_mode="reflection", align_corners=False)
 

@@ -133,7 +133,7 @@ def draw(run: Run, config: TrainConfig, photos: PhotoSet, metrics: dict[str, Any
 
 
 def probe(config: TrainConfig, photos: PhotoSet) -> tuple[npt.NDArray[np.uint8], list[str]]:
-    """What each augmentation makes of three Incorrect training photos: pictures uint8 [n, 3, S, S] and captions.
+    """What each augmentation makes of three Incorrect training photos: pictures uint8 [n, 3, H, W] and captions.
 
     Each row is one photo under one policy: as it is, then seven draws.
     """

@@ -29,9 +29,10 @@ class Classifier(LightningModule):
     Args:
         model: the network.
         optim: the optimizer's settings.
-        image_size: side of the square photos, in pixels.
+        image_size: side of the photos, or of a tile of them, in pixels.
         imbalance: auto | none | pos_weight | sampler | focal, see `imbalance.chosen`.
         counts: training photos, (Correct, Incorrect); they set the class weights.
+        tiles: rows and columns of tiles that the photos are cut into.
     """
 
     def __init__(
@@ -41,12 +42,13 @@ class Classifier(LightningModule):
         image_size: int,
         imbalance: str = "none",
         counts: tuple[int, int] = (1, 1),
+        tiles: tuple[int, int] = (1, 1),
     ) -> None:
         super().__init__()
         # plain types, so that the checkpoint loads with weights_only=True
         self.save_hyperparameters({"model": asdict(model), "optim": asdict(optim), "image_size": image_size})
         self.optim = optim
-        self.network = build_network(model, image_size)
+        self.network = build_network(model, image_size, tiles=tiles)
         self.loss = build_loss(chosen(imbalance, counts), counts)
         self.metrics = nn.ModuleDict(
             {f"of_{subset}": binary_metrics().clone(prefix=f"{subset}_") for subset in SUBSETS}

@@ -20,7 +20,7 @@ from qc_lightning.models.network import Network
 from qc_lightning.run import replacing
 
 _KEPT_AT_ONCE = 256  # photos: a run that is stopped loses at most that many
-_GPU_BATCH = 64
+_GPU_BATCH, _GPU_SIZE = 64, 320  # photos of that side at a time, fewer of larger ones
 
 
 def extract_features(
@@ -32,7 +32,7 @@ def extract_features(
     copy: int = 0,
     augmentation: AugmentConfig | None = None,
 ) -> Tensor:
-    """Features of some photos of the set, float32 [len(rows), width] on the CPU.
+    """Features of some photos of the set, float32 [len(rows), tiles, width] on the CPU.
 
     Args:
         network: in eval mode, on `device`.
@@ -46,12 +46,14 @@ def extract_features(
     """
     names = [f"{photos.photos[row].sha256}/{copy}{augmentation if copy else ''}" for row in rows]
     folder = cache / _key(network, photos) if cache is not None else None
-    features, missing = _known(folder, names, network.width)
+    count = network.tiles[0] * network.tiles[1]
+    features, missing = _known(folder, names, count * network.width)
     todo = np.flatnonzero(missing)
     # On a CPU one thread a core, each with a photo of its own: nobody waits for the others, the maps stay so small that
     # the system does not take their memory back after every layer (which cost a third more time at 300 px), and a photo
     # gets the same features to the last bit whichever photos come with it, here and in a later prediction.
-    at_once, workers = (1, cores()) if device.type == "cpu" else (_GPU_BATCH, 1)
+    large = max(1, (photos.decode.image_size / _GPU_SIZE) ** 2)
+    at_once, workers = (1, cores()) if device.type == "cpu" else (max(1, int(_GPU_BATCH / large)), 1)
 
     def compute(places: npt.NDArray[np.int64]) -> None:
         if device.type == "cpu":
@@ -62,7 +64,7 @@ def extract_features(
                 draws = [torch.Generator().manual_seed(_seed(names[place])) for place in places]
                 pairs = zip(image, draws, strict=True)
                 image = torch.cat([augment(one[None], augmentation, draw) for one, draw in pairs])
-            features[places] = network.features(image).cpu()
+            features[places] = network.tile_features(image).flatten(1).cpu()
         bar.update(len(places))
 
     what = "features of copies" if copy else "features"
@@ -76,7 +78,7 @@ def extract_features(
                 pass
             if folder is not None:
                 _keep(folder, [names[place] for place in part], features[part])
-    return features
+    return features.view(len(rows), count, network.width)
 
 
 def _key(network: Network, photos: PhotoSet) -> str:

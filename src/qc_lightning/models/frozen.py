@@ -1,4 +1,4 @@
-"""Train a frozen network: its features once per photo, kept on disk, then the exact head."""
+"""Train a frozen network: its features once per photo, kept on disk, then the head on them."""
 
 import shutil
 from pathlib import Path
@@ -17,9 +17,11 @@ from qc_lightning.errors import UserError
 from qc_lightning.evaluation.results import Scores
 from qc_lightning.models.classifier import Classifier
 from qc_lightning.models.features import extract_features
-from qc_lightning.models.imbalance import chosen
+from qc_lightning.models.imbalance import build_loss, chosen
 from qc_lightning.models.logistic import LogisticHead
 from qc_lightning.models.network import Network
+from qc_lightning.models.perceptron import PerceptronHead, Schedule
+from qc_lightning.models.tiles import worst
 from qc_lightning.run import Run, csv_text, replacing, write_text
 
 FOLDS = 5
@@ -50,12 +52,10 @@ def fit_frozen(trainer: Trainer, model: Classifier, photos: PhotoSet, run: Run, 
         for number in range(1, 1 + config.model.copies)
     ]
     head = network.head.cpu()
-    assert isinstance(head, LogisticHead)
-    balance = chosen(config.imbalance, photos.counts()["train"]) == "pos_weight"
-    seen = torch.stack([features[learnt], *copies])
-    out_of_fold = fit_head(head, seen, photos, config.model.penalty, balance, config.seed)
-    with torch.inference_mode():
-        logit = head(features).squeeze(-1)
+    assert isinstance(head, LogisticHead | PerceptronHead)
+    out_of_fold = fit_head(head, torch.stack([features[learnt], *copies]), photos, config)
+    with torch.inference_mode():  # one photo at a time, as in prediction: a matrix product's last bits depend on that
+        logit = torch.cat([worst(head(tiles), network.tiles) for tiles in features])
     scores: dict[str, tuple[Tensor, Tensor]] = {}
     for subset in [name for name in photos.counts() if name != "test" or config.score_test]:
         rows = torch.from_numpy(photos.indices(subset))
@@ -67,26 +67,31 @@ def fit_frozen(trainer: Trainer, model: Classifier, photos: PhotoSet, run: Run, 
 
 
 def fit_head(
-    head: LogisticHead, features: Tensor, photos: PhotoSet, penalty: float, balance: bool, seed: int
+    head: LogisticHead | PerceptronHead, features: Tensor, photos: PhotoSet, config: TrainConfig
 ) -> Tensor | None:
     """Fit the head to the training part; return its out-of-fold logits, or None when it cannot be cross-validated.
 
     Args:
         head: to fit.
-        features: float [1 + copies, n, width] of the n training photos and their copies; a photo weighs 1 with all its
-            copies, and they are in its fold.
+        features: float [1 + copies, n, tiles, width] of the n training photos and their copies; a photo weighs 1 with
+            all its copies, and they are in its fold.
         photos: the set that the training photos are of.
-        penalty: weight of the squared norm.
-        balance: weigh the classes to equal totals.
-        seed: of the folds.
+        config: of the run.
     """
     rows, times = photos.indices("train"), len(features)
-    fold = np.array(folds([photos.photos[i] for i in rows], FOLDS, seed), dtype=np.int64)
+    fold = np.array(folds([photos.photos[i] for i in rows], FOLDS, config.seed), dtype=np.int64)
     label = torch.from_numpy(photos.labels[rows])
     # a single fold would leave nothing to fit on: fit to all, and have no out-of-fold logits
     alone = not fold.any()
-    fold = np.tile(fold + alone, times)
-    logit = head.fit(features.flatten(0, 1), label.repeat(times), times * penalty, fold, balance)
+    fold, labels = np.tile(fold + alone, times), label.repeat(times)
+    counts = (int((label == 0).sum()), int((label == 1).sum()))
+    balance = chosen(config.imbalance, counts)
+    if isinstance(head, LogisticHead):
+        logit = head.fit(features.flatten(0, 1), labels, times * config.model.penalty, fold, balance == "pos_weight")
+    else:
+        optim, epochs = config.optim, config.trainer["max_epochs"]
+        schedule = Schedule(optim.lr, optim.weight_decay, epochs, config.data.batch_size, config.seed)
+        logit = head.fit(features.flatten(0, 1), labels, fold, build_loss(balance, counts), schedule)
     return None if alone else logit[: len(rows)]
 
 

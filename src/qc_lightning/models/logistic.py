@@ -11,30 +11,21 @@ import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
+from qc_lightning.models.standard import StandardHead
+
+_ROUNDS = 10  # of choosing tiles, at most; the choice is mostly stable before
 _CURVATURE = 0.05  # of the loss, p (1 - p), about what photos have near the solution
 
 
-class LogisticHead(nn.Module):
-    """Standardise each feature, scale each photo's features to length 1, then one linear unit.
-
-    Features of several stages differ in scale by orders of magnitude; standardised, the penalty treats them alike, and
-    at length 1 no photo weighs more because it is busy or bright.
+class LogisticHead(StandardHead):
+    """One linear unit on standardised features.
 
     Shapes: float [B, width] to float [B, 1].
     """
 
-    mean: Tensor
-    scale: Tensor
-
     def __init__(self, width: int) -> None:
-        super().__init__()
-        self.register_buffer("mean", torch.zeros(width))
-        self.register_buffer("scale", torch.ones(width))
+        super().__init__(width)
         self.linear = nn.Linear(width, 1)
-
-    def normalise(self, features: Tensor) -> Tensor:
-        """Return standardised features of length 1, float [B, width]."""
-        return nn.functional.normalize((features - self.mean) / self.scale, dim=1)
 
     def forward(self, features: Tensor) -> Tensor:
         """Return logits."""
@@ -46,8 +37,12 @@ class LogisticHead(nn.Module):
     ) -> Tensor:
         """Fit to training photos and return what the photos get from models that have not seen them.
 
+        Which tile of an Incorrect photo has the defect is not known. All of them stand for it at first, sharing its
+        weight; then, round after round, the one that the last fit calls worst (mi-SVM, Andrews et al. 2002). The tiles
+        of a Correct photo are all good and keep their shares. Each fold's fit makes its own choice.
+
         Args:
-            features: float [n, width].
+            features: float [n, tiles, width]; the highest logit of a photo's tiles is the photo's.
             label: int [n], 1 for Incorrect; both classes in every fold's complement.
             penalty: weight of the squared norm, above 0.
             fold: int [n], the cross-validation fold of each photo, from 0 without gaps.
@@ -56,24 +51,28 @@ class LogisticHead(nn.Module):
         Returns:
             Out-of-fold logits, float32 [n]: photo i's from the fit to all folds but `fold[i]`.
         """
-        self.mean.copy_(features.mean(0))
-        spread = features.std(0, correction=0)
-        # a feature that is all but constant over the training photos says nothing, and what single precision leaves of
-        # it must not be blown up
-        kept = spread > 1e-4 * (self.mean.abs() + spread.median())
-        self.scale.copy_(torch.where(kept, spread, torch.inf))
-        x = self.normalise(features)
+        count, tiles, _ = features.shape
+        self.adapt(features.flatten(0, 1))
+        x = self.normalise(features.flatten(0, 1))
         of = torch.from_numpy(fold).to(x.device)
         folds = int(of.max()) + 1
-        used = torch.ones(len(x), folds + 1, device=x.device)
-        used[torch.arange(len(x)), of] = 0
+        used = torch.ones(count, folds + 1, device=x.device)
+        used[torch.arange(count), of] = 0
         weight = used * class_weights(label, used) if balance else used
-        solution = minimise(x, label, weight, penalty)
+        share = torch.full((count, tiles, folds + 1), 1 / tiles, device=x.device)
+        solver = Solver(x, penalty)
+        for _ in range(_ROUNDS):
+            solution = solver.minimise(label.repeat_interleave(tiles), (weight[:, None] * share).flatten(0, 1))
+            logit = (x @ solution.weight + solution.bias).view(count, tiles, -1)
+            chosen = torch.zeros_like(share).scatter_(1, logit.argmax(1, keepdim=True), 1.0)
+            chosen = torch.where(label[:, None, None] == 1, chosen, share)
+            if torch.equal(chosen, share):
+                break
+            share = chosen
         with torch.no_grad():
             self.linear.weight.copy_(solution.weight[:, -1:].T)
             self.linear.bias.copy_(solution.bias[-1:])
-        logit = x @ solution.weight + solution.bias
-        return logit[torch.arange(len(x)), of].float()
+        return logit.amax(1)[torch.arange(count), of].float()
 
 
 class Solution(NamedTuple):
@@ -91,50 +90,63 @@ def class_weights(label: Tensor, used: Tensor) -> Tensor:
     return positive * total / (2 * incorrect) + (1 - positive) * total / (2 * (total - incorrect))
 
 
-def minimise(x: Tensor, label: Tensor, weight: Tensor, penalty: float, steps: int = 300) -> Solution:
-    """Solve min over w, b of sum_i weight_i * BCE(x_i w + b, label_i) + penalty / 2 * |w|^2, for all columns at once.
+class Solver:
+    """Solve min over w, b of sum_i weight_i * BCE(x_i w + b, label_i) + penalty / 2 * |w|^2 for the same x many times.
 
-    L-BFGS on the sum of the columns: they share no variables, so each ends at its own minimum.
+    Each call begins where the last one ended.
 
     Args:
         x: float [n, width].
-        label: int [n].
-        weight: float [n, columns], 0 leaves a photo out.
         penalty: above 0.
-        steps: at most.
     """
-    weight = weight.double()
-    wide = x.shape[0] < x.shape[1]
-    # Coordinates in which the photos are uncorrelated, from the smaller of the two Gram matrices; every solution lies
-    # in the span of the photos. Divided by about the root of the curvature all directions are alike, and the solver
-    # needs three times fewer steps.
-    values, vectors = torch.linalg.eigh((x @ x.T if wide else x.T @ x).double())
-    kept = values > 1e-6 * values.max()  # what single precision can tell from nothing
-    values, vectors = values[kept], vectors[:, kept]
-    shrink = (_CURVATURE * values + penalty).rsqrt()
-    basis = vectors / values.sqrt() if wide else vectors
-    z = (vectors * values.sqrt() if wide else x.double() @ vectors) * shrink
-    target = label[:, None].to(z).expand(-1, weight.shape[1])
-    v = torch.zeros(z.shape[1], weight.shape[1], dtype=z.dtype, device=z.device, requires_grad=True)
-    b = torch.zeros(weight.shape[1], dtype=z.dtype, device=z.device, requires_grad=True)
-    solver = torch.optim.LBFGS(
-        [v, b],
-        max_iter=steps,
-        history_size=20,
-        tolerance_grad=1e-5,
-        tolerance_change=1e-10,
-        line_search_fn="strong_wolfe",
-    )
 
-    def objective() -> Tensor:
-        solver.zero_grad()
-        loss: Tensor = nn.functional.binary_cross_entropy_with_logits(z @ v + b, target, weight, reduction="sum")
-        loss = loss + penalty / 2 * ((shrink[:, None] * v) ** 2).sum()
-        loss.backward()  # type: ignore[no-untyped-call]
-        return loss
+    def __init__(self, x: Tensor, penalty: float) -> None:
+        self._x, self._penalty = x, penalty
+        self._wide = x.shape[0] < x.shape[1]
+        # Coordinates in which the photos are uncorrelated, from the smaller of the two Gram matrices; every solution
+        # lies in the span of the photos. Divided by about the root of the curvature all directions are alike, and the
+        # solver needs three times fewer steps.
+        values, vectors = torch.linalg.eigh((x @ x.T if self._wide else x.T @ x).double())
+        kept = values > 1e-6 * values.max()  # what single precision can tell from nothing
+        values, vectors = values[kept], vectors[:, kept]
+        self._shrink = (_CURVATURE * values + penalty).rsqrt()
+        self._basis = vectors / values.sqrt() if self._wide else vectors
+        self._z = (vectors * values.sqrt() if self._wide else x.double() @ vectors) * self._shrink
+        self._last: tuple[Tensor, Tensor] | None = None
 
-    with torch.enable_grad():
-        solver.step(objective)  # type: ignore[no-untyped-call]
-    solution = basis @ (shrink[:, None] * v.detach())
-    solution = x.double().T @ solution if wide else solution
-    return Solution(solution.float(), b.detach().float())
+    def minimise(self, label: Tensor, weight: Tensor, steps: int = 300) -> Solution:
+        """Solve for all columns of `weight` at once.
+
+        L-BFGS on the sum of the columns: they share no variables, so each ends at its own minimum.
+
+        Args:
+            label: int [n].
+            weight: float [n, columns], 0 leaves a photo out.
+            steps: at most.
+        """
+        weight, z, shrink = weight.double(), self._z, self._shrink
+        target = label[:, None].to(z).expand(-1, weight.shape[1])
+        nothing = torch.zeros(z.shape[1] + 1, weight.shape[1], dtype=z.dtype, device=z.device)
+        v, b = (of.clone().requires_grad_() for of in self._last or (nothing[1:], nothing[0]))
+        solver = torch.optim.LBFGS(
+            [v, b],
+            max_iter=steps,
+            history_size=20,
+            tolerance_grad=1e-5,
+            tolerance_change=1e-10,
+            line_search_fn="strong_wolfe",
+        )
+
+        def objective() -> Tensor:
+            solver.zero_grad()
+            loss: Tensor = nn.functional.binary_cross_entropy_with_logits(z @ v + b, target, weight, reduction="sum")
+            loss = loss + self._penalty / 2 * ((shrink[:, None] * v) ** 2).sum()
+            loss.backward()  # type: ignore[no-untyped-call]
+            return loss
+
+        with torch.enable_grad():
+            solver.step(objective)  # type: ignore[no-untyped-call]
+        self._last = (v.detach(), b.detach())
+        solution = self._basis @ (shrink[:, None] * v.detach())
+        solution = self._x.double().T @ solution if self._wide else solution
+        return Solution(solution.float(), b.detach().float())

@@ -4,29 +4,27 @@ from collections.abc import Sequence
 
 from torch import Tensor, nn
 
+from qc_lightning.models.perceptron import perceptron
+from qc_lightning.models.tiles import Grid, split, worst
+
 
 class MLP(nn.Module):
     """Pixels to one logit through hidden layers with ReLU and dropout.
 
     The paper's is 12288-128-64-1 for 64x64 RGB photos; its sigmoid belongs to the loss and to the decision here.
 
-    Shapes: float [B, 3, image_size, image_size] in [0, 1] to float [B].
+    Shapes: float [B, 3, rows * image_size, columns * image_size] in [0, 1] to float [B], the worst tile's logit.
 
     >>> network = MLP(image_size=64, hidden=(128, 64), dropout=0.5)
     >>> sum(parameter.numel() for parameter in network.parameters())
     1581313
     """
 
-    def __init__(self, image_size: int, hidden: Sequence[int], dropout: float) -> None:
+    def __init__(self, image_size: int, hidden: Sequence[int], dropout: float, tiles: Grid = (1, 1)) -> None:
         super().__init__()
-        layers: list[nn.Module] = [nn.Flatten()]
-        width = 3 * image_size * image_size
-        for next_width in hidden:
-            layers += [nn.Linear(width, next_width), nn.ReLU(), nn.Dropout(dropout)]
-            width = next_width
-        self.layers = nn.Sequential(*layers, nn.Linear(width, 1))
+        self.tiles = tiles
+        self.layers = nn.Sequential(nn.Flatten(), *perceptron(3 * image_size * image_size, hidden, dropout))
 
     def forward(self, image: Tensor) -> Tensor:
         """Return the logit of P(Incorrect) for each photo."""
-        logit: Tensor = self.layers(image)
-        return logit.squeeze(-1)
+        return worst(self.layers(split(image, self.tiles)), self.tiles)

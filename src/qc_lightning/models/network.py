@@ -7,6 +7,8 @@ from torch import Tensor, nn
 
 from qc_lightning.models.backbones import Backbone
 from qc_lightning.models.logistic import LogisticHead
+from qc_lightning.models.perceptron import PerceptronHead, perceptron
+from qc_lightning.models.tiles import Grid, Mosaic, split, worst
 
 
 def _pixels(feature_map: Tensor) -> Tensor:
@@ -36,7 +38,7 @@ class Network(nn.Module):
     With one stage, average pooling and no hidden layers this is the published network, its classifier replaced by one
     logit (AlexNet and VGG: also without the two wide layers below the classifier).
 
-    Shapes: float [B, 3, S, S] in [0, 1] to float [B].
+    Shapes: float [B, 3, rows * S, columns * S] in [0, 1] to float [B], the worst tile's logit.
 
     Args:
         backbone: photos to feature maps.
@@ -44,13 +46,15 @@ class Network(nn.Module):
             classifier reads.
         hidden: widths of the head's hidden layers, ReLU and dropout after each, as in the paper; none: linear.
         dropout: before the linear head, or after each hidden layer.
-        image_size: side of the photos, in pixels.
+        image_size: side S of the photos, or of a tile of them, in pixels.
         views: how many of the photo, its mirror image, and both upside down are looked at; their features are averaged,
             so that a defect counts alike wherever it points.
-        exact: a linear head that is fitted exactly to fixed features, `LogisticHead`.
+        frozen: the head is one that is fitted to fixed features, which it standardises.
+        tiles: rows and columns of tiles that the photos are cut into.
 
     Attributes:
-        exact: as given.
+        frozen: as given.
+        tiles: as given.
         recipe: what the features follow from beside the backbone's weights.
         weights: name of the file that the backbone's weights came from, `none` when they are random.
 
@@ -66,52 +70,64 @@ class Network(nn.Module):
         dropout: float,
         image_size: int,
         views: int = 1,
-        exact: bool = False,
+        frozen: bool = False,
+        tiles: Grid = (1, 1),
     ) -> None:
         super().__init__()
         # several times faster on a CPU, and what half precision wants on a GPU
         self.backbone = backbone.to(memory_format=torch.channels_last)
-        self.exact = exact
+        self.frozen, self.tiles, self.mosaic = frozen, tiles, Mosaic(tiles)
         self.pool, self.views = list(pool), views
         self.weights = "none"
         self.eval()  # the dry run must not move the statistics of batch norms
         with torch.no_grad():
             width = self.features(torch.zeros(1, 3, image_size, image_size)).shape[1]
         self.train()
-        self.head: nn.Module = LogisticHead(width) if exact else _head(width, hidden, dropout)
+        self.head: nn.Module
+        if frozen:
+            self.head = PerceptronHead(width, hidden, dropout) if hidden else LogisticHead(width)
+        else:
+            self.head = perceptron(width, hidden, dropout) if hidden else _linear(width, dropout)
         self.width = width
         self.recipe = f"{type(backbone).__name__} {self.pool} {views} views, {width} features"
 
     def features(self, image: Tensor) -> Tensor:
-        """Return [B, F]: for each stage, earlier ones first, its pooled channels in the order of `pool`."""
+        """Return [N, F] of tiles [N, 3, S, S]: for each stage, its pooled channels in the order of `pool`."""
         flips: tuple[list[int], ...] = ([], [-1], [-2], [-2, -1])
         seen = [self._features(image.flip(axes) if axes else image) for axes in flips[: self.views]]
         return seen[0] if self.views == 1 else torch.stack(seen).mean(0)
 
     def _features(self, image: Tensor) -> Tensor:
         *earlier, last = self.backbone(image.contiguous(memory_format=torch.channels_last))
+        if self.tiles != (1, 1) and torch.is_grad_enabled():  # whoever explains listens for a photo's whole map
+            last = split(self.mosaic(last), self.tiles)
         vectors = [POOLS[name](feature_map) for feature_map in earlier for name in self.pool]
         vectors += [self.backbone.represent(last) if name == "avg" else POOLS[name](last) for name in self.pool]
         return torch.cat(vectors, dim=1)
 
     def forward(self, image: Tensor) -> Tensor:
         """Return the logit of P(Incorrect) for each photo."""
-        logit: Tensor = self.head(self.features(image))
-        return logit.squeeze(-1)
+        return worst(self.head(self.tile_features(image).flatten(0, 1)), self.tiles)
+
+    def tile_features(self, image: Tensor) -> Tensor:
+        """Return [B, tiles, F] of photos; without gradients a tile at a time, which takes the least memory."""
+        tiles, count = split(image, self.tiles), self.tiles[0] * self.tiles[1]
+        if torch.is_grad_enabled():
+            return self.features(tiles).view(-1, count, self.width)
+        return torch.stack([self.features(tiles[place::count]) for place in range(count)], dim=1)
 
     @property
     def cam_layers(self) -> list[nn.Module]:
-        """The layer whose output Grad-CAM reads: the last map [B, C, H, W]; tokens [B, N, C] of a transformer."""
-        return self.backbone.cam_layers
+        """The layer whose output Grad-CAM reads: the last map [B, C, H, W]; tokens [B, N, C] of a transformer.
+
+        Of photos in tiles it is always a map, the tiles' maps laid out as the tiles are.
+        """
+        return self.backbone.cam_layers if self.tiles == (1, 1) else [self.mosaic]
 
     def stage_parameters(self) -> list[list[nn.Parameter]]:
         """Return the backbone's parameters, each once, from the last stage back to the stem."""
         return self.backbone.stage_parameters()
 
 
-def _head(width: int, hidden: Sequence[int], dropout: float) -> nn.Sequential:
-    layers: list[nn.Module] = [] if hidden else [nn.Dropout(dropout)]
-    for next_width in hidden:
-        layers += [nn.Linear(width, next_width), nn.ReLU(), nn.Dropout(dropout)]
-        width = next_width
-    return nn.Sequential(*layers, nn.Linear(width, 1))
+def _linear(width: int, dropout: float) -> nn.Sequential:
+    return nn.Sequential(nn.Dropout(dropout), nn.Linear(width, 1))

@@ -28,27 +28,30 @@ _NOT_STAGES = ("classifier", "fc", "head", "heads", "avgpool", "flatten", "dropo
 _PROBE = 224  # stages are found on photos of this side: the parts of a network must not depend on data.image_size
 
 
-def build_network(config: ModelConfig, image_size: int, load_weights: bool = True) -> nn.Module:
-    """Build the network that `config` names: float [B, 3, image_size, image_size] in [0, 1] to logits [B].
+def build_network(
+    config: ModelConfig, image_size: int, load_weights: bool = True, tiles: tuple[int, int] = (1, 1)
+) -> nn.Module:
+    """Build the network that `config` names: float [B, 3, H, W] in [0, 1] to logits [B].
 
     Args:
         config: the network; `mode=scratch` never loads weights.
-        image_size: side of the photos, in pixels.
+        image_size: side of the photos, or of a tile of them, in pixels.
         load_weights: false when a checkpoint will fill the network anyway.
+        tiles: rows and columns of tiles that the photos are cut into.
 
     Raises:
         UserError: there is no network of that name, it cannot do what is asked of it or take photos of that size, or
             its weights cannot be had.
     """
     if config.library == "own":
-        return _paper_mlp(config, image_size)
+        return _paper_mlp(config, image_size, tiles)
     if config.mode == "scratch" and config.weights not in ("none", "auto"):
         raise UserError(f"model.mode=scratch starts from random weights, and model.weights={config.weights} is a file")
     build = _torchvision if config.library == "torchvision" else _timm
     backbone, made_for, file = build(config, load_weights and config.mode != "scratch")
     try:
-        exact = config.mode == "frozen" and not config.hidden
-        network = Network(backbone, config.pool, config.hidden, config.dropout, image_size, config.views, exact)
+        frozen = config.mode == "frozen"
+        network = Network(backbone, config.pool, config.hidden, config.dropout, image_size, config.views, frozen, tiles)
     except (RuntimeError, AssertionError, ValueError) as error:
         reason = str(error).strip().splitlines()[0].rstrip(".") if str(error).strip() else "it fails"
         raise UserError(
@@ -58,12 +61,12 @@ def build_network(config: ModelConfig, image_size: int, load_weights: bool = Tru
     return network
 
 
-def _paper_mlp(config: ModelConfig, image_size: int) -> MLP:
+def _paper_mlp(config: ModelConfig, image_size: int, tiles: tuple[int, int]) -> MLP:
     if config.name != "mlp":
         raise UserError(f"model.name: expected mlp with model.library=own, got '{config.name}'")
     if config.mode != "scratch" or config.weights != "none":
         raise UserError("model=mlp has no published weights: it takes model.mode=scratch and model.weights=none only")
-    return MLP(image_size, config.hidden, config.dropout)
+    return MLP(image_size, config.hidden, config.dropout, tiles)
 
 
 def _torchvision(config: ModelConfig, load: bool) -> tuple[Backbone, int, str]:

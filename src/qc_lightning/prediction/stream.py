@@ -53,7 +53,7 @@ class Inspection(NamedTuple):
 
 class _Decoded(NamedTuple):
     path: Path
-    pixels: npt.NDArray[np.uint8] | None  # [3, S, S]
+    pixels: npt.NDArray[np.uint8] | None  # [3, H, W]
     sha256: str
     seconds: float
     error: str
@@ -76,7 +76,7 @@ class Stream:
     def __init__(self, inspector: Inspector, batch_size: int, exact: bool = False) -> None:
         network, cpu = inspector.network, inspector.device.type == "cpu"
         # a frozen network's training saw each photo alone
-        exact = exact and not (cpu and isinstance(network, Network) and network.exact)
+        exact = exact and not (cpu and isinstance(network, Network) and network.frozen)
         self._inspector, self._batch_size, self._exact = inspector, batch_size, exact
         self._threads = cores()
         self._network_in_pool = cpu and not exact
@@ -155,7 +155,7 @@ class Stream:
     def _decode(self, paths: Iterator[Path]) -> Iterator[list[_Decoded]]:
         """Decoded photos in order, and an empty list whenever the next ones let us wait."""
         waiting: deque[Future[list[_Decoded]]] = deque()
-        most = max(1, min(_TASK_PHOTOS, _TASK_BYTES // (3 * self._inspector.decode.image_size**2)))
+        most = max(1, min(_TASK_PHOTOS, _TASK_BYTES // math.prod(self._inspector.decode.shape)))
         while True:
             while len(waiting) < 4 * self._threads:
                 count = max(1, min(most, int(_TASK_SECONDS / self._decode_seconds)))

@@ -1,0 +1,35 @@
+"""What heads on fixed features share: features of several stages differ in scale by orders of magnitude."""
+
+import torch
+from torch import Tensor, nn
+
+
+class StandardHead(nn.Module):
+    """Standardise each feature, scale each photo's features to length 1.
+
+    Standardised, all features are treated alike, and at length 1 no photo weighs more because it is busy or bright.
+
+    Args:
+        width: features of a photo.
+    """
+
+    mean: Tensor
+    scale: Tensor
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.register_buffer("mean", torch.zeros(width))
+        self.register_buffer("scale", torch.ones(width))
+
+    def adapt(self, features: Tensor) -> None:
+        """Take mean and scale from training photos, float [n, width]."""
+        self.mean.copy_(features.mean(0))
+        spread = features.std(0, correction=0)
+        # a feature that is all but constant over the training photos says nothing, and what single precision leaves of
+        # it must not be blown up
+        kept = spread > 1e-4 * (self.mean.abs() + spread.median())
+        self.scale.copy_(torch.where(kept, spread, torch.inf))
+
+    def normalise(self, features: Tensor) -> Tensor:
+        """Return standardised features of length 1, float [..., width]."""
+        return nn.functional.normalize((features - self.mean) / self.scale, dim=-1)
