@@ -87,7 +87,9 @@ def class_weights(label: Tensor, used: Tensor) -> Tensor:
     positive = label[:, None].to(used)
     total = used.sum(0)
     incorrect = (used * positive).sum(0)
-    return positive * total / (2 * incorrect) + (1 - positive) * total / (2 * (total - incorrect))
+    correct = total - incorrect
+    # at least 1: a column that uses no photo weighs nothing, not 0 / 0
+    return (positive / incorrect.clamp(min=1) + (1 - positive) / correct.clamp(min=1)) * total / 2
 
 
 class Solver:
