@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 from sklearn.linear_model import LogisticRegression
+from sklearn.metrics import roc_auc_score
 
 from qc_lightning.models.logistic import LogisticHead, Solver, class_weights
 
@@ -55,6 +56,28 @@ def test_a_constant_feature_is_ignored_for_ever() -> None:
     moved = x.clone()
     moved[:, 3] = -1e6
     torch.testing.assert_close(head(moved), head(x))
+
+
+def test_a_feature_far_off_does_not_drown_the_others() -> None:
+    """All but constant in training, then 1,000 standard deviations off: uncut, it alone would be left at length 1."""
+    x, label = problem(width=300)
+    head = LogisticHead(x.shape[1], clip=5.0)
+    head.fit(x[:, None], label, 0.1, np.arange(len(x)) % 4, balance=True)
+    off = x.clone()
+    off[:, 7] = 1000.0 * (-1) ** torch.arange(len(x))
+    uncut = LogisticHead(x.shape[1])
+    uncut.load_state_dict(head.state_dict())
+    agree = [np.corrcoef(of(off)[:, 0].detach(), of(x)[:, 0].detach())[0, 1] for of in (head, uncut)]
+    assert agree[0] > 0.8
+    assert agree[1] < 0.3
+
+
+def test_columns_without_photos_do_not_spoil_the_others() -> None:
+    """A class that lies in one group cannot be cross-validated: one fold, and nothing outside of it."""
+    x, label = problem()
+    head = LogisticHead(x.shape[1])
+    head.fit(x[:, None], label, 0.1, np.ones(len(x), dtype=np.int64), balance=True)
+    assert roc_auc_score(label, head(x)[:, 0].detach()) > 0.8
 
 
 def test_rounding_noise_in_an_almost_constant_feature_does_not_decide() -> None:

@@ -1,5 +1,6 @@
 """The settings of a training."""
 
+import math
 import re
 from dataclasses import dataclass
 from typing import Any
@@ -108,10 +109,12 @@ class ModelConfig:
     views: int  # 1, 2 (and its mirror image) or 4 (and both upside down): features are averaged over them
     penalty: float  # frozen: weight of the squared norm of the linear head; optim.* is for hidden layers
     copies: int  # frozen: augmented copies of each training photo that the head learns from too
+    clip: float = math.inf  # frozen: standard deviations at which a feature is cut off; inf before this was a setting
 
     def __post_init__(self) -> None:
         check(self.views in (1, 2, 4), "model.views", "1, 2 or 4", self.views)
         check(self.penalty > 0, "model.penalty", "a weight above 0", self.penalty)
+        check(self.clip > 0, "model.clip", "standard deviations above 0", self.clip)
         check_choice("model.library", self.library, ("own", "torchvision", "timm"))
         check_choice("model.mode", self.mode, ("scratch", "frozen", "finetune"))
         check(self.stages >= 1, "model.stages", "at least 1", self.stages)

@@ -4,6 +4,7 @@ With the backbone frozen the loss is convex in the head, so one full-batch solve
 cross-validation folds at once costs little more than solving once.
 """
 
+import math
 from typing import NamedTuple
 
 import numpy as np
@@ -23,8 +24,8 @@ class LogisticHead(StandardHead):
     Shapes: float [B, width] to float [B, 1].
     """
 
-    def __init__(self, width: int) -> None:
-        super().__init__(width)
+    def __init__(self, width: int, clip: float = math.inf) -> None:
+        super().__init__(width, clip)
         self.linear = nn.Linear(width, 1)
 
     def forward(self, features: Tensor) -> Tensor:

@@ -1,5 +1,6 @@
 """The network around any backbone: normalise, feature maps, pooling, head."""
 
+import math
 from collections.abc import Callable, Sequence
 
 import torch
@@ -51,6 +52,7 @@ class Network(nn.Module):
             so that a defect counts alike wherever it points.
         frozen: the head is one that is fitted to fixed features, which it standardises.
         tiles: rows and columns of tiles that the photos are cut into.
+        clip: of a frozen network's head: standard deviations at which a feature is cut off.
 
     Attributes:
         frozen: as given.
@@ -72,6 +74,7 @@ class Network(nn.Module):
         views: int = 1,
         frozen: bool = False,
         tiles: Grid = (1, 1),
+        clip: float = math.inf,
     ) -> None:
         super().__init__()
         # several times faster on a CPU, and what half precision wants on a GPU
@@ -85,7 +88,7 @@ class Network(nn.Module):
         self.train()
         self.head: nn.Module
         if frozen:
-            self.head = PerceptronHead(width, hidden, dropout) if hidden else LogisticHead(width)
+            self.head = PerceptronHead(width, hidden, dropout, clip) if hidden else LogisticHead(width, clip)
         else:
             self.head = perceptron(width, hidden, dropout) if hidden else _linear(width, dropout)
         self.width = width

@@ -47,8 +47,8 @@ class PerceptronHead(StandardHead):
     Shapes: float [B, width] to float [B, 1].
     """
 
-    def __init__(self, width: int, hidden: Sequence[int], dropout: float) -> None:
-        super().__init__(width)
+    def __init__(self, width: int, hidden: Sequence[int], dropout: float, clip: float = math.inf) -> None:
+        super().__init__(width, clip)
         self.layers = perceptron(width, hidden, dropout)
 
     def forward(self, features: Tensor) -> Tensor:

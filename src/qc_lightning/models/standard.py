@@ -1,23 +1,29 @@
 """What heads on fixed features share: features of several stages differ in scale by orders of magnitude."""
 
+import math
+
 import torch
 from torch import Tensor, nn
 
 
 class StandardHead(nn.Module):
-    """Standardise each feature, scale each photo's features to length 1.
+    """Standardise each feature, cut off what is far out, scale each photo's features to length 1.
 
-    Standardised, all features are treated alike, and at length 1 no photo weighs more because it is busy or bright.
+    Standardised, all features are treated alike, and at length 1 no photo weighs more because it is busy or bright. A
+    maximum over a map that was nearly the same on all training photos can be a hundred standard deviations off on the
+    next one, and at length 1 it would leave nothing of the other features; hence the cut.
 
     Args:
         width: features of a photo.
+        clip: standard deviations at which a feature is cut off.
     """
 
     mean: Tensor
     scale: Tensor
 
-    def __init__(self, width: int) -> None:
+    def __init__(self, width: int, clip: float = math.inf) -> None:
         super().__init__()
+        self.clip = clip
         self.register_buffer("mean", torch.zeros(width))
         self.register_buffer("scale", torch.ones(width))
 
@@ -32,4 +38,5 @@ class StandardHead(nn.Module):
 
     def normalise(self, features: Tensor) -> Tensor:
         """Return standardised features of length 1, float [..., width]."""
-        return nn.functional.normalize((features - self.mean) / self.scale, dim=-1)
+        standard = ((features - self.mean) / self.scale).clamp(-self.clip, self.clip)
+        return nn.functional.normalize(standard, dim=-1)

@@ -51,7 +51,17 @@ def build_network(
     backbone, made_for, file = build(config, load_weights and config.mode != "scratch")
     try:
         frozen = config.mode == "frozen"
-        network = Network(backbone, config.pool, config.hidden, config.dropout, image_size, config.views, frozen, tiles)
+        network = Network(
+            backbone,
+            config.pool,
+            config.hidden,
+            config.dropout,
+            image_size,
+            config.views,
+            frozen,
+            tiles,
+            config.clip,
+        )
     except (RuntimeError, AssertionError, ValueError) as error:
         reason = str(error).strip().splitlines()[0].rstrip(".") if str(error).strip() else "it fails"
         raise UserError(
