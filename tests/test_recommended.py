@@ -75,6 +75,18 @@ def test_evaluate_gives_the_figures_of_the_training_to_the_last_digit(
     assert again.read_text() == (run / "predictions.csv").read_text()
 
 
+def test_hidden_layers_learn_and_repeat(train: Train, own: list[str]) -> None:
+    """The paper's head on the features: all validated out of fold, twice the same, of another seed not."""
+    head = ["model.hidden=[16,8]", "trainer.max_epochs=20", "data.split.seed=0"]
+    runs = [train(*own, *head, seed) for seed in ("seed=0", "seed=0", "seed=1")]
+    first, again, other = [(run / "predictions.csv").read_text() for _, run, _ in runs]
+    assert first == again != other
+    metrics = json.loads((runs[0][1] / "metrics.json").read_text())
+    assert metrics["test"]["auroc"]["value"] == 1.0
+    assert metrics["val"]["n"] == metrics["train"]["n"] == 28
+    assert metrics["val"]["auroc"]["value"] > 0.95
+
+
 def test_features_are_computed_once(train: Train, own: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
     from qc_lightning.models import features
 

@@ -184,6 +184,7 @@ def test_a_run_from_before_tiles_opens(train: Train, photo_root: Path) -> None:
     checkpoint = read_checkpoint(run.best)
     for name in ("rows", "columns"):
         del checkpoint["inspector"]["decode"][name]
+    del checkpoint["hyper_parameters"]["model"]["clip"]
     torch.save(checkpoint, run.best)
     record = folder / ".hydra" / "config.yaml"
     record.write_text("".join(line for line in record.read_text().splitlines(True) if "tiles:" not in line))
