@@ -7,6 +7,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import roc_auc_score
 
 from qc_lightning.models.logistic import LogisticHead, Solver, class_weights
+from qc_lightning.models.perceptron import PerceptronHead, Schedule
 
 
 def problem(n: int = 120, width: int = 40, seed: int = 0) -> tuple[torch.Tensor, torch.Tensor]:
@@ -89,3 +90,15 @@ def test_rounding_noise_in_an_almost_constant_feature_does_not_decide() -> None:
     other = x.clone()
     other[:, 3] = 6.001
     torch.testing.assert_close(head(other), head(x))
+
+
+def test_hidden_layers_do_not_depend_on_what_was_drawn_before() -> None:
+    x, label = problem()
+    schedule = Schedule(lr=1e-2, weight_decay=0.0, epochs=5, batch_size=16, seed=3)
+    logits = []
+    for drawn in (0, 7):
+        torch.rand(drawn)
+        head = PerceptronHead(x.shape[1], [8], dropout=0.5)
+        logits.append(head.fit(x[:, None], label, np.arange(len(x)) % 4, torch.nn.BCEWithLogitsLoss(), schedule))
+        assert roc_auc_score(label, head(x)[:, 0].detach()) > roc_auc_score(label, logits[-1]) > 0.6
+    torch.testing.assert_close(*logits, rtol=0, atol=0)
