@@ -19,6 +19,9 @@ lint: .venv/test  ## style and types
 	$(RUN) ruff format --check
 	$(RUN) mypy
 
+bench: .venv/test  ## how fast training is, beside what people would write instead; about ten minutes
+	.venv/bin/python benchmarks/speed.py
+
 install: .venv/run
 
 .venv/run: pyproject.toml

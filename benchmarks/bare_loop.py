@@ -53,9 +53,7 @@ def limits(root: Path, pixels: Tensor, label: Tensor) -> dict[str, float]:
     open_store(sorted(root.glob("t*/*/*.png")), DecodeSettings(), "ram", Path())
     decode = time.perf_counter() - begun
     network, loss_of = MLP(64, (128, 64), 0.5), nn.BCEWithLogitsLoss()
-    batches = [
-        (image.float() / 255, true) for image, true in zip(pixels.split(BATCH), label.split(BATCH), strict=True)
-    ]
+    batches = [(image.float() / 255, true) for image, true in zip(pixels.split(BATCH), label.split(BATCH), strict=True)]
     seconds = []
     for _ in range(10):
         begun = time.perf_counter()

@@ -1,6 +1,6 @@
-"""The paper's recipe in Keras, with its input pipeline tuned (cache and prefetch). `python benchmarks/keras_peer.py ROOT`.
+"""The paper's recipe in Keras, with its input pipeline tuned (cache and prefetch).
 
-ROOT as for naive.py.
+`python benchmarks/keras_peer.py ROOT`, ROOT as for naive.py.
 """
 
 import argparse

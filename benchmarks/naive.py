@@ -1,6 +1,7 @@
 """What most people would write: ImageFolder, DataLoader, a LightningModule. `python benchmarks/naive.py ROOT`.
 
-ROOT holds train/ and test/, each with a folder per class. The recipe is the paper's, as conf/experiment/paper.yaml has it.
+ROOT holds train/ and test/, each with a folder per class. The recipe is the paper's, that of
+conf/experiment/paper.yaml.
 """
 
 import argparse
@@ -44,7 +45,7 @@ class Net(L.LightningModule):
         self.log("train_accuracy", self.train_accuracy, on_step=False, on_epoch=True, prog_bar=True)
         return loss
 
-    def test_step(self, batch: tuple[torch.Tensor, torch.Tensor], _: int) -> None:
+    def test_step(self, batch: tuple[torch.Tensor, torch.Tensor], batch_idx: int) -> None:
         image, label = batch
         logit = self(image)
         self.metrics.update(logit.sigmoid(), label)

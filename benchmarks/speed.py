@@ -44,9 +44,10 @@ def run(command: list[str], work: Path, code: int = 0) -> float:
 
 
 def write_photos(work: Path) -> Path:
-    """Write the ELPV photos as people keep them, train/ and test/ with a folder per class, dealt as a run deals them."""
+    """Write the ELPV photos as people keep them: train/ and test/, a folder per class, dealt as a run deals them."""
     dealt = work / "dealt"
-    run([*TRAIN, "experiment=paper", "data=elpv", "trainer.max_epochs=1", "report=false", f"hydra.run.dir={dealt}"], work)
+    quick = ["trainer.max_epochs=1", "report=false", f"hydra.run.dir={dealt}"]
+    run([*TRAIN, "experiment=paper", "data=elpv", *quick], work)
     root = work / "photos"
     with (dealt / "split.csv").open(newline="") as file:
         for row in csv.DictReader(file):
