@@ -11,6 +11,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from qc_lightning.config.commands import (
     EvaluateConfig,
+    ExplainConfig,
     LabelledConfig,
     LatencyConfig,
     OtherNames,
@@ -37,6 +38,7 @@ __all__ = [
     "DataConfig",
     "DecisionConfig",
     "EvaluateConfig",
+    "ExplainConfig",
     "LabelledConfig",
     "LatencyConfig",
     "LoggerConfig",
@@ -62,6 +64,7 @@ def register() -> None:
     ConfigStore.instance().store("sweep_report_schema", SweepReportConfig)
     ConfigStore.instance().store("predict_schema", PredictConfig)
     ConfigStore.instance().store("evaluate_schema", EvaluateConfig)
+    ConfigStore.instance().store("explain_schema", ExplainConfig)
     ConfigStore.instance().store("robustness_schema", RobustnessConfig)
     ConfigStore.instance().store("latency_schema", LatencyConfig)
 

@@ -110,3 +110,30 @@ class SweepReportConfig:
     """`python -m qc_lightning.sweep_report`."""
 
     run: str  # a sweep's folder, or latest
+
+
+@dataclass
+class ExplainConfig:
+    """`python -m qc_lightning.explain`."""
+
+    run: str  # a run folder, or latest
+    source: str | None  # photos as predict takes them; null: the run's own
+    subset: str  # train | val | test: which of the run's own
+    photos: int | None  # at most; null: all
+    method: str  # gradcam | hirescam | gradcam++ | layercam | eigencam | scorecam
+    target: str  # verdict: what speaks for the verdict that was given; incorrect: always for Incorrect
+    checks: bool  # hold each map against random ones, and the network against one with other weights
+    compare: bool  # judge every method that the network can have
+    masks: str | None  # a folder with <photo's stem>.png for each defect
+    output: str | None  # folder of the pictures
+    batch_size: int
+    device: str  # auto | cpu | cuda | cuda:<n>
+
+    def __post_init__(self) -> None:
+        check_choice("subset", self.subset, ("train", "val", "test"))
+        check(self.photos is None or self.photos >= 1, "photos", "at least 1", self.photos)
+        methods = ("gradcam", "hirescam", "gradcam++", "layercam", "eigencam", "scorecam")
+        check_choice("method", self.method, methods)
+        check_choice("target", self.target, ("verdict", "incorrect"))
+        check(self.batch_size >= 1, "batch_size", "at least 1", self.batch_size)
+        check_device(self.device)

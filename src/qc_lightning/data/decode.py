@@ -139,11 +139,7 @@ def decode_bytes(data: bytes, settings: DecodeSettings) -> npt.NDArray[np.uint8]
     Raises:
         BadImage: Empty, truncated, damaged or no image; more than MAX_PIXELS pixels; values outside the bit depth.
     """
-    image = _open(data)
-    width, height = image.size
-    if width * height > MAX_PIXELS:
-        raise BadImage(f"too large: {width} x {height} pixels, the limit is {MAX_PIXELS // 10**6} million")
-    bits = _bits(image, settings)
+    image, bits = _header(data, settings)
     drafted = None
     try:
         if isinstance(image, JpegImagePlugin.JpegImageFile):  # of others, asking for the orientation loads the pixels
@@ -160,6 +156,37 @@ def decode_bytes(data: bytes, settings: DecodeSettings) -> npt.NDArray[np.uint8]
     else:  # by the size it has now: some versions of Pillow turn a TIFF as they load it
         small = plain.resize(_fit(plain, settings), Image.Resampling.BILINEAR)
     return _finish(small, _orientation(image), settings.shape)
+
+
+def decode_whole(path: Path, settings: DecodeSettings, longest: int) -> npt.NDArray[np.uint8]:
+    """Decode a file as people look at it: its own aspect, upright, at most `longest` pixels along its longer side.
+
+    Returns:
+        uint8 RGB [height, width, 3].
+
+    Raises:
+        BadImage: as for `decode_bytes`.
+    """
+    image, bits = _header(_file_bytes(path), settings)
+    try:
+        image.load()
+        plain = _plain(image, bits)
+    except BadImage:
+        raise
+    except Exception as error:
+        raise BadImage(_reason(error)) from error
+    plain.thumbnail((longest, longest), Image.Resampling.BILINEAR)
+    upright = _upright(plain, _orientation(image)).transpose(1, 2, 0)
+    return np.ascontiguousarray(np.broadcast_to(upright, (*upright.shape[:2], 3)))
+
+
+def _header(data: bytes, settings: DecodeSettings) -> tuple[ImageFile.ImageFile, int]:
+    """The file opened, its pixels not read yet, and the real bits of a wide gray image."""
+    image = _open(data)
+    width, height = image.size
+    if width * height > MAX_PIXELS:
+        raise BadImage(f"too large: {width} x {height} pixels, the limit is {MAX_PIXELS // 10**6} million")
+    return image, _bits(image, settings)
 
 
 def _file_bytes(path: Path) -> bytes:
@@ -254,13 +281,19 @@ def _as_float(image: Image.Image, bits: int) -> Image.Image:
     return Image.fromarray(values.astype(np.float32) * np.float32(_WHITE / top))
 
 
-def _finish(small: Image.Image, orientation: int, shape: tuple[int, int, int]) -> npt.NDArray[np.uint8]:
-    """Turn the small photo by its orientation, pad it to the shape, put channels first."""
-    pixels = np.rint(np.asarray(small)).astype(np.uint8) if small.mode == "F" else np.asarray(small, np.uint8)
+def _upright(image: Image.Image, orientation: int) -> npt.NDArray[np.uint8]:
+    """Pixels [1 or 3, height, width], turned by the orientation."""
+    pixels = np.rint(np.asarray(image)).astype(np.uint8) if image.mode == "F" else np.asarray(image, np.uint8)
     pixels = pixels[None] if pixels.ndim == 2 else pixels.transpose(2, 0, 1)
     if orientation in _TURNS:
         swap, row_step, column_step = _TURNS[orientation]
         pixels = (pixels.swapaxes(1, 2) if swap else pixels)[:, ::row_step, ::column_step]
+    return pixels
+
+
+def _finish(small: Image.Image, orientation: int, shape: tuple[int, int, int]) -> npt.NDArray[np.uint8]:
+    """Turn the small photo by its orientation and pad it to the shape."""
+    pixels = _upright(small, orientation)
     _, height, width = pixels.shape
     canvas = np.full(shape, _PADDING, np.uint8)
     top, left = (shape[1] - height) // 2, (shape[2] - width) // 2

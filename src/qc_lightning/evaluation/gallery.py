@@ -48,6 +48,15 @@ class Pictures:
         small.thumbnail((1400, 1400))
         return self.embed(*_jpeg(small))
 
+    def thumbnail(self, path: Path) -> str | None:
+        """Embed a picture of ours at the size of a photo's thumbnail."""
+        from PIL import Image
+
+        with Image.open(path) as image:
+            small = image.convert("RGB")
+        small.thumbnail((_THUMBNAIL, _THUMBNAIL))
+        return self.embed(*_jpeg(small))
+
     def photo(self, path: Path, bit_depth: int) -> str | None:
         """Embed a thumbnail of a photo, through the decoder that training uses; None when it cannot be read."""
         from PIL import Image
@@ -98,7 +107,7 @@ def mistakes(
                     "path": row["path"],
                     "p": row["p"],
                     "photo": pictures.photo(_locate(row["path"], starts), bit_depth),
-                    "heat": pictures.figure(heat) if sha256.isalnum() and heat.is_file() else None,
+                    "heat": pictures.thumbnail(heat) if sha256.isalnum() and heat.is_file() else None,
                 }
             )
         if wrong:

@@ -114,6 +114,7 @@ def _content(run: Path) -> dict[str, Any]:
         "split": split_counts(split, classes),
         "checks": checks,
         "figures": figures,
+        "explanations": _json(run / "explanations" / "explain.json"),
         "robustness": _json(run / "robustness.json"),
         "robustness_figure": pictures.figure(worse) if worse.is_file() else None,
         "latency": _json(run / "latency.json"),

@@ -24,6 +24,7 @@ class Backbone(nn.Module):
 
     mean: Tensor
     std: Tensor
+    count: int  # maps that `forward` returns
 
     def __init__(self, normalisation: Normalisation) -> None:
         super().__init__()
@@ -163,7 +164,7 @@ class VectorBackbone(Backbone):
 
     def __init__(self, model: nn.Module, ends: Sequence[str], cam_layer: str, normalisation: Normalisation) -> None:
         super().__init__(normalisation)
-        self.model, self.ends, self.cam_layer = model, list(ends), cam_layer
+        self.model, self.ends, self.cam_layer, self.count = model, list(ends), cam_layer, 1
 
     def forward(self, image: Tensor) -> list[Tensor]:
         """The representation as [B, C, 1, 1]."""

@@ -23,8 +23,14 @@ class MLP(nn.Module):
     def __init__(self, image_size: int, hidden: Sequence[int], dropout: float, tiles: Grid = (1, 1)) -> None:
         super().__init__()
         self.tiles = tiles
+        self.input = nn.Identity()
         self.layers = nn.Sequential(nn.Flatten(), *perceptron(3 * image_size * image_size, hidden, dropout))
 
     def forward(self, image: Tensor) -> Tensor:
         """Return the logit of P(Incorrect) for each photo."""
-        return worst(self.layers(split(image, self.tiles)), self.tiles)
+        return worst(self.layers(split(self.input(image), self.tiles)), self.tiles)
+
+    @property
+    def cam_layers(self) -> list[nn.Module]:
+        """The photo itself: there are no feature maps."""
+        return [self.input]

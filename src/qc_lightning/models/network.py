@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor, nn
 
-from qc_lightning.models.backbones import Backbone
+from qc_lightning.models.backbones import Backbone, VectorBackbone
 from qc_lightning.models.logistic import LogisticHead
 from qc_lightning.models.perceptron import PerceptronHead, perceptron
 from qc_lightning.models.tiles import Grid, Mosaic, split, worst
@@ -31,6 +31,10 @@ POOLS: dict[str, Callable[[Tensor], Tensor]] = {
     "max": lambda feature_map: _pixels(feature_map).amax(1),
     "std": _std,
 }
+
+
+FLIPS: tuple[list[int], ...] = ([], [-1], [-2], [-2, -1])
+"""Axes of [B, C, H, W] that each view is mirrored along."""
 
 
 class Network(nn.Module):
@@ -79,7 +83,8 @@ class Network(nn.Module):
         super().__init__()
         # several times faster on a CPU, and what half precision wants on a GPU
         self.backbone = backbone.to(memory_format=torch.channels_last)
-        self.frozen, self.tiles, self.mosaic = frozen, tiles, Mosaic(tiles)
+        self.frozen, self.tiles = frozen, tiles
+        self.taps = nn.ModuleList(Mosaic(tiles) for _ in range(backbone.count))
         self.pool, self.views = list(pool), views
         self.weights = "none"
         self.eval()  # the dry run must not move the statistics of batch norms
@@ -96,14 +101,14 @@ class Network(nn.Module):
 
     def features(self, image: Tensor) -> Tensor:
         """Return [N, F] of tiles [N, 3, S, S]: for each stage, its pooled channels in the order of `pool`."""
-        flips: tuple[list[int], ...] = ([], [-1], [-2], [-2, -1])
-        seen = [self._features(image.flip(axes) if axes else image) for axes in flips[: self.views]]
+        seen = [self._features(image.flip(axes) if axes else image) for axes in FLIPS[: self.views]]
         return seen[0] if self.views == 1 else torch.stack(seen).mean(0)
 
     def _features(self, image: Tensor) -> Tensor:
-        *earlier, last = self.backbone(image.contiguous(memory_format=torch.channels_last))
-        if self.tiles != (1, 1) and torch.is_grad_enabled():  # whoever explains listens for a photo's whole map
-            last = split(self.mosaic(last), self.tiles)
+        maps = self.backbone(image.contiguous(memory_format=torch.channels_last))
+        if torch.is_grad_enabled():  # whoever explains listens here for each stage's map of a whole photo
+            maps = [split(tap(feature_map), self.tiles) for tap, feature_map in zip(self.taps, maps, strict=True)]
+        *earlier, last = maps
         vectors = [POOLS[name](feature_map) for feature_map in earlier for name in self.pool]
         vectors += [self.backbone.represent(last) if name == "avg" else POOLS[name](last) for name in self.pool]
         return torch.cat(vectors, dim=1)
@@ -121,11 +126,13 @@ class Network(nn.Module):
 
     @property
     def cam_layers(self) -> list[nn.Module]:
-        """The layer whose output Grad-CAM reads: the last map [B, C, H, W]; tokens [B, N, C] of a transformer.
+        """The layers that explanations read: one a stage, its map [B, C, H, W]; tokens [B, N, C] of a transformer.
 
-        Of photos in tiles it is always a map, the tiles' maps laid out as the tiles are.
+        What is read there goes into the pooling alone, so that the stages' shares of a logit add up. Of photos in tiles
+        it is always a map, the tiles' maps laid out as the tiles are.
         """
-        return self.backbone.cam_layers if self.tiles == (1, 1) else [self.mosaic]
+        tokens = isinstance(self.backbone, VectorBackbone) and self.tiles == (1, 1)
+        return self.backbone.cam_layers if tokens else list(self.taps)
 
     def stage_parameters(self) -> list[list[nn.Parameter]]:
         """Return the backbone's parameters, each once, from the last stage back to the stem."""

@@ -1,0 +1,70 @@
+"""Show where the evidence for verdicts lies: `python -m qc_lightning.explain`, settings as Hydra overrides."""
+
+import sys
+from pathlib import Path
+from typing import Any
+
+from omegaconf import DictConfig
+
+from qc_lightning import cli
+from qc_lightning.config import ExplainConfig, parse
+
+
+def explain(cfg: DictConfig) -> None:
+    """Photos to heat maps, pictures of them, and figures on how far they can be trusted."""
+    config = parse(cfg, ExplainConfig)
+    from qc_lightning.run import Run, csv_text, write_json, write_text
+
+    run = Run.open(config.run)
+
+    from qc_lightning.evaluation import plots
+    from qc_lightning.evaluation.report import write_report
+    from qc_lightning.explanation import explained, picture, summary
+    from qc_lightning.explanation.heat import Heat, methods_for
+    from qc_lightning.explanation.subjects import subjects
+    from qc_lightning.inspector import Inspector
+
+    inspector = Inspector.load(run, config.device)
+    heat, names = Heat(inspector.network, config.method), inspector.class_names
+    folder = Path(config.output) if config.output else (Path() if config.source else run.folder) / "explanations"
+    chosen = subjects(run, inspector, config)
+    rows, figures, errors = [], [], 0
+    found = explained.explain(inspector, heat, chosen, config.batch_size, config.target, config.checks)
+    for number, one in enumerate(found, 1):
+        name = "" if one.error else f"sheets/{number:04d}_{one.subject.path.stem}.png"
+        if one.error:
+            errors += 1
+        else:
+            plots.save(picture.sheet(one, names), folder / name)
+            picture.save_overlay(one, folder / f"{one.sha256}.png")
+            figures.append(one.figures)
+        rows.append(summary.row(one, name, names))
+    result: dict[str, Any] = {
+        "method": config.method,
+        "subset": config.subset,
+        "target": config.target,
+        "photos": len(figures),
+    }
+    result |= {"model_id": inspector.model_id, "methods": [summary.of_maps(config.method, figures)]}
+    if config.compare:
+        methods = methods_for(inspector.network)
+        result["methods"] = summary.compare(inspector, methods, chosen, config.batch_size)
+    result["shuffled"] = summary.shuffled(inspector, config.method, chosen) if config.checks else []
+    write_text(folder / "explain.csv", csv_text(summary.COLUMNS, rows))
+    write_json(folder / "explain.json", result)
+    if folder == run.folder / "explanations" and run.metrics.is_file():
+        write_report(run.folder)
+    print(f"\n{summary.in_words(result['methods'])}")
+    print(f"explanations: {folder / 'sheets'}, {folder / 'explain.csv'}")
+    if errors:
+        print(f"photos that could not be read: {errors}; the column error says why", file=sys.stderr)
+        raise SystemExit(3)
+
+
+def main() -> None:
+    """Run the command."""
+    cli.run(explain, "explain")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,133 @@
+"""How far a heat map can be trusted: against the defect's mask, against the network, against other weights."""
+
+import copy
+from collections.abc import Sequence
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor, nn
+
+from qc_lightning.explanation.heat import Heat, smooth
+
+Map = npt.NDArray[np.float32]
+Mask = npt.NDArray[np.bool_]
+
+TOLERANCE = (
+    0.03  # of the longer side: the 15 pixels of the pointing game's authors on photos of 500 (Zhang et al. 2016)
+)
+SHARES = (0.02, 0.05, 0.1)  # of the pixels that are taken away
+RANDOM = 3  # random maps that each photo's map is held against
+_BLUR = 0.1  # of the longer side: standard deviation of what a pixel that is taken away is replaced by
+
+
+def points_at(heat: Map, mask: Mask, tolerance: float = TOLERANCE) -> bool:
+    """Pointing game: whether the hottest pixel lies in the mask or within the tolerance of it.
+
+    Args:
+        heat: [H, W].
+        mask: [H, W], true on the defect; true somewhere.
+        tolerance: as a share of the longer side.
+
+    >>> heat, mask = np.zeros((100, 100), np.float32), np.zeros((100, 100), bool)
+    >>> heat[50, 53], mask[50, 50] = 1, True
+    >>> points_at(heat, mask), points_at(heat, mask, tolerance=0.02)
+    (True, False)
+    """
+    y, x = np.unravel_index(int(heat.argmax()), heat.shape)
+    ys, xs = np.nonzero(mask)
+    return bool(heat.any()) and bool(np.hypot(ys - y, xs - x).min() <= tolerance * max(mask.shape))
+
+
+def chance(mask: Mask, tolerance: float = TOLERANCE) -> float:
+    """Probability that a pixel chosen at random wins the pointing game: the share of them that would.
+
+    >>> mask = np.zeros((10, 10), bool)
+    >>> mask[4:6, 4:6] = True
+    >>> chance(mask, 0), chance(mask, 0.1)
+    (0.04, 0.12)
+    """
+    from scipy.ndimage import distance_transform_edt
+
+    return float((distance_transform_edt(~mask) <= tolerance * max(mask.shape)).mean())
+
+
+def share_inside(heat: Map, mask: Mask) -> float:
+    """Share of the heat that lies in the mask, 0 to 1; 0 for a map without heat."""
+    total = float(heat.sum(dtype=np.float64))
+    return float(heat[mask].sum(dtype=np.float64)) / total if total > 0 else 0.0
+
+
+@torch.no_grad()
+def fall(network: nn.Module, image: Tensor, heat: Map, incorrect: bool) -> float:
+    """Deletion: how far the evidence falls when the hottest pixels are blurred away (after Petsiuk et al. 2018).
+
+    Args:
+        network: photos to logits.
+        image: float [1, 3, H, W] in [0, 1].
+        heat: [H, W].
+        incorrect: whether the evidence is the logit, or for Correct its negative.
+
+    Returns:
+        Logit before less logit after, mean over SHARES of the pixels taken away.
+    """
+    blurred = smooth(image[0].cpu(), _BLUR).to(image)
+    order = torch.from_numpy(heat).flatten().argsort(descending=True, stable=True).to(image.device)
+    rank = torch.empty_like(order)
+    rank[order] = torch.arange(len(order), device=image.device)
+    rank = rank.view(heat.shape)
+    versions = [image[0]] + [torch.where(rank < share * rank.numel(), blurred, image[0]) for share in SHARES]
+    logit = torch.cat([network(version[None]) for version in versions]).float().cpu()
+    return float((logit[0] - logit[1:]).mean()) * (1 if incorrect else -1)
+
+
+def random_maps(shape: tuple[int, int], seed: int) -> list[Map]:
+    """Maps [H, W] of smoothed noise, as smooth as heat maps are: what any explanation has to beat."""
+    noise = torch.randn(RANDOM, *shape, generator=torch.Generator().manual_seed(seed))
+    return list(smooth(noise).relu().numpy())
+
+
+def randomised(network: nn.Module, method: str, image: Tensor, incorrect: Sequence[bool]) -> list[tuple[str, float]]:
+    """Sanity check (Adebayo et al. 2018): shuffle the weights from the head down; the maps must change.
+
+    Args:
+        network: photos to logits.
+        method: of the heat maps.
+        image: float [B, 3, H, W] in [0, 1].
+        incorrect: for each photo, what evidence is looked for.
+
+    Returns:
+        For each step what has been shuffled by then, and the rank correlation of the maps with those of the trained
+        network, mean over photos: 1 for maps that do not depend on the weights, about 0 for maps that do.
+    """
+    before = _ranks(Heat(network, method)(image, incorrect)[0])
+    shuffled = copy.deepcopy(network)
+    generator = torch.Generator().manual_seed(0)
+    found = []
+    for name, parameters in _groups(shuffled):
+        for parameter in parameters:
+            order = torch.randperm(parameter.numel(), generator=generator).to(parameter.device)
+            parameter.data = parameter.data.flatten()[order].view(parameter.shape)
+        after = _ranks(Heat(shuffled, method)(image, incorrect)[0])
+        found.append((name, float((before * after).mean(1).mean())))
+    return found
+
+
+def _groups(network: nn.Module) -> list[tuple[str, list[nn.Parameter]]]:
+    """What is shuffled step by step; a perceptron's layers from the last one, or the head and then stage by stage."""
+    from qc_lightning.models.network import Network
+
+    if isinstance(network, Network):
+        stages = [parameters for parameters in network.stage_parameters() if parameters]
+        named = [(f"and stage {len(stages) - place}", parameters) for place, parameters in enumerate(stages)]
+        return [("head", list(network.head.parameters())), *named]
+    layers = [module for module in network.modules() if isinstance(module, nn.Linear)]
+    return [(f"layer {len(layers) - i}", list(layer.parameters())) for i, layer in enumerate(reversed(layers))]
+
+
+def _ranks(heat: Map) -> Tensor:
+    """Standardised ranks [B, cells] of the heat on a coarse grid: neighbouring pixels say nothing new."""
+    coarse = nn.functional.adaptive_avg_pool2d(torch.from_numpy(heat)[:, None], 32).flatten(1)
+    ranks = coarse.argsort(dim=1, stable=True).argsort(dim=1).double()
+    standard: Tensor = (ranks - ranks.mean(1, keepdim=True)) / ranks.std(1, correction=0, keepdim=True)
+    return standard

@@ -1,0 +1,133 @@
+"""Heat maps: where in a photo the evidence for a verdict lies, by the methods of the grad-cam package.
+
+A network's layers are read where their maps go into the pooling (`cam_layers`). Seen from there each stage's share of
+the logit is its own, so shares of several stages and of mirrored views add up, and no gradient has to travel through
+the backbone. A multilayer perceptron has no maps: there the photo is the layer, and only gradient times input, pixel by
+pixel, means something. Grad-CAM's mean gradient of each colour channel would be the photo in other colours.
+"""
+
+from collections.abc import Sequence
+from contextlib import redirect_stderr
+from io import StringIO
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor, nn
+
+from qc_lightning.errors import UserError
+from qc_lightning.models.mlp import MLP
+from qc_lightning.models.network import FLIPS
+
+METHODS = {
+    "gradcam": "GradCAM",  # Selvaraju et al. 2017
+    "hirescam": "HiResCAM",  # Draelos & Carin 2020
+    "gradcam++": "GradCAMPlusPlus",  # Chattopadhay et al. 2018
+    "layercam": "LayerCAM",  # Jiang et al. 2021
+    "eigencam": "EigenCAM",  # Muhammad & Yeasin 2020
+    "scorecam": "ScoreCAM",  # Wang et al. 2020
+}
+_LAST_ONLY = ("eigencam", "scorecam")  # not measured in logits, so stages do not add up; and slow on large maps
+SMOOTH = 0.02  # standard deviation of the Gaussian that every map is smoothed with, as a share of its longer side
+
+
+def methods_for(network: nn.Module) -> tuple[str, ...]:
+    """The methods that mean something for a network, the recommended one first."""
+    return ("hirescam",) if isinstance(network, MLP) else ("hirescam", *(m for m in METHODS if m != "hirescam"))
+
+
+class Heat:
+    """Makes heat maps of one network by one method.
+
+    Args:
+        network: as an Inspector holds it: photos in [0, 1] to logits, in eval mode.
+        method: one of METHODS.
+
+    Raises:
+        UserError: the network cannot have that method.
+    """
+
+    def __init__(self, network: nn.Module, method: str) -> None:
+        import pytorch_grad_cam
+
+        fitting = methods_for(network)
+        if method not in fitting:
+            raise UserError(f"method: expected {' or '.join(fitting)} for this network, got '{method}'")
+        self.network, self.method = network, method
+        layers: list[nn.Module] = network.cam_layers  # type: ignore[assignment]
+        views: int = getattr(network, "views", 1)
+        self._flips = [FLIPS[view] for view in range(views) for _ in layers]
+        self._cam: Any = getattr(pytorch_grad_cam, METHODS[method])(network, layers)
+        self._cam.activations_and_grads.release()  # it knows a layer's maps of one pass only, and no mirrored views
+        self._layers = layers
+
+    def __call__(self, image: Tensor, incorrect: Sequence[bool]) -> tuple[npt.NDArray[np.float32], Tensor]:
+        """Explain why photos look Incorrect, or Correct.
+
+        Args:
+            image: float [B, 3, H, W] in [0, 1], on the network's device.
+            incorrect: for each photo, whether evidence for Incorrect is looked for, else for Correct.
+
+        Returns:
+            Heat, float32 [B, H, W], 0 and above, its sum 1 unless there is no evidence at all; and logits [B].
+        """
+        from pytorch_grad_cam.utils.model_targets import BinaryClassifierOutputTarget
+
+        targets = [BinaryClassifierOutputTarget(int(wanted)) for wanted in incorrect]
+        with torch.inference_mode(False), torch.enable_grad():
+            photo = image.detach().clone()
+            logit, maps = self._maps(photo)
+            if self.method not in _LAST_ONLY:
+                speaks = torch.stack([target(out) for target, out in zip(targets, logit, strict=True)]).sum()
+                torch.autograd.backward(speaks)
+        whole = torch.zeros(len(photo), *photo.shape[2:])
+        for activation, flips in zip(maps, self._flips, strict=True):
+            if self.method in _LAST_ONLY and activation.shape != maps[-1].shape:
+                continue
+            gradient = torch.zeros_like(activation) if activation.grad is None else activation.grad
+            laid = [_laid_out(some.detach()).flip(flips).cpu().numpy() for some in (activation, gradient)]
+            with redirect_stderr(StringIO()):  # ScoreCAM shows a progress bar for each photo
+                found = torch.from_numpy(self._cam.get_cam_image(photo, None, targets, *laid, False)).float()
+            # a cell's evidence spread over its pixels
+            cells = found.shape[1] * found.shape[2] / (whole.shape[1] * whole.shape[2])
+            whole += cells * nn.functional.interpolate(found[:, None], whole.shape[1:], mode="bilinear")[:, 0]
+        heat = smooth(whole).relu()
+        return (heat / heat.sum((1, 2), keepdim=True).clamp_min(1e-30)).numpy(), logit.detach().float().cpu()
+
+    def _maps(self, photo: Tensor) -> tuple[Tensor, list[Tensor]]:
+        maps: list[Tensor] = []
+
+        def cut(module: nn.Module, inputs: Any, output: Tensor) -> Tensor:
+            maps.append(output.detach().requires_grad_())
+            return maps[-1]
+
+        hooks = [layer.register_forward_hook(cut) for layer in self._layers]
+        try:
+            return self.network(photo), maps
+        finally:
+            for hook in hooks:
+                hook.remove()
+
+
+def _laid_out(feature_map: Tensor) -> Tensor:
+    """A map as it is; a transformer's tokens [B, N, C] as [B, C, side, side], its class token left out."""
+    if feature_map.ndim == 4:
+        return feature_map
+    side = int(feature_map.shape[1] ** 0.5)
+    tokens, channels = feature_map[:, -side * side :], feature_map.shape[2]
+    return tokens.reshape(-1, side, side, channels).permute(0, 3, 1, 2)
+
+
+def smooth(maps: Tensor, sigma: float = SMOOTH) -> Tensor:
+    """Smooth maps [N, H, W] with a Gaussian, `sigma` a share of the longer side; beyond the edge nothing counts."""
+    sigma = sigma * max(maps.shape[1:])
+    reach = torch.arange(-int(3 * sigma) - 1, int(3 * sigma) + 2)
+    kernel = torch.exp(-0.5 * (reach / sigma) ** 2)
+
+    def along(some: Tensor, shape: tuple[int, ...], padding: tuple[int, int]) -> Tensor:
+        weight = nn.functional.conv2d(torch.ones_like(some[:1]), kernel.view(shape), padding=padding)
+        return nn.functional.conv2d(some, kernel.view(shape), padding=padding) / weight
+
+    pad = len(reach) // 2
+    return along(along(maps[:, None], (1, 1, 1, -1), (0, pad)), (1, 1, -1, 1), (pad, 0))[:, 0]

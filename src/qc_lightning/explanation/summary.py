@@ -1,0 +1,124 @@
+"""What all maps together say: a row a method, in explain.json, on the console and in the report."""
+
+import time
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+
+from qc_lightning.data.decode import BadImage, decode
+from qc_lightning.evaluation.intervals import proportion
+from qc_lightning.explanation import checks
+from qc_lightning.explanation.explained import Explained, explain
+from qc_lightning.explanation.heat import Heat
+from qc_lightning.explanation.subjects import Subject
+from qc_lightning.inspector import Inspector
+
+_SHUFFLED = 8  # photos that the check with shuffled weights looks at
+
+COLUMNS = ("path", "sha256", "label", "probability", "verdict", "explains", "picture", "x", "y", "hit", "hit_by_chance",
+           "heat_in_mask", "mask_share", "fall", "fall_random", "beats_random", "error")  # fmt: skip
+
+
+def row(found: Explained, picture: str, names: tuple[str, str]) -> list[object]:
+    """A row of explain.csv, in the order of COLUMNS."""
+    label = "" if found.subject.label is None else names[found.subject.label]
+    known = [str(found.subject.path), found.sha256, label, found.probability, found.verdict, names[found.incorrect]]
+    if found.error:
+        known = [str(found.subject.path), "", label, "", "", ""]
+    figures = ["" if value is None else value for value in found.figures.values()]
+    beats = "" if found.beats_random is None else found.beats_random
+    return [*known, picture, *figures, beats, found.error]
+
+
+def of_maps(method: str, maps: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """The figures of one method.
+
+    Args:
+        method: its name.
+        maps: `Explained.figures` of each photo.
+
+    Returns:
+        {"method", "masks": n, "hit": rate, "hit_by_chance", "heat_in_mask", "mask_share", "checked": n, "beats_random":
+        rate against the mean of random maps, half of which a random map would win}; rates are {"value", "low", "high"}.
+    """
+    masked = [one for one in maps if one["hit"] is not None]
+    checked = [one for one in maps if one["fall"] is not None]
+    return {
+        "method": method,
+        "masks": len(masked),
+        "hit": _rate([one["hit"] for one in masked]),
+        "hit_by_chance": _mean([one["hit_by_chance"] for one in masked]),
+        "heat_in_mask": _mean([one["heat_in_mask"] for one in masked]),
+        "mask_share": _mean([one["mask_share"] for one in masked]),
+        "checked": len(checked),
+        "beats_random": _rate([one["fall"] > one["fall_random"] for one in checked]),
+    }
+
+
+def compare(
+    inspector: Inspector, methods: Sequence[str], subjects: Sequence[Subject], batch_size: int
+) -> list[dict[str, Any]]:
+    """Judge methods on the same photos by their evidence for Incorrect; with the seconds that a photo takes."""
+    rows = []
+    for method in methods:
+        begun = time.perf_counter()
+        found = list(explain(inspector, Heat(inspector.network, method), subjects, batch_size, "incorrect", False))
+        seconds = (time.perf_counter() - begun) / max(1, len(found))
+        checked = explain(
+            inspector, Heat(inspector.network, method), subjects[:_SHUFFLED], batch_size, "incorrect", True
+        )
+        maps = [one.figures for one in found if not one.error]
+        rows.append({**of_maps(method, maps), "seconds_a_photo": seconds})
+        falls = of_maps(method, [one.figures for one in checked if not one.error])
+        rows[-1] |= {"checked": falls["checked"], "beats_random": falls["beats_random"]}
+    return rows
+
+
+def shuffled(inspector: Inspector, method: str, subjects: Sequence[Subject]) -> list[dict[str, Any]]:
+    """The check with shuffled weights, on a few photos: [{"shuffled", "correlation"}]."""
+    pixels = []
+    for subject in subjects:
+        try:
+            pixels.append(decode(subject.path, inspector.decode))
+        except BadImage:
+            continue
+        if len(pixels) == _SHUFFLED:
+            break
+    if not pixels:
+        return []
+    image = torch.from_numpy(np.stack(pixels)).to(inspector.device).float() / 255
+    steps = checks.randomised(inspector.network, method, image, [True] * len(pixels))
+    return [{"shuffled": name, "correlation": value} for name, value in steps]
+
+
+def in_words(rows: Sequence[dict[str, Any]]) -> str:
+    """The table on the console."""
+    lines = []
+    for one in rows:
+        text = f"{one['method']:10}"
+        if one["masks"]:
+            hit = one["hit"]
+            text += (
+                f" pointing game {hit['value']:.1%} ({hit['low']:.0%} to {hit['high']:.0%}) of {one['masks']} defects"
+            )
+            text += f", chance {one['hit_by_chance']:.1%}; heat in the mask {one['heat_in_mask']:.1%}"
+            text += f", its area {one['mask_share']:.1%}."
+        if one["checked"]:
+            beats = one["beats_random"]
+            text += f" Beats random maps on {beats['value']:.0%} ({beats['low']:.0%} to {beats['high']:.0%}) of"
+            text += f" {one['checked']} photos" + (": NO BETTER THAN RANDOM" if beats["low"] <= 0.5 else "")
+        lines.append(text)
+    return "\n".join(lines)
+
+
+def _mean(values: Sequence[float]) -> float | None:
+    return float(np.mean(values)) if values else None
+
+
+def _rate(hits: Sequence[bool]) -> dict[str, float | None]:
+    if not hits:
+        return {"value": None, "low": None, "high": None}
+    low, high = proportion(np.array(hits), None)
+    return {"value": float(np.mean(hits)), "low": low, "high": high}

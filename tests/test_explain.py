@@ -1,0 +1,296 @@
+"""`python -m qc_lightning.explain`: heat maps against the grad-cam package, arithmetic, and planted networks."""
+
+import csv
+import json
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from hydra.core.global_hydra import GlobalHydra
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+from PIL import Image
+from torch import nn
+
+from qc_lightning import explain as command
+from qc_lightning.data.decode import DecodeSettings, decode, decode_whole
+from qc_lightning.errors import UserError
+from qc_lightning.explanation import checks, explained
+from qc_lightning.explanation.heat import Heat, smooth
+from qc_lightning.explanation.subjects import Subject
+from qc_lightning.inspector import Inspector
+from qc_lightning.models.backbones import StageBackbone
+from qc_lightning.models.mlp import MLP
+from qc_lightning.models.network import Network
+from qc_lightning.run import Run
+
+Train = Callable[..., tuple[int, Path, str]]
+PLAIN = ([0.0] * 3, [1.0] * 3)
+
+
+def convolutional(views: int = 1, tiles: tuple[int, int] = (1, 1)) -> Network:
+    torch.manual_seed(0)
+    stages = [nn.Sequential(nn.Conv2d(3, 8, 3, 2, 1), nn.ReLU()), nn.Sequential(nn.Conv2d(8, 6, 3, 2, 1), nn.ReLU())]
+    network = Network(StageBackbone(stages, nn.Flatten(), 1, False, PLAIN), ["avg"], [], 0.0, 64, views, tiles=tiles)
+    return network.eval().requires_grad_(False)
+
+
+def linear(weight: torch.Tensor) -> MLP:
+    """A perceptron without hidden layers: logit = sum of weight * photo."""
+    network = MLP(weight.shape[-1], [], 0.0).eval().requires_grad_(False)
+    last = network.layers[-1]
+    assert isinstance(last, nn.Linear)
+    last.weight.copy_(weight.reshape(1, -1))
+    return network
+
+
+@pytest.mark.parametrize("method", ["gradcam", "hirescam", "gradcam++", "layercam"])
+def test_one_stage_gives_the_packages_own_map(method: str) -> None:
+    import pytorch_grad_cam
+    from pytorch_grad_cam.utils.model_targets import BinaryClassifierOutputTarget
+
+    from qc_lightning.explanation.heat import METHODS
+
+    network, image = convolutional(), torch.rand(2, 3, 64, 64, generator=torch.Generator().manual_seed(1))
+    trained = convolutional().requires_grad_(True)
+    target = [BinaryClassifierOutputTarget(1)] * 2
+    cam = getattr(pytorch_grad_cam, METHODS[method])(trained, [trained.backbone.cam_layers[0]])
+    cam(image, target)
+    activations, gradients = cam.activations_and_grads.activations[0], cam.activations_and_grads.gradients[0]
+    coarse = torch.from_numpy(cam.get_cam_image(image, None, target, activations.numpy(), gradients.numpy(), False))
+    expected = smooth(nn.functional.interpolate(coarse[:, None], (64, 64), mode="bilinear")[:, 0]).relu()
+    expected /= expected.sum((1, 2), keepdim=True).clamp_min(1e-30)
+    found, logit = Heat(network, method)(image, [True, True])
+    np.testing.assert_allclose(found, expected.numpy(), rtol=0, atol=1e-3 * float(expected.max()))
+    torch.testing.assert_close(logit, network(image))
+
+
+def test_evidence_for_correct_is_where_evidence_for_incorrect_is_not() -> None:
+    weight = torch.zeros(3, 40, 40)
+    weight[:, 10, 10], weight[:, 30, 30] = 1, -1
+    heat = Heat(linear(weight), "hirescam")
+    for wanted, place in ((True, (10, 10)), (False, (30, 30))):
+        (found,), _ = heat(torch.ones(1, 3, 40, 40), [wanted])
+        assert np.unravel_index(found.argmax(), found.shape) == place
+        assert found.sum() == pytest.approx(1, rel=1e-5)
+
+
+def test_grad_cam_at_the_input_cannot_tell_what_a_network_reads() -> None:
+    """Two perceptrons that read opposite corners: the mean gradient of each channel, so Grad-CAM, is the same."""
+    from pytorch_grad_cam import GradCAM
+    from pytorch_grad_cam.utils.model_targets import BinaryClassifierOutputTarget
+
+    weight = torch.zeros(3, 40, 40)
+    weight[:, :5, :5] = 1
+    image = torch.rand(1, 3, 40, 40, generator=torch.Generator().manual_seed(0)).requires_grad_()
+    networks = [linear(weight), linear(weight.flip(1, 2))]
+    cams = [GradCAM(net, net.cam_layers)(image, [BinaryClassifierOutputTarget(1)]) for net in networks]
+    np.testing.assert_allclose(*cams, rtol=1e-5)
+    maps = [Heat(net, "hirescam")(image.detach(), [True])[0][0] for net in networks]
+    assert maps[0][:10, :10].sum() > 0.99
+    assert maps[1][-10:, -10:].sum() > 0.99
+    with pytest.raises(UserError, match="method: expected hirescam for this network, got 'gradcam'"):
+        Heat(networks[0], "gradcam")
+
+
+@pytest.mark.parametrize("method", ["gradcam", "hirescam", "layercam", "eigencam", "scorecam"])
+def test_a_mirrored_photo_gets_the_mirrored_map(method: str) -> None:
+    """True of a network that looks at both mirror images, if each view's map is turned back."""
+    network, image = convolutional(views=2), torch.rand(1, 3, 64, 64, generator=torch.Generator().manual_seed(2))
+    heat = Heat(network, method)
+    if method in ("eigencam", "scorecam"):  # the principal direction of each view has a sign of its own
+        assert heat(image, [True])[0].shape == (1, 64, 64)
+        return
+    np.testing.assert_allclose(heat(image, [True])[0], heat(image.flip(-1), [True])[0][..., ::-1], rtol=0, atol=1e-6)
+
+
+def test_of_tiles_only_the_worst_one_is_hot() -> None:
+    network, image = convolutional(tiles=(1, 2)), torch.rand(1, 3, 64, 128, generator=torch.Generator().manual_seed(3))
+    (found,), logit = Heat(network, "hirescam")(image, [False])
+    halves = convolutional()(torch.cat([image[..., :64], image[..., 64:]]))
+    worst = int(halves.argmax())
+    assert logit.item() == pytest.approx(halves.max().item(), abs=1e-5)
+    shares = [found[:, :56].sum(), found[:, 72:].sum()]
+    assert shares[worst] > 0.8
+    assert shares[1 - worst] < 0.01
+
+
+def test_it_works_inside_inference_mode() -> None:
+    network = convolutional()
+    with torch.inference_mode():
+        found, _ = Heat(network, "gradcam")(torch.rand(1, 3, 64, 64), [True])
+    assert np.isfinite(found).all()
+
+
+@given(arrays(np.float32, (12, 9), elements=st.floats(0, 1, width=32)), arrays(np.bool_, (12, 9)))
+def test_shares_are_shares(heat: np.ndarray, mask: np.ndarray) -> None:
+    inside = checks.share_inside(heat, mask)
+    assert 0 <= inside <= 1 + 1e-6
+    if heat.sum() > 0:
+        assert inside + checks.share_inside(heat, ~mask) == pytest.approx(1, abs=1e-5)
+    if mask.any():
+        assert mask.mean() <= checks.chance(mask) <= 1
+
+
+def test_blurring_what_counts_lowers_the_score_by_hand() -> None:
+    """A pixel of 1 on black under weight 1: its blur leaves next to nothing, so the score falls by just under 1."""
+    weight, image = torch.zeros(3, 40, 40), torch.zeros(1, 3, 40, 40)
+    weight[0, 20, 20], image[0, 0, 20, 20] = 1, 1
+    heat = np.zeros((40, 40), np.float32)
+    heat[20, 20] = 1
+    network = linear(weight)
+    assert checks.fall(network, image, heat, incorrect=True) == pytest.approx(1, abs=0.02)
+    assert checks.fall(network, image, heat, incorrect=False) == pytest.approx(-1, abs=0.02)
+    elsewhere = np.zeros((40, 40), np.float32)
+    elsewhere[30:, 30:] = 1
+    assert checks.fall(network, image, elsewhere, incorrect=True) == pytest.approx(0, abs=0.02)
+
+
+def test_shuffled_weights_change_the_map_and_leave_the_network_alone() -> None:
+    network, image = convolutional(), torch.rand(4, 3, 64, 64, generator=torch.Generator().manual_seed(4))
+    before = {name: value.clone() for name, value in network.state_dict().items()}
+    steps = checks.randomised(network, "layercam", image, [True] * 4)
+    assert [name for name, _ in steps] == ["head", "and stage 2", "and stage 1"]
+    assert all(-1 <= value < 0.95 for _, value in steps)
+    assert all(torch.equal(value, before[name]) for name, value in network.state_dict().items())
+
+
+def test_a_map_lies_on_the_photo_as_the_decoder_placed_it(tmp_path: Path) -> None:
+    """A bright spot in a wide photo: found where it is, in the square that the network sees and back on the photo."""
+    pixels = np.zeros((60, 120, 3), np.uint8)
+    pixels[40:44, 100:104] = 255
+    Image.fromarray(pixels).save(tmp_path / "wide.png")
+    for resize in ("squash", "letterbox"):
+        settings = DecodeSettings(48, resize)
+        seen = decode(tmp_path / "wide.png", settings).mean(0)
+        seen[seen == 128] = 0  # padding
+        heat = explained.on_photo(seen.astype(np.float32), (60, 120), settings)
+        y, x = np.unravel_index(heat.argmax(), heat.shape)
+        assert abs(y - 41.5) <= 2
+        assert abs(x - 101.5) <= 2
+        assert heat.sum() == pytest.approx(1, rel=1e-4)
+
+
+def test_the_photo_itself_is_upright_at_its_own_size(tmp_path: Path) -> None:
+    pixels = np.random.RandomState(0).randint(0, 256, (30, 50, 3), dtype=np.uint8)
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    Image.fromarray(np.rot90(pixels)).save(tmp_path / "turned.png", exif=exif)
+    np.testing.assert_array_equal(decode_whole(tmp_path / "turned.png", DecodeSettings(64), 100), pixels)
+    assert decode_whole(tmp_path / "turned.png", DecodeSettings(64), 25).shape == (15, 25, 3)
+
+
+def call(*arguments: str) -> int:
+    sys.argv = ["explain", *arguments]
+    GlobalHydra.instance().clear()
+    try:
+        command.main()
+    except SystemExit as end:
+        return int(end.code or 0)
+    return 0
+
+
+@pytest.fixture
+def run(train: Train, photo_root: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setattr(sys, "argv", sys.argv)
+    arguments = ["data=folder", f"data.root={photo_root}", "data.image_size=16", "model.hidden=[16]", "report=false"]
+    code, folder, _ = train(*arguments, "trainer.max_epochs=20", "model.dropout=0", "data.batch_size=8")
+    assert code == 0
+    return folder
+
+
+def test_a_runs_own_photos_are_explained_and_reported(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert call(f"run={run}", "compare=true") == 0
+    assert "hirescam" in capsys.readouterr().out
+    folder = run / "explanations"
+    with (folder / "explain.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    with (run / "predictions.csv").open() as file:
+        predicted = {Path(row["path"]).name: row for row in csv.DictReader(file)}
+    assert {Path(row["path"]).name for row in rows} == set(predicted)
+    for row in rows:
+        assert row["verdict"] == predicted[Path(row["path"]).name]["verdict"]
+        assert row["explains"] == ("Incorrect" if row["verdict"] == "REJECT" else "Correct")
+        with Image.open(folder / row["picture"]) as picture:
+            assert picture.width > 1000
+        assert (folder / f"{row['sha256']}.png").is_file()
+    wrong = [(row["label"] == "Incorrect") != (row["verdict"] == "REJECT") for row in rows]
+    assert wrong == sorted(wrong, reverse=True), "mistakes first"
+    result = json.loads((folder / "explain.json").read_text())
+    assert result["methods"][0]["beats_random"]["value"] is not None
+    assert "Where the model looked" in (run / "report.html").read_text()
+
+
+def test_masks_are_scored_where_there_are_any(run: Path, photo_root: Path) -> None:
+    mask = np.zeros((40, 40), np.uint8)
+    mask[:20, :20] = 255  # the white corner
+    (photo_root / "masks").mkdir()
+    for photo in (photo_root / "Incorrect").iterdir():
+        Image.fromarray(mask).save(photo_root / "masks" / f"{photo.stem}.png")
+    assert call(f"run={run}", "target=incorrect", "checks=false") == 0
+    (of,) = json.loads((run / "explanations" / "explain.json").read_text())["methods"]
+    with (run / "split.csv").open() as file:
+        test = [row for row in csv.DictReader(file) if row["subset"] == "test" and row["label"] == "Incorrect"]
+    assert of["masks"] == len(test)
+    assert of["hit"]["value"] >= 0.8
+    assert of["mask_share"] == pytest.approx(0.25)
+    assert of["heat_in_mask"] > 0.5
+
+
+def test_other_photos_and_one_that_is_none(run: Path, tmp_path: Path, photo_root: Path) -> None:
+    source = tmp_path / "incoming"
+    source.mkdir()
+    (source / "a.png").write_bytes((photo_root / "Correct" / "c00.png").read_bytes())
+    (source / "b.png").write_text("no image")
+    assert call(f"run={run}", f"source={source}", f"output={tmp_path / 'out'}", "checks=false") == 3
+    with (tmp_path / "out" / "explain.csv").open() as file:
+        fine, bad = csv.DictReader(file)
+    assert Path(fine["picture"]).name == "0001_a.png"
+    assert fine["error"] == ""
+    assert "not an image" in bad["error"]
+    assert bad["picture"] == ""
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["method=scorecam"], "expected hirescam for this network, got 'scorecam'"),
+        (["method=cam"], "method: expected one of gradcam"),
+        (["source=nowhere/"], "there is no"),
+        (["masks=nowhere"], "masks: expected a folder"),
+    ],
+)
+def test_mistakes_are_one_line(run: Path, arguments: list[str], words: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert call(f"run={run}", *arguments) == 2
+    (line,) = capsys.readouterr().err.strip().splitlines()
+    assert words in line
+    assert not (run / "explanations").exists()
+
+
+def test_a_run_without_a_checkpoint(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (run / "checkpoints" / "best.ckpt").unlink()
+    assert call(f"run={run}") == 2
+    assert "expected a checkpoint" in capsys.readouterr().err
+
+
+def test_when_memory_runs_out_the_batch_is_halved(run: Path, photo_root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    inspector = Inspector.load(Run(run), "cpu")
+    heat = Heat(inspector.network, "hirescam")
+    sizes = []
+    real = Heat.__call__
+
+    def narrow(self: Heat, image: torch.Tensor, incorrect: list[bool]) -> object:
+        sizes.append(len(image))
+        if len(image) > 2:
+            raise torch.OutOfMemoryError("CUDA out of memory.")
+        return real(self, image, incorrect)
+
+    monkeypatch.setattr(Heat, "__call__", narrow)
+    photos = [Subject(path, None, None) for path in sorted((photo_root / "Correct").iterdir())[:5]]
+    found = list(explained.explain(inspector, heat, photos, 5, "verdict", check=False))
+    assert [one.subject.path for one in found] == [photo.path for photo in photos]
+    assert sizes == [5, 2, 2, 1]
