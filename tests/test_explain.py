@@ -20,10 +20,12 @@ from qc_lightning import explain as command
 from qc_lightning.data.decode import DecodeSettings, decode, decode_whole
 from qc_lightning.errors import UserError
 from qc_lightning.explanation import checks, explained
-from qc_lightning.explanation.heat import Heat, smooth
+from qc_lightning.explanation.evidence import evidence, has_evidence
+from qc_lightning.explanation.heat import Heat, methods_for, smooth
 from qc_lightning.explanation.subjects import Subject
 from qc_lightning.inspector import Inspector
 from qc_lightning.models.backbones import StageBackbone
+from qc_lightning.models.logistic import LogisticHead
 from qc_lightning.models.mlp import MLP
 from qc_lightning.models.network import Network
 from qc_lightning.run import Run
@@ -117,6 +119,27 @@ def test_of_tiles_only_the_worst_one_is_hot() -> None:
     shares = [found[:, :56].sum(), found[:, 72:].sum()]
     assert shares[worst] > 0.8
     assert shares[1 - worst] < 0.01
+
+
+@pytest.mark.parametrize("views", [1, 2])
+def test_evidence_adds_up_to_what_sets_the_logit_apart(views: int) -> None:
+    """A linear head on standardised features: the sum over pixels is the logit less that of the average photo."""
+    torch.manual_seed(0)
+    stages = [nn.Sequential(nn.Conv2d(3, 8, 4, 4), nn.ReLU()), nn.Sequential(nn.Conv2d(8, 6, 2, 2), nn.ReLU())]
+    backbone = StageBackbone(stages, nn.Flatten(), 2, False, PLAIN)
+    network = Network(backbone, ["avg", "std", "max"], [], 0.0, 64, views, frozen=True).eval().requires_grad_(False)
+    assert has_evidence(network)
+    network.head.get_buffer("mean").uniform_(0, 1)
+    image = torch.rand(2, 3, 64, 64)
+    found, logit = evidence(network, image)
+    torch.testing.assert_close(logit, network(image))
+    head = network.head
+    assert isinstance(head, LogisticHead)
+    expected = logit - head.linear.bias
+    # maps are resized: all but what lies at the edge keeps its sum
+    torch.testing.assert_close(found.sum((1, 2)), expected, rtol=0.05, atol=0.02)
+    assert methods_for(network)[0] == "evidence"
+    assert not has_evidence(convolutional())
 
 
 def test_it_works_inside_inference_mode() -> None:
@@ -259,7 +282,7 @@ def test_other_photos_and_one_that_is_none(run: Path, tmp_path: Path, photo_root
     ("arguments", "words"),
     [
         (["method=scorecam"], "expected hirescam for this network, got 'scorecam'"),
-        (["method=cam"], "method: expected one of gradcam"),
+        (["method=cam"], "method: expected one of auto, evidence, gradcam"),
         (["source=nowhere/"], "there is no"),
         (["masks=nowhere"], "masks: expected a folder"),
     ],

@@ -45,11 +45,11 @@ def explain(cfg: DictConfig) -> None:
         "target": config.target,
         "photos": len(figures),
     }
-    result |= {"model_id": inspector.model_id, "methods": [summary.of_maps(config.method, figures)]}
+    result |= {"model_id": inspector.model_id, "methods": [summary.of_maps(heat.method, figures)]}
     if config.compare:
         methods = methods_for(inspector.network)
         result["methods"] = summary.compare(inspector, methods, chosen, config.batch_size)
-    result["shuffled"] = summary.shuffled(inspector, config.method, chosen) if config.checks else []
+    result["shuffled"] = summary.shuffled(inspector, heat.method, chosen) if config.checks else []
     write_text(folder / "explain.csv", csv_text(summary.COLUMNS, rows))
     write_json(folder / "explain.json", result)
     if folder == run.folder / "explanations" and run.metrics.is_file():

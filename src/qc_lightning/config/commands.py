@@ -120,7 +120,7 @@ class ExplainConfig:
     source: str | None  # photos as predict takes them; null: the run's own
     subset: str  # train | val | test: which of the run's own
     photos: int | None  # at most; null: all
-    method: str  # gradcam | hirescam | gradcam++ | layercam | eigencam | scorecam
+    method: str  # auto | evidence | gradcam | hirescam | gradcam++ | layercam | eigencam | scorecam
     target: str  # verdict: what speaks for the verdict that was given; incorrect: always for Incorrect
     checks: bool  # hold each map against random ones, and the network against one with other weights
     compare: bool  # judge every method that the network can have
@@ -132,7 +132,7 @@ class ExplainConfig:
     def __post_init__(self) -> None:
         check_choice("subset", self.subset, ("train", "val", "test"))
         check(self.photos is None or self.photos >= 1, "photos", "at least 1", self.photos)
-        methods = ("gradcam", "hirescam", "gradcam++", "layercam", "eigencam", "scorecam")
+        methods = ("auto", "evidence", "gradcam", "hirescam", "gradcam++", "layercam", "eigencam", "scorecam")
         check_choice("method", self.method, methods)
         check_choice("target", self.target, ("verdict", "incorrect"))
         check(self.batch_size >= 1, "batch_size", "at least 1", self.batch_size)

@@ -3,13 +3,14 @@
 A network's layers are read where their maps go into the pooling (`cam_layers`). Seen from there each stage's share of
 the logit is its own, so shares of several stages and of mirrored views add up, and no gradient has to travel through
 the backbone. A multilayer perceptron has no maps: there the photo is the layer, and only gradient times input, pixel by
-pixel, means something. Grad-CAM's mean gradient of each colour channel would be the photo in other colours.
+pixel, means something. Grad-CAM's mean gradient of each colour channel would be the photo in other colours. Frozen
+networks have a method of their own, see `evidence`.
 """
 
 from collections.abc import Sequence
 from contextlib import redirect_stderr
 from io import StringIO
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -17,8 +18,9 @@ import torch
 from torch import Tensor, nn
 
 from qc_lightning.errors import UserError
+from qc_lightning.explanation.evidence import evidence, has_evidence
 from qc_lightning.models.mlp import MLP
-from qc_lightning.models.network import FLIPS
+from qc_lightning.models.network import FLIPS, Network
 
 METHODS = {
     "gradcam": "GradCAM",  # Selvaraju et al. 2017
@@ -33,8 +35,11 @@ SMOOTH = 0.02  # standard deviation of the Gaussian that every map is smoothed w
 
 
 def methods_for(network: nn.Module) -> tuple[str, ...]:
-    """The methods that mean something for a network, the recommended one first."""
-    return ("hirescam",) if isinstance(network, MLP) else ("hirescam", *(m for m in METHODS if m != "hirescam"))
+    """The methods that mean something for a network, the one that `auto` takes first."""
+    if isinstance(network, MLP):
+        return ("hirescam",)
+    cams = ("hirescam", *(method for method in METHODS if method != "hirescam"))
+    return ("evidence", *cams) if has_evidence(network) else cams
 
 
 class Heat:
@@ -42,19 +47,25 @@ class Heat:
 
     Args:
         network: as an Inspector holds it: photos in [0, 1] to logits, in eval mode.
-        method: one of METHODS.
+        method: one of METHODS, `evidence`, or `auto`: the first that `methods_for` names.
+
+    Attributes:
+        method: the one that it is.
 
     Raises:
         UserError: the network cannot have that method.
     """
 
     def __init__(self, network: nn.Module, method: str) -> None:
-        import pytorch_grad_cam
-
         fitting = methods_for(network)
+        method = fitting[0] if method == "auto" else method
         if method not in fitting:
             raise UserError(f"method: expected {' or '.join(fitting)} for this network, got '{method}'")
         self.network, self.method = network, method
+        if method == "evidence":
+            return
+        import pytorch_grad_cam
+
         layers: list[nn.Module] = network.cam_layers  # type: ignore[assignment]
         views: int = getattr(network, "views", 1)
         self._flips = [FLIPS[view] for view in range(views) for _ in layers]
@@ -72,6 +83,11 @@ class Heat:
         Returns:
             Heat, float32 [B, H, W], 0 and above, its sum 1 unless there is no evidence at all; and logits [B].
         """
+        if self.method == "evidence":
+            whole, logit = evidence(cast(Network, self.network), image)
+            side = torch.where(torch.tensor(incorrect), 1.0, -1.0)
+            return _as_heat(whole.cpu() * side[:, None, None]), logit.float().cpu()
+
         from pytorch_grad_cam.utils.model_targets import BinaryClassifierOutputTarget
 
         targets = [BinaryClassifierOutputTarget(int(wanted)) for wanted in incorrect]
@@ -92,8 +108,7 @@ class Heat:
             # a cell's evidence spread over its pixels
             cells = found.shape[1] * found.shape[2] / (whole.shape[1] * whole.shape[2])
             whole += cells * nn.functional.interpolate(found[:, None], whole.shape[1:], mode="bilinear")[:, 0]
-        heat = smooth(whole).relu()
-        return (heat / heat.sum((1, 2), keepdim=True).clamp_min(1e-30)).numpy(), logit.detach().float().cpu()
+        return _as_heat(whole), logit.detach().float().cpu()
 
     def _maps(self, photo: Tensor) -> tuple[Tensor, list[Tensor]]:
         maps: list[Tensor] = []
@@ -108,6 +123,12 @@ class Heat:
         finally:
             for hook in hooks:
                 hook.remove()
+
+
+def _as_heat(whole: Tensor) -> npt.NDArray[np.float32]:
+    heat = smooth(whole).relu()
+    found: npt.NDArray[np.float32] = (heat / heat.sum((1, 2), keepdim=True).clamp_min(1e-30)).numpy()
+    return found
 
 
 def _laid_out(feature_map: Tensor) -> Tensor:
