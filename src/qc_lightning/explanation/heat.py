@@ -126,7 +126,7 @@ class Heat:
 
 
 def _as_heat(whole: Tensor) -> npt.NDArray[np.float32]:
-    heat = smooth(whole).relu()
+    heat = smooth(whole, renormalise=False).relu()
     found: npt.NDArray[np.float32] = (heat / heat.sum((1, 2), keepdim=True).clamp_min(1e-30)).numpy()
     return found
 
@@ -140,15 +140,24 @@ def _laid_out(feature_map: Tensor) -> Tensor:
     return tokens.reshape(-1, side, side, channels).permute(0, 3, 1, 2)
 
 
-def smooth(maps: Tensor, sigma: float = SMOOTH) -> Tensor:
-    """Smooth maps [N, H, W] with a Gaussian, `sigma` a share of the longer side; beyond the edge nothing counts."""
+def smooth(maps: Tensor, sigma: float = SMOOTH, renormalise: bool = True) -> Tensor:
+    """Smooth maps [N, H, W] with a Gaussian.
+
+    Args:
+        maps: float [N, H, W].
+        sigma: standard deviation as a share of the longer side.
+        renormalise: near the edge take the mean over what is there, else count what is beyond it as 0. Evidence is not
+            renormalised: that would make the same spot up to four times as hot in a corner.
+    """
     sigma = sigma * max(maps.shape[1:])
     reach = torch.arange(-int(3 * sigma) - 1, int(3 * sigma) + 2)
     kernel = torch.exp(-0.5 * (reach / sigma) ** 2)
+    kernel = kernel / kernel.sum()
 
     def along(some: Tensor, shape: tuple[int, ...], padding: tuple[int, int]) -> Tensor:
+        found = nn.functional.conv2d(some, kernel.view(shape), padding=padding)
         weight = nn.functional.conv2d(torch.ones_like(some[:1]), kernel.view(shape), padding=padding)
-        return nn.functional.conv2d(some, kernel.view(shape), padding=padding) / weight
+        return found / weight if renormalise else found
 
     pad = len(reach) // 2
     return along(along(maps[:, None], (1, 1, 1, -1), (0, pad)), (1, 1, -1, 1), (pad, 0))[:, 0]
