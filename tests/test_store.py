@@ -21,8 +21,9 @@ from PIL import Image
 
 from qc_lightning.data import cache as cache_module
 from qc_lightning.data import store as store_module
+from qc_lightning.data.cache import clear, size_of
 from qc_lightning.data.decode import DecodeSettings, decode
-from qc_lightning.data.store import PixelStore, clear, open_store
+from qc_lightning.data.store import PixelStore, open_store
 from qc_lightning.errors import UserError
 
 SMALL = DecodeSettings(image_size=8)
@@ -277,7 +278,7 @@ def test_least_recently_used_caches_make_room(tmp_path: Path) -> None:
     open_store(sets[3], SMALL, "disk", cache, limit_bytes=3 * size)
     assert files[1] not in cache_files(cache)
     assert {files[0], files[2]} < set(cache_files(cache))
-    assert clear(cache) == 3 * size
+    assert size_of(cache) == clear(cache) == 3 * size
     assert cache_files(cache) == []
 
 

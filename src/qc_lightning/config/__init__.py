@@ -10,6 +10,7 @@ from hydra.core.config_store import ConfigStore
 from omegaconf import DictConfig, OmegaConf
 
 from qc_lightning.config.commands import (
+    CacheConfig,
     EvaluateConfig,
     ExplainConfig,
     LabelledConfig,
@@ -34,6 +35,7 @@ from qc_lightning.config.training import (
 
 __all__ = [
     "AugmentConfig",
+    "CacheConfig",
     "ClassNames",
     "DataConfig",
     "DecisionConfig",
@@ -67,6 +69,7 @@ def register() -> None:
     ConfigStore.instance().store("explain_schema", ExplainConfig)
     ConfigStore.instance().store("robustness_schema", RobustnessConfig)
     ConfigStore.instance().store("latency_schema", LatencyConfig)
+    ConfigStore.instance().store("cache_schema", CacheConfig)
 
 
 def parse(cfg: DictConfig, schema: type[T]) -> T:

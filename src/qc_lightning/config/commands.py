@@ -113,6 +113,14 @@ class SweepReportConfig:
 
 
 @dataclass
+class CacheConfig:
+    """`python -m qc_lightning.cache`."""
+
+    cache_dir: str
+    clear: bool  # remove what is kept
+
+
+@dataclass
 class ExplainConfig:
     """`python -m qc_lightning.explain`."""
 

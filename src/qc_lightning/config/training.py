@@ -62,6 +62,7 @@ class DataConfig:
     batch_size: int
     count: int | None
     uncertain: str | None  # drop | threshold
+    cache_limit: float = 20.0  # gigabytes of decoded photos in the cache, the longest unused make room; 20 before
     tiles: str = "1x1"  # rows x columns of image_size x image_size that a photo is cut into
 
     def __post_init__(self) -> None:
@@ -78,6 +79,7 @@ class DataConfig:
         check_choice("data.on_bad_file", self.on_bad_file, ("error", "skip"))
         check(0 <= self.max_bad_share < 1, "data.max_bad_share", "a share from 0 to below 1", self.max_bad_share)
         check_choice("data.cache", self.cache, ("disk", "ram", "off"))
+        check(self.cache_limit >= 0, "data.cache_limit", "gigabytes, 0 or more", self.cache_limit)
         check(self.batch_size >= 1, "data.batch_size", "at least 1", self.batch_size)
         if self.source == "folder" and self.root is None and self.manifest is None:
             raise UserError("data=folder needs your photos: give data.root=photos/ or data.manifest=labels.csv")

@@ -34,6 +34,9 @@ Outcome = tuple[list[str], dict[int, str]]
 
 _log = logging.getLogger(__name__)
 
+PIXELS, FEATURES = "*.pixels", "*/[!.]*.npz"
+"""The files of the two kinds of cache below their folders, those aside that are still being written."""
+
 _FORMAT = 1  # raise it whenever decode() gives other pixels or this file's layout changes
 _TAIL = struct.Struct("<QI8s")  # length and CRC-32 of the JSON text, magic
 _MAGIC = b"QCPIXELS"
@@ -114,9 +117,14 @@ def open_or_build(
     raise OSError(f"{target} can't be read back")
 
 
-def clear(cache_dir: Path) -> int:
-    """Remove all cached pixels, but not a file that is being written right now; gives the bytes freed."""
-    return _remove_abandoned(cache_dir) + _make_room(cache_dir, 0)
+def size_of(cache_dir: Path, pattern: str = PIXELS) -> int:
+    """Bytes that the files of one kind take."""
+    return sum(size for _, size, _ in _stamped(cache_dir, pattern))
+
+
+def clear(cache_dir: Path, pattern: str = PIXELS) -> int:
+    """Remove all files of one kind, but none that is being written right now; gives the bytes freed."""
+    return _remove_abandoned(cache_dir) + _make_room(cache_dir, 0, pattern)
 
 
 def key_of(paths: Sequence[Path], settings: DecodeSettings) -> str:
@@ -172,9 +180,9 @@ def _checksum(file: BinaryIO, length: int) -> int:
     return checksum
 
 
-def _make_room(cache_dir: Path, limit_bytes: int) -> int:
+def _make_room(cache_dir: Path, limit_bytes: int, pattern: str = PIXELS) -> int:
     """Remove the least recently used files until the rest is within the limit; gives the bytes freed."""
-    files = sorted(_stamped(cache_dir, "*.pixels"))
+    files = sorted(_stamped(cache_dir, pattern))
     excess = sum(size for _, size, _ in files) - limit_bytes
     freed = 0
     for _, size, file in files:

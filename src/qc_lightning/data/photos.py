@@ -95,9 +95,8 @@ def _opened(paths: list[Path], decode: DecodeSettings, config: DataConfig, progr
     store = _latest.get(key)
     if store is None:
         _latest.clear()
-        store = open_store(
-            paths, decode, config.cache, Path(config.cache_dir).expanduser() / "pixels", progress=progress
-        )
+        folder = Path(config.cache_dir).expanduser() / "pixels"
+        store = open_store(paths, decode, config.cache, folder, progress, int(config.cache_limit * 1e9))
         if config.cache != "off":
             _latest[key] = store
     return store

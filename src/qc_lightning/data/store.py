@@ -114,11 +114,6 @@ def open_store(
     return PixelStore(decode_all(keep), lambda indices: pixels.take(indices, axis=0))
 
 
-def clear(cache_dir: Path) -> int:
-    """Remove all cached pixels, but not a file that is being written right now; gives the bytes freed."""
-    return disk.clear(cache_dir)
-
-
 class _OnDemand:
     """Photos decoded whenever they are asked for."""
 

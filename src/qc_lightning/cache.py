@@ -1,0 +1,35 @@
+"""See and clear what is kept between runs: `python -m qc_lightning.cache`, settings as Hydra overrides."""
+
+from pathlib import Path
+
+from omegaconf import DictConfig
+
+from qc_lightning import cli
+from qc_lightning.config import CacheConfig, parse
+
+
+def cache(cfg: DictConfig) -> None:
+    """Say how large each kind of cached files is, or remove them; runs and rendered photos stay."""
+    config = parse(cfg, CacheConfig)
+    from qc_lightning.data import cache as files
+
+    root = Path(config.cache_dir).expanduser()
+    for what, folder, pattern in (
+        ("decoded photos", root / "pixels", files.PIXELS),
+        ("features of frozen networks", root / "features", files.FEATURES),
+    ):
+        if config.clear:
+            print(f"{what}: {files.clear(folder, pattern) / 1e6:,.1f} MB freed")
+        else:
+            print(f"{what}: {files.size_of(folder, pattern) / 1e6:,.1f} MB in {folder}")
+    if not config.clear:
+        print("clear=true removes them; the next run makes anew what it needs")
+
+
+def main() -> None:
+    """Run the command."""
+    cli.run(cache, "cache")
+
+
+if __name__ == "__main__":
+    main()
