@@ -19,8 +19,9 @@ lint: .venv/test  ## style and types
 	$(RUN) ruff format --check
 	$(RUN) mypy
 
-bench: .venv/test  ## how fast training is, beside what people would write instead; about ten minutes
+bench: .venv/test  ## how fast training and prediction are, beside what people would write instead; about ten minutes
 	.venv/bin/python benchmarks/speed.py
+	.venv/bin/python benchmarks/prediction.py
 
 install: .venv/run
 
