@@ -149,15 +149,13 @@ def smooth(maps: Tensor, sigma: float = SMOOTH, renormalise: bool = True) -> Ten
         renormalise: near the edge take the mean over what is there, else count what is beyond it as 0. Evidence is not
             renormalised: that would make the same spot up to four times as hot in a corner.
     """
-    sigma = sigma * max(maps.shape[1:])
-    reach = torch.arange(-int(3 * sigma) - 1, int(3 * sigma) + 2)
-    kernel = torch.exp(-0.5 * (reach / sigma) ** 2)
-    kernel = kernel / kernel.sum()
+    rows, columns = (_weights(side, sigma * max(maps.shape[1:]), renormalise) for side in maps.shape[1:])
+    return rows @ maps @ columns.T
 
-    def along(some: Tensor, shape: tuple[int, ...], padding: tuple[int, int]) -> Tensor:
-        found = nn.functional.conv2d(some, kernel.view(shape), padding=padding)
-        weight = nn.functional.conv2d(torch.ones_like(some[:1]), kernel.view(shape), padding=padding)
-        return found / weight if renormalise else found
 
-    pad = len(reach) // 2
-    return along(along(maps[:, None], (1, 1, 1, -1), (0, pad)), (1, 1, -1, 1), (pad, 0))[:, 0]
+def _weights(side: int, sigma: float, renormalise: bool) -> Tensor:
+    """What each place [side, 1] takes from each other one [1, side]."""
+    place = torch.arange(side)
+    weight = torch.exp(-0.5 * ((place[:, None] - place) / sigma) ** 2)
+    everywhere = torch.exp(-0.5 * (torch.arange(-side, side + 1) / sigma) ** 2).sum()
+    return weight / (weight.sum(1, keepdim=True) if renormalise else everywhere)

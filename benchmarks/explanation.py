@@ -1,0 +1,56 @@
+"""How fast heat maps are beside forward and backward alone: `python benchmarks/explanation.py RUN [METHOD ...]`.
+
+Both on the run's test photos, 16 at a time, warm and in turns; the median of five rounds. A frozen network's forward
+and backward go through its whole backbone, as they would in any Grad-CAM of it.
+"""
+
+import statistics
+import sys
+import time
+from collections.abc import Callable
+
+import numpy as np
+import torch
+
+from qc_lightning.data.decode import decode
+from qc_lightning.explanation.heat import Heat, methods_for
+from qc_lightning.inspector import Inspector
+from qc_lightning.prediction.labelled import own_photos
+from qc_lightning.run import Run
+
+PHOTOS, BATCH, ROUNDS = 32, 16, 5
+
+
+def seconds_of(call: Callable[[torch.Tensor], object], batches: tuple[torch.Tensor, ...]) -> float:
+    begun = time.perf_counter()
+    for image in batches:
+        call(image)
+    return time.perf_counter() - begun
+
+
+def main(folder: str, *methods: str) -> None:
+    run = Run.open(folder)
+    inspector = Inspector.load(run, "auto")
+    network = inspector.network.requires_grad_(True)
+    paths = [photo.path for photo in own_photos(run, "test").photos][:PHOTOS]
+    pixels = np.stack([decode(path, inspector.decode) for path in paths])
+    batches = (torch.from_numpy(pixels).to(inspector.device).float() / 255).split(BATCH)
+
+    def there_and_back(image: torch.Tensor) -> None:
+        network.zero_grad()
+        network(image).sum().backward()
+
+    for method in methods or methods_for(network):
+        heat = Heat(network, method)
+        sides = [(there_and_back, []), (lambda image, heat=heat: heat(image, [True] * len(image)), [])]
+        for _ in range(1 + ROUNDS):
+            for call, times in sides:
+                times.append(seconds_of(call, batches))
+        back, found = (times[1:] for _, times in sides)
+        ratio = statistics.median(a / b for a, b in zip(back, found, strict=True))
+        speed = [len(paths) / statistics.median(times) for times in (back, found)]
+        print(f"{method}: {speed[1]:.0f} photos/s, forward and backward {speed[0]:.0f}; ratio {ratio:.2f}, target 0.50")
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])
