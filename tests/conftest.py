@@ -2,14 +2,29 @@
 
 import sys
 from collections.abc import Callable
+from dataclasses import asdict
 from pathlib import Path
 
+import hydra
 import numpy as np
 import pytest
+import torch
 from hydra.core.global_hydra import GlobalHydra
+from omegaconf import DictConfig, OmegaConf
 from PIL import Image
 
+from qc_lightning import predict as predict_command
 from qc_lightning import train as train_command
+from qc_lightning.cli import CONF
+from qc_lightning.config import TrainConfig, parse, register
+from qc_lightning.data.decode import DecodeSettings
+from qc_lightning.errors import UserError
+from qc_lightning.evaluation.decision import Decision
+from qc_lightning.inspector import complete_checkpoint
+from qc_lightning.models.zoo import build_network
+from qc_lightning.run import Run, write_text
+
+Predict = Callable[..., tuple[int, str, str]]
 
 
 @pytest.fixture(autouse=True)
@@ -78,3 +93,74 @@ def call(monkeypatch: pytest.MonkeyPatch) -> Callable[..., int]:
         return 0
 
     return run
+
+
+@pytest.fixture(scope="session")
+def run_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run whose network is a scale for brightness, so that every probability is known without it."""
+    register()
+    GlobalHydra.instance().clear()
+    with hydra.initialize_config_dir(str(CONF), version_base="1.3"):
+        config = parse(hydra.compose("train", ["data.image_size=16", "model.hidden=[]"]), TrainConfig)
+    GlobalHydra.instance().clear()
+    network = build_network(config.model, 16)
+    with torch.no_grad():
+        weight, bias = network.parameters()
+        weight.fill_(20 / weight.numel())
+        bias.fill_(-10)
+    run = Run(tmp_path_factory.mktemp("runs") / "brightness")
+    run.best.parent.mkdir(parents=True)
+    state = {f"network.{key}": value for key, value in network.state_dict().items()}
+    torch.save({"state_dict": state, "hyper_parameters": {"model": asdict(config.model)}}, run.best)
+    complete_checkpoint(run.best, DecodeSettings(image_size=16), Decision(0.5, "test"), ("Correct", "Incorrect"))
+    write_text(run.split, "path,label,group,subset,sha256\n")
+    return run.folder
+
+
+@pytest.fixture
+def typed(
+    tmp_path: Path, run_folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> Predict:
+    """Call `python -m qc_lightning.predict ARGS` in this process from an empty folder: exit code, stdout, stderr."""
+    work = tmp_path / "work"
+    work.mkdir()
+    monkeypatch.chdir(work)
+
+    def call(*arguments: str) -> tuple[int, str, str]:
+        run = [] if any(argument.startswith("run=") for argument in arguments) else [f"run={run_folder}"]
+        monkeypatch.setattr(sys, "argv", ["predict", *run, *arguments])
+        GlobalHydra.instance().clear()
+        code = 0
+        try:
+            predict_command.main()
+        except SystemExit as end:
+            code = int(end.code or 0)
+        return code, *capsys.readouterr()
+
+    return call
+
+
+@pytest.fixture
+def predict(
+    tmp_path: Path, run_folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> Predict:
+    """The same without Hydra, which takes longer than a prediction of a few photos."""
+    work = tmp_path / "work"
+    work.mkdir()
+    monkeypatch.chdir(work)
+    defaults = OmegaConf.load(CONF / "predict.yaml")
+    del defaults["hydra"], defaults["defaults"]
+
+    def call(*arguments: str) -> tuple[int, str, str]:
+        config = OmegaConf.merge(defaults, {"run": str(run_folder)}, OmegaConf.from_dotlist([*arguments]))
+        code = 0
+        try:
+            predict_command.predict(DictConfig(config))
+        except UserError as error:
+            code = 2
+            print(error, file=sys.stderr)
+        except SystemExit as end:
+            code = int(end.code or 0)
+        return code, *capsys.readouterr()
+
+    return call

@@ -11,31 +11,20 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import asdict
 from pathlib import Path
 
-import hydra
 import numpy as np
 import pytest
-import torch
-from hydra.core.global_hydra import GlobalHydra
-from omegaconf import DictConfig, OmegaConf
 from PIL import Image
 
-from qc_lightning import predict as predict_command
-from qc_lightning.cli import CONF
-from qc_lightning.config import TrainConfig, parse, register
-from qc_lightning.data.decode import DecodeSettings
 from qc_lightning.errors import UserError
-from qc_lightning.evaluation.decision import Decision
-from qc_lightning.inspector import Inspector, complete_checkpoint
-from qc_lightning.models.zoo import build_network
+from qc_lightning.inspector import Inspector
 from qc_lightning.prediction.output import VerdictFile, read_written
 from qc_lightning.prediction.rows import Row
 from qc_lightning.prediction.sources import find_photos
 from qc_lightning.prediction.stream import Stream
 from qc_lightning.prediction.watch import Arrivals
-from qc_lightning.run import Run, write_text
+from qc_lightning.run import Run
 
 Predict = Callable[..., tuple[int, str, str]]
 COLUMNS = ["path", "sha256", "probability", "verdict", "seconds", "model_id", "error"]
@@ -45,77 +34,6 @@ NOWHERE = Path("/nowhere")
 def probability_of(grey: int) -> float:
     """What the model of these tests gives a photo of one grey, by hand: logit = 20 (grey / 255 - 0.5)."""
     return 1 / (1 + math.exp(-20 * (grey / 255 - 0.5)))
-
-
-@pytest.fixture(scope="session")
-def run_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A run whose network is a scale for brightness, so that every probability is known without it."""
-    register()
-    GlobalHydra.instance().clear()
-    with hydra.initialize_config_dir(str(CONF), version_base="1.3"):
-        config = parse(hydra.compose("train", ["data.image_size=16", "model.hidden=[]"]), TrainConfig)
-    GlobalHydra.instance().clear()
-    network = build_network(config.model, 16)
-    with torch.no_grad():
-        weight, bias = network.parameters()
-        weight.fill_(20 / weight.numel())
-        bias.fill_(-10)
-    run = Run(tmp_path_factory.mktemp("runs") / "brightness")
-    run.best.parent.mkdir(parents=True)
-    state = {f"network.{key}": value for key, value in network.state_dict().items()}
-    torch.save({"state_dict": state, "hyper_parameters": {"model": asdict(config.model)}}, run.best)
-    complete_checkpoint(run.best, DecodeSettings(image_size=16), Decision(0.5, "test"), ("Correct", "Incorrect"))
-    write_text(run.split, "path,label,group,subset,sha256\n")
-    return run.folder
-
-
-@pytest.fixture
-def typed(
-    tmp_path: Path, run_folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> Predict:
-    """Call `python -m qc_lightning.predict ARGS` in this process from an empty folder: exit code, stdout, stderr."""
-    work = tmp_path / "work"
-    work.mkdir()
-    monkeypatch.chdir(work)
-
-    def call(*arguments: str) -> tuple[int, str, str]:
-        run = [] if any(argument.startswith("run=") for argument in arguments) else [f"run={run_folder}"]
-        monkeypatch.setattr(sys, "argv", ["predict", *run, *arguments])
-        GlobalHydra.instance().clear()
-        code = 0
-        try:
-            predict_command.main()
-        except SystemExit as end:
-            code = int(end.code or 0)
-        return code, *capsys.readouterr()
-
-    return call
-
-
-@pytest.fixture
-def predict(
-    tmp_path: Path, run_folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> Predict:
-    """The same without Hydra, which takes longer than a prediction of a few photos."""
-    work = tmp_path / "work"
-    work.mkdir()
-    monkeypatch.chdir(work)
-    defaults = OmegaConf.load(CONF / "predict.yaml")
-    del defaults["hydra"], defaults["defaults"]
-
-    def call(*arguments: str) -> tuple[int, str, str]:
-        config = OmegaConf.merge(defaults, {"run": str(run_folder)}, OmegaConf.from_dotlist([*arguments]))
-        code = 0
-        try:
-            predict_command.predict(DictConfig(config))
-        except UserError as error:
-            code = 2
-            print(error, file=sys.stderr)
-        except SystemExit as end:
-            code = int(end.code or 0)
-        return code, *capsys.readouterr()
-
-    return call
 
 
 def save(path: Path, grey: int, size: int = 20) -> Path:
@@ -413,7 +331,7 @@ def test_sources(photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     (photos / "box 1" / "loop").symlink_to("loop")
 
     def found(source: str) -> list[str]:
-        listed = find_photos(source, NOWHERE)
+        listed = find_photos(source, [NOWHERE])
         return [str((listed.root / name).relative_to(photos)) for name in listed.names]
 
     everything = [f"box {i // 5}/{i}.png" for i in range(10)]
@@ -495,7 +413,7 @@ def test_sorted_photos_are_no_source(predict: Predict) -> None:
 
 
 def test_arrivals_wait_until_a_file_stands_still(tmp_path: Path) -> None:
-    arrivals = Arrivals(tmp_path, NOWHERE, lambda name: name != "done.png", settle=0.2, patience=0.6)
+    arrivals = Arrivals(tmp_path, [NOWHERE], lambda name: name != "done.png", settle=0.2, patience=0.6)
     save(tmp_path / "done.png", 1)
     good = save(tmp_path / "a.png", 10).read_bytes()
     assert arrivals.ready() == [], "it has just come"

@@ -17,7 +17,7 @@ def latency(cfg: DictConfig) -> None:
     if config.source is None:
         paths = [photo.path for photo in own_photos(run, "test").photos]
     else:
-        source = find_photos(config.source, run.folder)
+        source = find_photos(config.source, [run.folder])
         paths = [source.root / name for name in source.names]
 
     from qc_lightning.evaluation import speed

@@ -13,10 +13,15 @@ def predict(cfg: DictConfig) -> None:
     """Photos to rows of verdicts, in one stream from the files to the output."""
     config = parse(cfg, PredictConfig)
     from qc_lightning.prediction.plan import Plan
+    from qc_lightning.prediction.processes import in_processes
+    from qc_lightning.prediction.shards import Shard
     from qc_lightning.prediction.stop import stopping
 
+    shard, processes = Shard.of_process(config.shard), config.processes
+    if processes > 1 and shard.count == 1:
+        raise SystemExit(in_processes(processes, lambda number: Plan.of(config, Shard(number, processes))))
     with stopping() as stop:
-        plan = Plan.of(config)
+        plan = Plan.of(config, shard)
 
         from tqdm import tqdm
 
@@ -27,13 +32,15 @@ def predict(cfg: DictConfig) -> None:
         inspector = Inspector.load(plan.run, config.device)
         plan.check_model(inspector.model_id)
         print(f"{plan.run.folder}: model {inspector.model_id}, threshold {inspector.decision.threshold:g}; {plan}")
+        draw = plan.drawer(inspector)
         # while watching there is no end to tell the time of
         shape = "{n_fmt} photos" if plan.total is None else None
-        bar = tqdm(total=plan.total, initial=plan.begun, unit="photo", mininterval=0.2, bar_format=shape)
+        line = (shard.number - 1) % processes
+        bar = tqdm(total=plan.total, initial=plan.begun, unit="photo", mininterval=0.2, bar_format=shape, position=line)
         with VerdictFile(plan.output, plan.written) as verdicts, Stream(inspector, config.batch_size) as stream, bar:
             for paths in plan.rounds(stop):
                 for batch in stream.inspect(takewhile(lambda _: not stop.signal, paths)):
-                    rows = [row for found in batch if (row := plan.row(found, inspector.model_id))]
+                    rows = [row for found in batch if (row := plan.row(found, inspector.model_id, draw))]
                     verdicts.write(rows)
                     bar.update(len(rows))
             complete = plan.total is None or bar.n == plan.total

@@ -1,6 +1,8 @@
 """The settings of the commands that work on a finished run."""
 
+import os
 from dataclasses import dataclass
+from typing import Any
 
 from qc_lightning.config.checks import check, check_choice, check_device
 from qc_lightning.errors import UserError
@@ -18,7 +20,9 @@ class PredictConfig:
     resume: bool  # go on with an output that is there
     watch: bool  # go on as photos arrive
     sort: str  # none | copy | link: photos into a folder for each verdict
+    overlays: bool  # a picture of each reject: where the evidence against it lies
     shard: str | None  # i/n: the i-th of n shares; null asks torchrun and SLURM, else all photos
+    trainer: dict[str, Any] | None = None  # cpu | gpu | ddp as in training: its accelerator, strategy and devices count
 
     def __post_init__(self) -> None:
         if self.source is None:
@@ -28,6 +32,24 @@ class PredictConfig:
         check_device(self.device)
         check(self.batch_size >= 1, "batch_size", "at least 1", self.batch_size)
         check_choice("sort", self.sort, ("none", "copy", "link"))
+        trainer = self.trainer or {}
+        if self.device == "auto":
+            self.device = {"cpu": "cpu", "gpu": "cuda", "cuda": "cuda"}.get(trainer.get("accelerator", ""), "auto")
+        if self.processes > 1 and self.device == "cuda":
+            self.device = "auto"  # each process takes a GPU of its own
+        one = trainer.get("num_nodes", 1) == 1 or "WORLD_SIZE" in os.environ or "SLURM_STEP_NUM_TASKS" in os.environ
+        check(one, "trainer.num_nodes", "1, or a start by torchrun or srun on every node", trainer.get("num_nodes"))
+
+    @property
+    def processes(self) -> int:
+        """How many processes are to share the photos."""
+        trainer = self.trainer or {}
+        if not str(trainer.get("strategy")).startswith("ddp"):
+            return 1
+        devices = trainer.get("devices")
+        fine = isinstance(devices, int) and devices >= 1
+        check(fine, "trainer.devices", "how many processes share the photos, 1 or more", devices)
+        return int(str(devices))
 
 
 @dataclass

@@ -90,7 +90,7 @@ def explain(
     with bar:
         while begin < len(subjects):
             try:
-                done = _batch(inspector, heat, subjects[begin : begin + batch_size], target, check)
+                done = explain_some(inspector, heat, subjects[begin : begin + batch_size], target, check)
             except (MemoryError, RuntimeError) as error:
                 if not _out_of_memory(error) or batch_size == 1:
                     raise
@@ -106,7 +106,10 @@ def _out_of_memory(error: Exception) -> bool:
     return isinstance(error, MemoryError) or "out of memory" in text or "can't allocate memory" in text
 
 
-def _batch(inspector: Inspector, heat: Heat, subjects: Sequence[Subject], target: str, check: bool) -> list[Explained]:
+def explain_some(
+    inspector: Inspector, heat: Heat, subjects: Sequence[Subject], target: str, check: bool
+) -> list[Explained]:
+    """Explain photos at once; arguments as of `explain`, which takes any number of them."""
     found: dict[int, Explained] = {}
     pixels, digests = {}, {}
     for i, subject in enumerate(subjects):

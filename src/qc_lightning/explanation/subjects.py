@@ -41,7 +41,7 @@ def subjects(run: Run, inspector: Inspector, config: ExplainConfig) -> list[Subj
     if masks is not None and not masks.is_dir():
         raise UserError(f"masks: expected a folder of <photo's stem>.png, there is none at {masks}")
     if config.source is not None:
-        source = find_photos(config.source, Path(config.output or "explanations").absolute())
+        source = find_photos(config.source, [Path(config.output or "explanations").absolute()])
         return [Subject(source.root / name, None, None) for name in source.names[: config.photos]]
     scored = score(inspector, own_photos(run, config.subset), trained_with(run).batch_size)
     probability = probabilities(scored.logit)

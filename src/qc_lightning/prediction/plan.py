@@ -1,6 +1,6 @@
 """What a prediction is going to do, checked before anything slow starts."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -16,7 +16,8 @@ from qc_lightning.prediction.stop import Stop
 from qc_lightning.prediction.watch import Arrivals
 from qc_lightning.run import Run
 
-if TYPE_CHECKING:  # it needs torch
+if TYPE_CHECKING:  # they need torch
+    from qc_lightning.inspector import Inspector
     from qc_lightning.prediction.stream import Inspection
 
 
@@ -32,6 +33,7 @@ class Plan:
         source: the photos of this share that have no row yet; while watching none yet.
         arrivals: the watched folder, or None.
         sorter: puts photos into folders by verdict, or None.
+        overlays: the folder for pictures of rejects, or None.
     """
 
     run: Run
@@ -41,30 +43,33 @@ class Plan:
     source: Source
     arrivals: Arrivals | None
     sorter: Sorter | None
+    overlays: Path | None
 
     @classmethod
-    def of(cls, config: PredictConfig) -> "Plan":
-        """Find the run, the photos and the output.
+    def of(cls, config: PredictConfig, shard: Shard) -> "Plan":
+        """Find the run, the photos of a share and its output.
 
         Raises:
             UserError: one of them is not what it must be.
         """
-        run, shard = Run.open(config.run), Shard.of_process(config.shard)
-        asked = Path(config.output).expanduser().absolute()
-        output, sorted_photos = shard.output(asked), asked.with_name(f"{asked.stem}_sorted")
+        run, asked = Run.open(config.run), Path(config.output).expanduser().absolute()
+        output = shard.output(asked)
+        sorted_photos, overlays = (asked.with_name(f"{asked.stem}_{kind}") for kind in ("sorted", "overlays"))
         written = read_written(output, config.resume)
-        if config.sort != "none" and sorted_photos.exists() and not config.resume and shard.count == 1:
-            raise UserError(f"sort={config.sort}: {sorted_photos} is already there: move it, or give another output=")
+        wanted_folders = {sorted_photos: config.sort != "none", overlays: config.overlays}
+        for folder, wanted_now in wanted_folders.items():
+            if wanted_now and folder.exists() and not config.resume and shard.count == 1:
+                raise UserError(f"{folder} is already there: move it, or give another output=")
         find = watched_folder if config.watch else find_photos
-        source = find(str(config.source), sorted_photos)
+        source = find(str(config.source), wanted_folders)
 
         def wanted(name: str) -> bool:
             return shard.holds(name) and path_text(str(source.root / name)) not in written.paths
 
-        arrivals = Arrivals(source.root, sorted_photos, wanted) if config.watch else None
+        arrivals = Arrivals(source.root, wanted_folders, wanted) if config.watch else None
         todo = Source(source.root, list(filter(wanted, source.names)))
         sorter = Sorter(sorted_photos, source.root, config.sort == "link") if config.sort != "none" else None
-        return cls(run, shard, output, written, todo, arrivals, sorter)
+        return cls(run, shard, output, written, todo, arrivals, sorter, overlays if config.overlays else None)
 
     def check_model(self, model_id: str) -> None:
         """Refuse to add a model's rows to another one's.
@@ -95,19 +100,35 @@ class Plan:
         """Rows that the output will have; not known while watching."""
         return None if self.arrivals else self.begun + len(self.source.names)
 
+    def drawer(self, inspector: "Inspector") -> Callable[[Path, str], str] | None:
+        """What draws rejects, if they are to be drawn: given a file and its verdict it returns why it could not."""
+        if self.overlays is None:
+            return None
+        from qc_lightning.prediction.overlays import Overlays
+
+        return Overlays(inspector, self.overlays, self.source.root).put
+
     def rounds(self, stop: Stop) -> Iterator[Iterable[Path]]:
         """The files to look at: all at once, or while watching in one round after the other."""
         if self.arrivals:
             return self.arrivals.rounds(stop)
         return iter([(self.source.root / name for name in self.source.names)])
 
-    def row(self, found: "Inspection", model_id: str) -> Row | None:
-        """What is written of a photo, after it was put into its folder; None for one that may still be on its way."""
+    def row(self, found: "Inspection", model_id: str, draw: Callable[[Path, str], str] | None) -> Row | None:
+        """What is written of a photo, after it was put into its folder; None for one that may still be on its way.
+
+        Args:
+            found: about the photo.
+            model_id: of the model.
+            draw: as `drawer` gives it.
+        """
         if self.arrivals and not self.arrivals.settled(found.path, readable=not found.error):
             return None
         error = found.error
         if self.sorter and found.verdict:
             error = error or self.sorter.put(found.path, found.verdict, found.sha256)
+        if draw and found.verdict:
+            error = error or draw(found.path, found.verdict)
         return Row(
             path=path_text(str(found.path)),
             sha256=found.sha256 or None,

@@ -39,7 +39,7 @@ class Sorter:
         Raises:
             UserError: the folder cannot be written.
         """
-        target = self._folder / verdict / self._name(path)
+        target = self._folder / verdict / place_of(path, self._root)
         try:
             target.parent.mkdir(parents=True, exist_ok=True)
             for place in (target, target.with_stem(f"{target.stem}-{sha256[:16]}")):
@@ -54,11 +54,6 @@ class Sorter:
             ) from error
         return f"another photo is in its place: {target}"
 
-    def _name(self, path: Path) -> Path:
-        # ".." and a link's detours must not lead out of the folder
-        plain = Path(os.path.normpath(path))
-        return plain.relative_to(self._root) if self._root in plain.parents else plain.relative_to(plain.anchor)
-
     def _is_there(self, path: Path, place: Path) -> bool:
         """Put the photo to `place`; false when another one is there."""
         if self._link:
@@ -72,3 +67,10 @@ class Sorter:
         with replacing(place) as temporary:
             shutil.copy2(path, temporary)
         return True
+
+
+def place_of(path: Path, root: Path) -> Path:
+    """Where in a folder of its own a photo belongs: as below `root`, or its whole path when it lies elsewhere."""
+    # ".." and a link's detours must not lead out of the folder
+    plain = Path(os.path.normpath(path))
+    return plain.relative_to(root) if root in plain.parents else plain.relative_to(plain.anchor)

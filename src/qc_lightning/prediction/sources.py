@@ -3,7 +3,7 @@
 import csv
 import os
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
 from itertools import takewhile
 from pathlib import Path
@@ -26,13 +26,13 @@ class Source:
     names: list[str]
 
 
-def find_photos(source: str, skip: Path) -> Source:
+def find_photos(source: str, skip: Collection[Path]) -> Source:
     """List the photos of a source.
 
     Args:
         source: a photo; a folder, with all below it; a glob, where `**` reaches into folders; a .txt list with one path
             a line; a .csv with a column `path`. Paths in a list count from the list's folder.
-        skip: a folder to leave out: the one that photos are sorted into.
+        skip: folders to leave out: those that photos are sorted into or pictures of them go to.
 
     Raises:
         UserError: there is nothing of that name, no photo in it, or a list cannot be read.
@@ -55,26 +55,26 @@ def find_photos(source: str, skip: Path) -> Source:
     return found
 
 
-def watched_folder(source: str, skip: Path) -> Source:
+def watched_folder(source: str, skip: Collection[Path]) -> Source:
     """The folder to watch, without photos yet; `skip` as in `find_photos`.
 
     Raises:
         UserError: there is no such folder.
     """
     path = _absolute(source)
-    if not path.is_dir() or path == skip:
+    if not path.is_dir() or path in skip:
         raise UserError(f"source: watch=true expects a folder, there is none at {path}")
     return Source(path, [])
 
 
-def photos_below(root: Path, skip: Path, seen: set[tuple[int, int]] | None = None) -> Iterator[str]:
+def photos_below(root: Path, skip: Collection[Path], seen: set[tuple[int, int]] | None = None) -> Iterator[str]:
     """Names of the photos in a folder and all below it, in no order; hidden files and folders are left out.
 
     Links to folders are followed, but each folder is looked into once, so a link to a folder above it does no harm.
 
     Args:
         root: the folder.
-        skip: a folder to leave out.
+        skip: folders to leave out.
         seen: device and inode of folders that were looked into before; added to.
 
     Raises:
@@ -87,7 +87,7 @@ def photos_below(root: Path, skip: Path, seen: set[tuple[int, int]] | None = Non
         try:
             folder = root / below
             info = folder.stat()
-            if folder == skip or (info.st_dev, info.st_ino) in seen:
+            if folder in skip or (info.st_dev, info.st_ino) in seen:
                 continue
             seen.add((info.st_dev, info.st_ino))
             inner = []
@@ -119,7 +119,7 @@ def _is_folder(entry: os.DirEntry[str]) -> bool:
         return False
 
 
-def _glob(pattern: Path, skip: Path) -> Source:
+def _glob(pattern: Path, skip: Collection[Path]) -> Source:
     fixed = list(takewhile(lambda part: not re.search(r"[*?[]", part), pattern.parts))
     root = Path(*fixed)
     names, seen = set[str](), set[tuple[int, int]]()
@@ -135,7 +135,7 @@ def _glob(pattern: Path, skip: Path) -> Source:
         if path.is_dir():
             prefix = "" if name == "." else f"{name}/"
             names.update(prefix + below for below in photos_below(path, skip, seen))
-        elif path.suffix.lower() in IMAGE_SUFFIXES and skip not in path.parents:
+        elif path.suffix.lower() in IMAGE_SUFFIXES and not any(folder in path.parents for folder in skip):
             names.add(name)
     return Source(root, sorted(names))
 

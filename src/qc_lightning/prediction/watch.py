@@ -1,7 +1,7 @@
 """Photos that arrive in a folder while we look, some of them still being written."""
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -29,14 +29,19 @@ class Arrivals:
 
     Args:
         root: the folder.
-        skip: a folder below it to leave out.
+        skip: folders below it to leave out.
         wanted: whether the photo of a name below the root needs a verdict.
         settle: seconds without a change before a file is looked into.
         patience: seconds without a change after which a file that cannot be read will never be.
     """
 
     def __init__(
-        self, root: Path, skip: Path, wanted: Callable[[str], bool], settle: float = 1.0, patience: float = 30.0
+        self,
+        root: Path,
+        skip: Collection[Path],
+        wanted: Callable[[str], bool],
+        settle: float = 1.0,
+        patience: float = 30.0,
     ) -> None:
         self._root, self._skip, self._wanted = root, skip, wanted
         self._settle, self._patience = settle, patience
