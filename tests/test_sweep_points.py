@@ -37,7 +37,7 @@ def preset(sampler: str = "grid", trials: int = 5, seed: int = 0, **params: str)
 
 
 def sweep_of(folder: Path, jobs: Sequence[Job], objective: str = "val_auroc") -> Sweep:
-    return Sweep(folder, [], objective, Plan([], list(jobs)))
+    return Sweep(folder, [], objective, Plan([], list(jobs), len(jobs)))
 
 
 def finished(value: float | None, name: str = "auroc") -> Record:

@@ -1,7 +1,9 @@
 """What happens beside the training steps: seeding each epoch, history.csv, the two checkpoints."""
 
+import math
 import os
 import shutil
+import time
 from typing import Any
 
 import numpy as np
@@ -14,6 +16,7 @@ from qc_lightning.run import Run, csv_text, replacing, write_text
 
 HISTORY_COLUMNS = ("epoch", "train_loss", "train_accuracy", "val_loss", "val_accuracy", "lr")
 LOSSES = ("train_loss", "val_loss")
+_SAVE_SECONDS = 2.0  # a kill costs no more than these and the epoch that runs
 
 
 class OneBar(ProgressBar):
@@ -106,7 +109,8 @@ class History(Checkpoint):
 class Checkpoints(Checkpoint):
     """Keep last.ckpt, to resume from, and best.ckpt, the epoch with the lowest validation loss.
 
-    Without a validation part the best is the last. Lightning's ModelCheckpoint would serialise the weights once for
+    Epochs that are over within moments are not all saved, but the best and the last always. Without a validation part
+    the best is the last. Lightning's ModelCheckpoint would serialise the weights once for
     each of the two; here the second file is a link to the first when both are the same epoch.
 
     Args:
@@ -119,6 +123,7 @@ class Checkpoints(Checkpoint):
         self.run, self.anew = run, anew
         self.best_loss = float("inf")
         self.best_epoch = -1
+        self._saved = -math.inf
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Save after the epoch's validation, which Lightning runs before this hook."""
@@ -127,15 +132,18 @@ class Checkpoints(Checkpoint):
         if better:
             self.best_loss = float("inf") if loss is None else loss.item()
             self.best_epoch = trainer.current_epoch
+        over, best = trainer.fit_loop.done, better and loss is not None
+        if self.anew and (best or (better and over)):
+            with replacing(self.run.best) as temporary:
+                trainer.save_checkpoint(temporary, weights_only=True)
+        due = best or time.monotonic() - self._saved >= _SAVE_SECONDS
+        if not trainer.strategy.broadcast(over or (due and not self.anew)):  # one clock decides for all processes
+            return
+        self._saved = time.monotonic()
         if not trainer.is_global_zero:
             # takes part in the gathering and writes nothing: a temporary file of its own would replace the real one
             trainer.save_checkpoint(self.run.last)
             trainer.strategy.barrier()
-            return
-        if better and self.anew:
-            with replacing(self.run.best) as temporary:
-                trainer.save_checkpoint(temporary, weights_only=True)
-        if self.anew and not (trainer.should_stop or trainer.current_epoch + 1 == trainer.max_epochs):
             return
         with replacing(self.run.last) as temporary:
             trainer.save_checkpoint(temporary)

@@ -201,7 +201,7 @@ class DecisionConfig:
 class SweepConfig:
     """Many trainings from one command."""
 
-    sampler: str  # grid | random
+    sampler: str  # grid | random | tpe
     params: dict[str, str]  # key: values to try, in Hydra's sweep syntax
     trials: int
     seed: int
@@ -210,7 +210,7 @@ class SweepConfig:
     resume: str | None
 
     def __post_init__(self) -> None:
-        check_choice("sweep.sampler", self.sampler, ("grid", "random"))
+        check_choice("sweep.sampler", self.sampler, ("grid", "random", "tpe"))
         check(self.trials >= 1, "sweep.trials", "at least 1", self.trials)
         validation = self.objective.startswith("val_")
         check(validation, "sweep.objective", "a validation figure, val_..., never one of the test part", self.objective)

@@ -4,6 +4,7 @@ import logging
 import shlex
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,12 +17,14 @@ from omegaconf import DictConfig, OmegaConf, open_dict, read_write
 
 from qc_lightning import cli
 from qc_lightning.config import SweepConfig, TrainConfig, parse
+from qc_lightning.cores import cores
 from qc_lightning.errors import UserError
+from qc_lightning.sweep import tpe
 from qc_lightning.sweep.folder import Record, Sweep, clear, without
 from qc_lightning.sweep.job import SweepJob
-from qc_lightning.sweep.points import Job, plan
+from qc_lightning.sweep.points import Job, Space, plan, space
 from qc_lightning.sweep.progress import Progress
-from qc_lightning.sweep.table import check_objective
+from qc_lightning.sweep.table import check_objective, lower_is_better, ranking
 from qc_lightning.sweep.winner import announce, retrained
 
 QUIET = ("report=false", "trainer.enable_progress_bar=false")
@@ -58,6 +61,8 @@ def conduct(context: HydraContext, task: TaskFunction, config: DictConfig, argum
     try:
         with Progress(sweep):
             _launch(launcher, sweep, left)
+            while more := _proposed(sweep, settings, config, context.config_loader):
+                _launch(launcher, sweep, more)
         if settings.retrain and (again := retrained(sweep, context.config_loader, config)):
             _call(launcher, [(sweep.winner, again)])
     except KeyboardInterrupt:
@@ -78,10 +83,13 @@ def conduct(context: HydraContext, task: TaskFunction, config: DictConfig, argum
 def _begin(config: DictConfig, settings: SweepConfig, arguments: Sequence[str], loader: ConfigLoader) -> Sweep:
     """Plan the sweep and write its plan, or find the one to go on with."""
     command = without(arguments, "sweep.resume", "sweep.retrain")
+    if settings.sampler == "tpe":
+        tpe.check_installed()
     laid_out = plan(command, settings, loader)
     if settings.resume is not None:
         sweep = Sweep.open(settings.resume, "sweep.resume")
-        if (sweep.command, sweep.plan) != (command, laid_out):
+        begun = replace(sweep.plan, jobs=sweep.plan.jobs if settings.sampler != "tpe" else [])
+        if (sweep.command, begun) != (command, laid_out):
             raise UserError(
                 f"sweep.resume: {sweep.folder} was begun with {shlex.join(sweep.command) or 'no arguments'}: "
                 "give the same command"
@@ -96,7 +104,8 @@ def _begin(config: DictConfig, settings: SweepConfig, arguments: Sequence[str], 
     with read_write(config), open_dict(config):
         config.hydra.sweep.dir = str(sweep.folder.resolve())
     seen: set[str] = set()
-    for job in laid_out.jobs:  # a mistake in any value is found before any work
+    ends = [] if laid_out.jobs else _ends(space(command, settings, loader))
+    for job in laid_out.jobs or ends:  # a mistake in any value is found before any work
         if set(job.overrides) - seen or not seen:
             seen |= {"", *job.overrides}
             cfg = loader.load_sweep_config(config, [*laid_out.fixed, *job.overrides])
@@ -105,6 +114,42 @@ def _begin(config: DictConfig, settings: SweepConfig, arguments: Sequence[str], 
     OmegaConf.save(config, sweep.folder / "multirun.yaml")
     sweep.write()
     return sweep
+
+
+def _ends(asked: Space) -> list[Job]:
+    """A job for each listed value and for both ends of each interval."""
+    points = [
+        {key: text}
+        for key, values in asked.swept.items()
+        for text in values.listed or (values.written(values.start), values.written(values.end))
+    ]
+    return asked.jobs(points)
+
+
+def _proposed(sweep: Sweep, settings: SweepConfig, config: DictConfig, loader: ConfigLoader) -> list[Job]:
+    """The next jobs of a search that learns, on record before they begin; none when it is over."""
+    count = len(sweep.plan.jobs)
+    if count >= sweep.plan.total:
+        return []
+    asked = space(sweep.command, settings, loader)
+    # jobs side by side learn nothing from each other, so there are at least five rounds
+    at_once = min(_side_by_side(config), max(1, settings.trials // 5), (sweep.plan.total - count) // len(asked.repeats))
+    by_number = sorted(ranking(sweep, sweep.records()), key=lambda point: point.jobs[0].number)
+    tried = [(point.values, point.score) for point in by_number]
+    points = tpe.propose(asked.swept, tried, lower_is_better(settings.objective), at_once, settings.seed)
+    more = asked.jobs(points, count)
+    sweep.plan.jobs.extend(more)
+    sweep.write()
+    return more
+
+
+def _side_by_side(config: DictConfig) -> int:
+    """How many jobs the launcher runs at a time."""
+    launcher = config.hydra.launcher
+    if "ray" in launcher:
+        return sys.maxsize  # as many as the cluster has room for
+    known = launcher.get("n_jobs") or launcher.get("array_parallelism") or 1
+    return cores() if known < 0 else int(known)
 
 
 def _launch(launcher: Launcher, sweep: Sweep, jobs: Sequence[Job]) -> None:

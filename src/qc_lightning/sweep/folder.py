@@ -104,7 +104,10 @@ class Sweep:
         try:
             content = json.loads((folder / "sweep.json").read_text(encoding="utf-8"))
             jobs = [Job(**job) for job in content["jobs"]]
-            return cls(folder, content["command"], content["objective"], Plan(content["fixed"], jobs))
+            plan = Plan(
+                content["fixed"], jobs, content.get("total", len(jobs))
+            )  # older ones had all jobs from the start
+            return cls(folder, content["command"], content["objective"], plan)
         except (OSError, ValueError, KeyError, TypeError):
             raise UserError(f"{key}: expected a sweep's folder (with a readable sweep.json), got {where}") from None
 

@@ -43,11 +43,50 @@ class Plan:
 
     Attributes:
         fixed: arguments that all jobs have in common.
-        jobs: in the order of their numbers.
+        jobs: in the order of their numbers; those of a search that learns are added as it goes.
+        total: how many there will be.
     """
 
     fixed: list[str]
     jobs: list[Job]
+    total: int
+
+
+@dataclass(frozen=True)
+class Space:
+    """What a sweep may try.
+
+    Attributes:
+        fixed: arguments that all jobs have in common.
+        swept: what each key may become.
+        repeats: of each point, values of the keys of `REPEATS`.
+    """
+
+    fixed: list[str]
+    swept: Mapping[str, "Values"]
+    repeats: list[dict[str, str]]
+
+    def jobs(self, points: Sequence[Mapping[str, str]], first: int = 0) -> list[Job]:
+        """The jobs of some points, numbered from `first`."""
+        pairs = itertools.product(points, self.repeats)
+        return [Job(number, point, repeat) for number, (point, repeat) in enumerate(pairs, first)]
+
+
+def space(arguments: Sequence[str], sweep: SweepConfig, loader: ConfigLoader | None = None) -> Space:
+    """Read what is to be tried; arguments and errors as of `plan`."""
+    random.seed(sweep.seed)  # Hydra's shuffle() draws from it
+    parser = OverridesParser.create(config_loader=loader)
+    given = parser.parse_overrides(list(arguments))
+    keys = {override.get_key_element() for override in given}
+    preset = parser.parse_overrides([f"{key}={value}" for key, value in sweep.params.items() if key not in keys])
+    swept = {
+        override.get_key_element(): Values.of(override) for override in preset + given if override.is_sweep_override()
+    }
+    if own := [key for key in swept if key.split(".")[0].split("/")[0] in ("sweep", "hydra", "resume")]:
+        raise UserError(f"{own[0]}: expected one value, got several: it says how to sweep")
+    fixed = [str(override.input_line) for override in preset + given if not override.is_sweep_override()]
+    repeats = {key: swept.pop(key) for key in list(swept) if key in REPEATS}
+    return Space(fixed, swept, _grid(repeats))
 
 
 def plan(arguments: Sequence[str], sweep: SweepConfig, loader: ConfigLoader | None = None) -> Plan:
@@ -61,25 +100,16 @@ def plan(arguments: Sequence[str], sweep: SweepConfig, loader: ConfigLoader | No
     Raises:
         UserError: there is nothing to try, a range is not one, or a grid is asked for over an interval.
     """
-    random.seed(sweep.seed)  # Hydra's shuffle() draws from it
-    parser = OverridesParser.create(config_loader=loader)
-    given = parser.parse_overrides(list(arguments))
-    keys = {override.get_key_element() for override in given}
-    preset = parser.parse_overrides([f"{key}={value}" for key, value in sweep.params.items() if key not in keys])
-    swept = {
-        override.get_key_element(): _Values.of(override) for override in preset + given if override.is_sweep_override()
-    }
-    if own := [key for key in swept if key.split(".")[0].split("/")[0] in ("sweep", "hydra", "resume")]:
-        raise UserError(f"{own[0]}: expected one value, got several: it says how to sweep")
-    fixed = [str(override.input_line) for override in preset + given if not override.is_sweep_override()]
-    repeats = {key: swept.pop(key) for key in list(swept) if key in REPEATS}
-    points = _grid(swept) if sweep.sampler == "grid" or not swept else _drawn(swept, sweep)
-    pairs = itertools.product(points, _grid(repeats))
-    return Plan(fixed, [Job(number, point, repeat) for number, (point, repeat) in enumerate(pairs)])
+    asked = space(arguments, sweep, loader)
+    if sweep.sampler == "tpe" and asked.swept:
+        return Plan(asked.fixed, [], sweep.trials * len(asked.repeats))
+    points = _grid(asked.swept) if sweep.sampler == "grid" or not asked.swept else _drawn(asked.swept, sweep)
+    jobs = asked.jobs(points)
+    return Plan(asked.fixed, jobs, len(jobs))
 
 
 @dataclass(frozen=True)
-class _Values:
+class Values:
     """What one key may become: one of a list, or a number from `start` to below `end`."""
 
     key: str
@@ -89,7 +119,8 @@ class _Values:
     log: bool = False
 
     @classmethod
-    def of(cls, override: Override) -> "_Values":
+    def of(cls, override: Override) -> "Values":
+        """Read what the command line says of a key."""
         key, value = override.get_key_element(), override.value()
         if not isinstance(value, IntervalSweep):
             return cls(key, tuple(override.sweep_string_iterator()))
@@ -100,18 +131,22 @@ class _Values:
         return cls(key, start=start, end=end, log=log)
 
     def draw(self, dice: random.Random) -> str:
+        """One of the list, or a number of the interval."""
         if self.listed:
             return dice.choice(self.listed)
         start, end = (math.log(self.start), math.log(self.end)) if self.log else (self.start, self.end)
         value = dice.uniform(start, end)
-        value = math.exp(value) if self.log else value
+        return self.written(math.exp(value) if self.log else value)
+
+    def written(self, value: float) -> str:
+        """A number of the interval as the command line takes it; it stays in the interval."""
         if isinstance(self.start, int):
             return str(min(max(math.floor(value), self.start), int(self.end) - 1))
         # four digits are enough to search with, and short enough to read; rounding must not leave the interval
         return repr(min(max(float(f"{value:.4g}"), self.start), math.nextafter(self.end, self.start)))
 
 
-def _grid(swept: Mapping[str, _Values]) -> list[dict[str, str]]:
+def _grid(swept: Mapping[str, Values]) -> list[dict[str, str]]:
     for values in swept.values():
         if not values.listed:
             raise UserError(
@@ -123,7 +158,7 @@ def _grid(swept: Mapping[str, _Values]) -> list[dict[str, str]]:
     ]
 
 
-def _drawn(swept: Mapping[str, _Values], sweep: SweepConfig) -> list[dict[str, str]]:
+def _drawn(swept: Mapping[str, Values], sweep: SweepConfig) -> list[dict[str, str]]:
     """Each value from dice of its own: another trial or another key changes nothing in those that were there."""
     return [
         {key: values.draw(random.Random(f"{sweep.seed}/{trial}/{key}")) for key, values in swept.items()}

@@ -21,7 +21,7 @@ class Progress:
         self._thread = threading.Thread(target=self._watch, daemon=True)
 
     def __enter__(self) -> None:
-        total = len(self._sweep.plan.jobs)
+        total = self._sweep.plan.total
         done = f", {len(self._known)} of them already there" if self._known else ""
         print(f"sweep: {total} jobs{done}, best {self._sweep.objective} wins: {self._sweep.folder}", file=self._out)
         self._thread.start()
@@ -38,7 +38,7 @@ class Progress:
             self._look()
 
     def _look(self) -> None:
-        for job in self._sweep.plan.jobs:
+        for job in list(self._sweep.plan.jobs):  # more may be added meanwhile
             if job.number in self._known:
                 continue
             record = Record.read(self._sweep.job(job.number))
@@ -47,7 +47,7 @@ class Progress:
                 print(self._line(job.number, record, " ".join(job.overrides)), file=self._out, flush=True)
 
     def _line(self, number: int, record: Record, overrides: str) -> str:
-        total = len(self._sweep.plan.jobs)
+        total = self._sweep.plan.total
         value = score(record, self._sweep.objective)
         figure = "-" if value is None else f"{value:.4f}"
         told = f"{figure} in {record.seconds:.1f} s" if record.finished else f"FAILED: {record.message}"
