@@ -269,7 +269,7 @@ def test_sweep_report_makes_table_and_page_anew(
 @pytest.mark.parametrize(
     ("arguments", "line"),
     [
-        (["sweep=gird"], "error: sweep: expected one of folds, grid, random, got 'gird' (did you mean grid?)"),
+        (["sweep=gird"], "error: sweep: expected one of folds, grid, random, tpe, got 'gird' (did you mean grid?)"),
         (["sweep.objective=test_auroc"], "expected a validation figure, val_..., never one of the test part, got 'tes"),
         (["sweep.objective=val_aurc"], "error: sweep.objective: expected one of val_escape_rate, "),
         (["optim.lr=1e-3,fast"], "error: optim.lr: Value 'fast' of type 'str' could not be converted to Float"),

@@ -217,13 +217,37 @@ def test_a_process_that_writes_nothing_leaves_the_checkpoints_alone(tmp_path: Pa
     taken_part: list[str] = []
     second = SimpleNamespace(
         callback_metrics={}, current_epoch=0, max_epochs=1, should_stop=False, is_global_zero=False,
-        save_checkpoint=lambda *_: taken_part.append("save"),
-        strategy=SimpleNamespace(barrier=lambda: taken_part.append("barrier")),
+        max_steps=-1, global_step=1, save_checkpoint=lambda *_: taken_part.append("save"),
+        strategy=SimpleNamespace(barrier=lambda: taken_part.append("barrier"), broadcast=lambda first: first),
     )  # fmt: skip
     Checkpoints(run).on_train_epoch_end(second, None)  # type: ignore[arg-type]
     assert taken_part == ["save", "barrier"], "else the first would wait for it for ever"
     kept = {path.name: path.read_bytes() for path in run.last.parent.iterdir()}
     assert kept == dict.fromkeys(("last.ckpt", "best.ckpt"), b"written by the first process")
+
+
+def test_quick_epochs_are_not_all_saved_but_the_last_is(
+    train: Train, easy: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from lightning.pytorch import Trainer
+
+    saved: list[int] = []
+    save = Trainer.save_checkpoint
+    monkeypatch.setattr(
+        Trainer, "save_checkpoint", lambda self, *a, **k: (saved.append(self.current_epoch), save(self, *a, **k))
+    )
+    for seconds, end, expected in ((1e9, "max_epochs=4", [0, 3]), (0, "max_epochs=4", [0, 1, 2, 3])):
+        monkeypatch.setattr("qc_lightning.callbacks._SAVE_SECONDS", seconds)
+        saved.clear()
+        code, _, output = train(*easy, "experiment=paper", "data.image_size=16", f"trainer.{end}")
+        assert code == 0, output
+        assert saved == expected
+    # 28 photos are four batches an epoch: the end comes within the second epoch
+    saved.clear()
+    monkeypatch.setattr("qc_lightning.callbacks._SAVE_SECONDS", 1e9)
+    code, run, output = train(*easy, "experiment=paper", "data.image_size=16", "trainer.max_steps=6")
+    assert code == 0, output
+    assert torch.load(run / "checkpoints" / "last.ckpt", weights_only=True)["global_step"] == 6
 
 
 def test_mixup_reaches_the_training(train: Train, easy: list[str]) -> None:

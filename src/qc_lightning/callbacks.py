@@ -132,7 +132,8 @@ class Checkpoints(Checkpoint):
         if better:
             self.best_loss = float("inf") if loss is None else loss.item()
             self.best_epoch = trainer.current_epoch
-        over, best = trainer.fit_loop.done, better and loss is not None
+        over = trainer.should_stop or trainer.current_epoch + 1 == trainer.max_epochs
+        over, best = over or 0 <= trainer.max_steps <= trainer.global_step, better and loss is not None
         if self.anew and (best or (better and over)):
             with replacing(self.run.best) as temporary:
                 trainer.save_checkpoint(temporary, weights_only=True)

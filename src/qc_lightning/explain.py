@@ -40,7 +40,7 @@ def explain(cfg: DictConfig) -> None:
             figures.append(one.figures)
         rows.append(summary.row(one, name, names))
     result: dict[str, Any] = {
-        "method": config.method,
+        "method": heat.method,
         "subset": config.subset,
         "target": config.target,
         "photos": len(figures),

@@ -1,6 +1,5 @@
 """Give photos their verdicts: `python -m qc_lightning.predict`, settings as Hydra overrides."""
 
-import sys
 from itertools import takewhile
 
 from omegaconf import DictConfig
@@ -46,17 +45,8 @@ def predict(cfg: DictConfig) -> None:
             complete = plan.total is None or bar.n == plan.total
             if complete:
                 verdicts.finish()
-    errors = verdicts.counts.pop("error", 0)
-    counts = ", ".join(f"{count} {verdict}" for verdict, count in sorted(verdicts.counts.items()))
-    print(f"{plan.output}: {counts or 'no verdict'}")
-    if not complete:
-        print(f"stopped: {bar.n} of {plan.total} photos are done, resume=true goes on", file=sys.stderr)
-        raise SystemExit(128 + stop.signal)
-    if plan.arrivals and plan.arrivals.unsettled:
-        print(f"still on their way and without a row: {plan.arrivals.unsettled}; resume=true goes on", file=sys.stderr)
-    if errors:
-        print(f"photos with an error instead of a verdict: {errors}; the column error says why", file=sys.stderr)
-        raise SystemExit(3)
+    if code := plan.ending(verdicts.counts, int(bar.n), complete, stop):
+        raise SystemExit(code)
 
 
 def main() -> None:

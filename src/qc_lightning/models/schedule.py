@@ -8,14 +8,14 @@ from typing import Any
 import torch
 from torch import nn
 
-STAGE_LR = 0.1  # of the head's step size, the last stage's; each earlier one gets half of the one after it
+STAGE_LR, FALL = 0.5, 0.8  # of the head's step size, the last stage's; of that, what each earlier stage gets
 JOINED_BY = 0.3  # share of the training after which all stages learn
 WARM_UP = 0.05  # share of the training that each group takes to reach its step size
 
 
 def groups(head: Iterable[nn.Parameter], stages: Sequence[Sequence[nn.Parameter]], lr: float) -> list[dict[str, Any]]:
     """Parameter groups for an optimizer: the head, then the stages from the last to the stem, ever slower."""
-    slower = [{"params": list(stage), "lr": lr * STAGE_LR * 0.5**place} for place, stage in enumerate(stages)]
+    slower = [{"params": list(stage), "lr": lr * STAGE_LR * FALL**place} for place, stage in enumerate(stages)]
     return [{"params": list(head), "lr": lr}, *slower]
 
 

@@ -1,5 +1,7 @@
 """What a prediction is going to do, checked before anything slow starts."""
 
+import sys
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -138,3 +140,23 @@ class Plan:
             model_id=model_id,
             error=path_text(" ".join(error.split())) or None,
         )
+
+    def ending(self, counts: Counter[str], done: int, complete: bool, stop: Stop) -> int:
+        """Say how it went; return the exit code.
+
+        Args:
+            counts: rows by verdict, and those with an error as `error`.
+            done: rows that the output has.
+            complete: whether these are all, as far as one can tell.
+            stop: what has ended it, if anything.
+        """
+        verdicts = ", ".join(f"{count} {name}" for name, count in sorted(counts.items()) if name != "error")
+        print(f"{self.output}: {verdicts or 'no verdict'}")
+        if not complete:
+            print(f"stopped: {done} of {self.total} photos are done, resume=true goes on", file=sys.stderr)
+            return 128 + stop.signal
+        if self.arrivals and (left := self.arrivals.unsettled):
+            print(f"still on their way and without a row: {left}; resume=true goes on", file=sys.stderr)
+        if errors := counts["error"]:
+            print(f"photos with an error instead of a verdict: {errors}; the column error says why", file=sys.stderr)
+        return 3 if errors else 0
