@@ -24,7 +24,7 @@ def alone(n):
 
 def advise(p, z, y, threshold=0.5, **changed):
     found = {"test": evaluate(p, z, y, None, threshold), **changed.pop("others", {})}
-    known = {"history": [], "grouped": True, "bad_files": 0, **changed}
+    known = {"history": [], "grouped": True, "bad_files": 0, "pretrained": False, **changed}
     return advice(found, "test", sweep(p, y == 1, alone(len(y)), threshold), **known)
 
 
@@ -93,6 +93,8 @@ def test_a_useless_model_is_not_to_be_used():
     first = advise(p * 0.1, z - 4, y)[0]
     assert "Do not use this model" in first.text
     assert first.command.endswith("experiment=recommended")
+    for step in advise(p * 0.1, z - 4, y, pretrained=True):
+        assert "recommended" not in step.command, "it is what the run was"
 
 
 def test_a_useful_score_with_a_threshold_beside_it_is_told_apart_from_a_useless_model():

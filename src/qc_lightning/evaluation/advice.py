@@ -32,6 +32,7 @@ def advice(
     history: Sequence[Mapping[str, float | None]],
     grouped: bool,
     bad_files: int,
+    pretrained: bool,
 ) -> list[Advice]:
     """The steps that the figures call for, the most pressing first.
 
@@ -42,11 +43,19 @@ def advice(
         history: rows of history.csv.
         grouped: whether any group has several photos.
         bad_files: how many files could not be read.
+        pretrained: whether the network began with features learnt on other photos.
     """
     part = metrics[subset]
     (tn, fp), (fn, tp) = part["confusion_matrix"]
     correct, incorrect = tn + fp, fn + tp
     steps = []
+    better = ("python -m qc_lightning.train experiment=recommended", "data.tiles=2x2")  # by whether it is pretrained
+    why = (
+        "Small networks trained from nothing often end so on real photos; start from features learnt on millions of "
+        "others.",
+        "Its features are pretrained already: give it more Incorrect photos of each kind of defect, and if the defects "
+        "are small, a closer look at each part of the photo.",
+    )
     one_verdict = not fp + tp or not tn + fn
     no_better = tn + tp <= max(correct, incorrect) and (part["balanced_accuracy"]["low"] or 0.0) <= 0.5
     weak = bool(correct and incorrect) and (one_verdict or no_better)
@@ -62,13 +71,12 @@ def advice(
     elif weak:
         steps.append(
             Advice(
-                "Do not use this model: it does no better than one verdict for every part. Small networks trained "
-                "from nothing often end so on real photos; start from features learnt on millions of others.",
-                "python -m qc_lightning.train experiment=recommended",
+                "Do not use this model: it does no better than one verdict for every part. " + why[pretrained],
+                better[pretrained],
             )
         )
     if not weak and thresholds is not None and incorrect and correct:
-        steps += _move_threshold(part, thresholds)
+        steps += _move_threshold(part, thresholds, better[pretrained])
     if min(correct, incorrect) < FEW:
         few = " and ".join(f"{c} {w}" for c, w in ((incorrect, "Incorrect"), (correct, "Correct")) if c < FEW)
         steps.append(
@@ -82,8 +90,9 @@ def advice(
         steps.append(
             Advice(
                 f"The model knows its training photos ({percent(train['value'])} right) far better than new ones "
-                f"({percent(part['accuracy']['value'])}): train with more photos, or with pretrained features.",
-                "python -m qc_lightning.train experiment=recommended",
+                f"({percent(part['accuracy']['value'])}): train with more photos"
+                + ("." if pretrained else ", or with pretrained features."),
+                "" if pretrained else better[False],
             )
         )
     if _still_falling(history):
@@ -105,8 +114,11 @@ def advice(
     return steps
 
 
-def _move_threshold(part: Mapping[str, Any], thresholds: Mapping[str, Sequence[Any]]) -> list[Advice]:
-    """Where a slider would go: fewer escapes when there are many, else overkill saved for nothing."""
+def _move_threshold(part: Mapping[str, Any], thresholds: Mapping[str, Sequence[Any]], better: str) -> list[Advice]:
+    """Where a slider would go: fewer escapes when there are many, else overkill saved for nothing.
+
+    `better` is the command of a better model.
+    """
     (tn, fp), (fn, tp) = part["confusion_matrix"]
     cuts = list(zip(thresholds["threshold"], thresholds["escapes"], thresholds["overkills"], strict=True))
     caution = "Try it with the slider, then check it on photos that nobody has looked at yet."
@@ -123,7 +135,7 @@ def _move_threshold(part: Mapping[str, Any], thresholds: Mapping[str, Sequence[A
             f"{_rate(fn, fn + tp)} of the Incorrect parts escape, and no threshold mends that at a bearable price: "
             "the model itself has to get better."
         )
-        return [Advice(text, "python -m qc_lightning.train experiment=recommended")]
+        return [Advice(text, better)]
     cut, escapes, overkills = _highest(cuts, fn)
     if fp - overkills >= 2 and (fp - overkills) / (tn + fp) >= 0.05:
         text = (

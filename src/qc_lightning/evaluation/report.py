@@ -66,7 +66,7 @@ def write_report(run_dir: Path) -> Path:
 def _content(run: Path) -> dict[str, Any]:
     """Everything the template shows."""
     metrics = _metrics(run)
-    config, starts = _config(run)
+    config, starts, pretrained = _config(run)
     names = config.get("classes") or {}
     classes = [str(names.get(key) or key.title()) for key in ("correct", "incorrect")]
     bits = config.get("bit_depth")
@@ -95,7 +95,7 @@ def _content(run: Path) -> dict[str, Any]:
     if subset is not None:
         # rendered parts are each a part of their own; without split.csv nobody knows, so nothing is said
         grouped = config.get("source") == "parts" or len({row["group"] for row in split}) < max(len(split), 1)
-        steps = advice(metrics, subset, charts.get("sweep"), epochs, grouped, len(bad_files))
+        steps = advice(metrics, subset, charts.get("sweep"), epochs, grouped, len(bad_files), pretrained)
     return {
         "name": "/".join(run.resolve().parts[-2:]),
         "metrics": metrics,
@@ -190,17 +190,18 @@ def _number(text: str | None) -> float | None:
     return value if math.isfinite(value) else None
 
 
-def _config(run: Path) -> tuple[dict[str, Any], list[Path]]:
-    """The data part of the config, and the folders that a photo's relative path may start from."""
+def _config(run: Path) -> tuple[dict[str, Any], list[Path], bool]:
+    """The data part of the config, the folders that a photo's relative path may start from, pretrained or not."""
     from omegaconf import OmegaConf
 
     path, hydra = run / ".hydra" / "config.yaml", run / ".hydra" / "hydra.yaml"
-    data = OmegaConf.select(OmegaConf.load(path), "data") if path.is_file() else None
+    whole = OmegaConf.load(path) if path.is_file() else OmegaConf.create()
+    data, mode = (OmegaConf.select(whole, key) for key in ("data", "model.mode"))
     plain = OmegaConf.to_container(data) if data is not None else {}
     start = OmegaConf.select(OmegaConf.load(hydra), "hydra.runtime.cwd") if hydra.is_file() else None
     config = {str(key): value for key, value in plain.items()} if isinstance(plain, dict) else {}
     cwd = Path(start or ".")
-    return config, [cwd / str(config.get("root") or "."), cwd]
+    return config, [cwd / str(config.get("root") or "."), cwd], mode in ("frozen", "finetune")
 
 
 def _commands(run: Path) -> list[tuple[str, str]]:
