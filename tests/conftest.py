@@ -119,25 +119,22 @@ def run_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def typed(
-    tmp_path: Path, run_folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path,
+    run_folder: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    call: Callable[..., int],
 ) -> Predict:
     """Call `python -m qc_lightning.predict ARGS` in this process from an empty folder: exit code, stdout, stderr."""
     work = tmp_path / "work"
     work.mkdir()
     monkeypatch.chdir(work)
 
-    def call(*arguments: str) -> tuple[int, str, str]:
+    def predict(*arguments: str) -> tuple[int, str, str]:
         run = [] if any(argument.startswith("run=") for argument in arguments) else [f"run={run_folder}"]
-        monkeypatch.setattr(sys, "argv", ["predict", *run, *arguments])
-        GlobalHydra.instance().clear()
-        code = 0
-        try:
-            predict_command.main()
-        except SystemExit as end:
-            code = int(end.code or 0)
-        return code, *capsys.readouterr()
+        return call(predict_command.main, *run, *arguments), *capsys.readouterr()
 
-    return call
+    return predict
 
 
 @pytest.fixture

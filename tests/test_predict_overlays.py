@@ -7,7 +7,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from qc_lightning.data.decode import BadImage
 from qc_lightning.evaluation import plots
+from qc_lightning.explanation import explained
 from test_predict import read, save
 
 Predict = Callable[..., tuple[int, str, str]]
@@ -59,6 +61,18 @@ def test_a_kill_before_the_row_costs_no_picture(typed: Predict, photos: Path) ->
     code, _, errors = typed(*arguments)
     assert code == 2
     assert errors == f"error: {folder.absolute()} is already there: move it, or give another output=\n"
+
+
+def test_a_photo_that_changes_meanwhile_keeps_its_verdict(
+    typed: Predict, photos: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def gone(*_: object) -> None:
+        raise BadImage("truncated")
+
+    monkeypatch.setattr(explained, "decode_whole", gone)
+    assert typed(f"source={photos}/light.png", "overlays=true")[0] == 3
+    (row,) = read(Path("verdicts.csv"))
+    assert (row["verdict"], row["error"]) == ("REJECT", "no overlay: truncated")
 
 
 def test_a_disk_that_cannot_be_written_ends_it_in_one_line(

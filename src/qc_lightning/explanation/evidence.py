@@ -66,11 +66,10 @@ def evidence(network: Network, image: Tensor) -> tuple[Tensor, Tensor]:
     head = cast(LogisticHead, network.head)
     tiles = split(image, network.tiles)
     with torch.no_grad():
-        views = [
-            [one.flip(axes) for one in network.backbone(tiles.flip(axes).contiguous(memory_format=torch.channels_last))]
-            for axes in FLIPS[: network.views]
-        ]
-        feature = network.features(tiles)
+        flips = FLIPS[: network.views]
+        seen = [network.backbone(tiles.flip(axes).contiguous(memory_format=torch.channels_last)) for axes in flips]
+        feature = torch.stack([network.pooled(maps) for maps in seen]).mean(0)
+        views = [[one.flip(axes) for one in maps] for maps, axes in zip(seen, flips, strict=True)]
         logit = head(feature)
         # how much the logit rises with a feature on its whole way from the mean, cut-off and length included
         slope = (head.normalise(feature) * head.linear.weight / (feature - head.mean)).nan_to_num(0, 0, 0)

@@ -108,6 +108,10 @@ class Network(nn.Module):
         maps = self.backbone(image.contiguous(memory_format=torch.channels_last))
         if torch.is_grad_enabled():  # whoever explains listens here for each stage's map of a whole photo
             maps = [split(tap(feature_map), self.tiles) for tap, feature_map in zip(self.taps, maps, strict=True)]
+        return self.pooled(maps)
+
+    def pooled(self, maps: Sequence[Tensor]) -> Tensor:
+        """Return [N, F] of the maps of one view: each stage's pooled channels in the order of `pool`."""
         *earlier, last = maps
         vectors = [POOLS[name](feature_map) for feature_map in earlier for name in self.pool]
         vectors += [self.backbone.represent(last) if name == "avg" else POOLS[name](last) for name in self.pool]

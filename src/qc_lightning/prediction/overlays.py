@@ -4,6 +4,7 @@ from pathlib import Path
 
 import torch
 
+from qc_lightning.data.decode import BadImage
 from qc_lightning.errors import UserError
 from qc_lightning.evaluation import plots
 from qc_lightning.explanation import explained, picture
@@ -46,6 +47,8 @@ class Overlays:
             target = self._folder / place_of(path, self._root)
             # added to the ending, not in its place: a.jpg and a.png are two photos
             plots.save(picture.sheet(found, self._inspector.class_names), target.with_name(f"{target.name}.png"))
+        except BadImage as error:  # it has changed since it was inspected
+            return f"no overlay: {error}"
         except torch.OutOfMemoryError as error:
             raise UserError(f"overlays: {path} does not fit into memory a second time: give overlays=false") from error
         except OSError as error:
