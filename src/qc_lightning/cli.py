@@ -17,6 +17,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from qc_lightning.config import register
 from qc_lightning.errors import UserError
+from qc_lightning.memory import keep_freed_memory
 from qc_lightning.run import Run, discard_unstarted
 
 _PACKAGE = Path(__file__).resolve().parent
@@ -35,6 +36,7 @@ def run(command: Callable[[DictConfig], Any], config_name: str) -> None:
     register()
 
     def task(cfg: DictConfig) -> Any:
+        keep_freed_memory()
         try:
             _refuse_lone_sweep()
             return command(cfg)

@@ -116,7 +116,7 @@ class PhotoDataModule(LightningDataModule):
 
     def on_after_batch_transfer(self, batch: Batch, dataloader_idx: int) -> Batch:
         """Scale to [0, 1] and, in training, augment: on the device, the whole batch at once."""
-        image = batch.image.float() / 255
+        image = batch.image / 255  # of uint8: float32 in one pass
         if self.trainer is None or not self.trainer.training:
             return batch._replace(image=image)
         image, label = augment(image, self.augment), batch.label

@@ -51,8 +51,10 @@ class Classifier(LightningModule):
         self.network = build_network(model, image_size, tiles=tiles)
         self.loss = build_loss(chosen(imbalance, counts), counts)
         self.metrics = nn.ModuleDict(
-            {f"of_{subset}": binary_metrics().clone(prefix=f"{subset}_") for subset in SUBSETS}
+            {f"of_{subset}": binary_metrics().clone(prefix=f"{subset}_") for subset in SUBSETS if subset != "train"}
         )
+        # of augmented photos under dropout no other figure is worth its time, as long as a few steps of a small network
+        self.metrics["of_train"] = MetricCollection({"accuracy": binary_metrics()["accuracy"]}, prefix="train_")
         self.scores: dict[str, tuple[Tensor, Tensor]] = {}
         self._seen: dict[str, list[tuple[Tensor, Tensor, Tensor]]] = defaultdict(list)
 

@@ -1,0 +1,22 @@
+"""Keep the memory that a layer has freed for the next one."""
+
+import ctypes
+
+# of glibc's malloc.h
+_TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3
+_LARGEST_BLOCK = 32 << 20  # glibc takes no more here; larger blocks keep going straight to the system and back
+_KEPT = 1 << 30
+
+
+def keep_freed_memory() -> None:
+    """Tell glibc to keep up to 1 GB that was freed; elsewhere than on Linux with glibc nothing happens.
+
+    By default it hands the maps of a network back to the system layer by layer, and the next layer's memory is cleared
+    page by page on first touch: a fifth of the time of a small network on a CPU.
+    """
+    try:
+        mallopt = ctypes.CDLL(None).mallopt
+    except (AttributeError, OSError, TypeError):  # musl, macOS, Windows
+        return
+    mallopt(_MMAP_THRESHOLD, _LARGEST_BLOCK)
+    mallopt(_TRIM_THRESHOLD, _KEPT)
