@@ -112,11 +112,9 @@ class ModelConfig:
     penalty: float  # frozen: weight of the squared norm of the linear head; optim.* is for hidden layers
     copies: int  # frozen: augmented copies of each training photo that the head learns from too
     clip: float = math.inf  # frozen: standard deviations at which a feature is cut off; inf before this was a setting
-    scales: int = 1  # 2: the photo is looked at at half its size too, the features side by side; 1 before this setting
 
     def __post_init__(self) -> None:
         check(self.views in (1, 2, 4), "model.views", "1, 2 or 4", self.views)
-        check(self.scales in (1, 2), "model.scales", "1 or 2", self.scales)
         check(self.penalty > 0, "model.penalty", "a weight above 0", self.penalty)
         check(self.clip > 0, "model.clip", "standard deviations above 0", self.clip)
         check_choice("model.library", self.library, ("own", "torchvision", "timm"))

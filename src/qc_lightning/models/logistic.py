@@ -115,6 +115,7 @@ class Solver:
         self._shrink = (_CURVATURE * values + penalty).rsqrt()
         self._basis = vectors / values.sqrt() if self._wide else vectors
         self._z = (vectors * values.sqrt() if self._wide else x.double() @ vectors) * self._shrink
+        self._across = self._z.T.contiguous()
         self._last: tuple[Tensor, Tensor] | None = None
 
     def minimise(self, label: Tensor, weight: Tensor, steps: int = 300) -> Solution:
@@ -130,7 +131,7 @@ class Solver:
         weight, z, shrink = weight.double(), self._z, self._shrink
         target = label[:, None].to(z).expand(-1, weight.shape[1])
         nothing = torch.zeros(z.shape[1] + 1, weight.shape[1], dtype=z.dtype, device=z.device)
-        v, b = (of.clone().requires_grad_() for of in self._last or (nothing[1:], nothing[0]))
+        v, b = (of.clone() for of in self._last or (nothing[1:], nothing[0]))
         solver = torch.optim.LBFGS(
             [v, b],
             max_iter=steps,
@@ -139,17 +140,19 @@ class Solver:
             tolerance_change=1e-10,
             line_search_fn="strong_wolfe",
         )
+        down = self._penalty * (shrink**2)[:, None]
 
         def objective() -> Tensor:
-            solver.zero_grad()
-            loss: Tensor = nn.functional.binary_cross_entropy_with_logits(z @ v + b, target, weight, reduction="sum")
-            loss = loss + self._penalty / 2 * ((shrink[:, None] * v) ** 2).sum()
-            loss.backward()  # type: ignore[no-untyped-call]
+            logit = z @ v + b
+            # by hand, because backward would read z against its layout: more than twice the time
+            residual = weight * (torch.sigmoid(logit) - target)
+            v.grad, b.grad = self._across @ residual + down * v, residual.sum(0)
+            loss = nn.functional.binary_cross_entropy_with_logits(logit, target, weight, reduction="sum")
+            loss += (down * v * v).sum() / 2
             return loss
 
-        with torch.enable_grad():
-            solver.step(objective)  # type: ignore[no-untyped-call]
-        self._last = (v.detach(), b.detach())
-        solution = self._basis @ (shrink[:, None] * v.detach())
+        solver.step(objective)  # type: ignore[no-untyped-call]
+        self._last = (v, b)
+        solution = self._basis @ (shrink[:, None] * v)
         solution = self._x.double().T @ solution if self._wide else solution
-        return Solution(solution.float(), b.detach().float())
+        return Solution(solution.float(), b.float())

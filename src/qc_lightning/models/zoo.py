@@ -22,7 +22,6 @@ from qc_lightning.models.backbones import (
 )
 from qc_lightning.models.mlp import MLP
 from qc_lightning.models.network import Network
-from qc_lightning.models.pyramid import Pyramid
 
 # what a torchvision network has around its stages
 _NOT_STAGES = ("classifier", "fc", "head", "heads", "avgpool", "flatten", "dropout", "aux1", "aux2", "AuxLogits")
@@ -50,10 +49,6 @@ def build_network(
         raise UserError(f"model.mode=scratch starts from random weights, and model.weights={config.weights} is a file")
     build = _torchvision if config.library == "torchvision" else _timm
     backbone, made_for, file = build(config, load_weights and config.mode != "scratch")
-    if config.scales == 2:
-        if isinstance(backbone, VectorBackbone):
-            raise UserError(f"model.scales: {config.name} has no feature maps; it takes model.scales=1")
-        backbone = Pyramid(backbone)
     try:
         frozen = config.mode == "frozen"
         network = Network(
@@ -81,8 +76,6 @@ def _paper_mlp(config: ModelConfig, image_size: int, tiles: tuple[int, int]) -> 
         raise UserError(f"model.name: expected mlp with model.library=own, got '{config.name}'")
     if config.mode != "scratch" or config.weights != "none":
         raise UserError("model=mlp has no published weights: it takes model.mode=scratch and model.weights=none only")
-    if config.scales != 1:
-        raise UserError("model.scales: the mlp has no feature maps; it takes model.scales=1")
     return MLP(image_size, config.hidden, config.dropout, tiles)
 
 
