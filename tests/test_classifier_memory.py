@@ -1,0 +1,23 @@
+"""What the classifier keeps of an epoch."""
+
+import torch
+
+from qc_lightning.config import OptimConfig
+from qc_lightning.data.datamodule import Batch
+from qc_lightning.models.classifier import Classifier
+from test_zoo import configured
+
+
+def test_an_epoch_of_many_steps_is_kept_in_few_tensors_and_in_order() -> None:
+    """Thousands of small tensors between the steps' large ones cost 1.5 GB at 70,000 photos."""
+    model = Classifier(configured("model=mlp"), OptimConfig(lr=1e-3, weight_decay=0.0, patience=None), 64)
+    image, most = torch.empty(0), 0
+    for step in range(1000):
+        position, label = torch.tensor([2 * step, 2 * step + 1]), torch.tensor([0.0, 1.0])
+        model._keep("train", Batch(image, label, position), position / 7)
+        most = max(most, len(model._seen["train"]))
+    assert most < 100
+    index, logit, label = (torch.cat(part) for part in zip(*model._seen["train"], strict=True))
+    assert index.tolist() == list(range(2000))
+    torch.testing.assert_close(logit, torch.arange(2000) / 7)
+    assert label.tolist() == [0.0, 1.0] * 1000
