@@ -31,7 +31,7 @@ def train(root: Path, cache: Path, epochs: int) -> tuple[float, Path]:
 
 
 def write_photos(parts: Path, count: int, work: Path) -> Path:
-    """A folder per class with `count` photos."""
+    """A folder per class; beyond RENDERED, `count` is rounded up to a multiple of it."""
     from qc_lightning.data.parts import ensure_parts
 
     rendered = ensure_parts(parts, min(count, RENDERED), seed=0)
