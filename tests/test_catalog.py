@@ -1,5 +1,6 @@
 """What is found in folders and manifests, and the one line each mistake gets."""
 
+import os
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
@@ -101,6 +102,22 @@ def test_one_class_only(photo_root: Path, config: Callable[..., DataConfig]) -> 
         read_catalog(config())
 
 
+def test_a_name_that_is_no_text(photo_root: Path, config: Callable[..., DataConfig]) -> None:
+    try:
+        (photo_root / "Correct" / "c00.png").rename(os.fsdecode(bytes(photo_root / "Correct") + b"/Gr\xfc\xdfe.png"))
+    except OSError:
+        pytest.skip("this file system takes no such names")
+    with pytest.raises(UserError, match=r"1 of 40 are not .*, for example Correct/Gr\\xfc\\xdfe\.png: rename them"):
+        read_catalog(config())
+
+
+def test_a_manifest_in_another_encoding(photo_root: Path, config: Callable[..., DataConfig]) -> None:
+    manifest = photo_root / "labels.csv"
+    manifest.write_bytes("path,label\nCorrect/c00.png,Correct\nCorrect/Grüße.png,Correct\n".encode("latin-1"))
+    with pytest.raises(UserError, match=r"labels\.csv, line 3: expected UTF-8"):
+        read_catalog(config(manifest=str(manifest)))
+
+
 def test_empty_class(photo_root: Path, config: Callable[..., DataConfig]) -> None:
     for path in (photo_root / "Incorrect").iterdir():
         path.unlink()
@@ -112,6 +129,8 @@ def test_empty_class(photo_root: Path, config: Callable[..., DataConfig]) -> Non
     ("text", "message"),
     [
         ("path,labl\na.png,Correct\n", r"unknown column 'labl' \(did you mean label\?\)"),
+        ("path;label\nCorrect/c00.png;Correct\n", r"expected commas between the columns, line 1 is: path;label"),
+        ("path\tlabel\nCorrect/c00.png\tCorrect\n", r"expected commas between the columns"),
         ("path,group\na.png,1\n", r"expected a column 'label' in line 1"),
         ("path,label\nCorrect/c00.png,Corect\n", r"line 2: unknown label 'Corect' \(did you mean Correct\?\)"),
         ("path,label\nCorrect/no.png,Correct\n", r"line 2: no file .*no\.png"),

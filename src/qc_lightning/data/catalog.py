@@ -5,7 +5,9 @@ a folder per class, a manifest (CSV), the rendered parts, and the ELPV solar cel
 """
 
 import csv
+import io
 import os
+import re
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -58,7 +60,18 @@ def read_catalog(config: DataConfig) -> list[Photo]:
         photos = read_elpv(config)
     else:
         photos = _scan(Path(config.root or "").expanduser().resolve(), config.classes, config.group)
+    odd = [path_text(photo.name) for photo in photos if path_text(photo.name) != photo.name]
+    if odd:
+        raise UserError(
+            f"expected file names in UTF-8, {len(odd)} of {len(photos)} are not and could not be written to split.csv, "
+            f"for example {odd[0]}: rename them"
+        )
     return sorted(photos, key=lambda photo: photo.name)
+
+
+def path_text(path: str) -> str:
+    """A path as it is written to a file: bytes that are no valid UTF-8 appear as a backslash, x and two hex digits."""
+    return os.fsencode(path).decode("utf-8", "backslashreplace")
 
 
 def group_of(name: str, rule: str) -> str:
@@ -121,9 +134,16 @@ def _read_manifest(manifest: Path, config: DataConfig) -> list[Photo]:
     if not manifest.is_file():
         raise UserError(f"data.manifest: expected a CSV file with path,label[,group][,subset], no file {manifest}")
     root = Path(config.root).expanduser() if config.root else manifest.parent
-    with manifest.open(newline="", encoding="utf-8-sig") as file:
+    try:
+        text = manifest.read_text(encoding="utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = error.object[: error.start].count(b"\n") + 1
+        raise UserError(f"{manifest}, line {line}: expected UTF-8; save it again as 'CSV UTF-8'") from error
+    with io.StringIO(text, newline="") as file:
         reader = csv.DictReader(file)
         columns = reader.fieldnames or []
+        if len(columns) == 1 and re.search("[;\t]", columns[0]):
+            raise UserError(f"{manifest}: expected commas between the columns, line 1 is: {columns[0]}")
         for column in columns:
             if column not in _MANIFEST_COLUMNS:
                 hint = nearest(column, list(_MANIFEST_COLUMNS))

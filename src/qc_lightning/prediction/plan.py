@@ -8,12 +8,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from qc_lightning.config import PredictConfig
+from qc_lightning.data.catalog import path_text
 from qc_lightning.errors import UserError
 from qc_lightning.prediction.output import Written, read_written
 from qc_lightning.prediction.rows import Row
 from qc_lightning.prediction.shards import Shard
 from qc_lightning.prediction.sort import Sorter
-from qc_lightning.prediction.sources import Source, find_photos, path_text, watched_folder
+from qc_lightning.prediction.sources import Source, find_photos, watched_folder
 from qc_lightning.prediction.stop import Stop
 from qc_lightning.prediction.watch import Arrivals
 from qc_lightning.run import Run

@@ -107,11 +107,6 @@ def photos_below(root: Path, skip: Collection[Path], seen: set[tuple[int, int]] 
             raise UserError(f"source: cannot read {root / below}: {error.strerror}") from error
 
 
-def path_text(path: str) -> str:
-    """A path as it is written to a file: bytes that are no valid UTF-8 appear as a backslash, x and two hex digits."""
-    return os.fsencode(path).decode("utf-8", "backslashreplace")
-
-
 def _is_folder(entry: os.DirEntry[str]) -> bool:
     try:
         return entry.is_dir()
