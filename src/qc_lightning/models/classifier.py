@@ -59,7 +59,7 @@ class Classifier(LightningModule):
         super().__init__()
         # plain types, so that the checkpoint loads with weights_only=True
         self.save_hyperparameters({"model": asdict(model), "optim": asdict(optim), "image_size": image_size})
-        self.optim = optim
+        self.optim, self.finetuned = optim, model.mode == "finetune"
         self.network = build_network(model, image_size, tiles=tiles)
         self.loss = build_loss(chosen(imbalance, counts), counts)
         self.metrics = nn.ModuleDict(
@@ -108,24 +108,30 @@ class Classifier(LightningModule):
             self.scores[subset] = self._gather(index, logit)
         self._seen.clear()
 
+    def setup(self, stage: str) -> None:
+        """Before fine-tuning, and before the processes agree on what they learn, fix what stays pretrained."""
+        if stage == "fit" and self.finetuned:
+            network: Any = self.network
+            schedule.fix_the_rest(network.stage_parameters())
+
     def configure_optimizers(self) -> Any:
         """Adam; fused (one kernel for all weights) except under float16, whose gradient scaler cannot clip with it.
 
-        Fine-tuning moves the pretrained stages more slowly than the new head, and by `schedule.gradual`.
+        Fine-tuning moves the head and the later stages by `schedule.groups` and `schedule.warm_cosine`.
         """
         fused = not str(self.trainer.precision).startswith("16")
         parameters: Any = self.parameters()
-        finetune = self.hparams["model"]["mode"] == "finetune"
-        if finetune:
+        if self.finetuned:
             network: Any = self.network
-            parameters = schedule.groups(network.head.parameters(), network.stage_parameters(), self.optim.lr)
+            stages = schedule.learning(network.stage_parameters())
+            parameters = schedule.groups(network.head.parameters(), stages, self.optim.lr)
         adam = torch.optim.Adam(parameters, lr=self.optim.lr, weight_decay=self.optim.weight_decay, fused=fused)
-        if not finetune:
+        if not self.finetuned:
             return adam
         steps = self.trainer.estimated_stepping_batches
         if not math.isfinite(steps):
             raise UserError("trainer.max_epochs: expected an end with model.mode=finetune, whose step sizes follow it")
-        return [adam], [{"scheduler": schedule.gradual(adam, int(steps)), "interval": "step"}]
+        return [adam], [{"scheduler": schedule.warm_cosine(adam, int(steps)), "interval": "step"}]
 
     def _keep(self, subset: str, batch: Batch, logit: Tensor) -> None:
         seen = self._seen[subset]
