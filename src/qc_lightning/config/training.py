@@ -102,7 +102,7 @@ class ModelConfig:
     library: str  # own (the paper's mlp) | torchvision | timm
     name: str  # the library's name for it
     weights: str  # none | auto (an installed package, the torch hub folder, a download) | a file
-    mode: str  # scratch | frozen (only the head learns) | finetune (the pretrained stages more slowly)
+    mode: str  # scratch | frozen (only the head learns) | finetune (the head and the later half of the stages)
     stages: int  # how many of the last stages feed the head; small defects live in the earlier ones
     pool: list[str]  # what the head gets of a stage's feature map: avg, max, std
     input_size: int  # side of the photos it was made for; data.image_size follows it

@@ -15,8 +15,7 @@ WARM_UP = 0.1  # share of the training until the step sizes are reached
 def learning(stages: Sequence[list[nn.Parameter]]) -> Sequence[list[nn.Parameter]]:
     """The later half of the stages, the last one first: the earlier ones stay as they were pretrained.
 
-    What those see, edges and textures, is much the same in any photo, and at their resolution they take most of the
-    time.
+    What those see, edges and textures, is much the same in any photo, and to train them too takes longer.
     """
     return stages[: max(1, len(stages) // 2)]
 
