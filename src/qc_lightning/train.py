@@ -22,7 +22,7 @@ def train(cfg: DictConfig) -> None:
     from qc_lightning.data.datamodule import PhotoDataModule
     from qc_lightning.evaluation import results
     from qc_lightning.models.classifier import Classifier
-    from qc_lightning.models.frozen import fit_frozen
+    from qc_lightning.models.frozen import fit_frozen, fit_head_first
     from qc_lightning.trainer import build_trainer, fit
 
     seed_everything(config.seed, verbose=False)
@@ -40,6 +40,8 @@ def train(cfg: DictConfig) -> None:
     if config.model.mode == "frozen":
         scores = fit_frozen(trainer, model, photos, run, config)
     else:
+        if config.model.mode == "finetune" and config.resume is None:
+            fit_head_first(trainer, model, photos, config)
         finished = fit(trainer, model, data, run, resume=config.resume is not None)
         if not (finished and config.score_test):  # after Ctrl-C the test part stays unseen until all is trained
             data.scored.remove("test")

@@ -102,16 +102,16 @@ class ModelConfig:
     library: str  # own (the paper's mlp) | torchvision | timm
     name: str  # the library's name for it
     weights: str  # none | auto (an installed package, the torch hub folder, a download) | a file
-    mode: str  # scratch | frozen (only the head learns) | finetune (the head and the later half of the stages)
+    mode: str  # scratch | frozen (only the head learns) | finetune (then the later half of the stages with it)
     stages: int  # how many of the last stages feed the head; small defects live in the earlier ones
     pool: list[str]  # what the head gets of a stage's feature map: avg, max, std
     input_size: int  # side of the photos it was made for; data.image_size follows it
     hidden: list[int]  # widths of the hidden layers, of the mlp or of the head; [] for a linear head
     dropout: float
     views: int  # 1, 2 (and its mirror image) or 4 (and both upside down): features are averaged over them
-    penalty: float  # frozen: weight of the squared norm of the linear head; optim.* is for hidden layers
-    copies: int  # frozen: augmented copies of each training photo that the head learns from too
-    clip: float = math.inf  # frozen: standard deviations at which a feature is cut off; inf before this was a setting
+    penalty: float  # of a pretrained network: weight of the squared norm of its linear head as it is fitted
+    copies: int  # of a pretrained network: augmented copies of each training photo that its head is fitted to too
+    clip: float = math.inf  # so, standard deviations at which a feature is cut off; inf before this was a setting
 
     def __post_init__(self) -> None:
         check(self.views in (1, 2, 4), "model.views", "1, 2 or 4", self.views)
@@ -124,7 +124,7 @@ class ModelConfig:
             check_choice("model.pool", pool, ("avg", "max", "std"))
         check(bool(self.pool), "model.pool", "at least one of avg, max, std", self.pool)
         check(self.copies >= 0, "model.copies", "0 or more", self.copies)
-        check(self.copies == 0 or self.mode == "frozen", "model.copies", "0 unless model.mode=frozen", self.copies)
+        check(self.copies == 0 or self.mode != "scratch", "model.copies", "0 with model.mode=scratch", self.copies)
         pretrained = self.mode == "scratch" or self.weights != "none"
         check(pretrained, "model.weights", f"auto or a file with model.mode={self.mode}", self.weights)
         check(all(width >= 1 for width in self.hidden), "model.hidden", "widths of at least 1", self.hidden)
@@ -243,9 +243,11 @@ class TrainConfig:
         check(fine, "optim.patience", "null without a validation part (data.split.val=0)", self.optim.patience)
         if self.model.mode == "frozen":
             check_choice("imbalance with model.mode=frozen", self.imbalance, ("auto", "none", "pos_weight"))
-            if self.model.hidden:
-                epochs = self.trainer.get("max_epochs")
-                fine = isinstance(epochs, int) and epochs >= 1
-                check(fine, "trainer.max_epochs", "at least 1 with model.mode=frozen and hidden layers", epochs)
+        epochs, steps = self.trainer.get("max_epochs"), self.trainer.get("max_steps", -1)
+        if self.model.mode != "scratch" and self.model.hidden:
+            fine = isinstance(epochs, int) and epochs >= 1
+            check(fine, "trainer.max_epochs", f"at least 1 with model.mode={self.model.mode} and hidden layers", epochs)
+        fine = self.model.mode != "finetune" or (epochs, steps) != (-1, -1)
+        check(fine, "trainer.max_epochs", "an end with model.mode=finetune, whose step sizes follow it", epochs)
         fine = self.model.copies == 0 or self.augment.policy == "ranges"
         check(fine, "augment.policy", "ranges with model.copies above 0", self.augment.policy)

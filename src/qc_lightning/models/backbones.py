@@ -224,8 +224,8 @@ def wide_maps(model: Any, x: Tensor) -> list[Tensor]:
 def fold_batch_norms(module: nn.Module) -> None:
     """Move each batch norm that follows a convolution into it, in place: the same function, half the memory traffic.
 
-    For timm's EfficientNets in eval mode with frozen weights, where a norm stands right behind its convolution; the
-    activation that their norms carry stays.
+    For timm's EfficientNets in eval mode whose norms' statistics stay as they are, where a norm stands right behind its
+    convolution; the activation that their norms carry stays.
     """
     children = list(module.named_children())
     for (_, conv), (name, norm) in pairwise(children):
@@ -235,6 +235,7 @@ def fold_batch_norms(module: nn.Module) -> None:
             conv.weight, conv.bias = fuse_conv_bn_weights(
                 conv.weight, conv.bias, norm.running_mean, norm.running_var, norm.eps, norm.weight, norm.bias
             )
+            conv.bias.requires_grad_()  # torch gives a new bias none
             setattr(module, name, getattr(norm, "act", nn.Identity()))
     for _, child in children:
         fold_batch_norms(child)

@@ -1,6 +1,5 @@
 """The LightningModule: the network, binary cross-entropy on its logit, Adam, and the figures of each epoch."""
 
-import math
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import asdict
@@ -14,7 +13,6 @@ from torchmetrics import MetricCollection
 from qc_lightning.config import ModelConfig, OptimConfig
 from qc_lightning.data.catalog import SUBSETS
 from qc_lightning.data.datamodule import Batch
-from qc_lightning.errors import UserError
 from qc_lightning.evaluation.metrics import binary_metrics
 from qc_lightning.models import schedule
 from qc_lightning.models.imbalance import build_loss, chosen
@@ -112,7 +110,7 @@ class Classifier(LightningModule):
         """Before fine-tuning, and before the processes agree on what they learn, fix what stays pretrained."""
         if stage == "fit" and self.finetuned:
             network: Any = self.network
-            schedule.fix_the_rest(network.stage_parameters())
+            schedule.fix_the_rest(network.backbone, network.stage_parameters())
 
     def configure_optimizers(self) -> Any:
         """Adam; fused (one kernel for all weights) except under float16, whose gradient scaler cannot clip with it.
@@ -128,10 +126,8 @@ class Classifier(LightningModule):
         adam = torch.optim.Adam(parameters, lr=self.optim.lr, weight_decay=self.optim.weight_decay, fused=fused)
         if not self.finetuned:
             return adam
-        steps = self.trainer.estimated_stepping_batches
-        if not math.isfinite(steps):
-            raise UserError("trainer.max_epochs: expected an end with model.mode=finetune, whose step sizes follow it")
-        return [adam], [{"scheduler": schedule.warm_cosine(adam, int(steps)), "interval": "step"}]
+        steps = int(self.trainer.estimated_stepping_batches)
+        return [adam], [{"scheduler": schedule.warm_cosine(adam, steps), "interval": "step"}]
 
     def _keep(self, subset: str, batch: Batch, logit: Tensor) -> None:
         seen = self._seen[subset]

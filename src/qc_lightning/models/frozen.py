@@ -1,10 +1,12 @@
-"""Train a frozen network: its features once per photo, kept on disk, then the head on them."""
+"""Fit a head to features of a pretrained network, computed once per photo and kept on disk."""
 
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 from typing import cast
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from lightning.pytorch import Trainer
 from torch import Tensor
@@ -42,17 +44,10 @@ def fit_frozen(trainer: Trainer, model: Classifier, photos: PhotoSet, run: Run, 
     if trainer.world_size > 1:
         raise UserError("model.mode=frozen works in one process: leave out trainer=ddp")
     network = cast(Network, model.network)
-    device = trainer.strategy.root_device
-    cache = Path(config.data.cache_dir).expanduser() / "features" if config.data.cache == "disk" else None
-    network.eval().to(device)
-    features = extract_features(network, photos, np.arange(len(photos.photos)), device, cache)
-    learnt = photos.indices("train")
-    copies = [
-        extract_features(network, photos, learnt, device, cache, number, config.augment)
-        for number in range(1, 1 + config.model.copies)
-    ]
-    head = network.head.cpu()
-    assert isinstance(head, LogisticHead | PerceptronHead)
+    features_of = _features(trainer, network, photos, config)
+    features, learnt = features_of(np.arange(len(photos.photos)), 0), photos.indices("train")
+    copies = [features_of(learnt, number) for number in range(1, 1 + config.model.copies)]
+    head = _head(network)
     out_of_fold = fit_head(head, torch.stack([features[learnt], *copies]), photos, config)
     with torch.inference_mode():  # one photo at a time, as in prediction: a matrix product's last bits depend on that
         logit = torch.cat([worst(head(tiles), network.tiles) for tiles in features])
@@ -64,6 +59,34 @@ def fit_frozen(trainer: Trainer, model: Classifier, photos: PhotoSet, run: Run, 
         scores["val"] = (scores["train"][0], out_of_fold)
     _save(trainer, model, run, scores, photos)
     return scores
+
+
+def fit_head_first(trainer: Trainer, model: Classifier, photos: PhotoSet, config: TrainConfig) -> None:
+    """Before fine-tuning, fit the head as a frozen network's.
+
+    The stages that then learn with it are not led astray by a head that knows nothing yet (Kumar et al. 2022).
+    """
+    network = cast(Network, model.network)
+    features_of = _features(trainer, network, photos, config)
+    features = [features_of(photos.indices("train"), number) for number in range(1 + config.model.copies)]
+    fit_head(_head(network), torch.stack(features), photos, config)
+    network.train()
+
+
+def _features(
+    trainer: Trainer, network: Network, photos: PhotoSet, config: TrainConfig
+) -> Callable[[npt.NDArray[np.int64], int], Tensor]:
+    """What gives the features of some photos, or of a numbered copy of them."""
+    device = trainer.strategy.root_device
+    cache = Path(config.data.cache_dir).expanduser() / "features" if config.data.cache == "disk" else None
+    network.eval().to(device)
+    return lambda rows, copy: extract_features(network, photos, rows, device, cache, copy, config.augment)
+
+
+def _head(network: Network) -> LogisticHead | PerceptronHead:
+    head = network.head.cpu()
+    assert isinstance(head, LogisticHead | PerceptronHead)
+    return head
 
 
 def fit_head(

@@ -54,12 +54,12 @@ class Network(nn.Module):
         image_size: side S of the photos, or of a tile of them, in pixels.
         views: how many of the photo, its mirror image, and both upside down are looked at; their features are averaged,
             so that a defect counts alike wherever it points.
-        frozen: the head is one that is fitted to fixed features, which it standardises.
+        mode: scratch; or frozen or finetune, whose head is one that is fitted to features, which it standardises.
         tiles: rows and columns of tiles that the photos are cut into.
-        clip: of a frozen network's head: standard deviations at which a feature is cut off.
+        clip: of a fitted head: standard deviations at which a feature is cut off.
 
     Attributes:
-        frozen: as given.
+        frozen: whether only the head learns.
         tiles: as given.
         recipe: what the features follow from beside the backbone's weights.
         weights: name of the file that the backbone's weights came from, `none` when they are random.
@@ -76,14 +76,14 @@ class Network(nn.Module):
         dropout: float,
         image_size: int,
         views: int = 1,
-        frozen: bool = False,
+        mode: str = "scratch",
         tiles: Grid = (1, 1),
         clip: float = math.inf,
     ) -> None:
         super().__init__()
         # several times faster on a CPU, and what half precision wants on a GPU
         self.backbone = backbone.to(memory_format=torch.channels_last)
-        self.frozen, self.tiles = frozen, tiles
+        self.frozen, self.tiles = mode == "frozen", tiles
         self.taps = nn.ModuleList(Mosaic(tiles) for _ in range(backbone.count))
         self.pool, self.views = list(pool), views
         self.weights = "none"
@@ -92,7 +92,7 @@ class Network(nn.Module):
             width = self.features(torch.zeros(1, 3, image_size, image_size)).shape[1]
         self.train()
         self.head: nn.Module
-        if frozen:
+        if mode != "scratch":
             self.head = PerceptronHead(width, hidden, dropout, clip) if hidden else LogisticHead(width, clip)
         else:
             self.head = perceptron(width, hidden, dropout) if hidden else _linear(width, dropout)
@@ -101,8 +101,11 @@ class Network(nn.Module):
 
     def features(self, image: Tensor) -> Tensor:
         """Return [N, F] of tiles [N, 3, S, S]: for each stage, its pooled channels in the order of `pool`."""
-        seen = [self._features(image.flip(axes) if axes else image) for axes in FLIPS[: self.views]]
-        return seen[0] if self.views == 1 else torch.stack(seen).mean(0)
+        flips = FLIPS[: self.views]
+        if self.training and self.views > 1:  # one a batch: over the epochs all are learnt from, at the cost of one
+            flips = (flips[int(torch.randint(self.views, ()))],)
+        seen = [self._features(image.flip(axes) if axes else image) for axes in flips]
+        return seen[0] if len(seen) == 1 else torch.stack(seen).mean(0)
 
     def _features(self, image: Tensor) -> Tensor:
         maps = self.backbone(image.contiguous(memory_format=torch.channels_last))

@@ -20,15 +20,17 @@ def learning(stages: Sequence[list[nn.Parameter]]) -> Sequence[list[nn.Parameter
     return stages[: max(1, len(stages) // 2)]
 
 
-def fix_the_rest(stages: Sequence[list[nn.Parameter]]) -> None:
-    """Keep all of a backbone's stages but the `learning` ones from changing.
+def fix_the_rest(backbone: nn.Module, stages: Sequence[list[nn.Parameter]]) -> None:
+    """Keep all of a backbone's stages but the `learning` ones from changing, and the statistics of all batch norms.
 
-    Batch norms go on following their batches, also there: held as pretrained, they were a little better on photos like
-    the training ones and far worse on solar modules that look different.
+    The head was fitted to features that follow from those statistics.
     """
     for stage in stages[len(learning(stages)) :]:
         for parameter in stage:
             parameter.requires_grad_(False)
+    for module in backbone.modules():
+        if isinstance(module, nn.modules.batchnorm._BatchNorm):
+            module.eval()  # Lightning leaves it so: it restores each module's own mode after a validation
 
 
 def groups(head: Iterable[nn.Parameter], stages: Sequence[Sequence[nn.Parameter]], lr: float) -> list[dict[str, Any]]:
@@ -40,8 +42,8 @@ def groups(head: Iterable[nn.Parameter], stages: Sequence[Sequence[nn.Parameter]
 def warm_cosine(optimizer: torch.optim.Optimizer, steps: int) -> torch.optim.lr_scheduler.LambdaLR:
     """Schedule of the `groups`, all alike.
 
-    Stages that join a head which has already learnt (ULMFiT, 2018) upset it: on ELPV the training loss rose when they
-    did.
+    The head has been fitted before, to the stages as they were. Setting them free one after the other (ULMFiT, 2018)
+    was tried beside that: on ELPV the training loss rose whenever one joined.
 
     Args:
         optimizer: of the groups.

@@ -50,7 +50,6 @@ def build_network(
     build = _torchvision if config.library == "torchvision" else _timm
     backbone, made_for, file = build(config, load_weights and config.mode != "scratch")
     try:
-        frozen = config.mode == "frozen"
         network = Network(
             backbone,
             config.pool,
@@ -58,7 +57,7 @@ def build_network(
             config.dropout,
             image_size,
             config.views,
-            frozen,
+            config.mode,
             tiles,
             config.clip,
         )
@@ -173,7 +172,7 @@ def _timm(config: ModelConfig, load: bool) -> tuple[Backbone, int, str]:
     cfg = model.pretrained_cfg
     normalisation, made_for = (cfg["mean"], cfg["std"]), int(cfg["input_size"][-1])
     model.reset_classifier(0)
-    if config.mode == "frozen" and wide_depth(model):
+    if config.mode != "scratch" and wide_depth(model):
         fold_batch_norms(model.eval())
     ends = stage_ends(model)
     layer = _map_layer(model, made_for)
