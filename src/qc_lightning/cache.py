@@ -16,7 +16,7 @@ def cache(cfg: DictConfig) -> None:
     root = Path(config.cache_dir).expanduser()
     for what, folder, pattern in (
         ("decoded photos", root / "pixels", files.PIXELS),
-        ("features of frozen networks", root / "features", files.FEATURES),
+        ("features of pretrained networks", root / "features", files.FEATURES),
     ):
         if config.clear:
             print(f"{what}: {files.clear(folder, pattern) / 1e6:,.1f} MB freed")

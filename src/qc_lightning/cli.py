@@ -28,8 +28,8 @@ CONF = next((path for path in (_PACKAGE / "conf", _PACKAGE.parents[1] / "conf") 
 def run(command: Callable[[DictConfig], Any], config_name: str) -> None:
     """Run `command` on the config composed from `conf/<config_name>.yaml` and the command line.
 
-    A mistake of the user's ends in one line on standard error and exit code 2; anything else is a bug and keeps its
-    traceback.
+    A mistake of the user's ends in one line on standard error and exit code 2, Ctrl-C in one and 130 unless the command
+    has work of its own to save; anything else is a bug and keeps its traceback.
     """
     # Hydra would print its own multi-line account and exit with 1; this makes it raise instead
     os.environ.setdefault("HYDRA_FULL_ERROR", "1")
@@ -40,11 +40,13 @@ def run(command: Callable[[DictConfig], Any], config_name: str) -> None:
         try:
             _refuse_lone_sweep()
             return command(cfg)
-        except (UserError, OmegaConfBaseException) as error:
+        except (UserError, OmegaConfBaseException, KeyboardInterrupt) as error:
             if HydraConfig.get().mode == RunMode.MULTIRUN:
                 raise  # for the record of the job; the others go on
             if HydraConfig.get().output_subdir is not None:  # else the folder is the user's own, not made for this call
                 discard_unstarted(Path(HydraConfig.get().runtime.output_dir))
+            if isinstance(error, KeyboardInterrupt):
+                raise
             fail(one_line(error))
 
     if config_name == "train":
@@ -53,6 +55,9 @@ def run(command: Callable[[DictConfig], Any], config_name: str) -> None:
         hydra.main(version_base="1.3", config_path=str(CONF), config_name=config_name)(task)()
     except (UserError, HydraException, OmegaConfBaseException) as error:
         fail(one_line(error, config_name))
+    except KeyboardInterrupt:
+        print("stopped by Ctrl-C", file=sys.stderr)
+        raise SystemExit(130) from None
 
 
 def fail(message: str) -> NoReturn:

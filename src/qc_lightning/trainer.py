@@ -105,5 +105,7 @@ def _quieten() -> None:
     warnings.filterwarnings("ignore", ".*isinstance.treespec, LeafSpec.*", FutureWarning)
     # no validation part is a choice (experiment=paper)
     warnings.filterwarnings("ignore", ".*Total length of `list` across ranks is zero.*")
+    # torchmetrics has gathered what all processes saw before the figures are logged
+    warnings.filterwarnings("ignore", ".*sync_dist=True.*on epoch level in distributed setting.*")
     # two optimizer steps an epoch are normal on a hundred photos
     warnings.filterwarnings("ignore", ".*smaller than the logging interval.*")

@@ -3,7 +3,7 @@
 A network's layers are read where their maps go into the pooling (`cam_layers`). Seen from there each stage's share of
 the logit is its own, so shares of several stages and of mirrored views add up, and no gradient has to travel through
 the backbone. A multilayer perceptron has no maps: there the photo is the layer, and only gradient times input, pixel by
-pixel, means something. Grad-CAM's mean gradient of each colour channel would be the photo in other colours. Frozen
+pixel, means something. Grad-CAM's mean gradient of each colour channel would be the photo in other colours. Pretrained
 networks have a method of their own, see `evidence`.
 """
 

@@ -1,4 +1,4 @@
-"""Features of photos under a frozen network: computed once a photo and kept on disk, so that later runs only look."""
+"""Features of photos under a pretrained network: computed once and kept on disk, so that later runs only look."""
 
 import hashlib
 import zipfile

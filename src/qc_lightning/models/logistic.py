@@ -1,4 +1,4 @@
-"""Logistic regression on fixed features: the head of a frozen network, fitted exactly instead of step by step.
+"""Logistic regression on fixed features: the head of a pretrained network, fitted exactly instead of step by step.
 
 With the backbone frozen the loss is convex in the head, so one full-batch solve replaces epochs, and solving for all
 cross-validation folds at once costs little more than solving once.

@@ -1,4 +1,4 @@
-"""The paper's head: hidden layers with ReLU and dropout, here on the features of a frozen network."""
+"""The paper's head: hidden layers with ReLU and dropout, here on the features of a pretrained network."""
 
 import math
 from collections.abc import Sequence
