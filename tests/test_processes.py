@@ -65,14 +65,15 @@ def test_ctrl_c_amid_the_features_keeps_them(tmp_path: Path) -> None:
     arguments = command("experiment=recommended", "data.count=600", "data.image_size=96", "report=false")
     training = subprocess.Popen(arguments, cwd=tmp_path, env=environment, stderr=subprocess.PIPE)
     deadline = time.monotonic() + 300
-    while time.monotonic() < deadline and not list(tmp_path.glob("cache/features/*/*.npz")):
+    # a file whose name begins with a dot is still being written
+    while time.monotonic() < deadline and not list(tmp_path.glob("cache/features/*/[!.]*.npz")):
         time.sleep(0.05)
     training.send_signal(signal.SIGINT)
     last = training.communicate(timeout=60)[1].decode().splitlines()[-1]
     assert (training.returncode, last) == (130, "stopped by Ctrl-C")
-    kept = {path: path.stat().st_mtime_ns for path in tmp_path.glob("cache/features/*/*.npz")}
+    kept = {path: path.stat().st_mtime_ns for path in tmp_path.glob("cache/features/*/[!.]*.npz")}
     subprocess.run(arguments, cwd=tmp_path, env=environment, check=True, capture_output=True)
-    after = {path: path.stat().st_mtime_ns for path in tmp_path.glob("cache/features/*/*.npz")}
+    after = {path: path.stat().st_mtime_ns for path in tmp_path.glob("cache/features/*/[!.]*.npz")}
     assert kept
     assert kept.items() < after.items(), "the first ones are not computed again"
 
