@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from qc_lightning.config import AugmentConfig
 from qc_lightning.data.augment import augment, policies
 from qc_lightning.data.decode import DecodeSettings
-from qc_lightning.data.store import open_store
+from qc_lightning.data.pixel_store import open_store
 from qc_lightning.models.mlp import MLP
 
 BATCH = 32

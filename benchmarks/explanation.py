@@ -12,11 +12,11 @@ from collections.abc import Callable
 import numpy as np
 import torch
 
+from qc_lightning.core.run import Run
 from qc_lightning.data.decode import decode
+from qc_lightning.evaluation.evaluation_set import own_photos
 from qc_lightning.explanation.heat import Heat, methods_for
-from qc_lightning.inspector import Inspector
-from qc_lightning.prediction.labelled import own_photos
-from qc_lightning.run import Run
+from qc_lightning.inference.inspector import Inspector
 
 PHOTOS, BATCH, ROUNDS = 32, 16, 5
 

@@ -15,7 +15,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from qc_lightning.cores import cores
+from qc_lightning.core.cores import cores
 
 RENDERED = 10_000
 
@@ -32,7 +32,7 @@ def train(root: Path, cache: Path, epochs: int) -> tuple[float, Path]:
 
 def write_photos(parts: Path, count: int, work: Path) -> Path:
     """A folder per class; beyond RENDERED, `count` is rounded up to a multiple of it."""
-    from qc_lightning.data.parts import ensure_parts
+    from qc_lightning.data.parts.photos import ensure_parts
 
     rendered = ensure_parts(parts, min(count, RENDERED), seed=0)
     for file in rendered.glob("*orrect/*.jpg"):

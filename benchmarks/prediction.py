@@ -19,11 +19,11 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from qc_lightning.cores import cores
+from qc_lightning.core.cores import cores
+from qc_lightning.core.run import Run
 from qc_lightning.data.decode import decode
-from qc_lightning.inspector import Inspector
-from qc_lightning.prediction.stream import Stream
-from qc_lightning.run import Run
+from qc_lightning.inference.inspector import Inspector
+from qc_lightning.inference.stream import Stream
 
 MEGAPIXELS_12 = (4000, 3000)
 

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 from hydra import compose, initialize_config_dir
 
-from qc_lightning.cli import CONF
+from qc_lightning.cli.app import CONF
 from qc_lightning.config import TrainConfig, parse, register
 from qc_lightning.data.catalog import read_catalog
 

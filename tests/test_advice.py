@@ -3,12 +3,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from qc_lightning.evaluation.advice import advice, photos_needed
-from qc_lightning.evaluation.curves import histogram, reliability, sweep
-from qc_lightning.evaluation.decision import Decision
-from qc_lightning.evaluation.intervals import wilson
-from qc_lightning.evaluation.leaks import leak_checks, split_counts
-from qc_lightning.evaluation.metrics import evaluate
+from qc_lightning.metrics.compute import evaluate
+from qc_lightning.metrics.curves import histogram, reliability, sweep
+from qc_lightning.metrics.decision import Decision
+from qc_lightning.metrics.intervals import wilson
+from qc_lightning.report.advice import advice, photos_needed
+from qc_lightning.report.leaks import leak_checks, split_counts
 
 
 def photos(n, seed=0, skill=2.0, share=0.5):

@@ -142,7 +142,7 @@ def test_mixup_blends_labels_as_it_blends_photos() -> None:
 def test_every_policy_of_conf_loads_as_hydra_composes_it() -> None:
     from hydra import compose, initialize_config_dir
 
-    from qc_lightning.cli import CONF
+    from qc_lightning.cli.app import CONF
     from qc_lightning.config import TrainConfig, parse, register
 
     register()

@@ -9,9 +9,9 @@ import pytest
 
 from conftest import save_photo
 from qc_lightning.config import ClassNames, DataConfig, SplitConfig
+from qc_lightning.core.errors import UserError
 from qc_lightning.data.catalog import read_catalog
-from qc_lightning.data.photos import load_photos, split_csv
-from qc_lightning.errors import UserError
+from qc_lightning.data.dataset import load_photos, split_csv
 
 
 @pytest.fixture

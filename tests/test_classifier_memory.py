@@ -4,7 +4,7 @@ import torch
 
 from qc_lightning.config import OptimConfig
 from qc_lightning.data.datamodule import Batch
-from qc_lightning.models.classifier import Classifier
+from qc_lightning.training.classifier import Classifier
 from test_zoo import configured
 
 

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import binomtest
 
-from qc_lightning.evaluation.compare import Difference, compare, mcnemar_exact, paired_interval
+from qc_lightning.metrics.comparison import Difference, compare, mcnemar_exact, paired_interval
 
 counts = st.integers(0, 60)
 

@@ -8,8 +8,8 @@ from hypothesis import strategies as st
 
 from qc_lightning.config import ModelConfig, OptimConfig
 from qc_lightning.data.datamodule import Batch, BatchSampler
-from qc_lightning.models.classifier import Classifier
 from qc_lightning.models.mlp import MLP
+from qc_lightning.training.classifier import Classifier
 
 
 def drawn(sampler: BatchSampler) -> list[int]:

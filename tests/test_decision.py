@@ -6,8 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sklearn.metrics import balanced_accuracy_score
 
-from qc_lightning.errors import UserError
-from qc_lightning.evaluation.decision import Decision, choose_threshold
+from qc_lightning.core.errors import UserError
+from qc_lightning.metrics.decision import Decision, choose_threshold
 
 probabilities = st.floats(0, 1)
 labelled = st.lists(st.tuples(st.floats(0, 1, width=32), st.integers(0, 1)), max_size=40)

@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 from PIL import Image, ImageDraw, ImageOps, PngImagePlugin, features
 
+from qc_lightning.core.errors import UserError
 from qc_lightning.data import decode as decode_module
 from qc_lightning.data.decode import IMAGE_SUFFIXES, BadImage, DecodeSettings, decode, decode_bytes, read
-from qc_lightning.errors import UserError
 
 EIGHT = DecodeSettings(image_size=8)
 

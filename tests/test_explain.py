@@ -17,18 +17,19 @@ from PIL import Image
 from torch import nn
 
 from qc_lightning import explain as command
+from qc_lightning.core.errors import UserError
+from qc_lightning.core.run import Run
 from qc_lightning.data.decode import DecodeSettings, decode, decode_whole
-from qc_lightning.errors import UserError
-from qc_lightning.explanation import checks, explained
+from qc_lightning.explanation import checks
+from qc_lightning.explanation import explanations as explained
 from qc_lightning.explanation.evidence import evidence, has_evidence
 from qc_lightning.explanation.heat import Heat, methods_for, smooth
-from qc_lightning.explanation.subjects import Subject
-from qc_lightning.inspector import Inspector
+from qc_lightning.explanation.selection import Subject
+from qc_lightning.inference.inspector import Inspector
 from qc_lightning.models.backbones import StageBackbone
-from qc_lightning.models.logistic import LogisticHead
+from qc_lightning.models.heads.logistic import LogisticHead
 from qc_lightning.models.mlp import MLP
 from qc_lightning.models.network import Network
-from qc_lightning.run import Run
 
 Train = Callable[..., tuple[int, Path, str]]
 PLAIN = ([0.0] * 3, [1.0] * 3)

@@ -6,7 +6,7 @@ import torch
 from torchvision.ops import sigmoid_focal_loss
 
 from qc_lightning.data.datamodule import BatchSampler
-from qc_lightning.models.imbalance import build_loss, chosen
+from qc_lightning.training.imbalance import build_loss, chosen
 
 
 def test_auto_weighs_only_when_a_class_is_rare() -> None:

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from scipy.stats import binomtest, norm, rankdata
 from sklearn.metrics import average_precision_score, balanced_accuracy_score, f1_score, roc_auc_score
 
-from qc_lightning.evaluation.intervals import _weighted, bootstrap, design_effect, proportion, wilson
+from qc_lightning.metrics.intervals import _weighted, bootstrap, design_effect, proportion, wilson
 
 FIGURES = ("loss", "balanced_accuracy", "f1", "auroc", "average_precision")
 

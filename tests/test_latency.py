@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from qc_lightning import latency as command
-from qc_lightning.evaluation.speed import _row, _timed, keeps_up
+from qc_lightning.evaluation.latency import _row, _timed, keeps_up
 
 Train = Callable[..., tuple[int, Path, str]]
 Call = Callable[..., int]

@@ -6,8 +6,8 @@ import torch
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import roc_auc_score
 
-from qc_lightning.models.logistic import LogisticHead, Solver, class_weights
-from qc_lightning.models.perceptron import PerceptronHead, Schedule
+from qc_lightning.models.heads.logistic import LogisticHead, Solver, class_weights
+from qc_lightning.models.heads.perceptron import PerceptronHead, Schedule
 
 
 def problem(n: int = 120, width: int = 40, seed: int = 0) -> tuple[torch.Tensor, torch.Tensor]:

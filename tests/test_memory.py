@@ -7,12 +7,12 @@ import sys
 
 import pytest
 
-from qc_lightning import memory
+from qc_lightning.core import memory
 
 PROGRAM = """
 import resource, sys
 import numpy as np
-from qc_lightning.memory import keep_freed_memory
+from qc_lightning.core.memory import keep_freed_memory
 if sys.argv[1] == "keep":
     keep_freed_memory()
 for number in range(60):

@@ -6,8 +6,7 @@ import pytest
 import torch
 from sklearn import metrics as sk
 
-from qc_lightning.evaluation.intervals import wilson
-from qc_lightning.evaluation.metrics import (
+from qc_lightning.metrics.compute import (
     FIGURES,
     binary_metrics,
     evaluate,
@@ -17,6 +16,7 @@ from qc_lightning.evaluation.metrics import (
     table,
     warnings_for,
 )
+from qc_lightning.metrics.intervals import wilson
 
 
 def sigmoid(z):

@@ -13,9 +13,9 @@ import numpy as np
 import pytest
 from PIL import Image, ImageFilter
 
-from qc_lightning.data import parts
-from qc_lightning.data.parts import Part, ensure_parts, label_of, render_part, render_sound
-from qc_lightning.errors import UserError
+from qc_lightning.core.errors import UserError
+from qc_lightning.data.parts import photos as parts
+from qc_lightning.data.parts.photos import Part, ensure_parts, label_of, render_part, render_sound
 
 KINDS = {"missing hole", "crack", "dent", "scratch", "stain", "burr"}
 # sha256 of the pixels of photos 0 to 19 of station 0 and of their masks, equal with NumPy 1.26.4 and 2.4.6, with and
@@ -25,7 +25,8 @@ GOLDEN = "f72468a5dc7150889ab200f8b3c1ea3bb682a9692095a44c83833c07895fc365"
 
 def start(root: Path, count: int, **environment: str) -> subprocess.Popen[bytes]:
     call = (
-        f"import pathlib, qc_lightning.data.parts as parts; parts.ensure_parts(pathlib.Path({str(root)!r}), {count}, 0)"
+        "import pathlib, qc_lightning.data.parts.photos as parts; "
+        f"parts.ensure_parts(pathlib.Path({str(root)!r}), {count}, 0)"
     )
     return subprocess.Popen([sys.executable, "-c", call], env=os.environ | environment)
 

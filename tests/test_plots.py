@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from qc_lightning.evaluation import plots
+from qc_lightning.report import charts as plots
 
 
 def epochs(n, val=True):
@@ -101,7 +101,7 @@ def test_a_figure_that_fails_leaves_the_old_file(tmp_path, monkeypatch):
 
 def test_the_module_is_light_and_pyplot_is_never_loaded():
     code = (
-        "import sys, pathlib, tempfile; from qc_lightning.evaluation import plots;"
+        "import sys, pathlib, tempfile; from qc_lightning.report import charts as plots;"
         "assert 'matplotlib' not in sys.modules;"
         "plots.save(plots.learning_curves([]), pathlib.Path(tempfile.mkdtemp()) / 'a.png');"
         "assert 'matplotlib.pyplot' not in sys.modules and 'torch' not in sys.modules"

@@ -17,12 +17,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from qc_lightning.errors import UserError
-from qc_lightning.inspector import Inspector
+from qc_lightning.core.errors import UserError
+from qc_lightning.core.run import Run
+from qc_lightning.inference.inspector import Inspector
+from qc_lightning.inference.stream import Stream
 from qc_lightning.prediction.output import VerdictFile, read_written
 from qc_lightning.prediction.rows import Row
-from qc_lightning.prediction.stream import Stream
-from qc_lightning.run import Run
 
 Predict = Callable[..., tuple[int, str, str]]
 COLUMNS = ["path", "sha256", "probability", "verdict", "seconds", "model_id", "error"]

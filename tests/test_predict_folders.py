@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from qc_lightning.prediction.sources import find_photos
-from qc_lightning.prediction.watch import Arrivals
+from qc_lightning.inference.sources import find_photos
+from qc_lightning.inference.watch import Arrivals
 from test_predict import names, save, tree
 
 Predict = Callable[..., tuple[int, str, str]]

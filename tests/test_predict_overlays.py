@@ -8,8 +8,8 @@ import pytest
 from PIL import Image
 
 from qc_lightning.data.decode import BadImage
-from qc_lightning.evaluation import plots
-from qc_lightning.explanation import explained
+from qc_lightning.explanation import explanations as explained
+from qc_lightning.report import charts as plots
 from test_predict import read, save
 
 Predict = Callable[..., tuple[int, str, str]]

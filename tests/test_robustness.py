@@ -14,7 +14,7 @@ from scipy import ndimage
 
 from qc_lightning import robustness as command
 from qc_lightning.evaluation.corruptions import CORRUPTIONS, corrupt
-from qc_lightning.evaluation.robust import VARIANTS, _rates
+from qc_lightning.evaluation.robustness import VARIANTS, _rates
 
 Train = Callable[..., tuple[int, Path, str]]
 Call = Callable[..., int]

@@ -11,8 +11,8 @@ import torch
 from torch import nn
 
 from qc_lightning.config import OptimConfig
-from qc_lightning.models import schedule
-from qc_lightning.models.classifier import Classifier
+from qc_lightning.training import finetune as schedule
+from qc_lightning.training.classifier import Classifier
 from test_zoo import configured
 
 Train = Callable[..., tuple[int, Path, str]]

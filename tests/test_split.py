@@ -9,9 +9,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from qc_lightning.config import SplitConfig
+from qc_lightning.core.errors import UserError
 from qc_lightning.data.catalog import Photo
 from qc_lightning.data.split import split
-from qc_lightning.errors import UserError
 
 
 def photos(correct: int, incorrect: int, group: int = 1) -> list[Photo]:

@@ -19,12 +19,12 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from qc_lightning.data import cache as cache_module
-from qc_lightning.data import store as store_module
-from qc_lightning.data.cache import clear, size_of
+from qc_lightning.core.errors import UserError
+from qc_lightning.data import pixel_cache as cache_module
+from qc_lightning.data import pixel_store as store_module
 from qc_lightning.data.decode import DecodeSettings, decode
-from qc_lightning.data.store import PixelStore, open_store
-from qc_lightning.errors import UserError
+from qc_lightning.data.pixel_cache import clear, size_of
+from qc_lightning.data.pixel_store import PixelStore, open_store
 
 SMALL = DecodeSettings(image_size=8)
 COUNT, BAD = 70, 33  # more than a few tasks of 16
@@ -233,7 +233,7 @@ def test_two_processes_at_once(paths: list[Path], tmp_path: Path) -> None:
     program = """
 import sys, time
 from pathlib import Path
-from qc_lightning.data import store
+from qc_lightning.data import pixel_store as store
 from qc_lightning.data.decode import DecodeSettings
 read = store.read
 store.read = lambda *a: (time.sleep(0.02), read(*a))[1]  # long enough that both are at it
@@ -400,5 +400,7 @@ def test_bar_is_for_long_waits_only(paths: list[Path], tmp_path: Path, capsys: p
 
 
 def test_neither_decoding_nor_the_store_imports_torch() -> None:
-    program = "import sys, qc_lightning.data.store; print([m for m in ('torch', 'lightning') if m in sys.modules])"
+    program = (
+        "import sys, qc_lightning.data.pixel_store; print([m for m in ('torch', 'lightning') if m in sys.modules])"
+    )
     assert subprocess.check_output([sys.executable, "-c", program], text=True).strip() == "[]"

@@ -197,7 +197,7 @@ def test_the_winner_is_trained_on_train_and_val_and_tested_once(sweep: Train) ->
 
 @pytest.mark.slow
 def test_photos_are_decoded_once(sweep: Train, monkeypatch: pytest.MonkeyPatch) -> None:
-    from qc_lightning.data import store
+    from qc_lightning.data import pixel_store as store
 
     opened = []
     real = store.read
@@ -295,8 +295,8 @@ def test_a_cluster_that_is_not_there(sweep: Train) -> None:
 
 
 def test_the_memory_of_a_failed_job_is_freed(sweep: Train, monkeypatch: pytest.MonkeyPatch) -> None:
-    from qc_lightning import trainer
-    from qc_lightning.models.classifier import Classifier
+    from qc_lightning.training import trainer
+    from qc_lightning.training.classifier import Classifier
 
     alive: weakref.WeakSet[Classifier] = weakref.WeakSet()
     seen = []

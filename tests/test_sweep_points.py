@@ -18,9 +18,9 @@ from hydra.core.utils import JobReturn
 from omegaconf import OmegaConf
 
 from qc_lightning.config import SplitConfig, SweepConfig
+from qc_lightning.core.errors import UserError
 from qc_lightning.data.catalog import Photo
 from qc_lightning.data.split import split
-from qc_lightning.errors import UserError
 from qc_lightning.sweep import gpus, job
 from qc_lightning.sweep.conduct import _launch
 from qc_lightning.sweep.folder import Record, Sweep, without

@@ -15,10 +15,10 @@ from qc_lightning.config import ModelConfig
 from qc_lightning.data import augment
 from qc_lightning.data.decode import DecodeSettings, decode
 from qc_lightning.evaluation import corruptions
-from qc_lightning.models import logistic
+from qc_lightning.models.heads import logistic
 from qc_lightning.models.network import Network
+from qc_lightning.models.registry import build_network
 from qc_lightning.models.tiles import join, split
-from qc_lightning.models.zoo import build_network
 
 Train = Callable[..., tuple[int, Path, str]]
 PAPER = ModelConfig("own", "mlp", "none", "scratch", 1, ["avg"], 32, [4], 0.0, 1, 0.03, 0)
@@ -176,9 +176,9 @@ def test_tiles_see_what_squashing_loses(train: Train, spots: Path) -> None:
 
 
 def test_a_run_from_before_tiles_opens(train: Train, photo_root: Path) -> None:
-    from qc_lightning.inspector import Inspector, read_checkpoint
-    from qc_lightning.prediction.labelled import trained_with
-    from qc_lightning.run import Run
+    from qc_lightning.core.run import Run
+    from qc_lightning.evaluation.evaluation_set import trained_with
+    from qc_lightning.inference.inspector import Inspector, read_checkpoint
 
     _, folder, _ = train("data=folder", f"data.root={photo_root}", "trainer.max_epochs=1", "report=false")
     run = Run.open(str(folder))

@@ -11,7 +11,7 @@ import torch
 from sklearn.metrics import confusion_matrix, roc_auc_score
 
 from qc_lightning.config import ModelConfig, OptimConfig
-from qc_lightning.models.classifier import Classifier
+from qc_lightning.training.classifier import Classifier
 
 Train = Callable[..., tuple[int, Path, str]]
 RATES = ("accuracy", "balanced_accuracy", "precision", "recall", "f1", "specificity", "auroc", "average_precision")
@@ -207,8 +207,8 @@ def test_a_process_that_writes_nothing_leaves_the_checkpoints_alone(tmp_path: Pa
     """The second of two processes: whatever the order, it must not replace what the first has written."""
     from types import SimpleNamespace
 
-    from qc_lightning.callbacks import Checkpoints
-    from qc_lightning.run import Run
+    from qc_lightning.core.run import Run
+    from qc_lightning.training.callbacks import Checkpoints
 
     run = Run(tmp_path)
     run.last.parent.mkdir()
@@ -237,14 +237,14 @@ def test_quick_epochs_are_not_all_saved_but_the_last_is(
         Trainer, "save_checkpoint", lambda self, *a, **k: (saved.append(self.current_epoch), save(self, *a, **k))
     )
     for seconds, end, expected in ((1e9, "max_epochs=4", [0, 3]), (0, "max_epochs=4", [0, 1, 2, 3])):
-        monkeypatch.setattr("qc_lightning.callbacks._SAVE_SECONDS", seconds)
+        monkeypatch.setattr("qc_lightning.training.callbacks._SAVE_SECONDS", seconds)
         saved.clear()
         code, _, output = train(*easy, "experiment=paper", "data.image_size=16", f"trainer.{end}")
         assert code == 0, output
         assert saved == expected
     # 28 photos are four batches an epoch: the end comes within the second epoch
     saved.clear()
-    monkeypatch.setattr("qc_lightning.callbacks._SAVE_SECONDS", 1e9)
+    monkeypatch.setattr("qc_lightning.training.callbacks._SAVE_SECONDS", 1e9)
     code, run, output = train(*easy, "experiment=paper", "data.image_size=16", "trainer.max_steps=6")
     assert code == 0, output
     assert torch.load(run / "checkpoints" / "last.ckpt", weights_only=True)["global_step"] == 6

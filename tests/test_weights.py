@@ -17,10 +17,10 @@ import torch
 from torch import Tensor, nn
 
 from qc_lightning.config import ModelConfig
-from qc_lightning.errors import UserError
+from qc_lightning.core.errors import UserError
 from qc_lightning.models import weights
 from qc_lightning.models.network import Network
-from qc_lightning.models.zoo import build_network
+from qc_lightning.models.registry import build_network
 from test_zoo import configured
 
 NAME = "squeezenet1_1"  # small, and its parts are named plainly

@@ -11,14 +11,14 @@ import torch
 from omegaconf import OmegaConf
 from torch import Tensor, nn
 
-from qc_lightning.cli import CONF
+from qc_lightning.cli.app import CONF
 from qc_lightning.config import ModelConfig
-from qc_lightning.errors import UserError
-from qc_lightning.models import zoo
+from qc_lightning.core.errors import UserError
+from qc_lightning.models import registry as zoo
 from qc_lightning.models.backbones import StageBackbone
 from qc_lightning.models.mlp import MLP
 from qc_lightning.models.network import Network
-from qc_lightning.models.zoo import build_network
+from qc_lightning.models.registry import build_network
 
 PLAIN = ([0.0] * 3, [1.0] * 3)
 
@@ -139,7 +139,8 @@ def test_is_timms_network(name: str) -> None:
     mean, std = (torch.tensor(reference.pretrained_cfg[key]).view(-1, 1, 1) for key in ("mean", "std"))
     with torch.no_grad():
         expected = reference((photos() - mean) / std)
-        torch.testing.assert_close(network.features(photos()), expected, rtol=1e-5, atol=1e-6)
+        # float32 noise of features of about 1; how much depends on the processor's kernels
+        torch.testing.assert_close(network.features(photos()), expected, rtol=1e-5, atol=1e-5)
 
 
 @pytest.mark.parametrize(

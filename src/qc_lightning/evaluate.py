@@ -2,16 +2,16 @@
 
 from omegaconf import DictConfig
 
-from qc_lightning import cli
+from qc_lightning.cli import app as cli
 from qc_lightning.config import EvaluateConfig, parse
 
 
 def evaluate(cfg: DictConfig) -> None:
     """Labelled photos to the same figures as a training's, and to what sets two runs apart."""
     config = parse(cfg, EvaluateConfig)
-    from qc_lightning.prediction.labelled import evaluation_folder, labelled_photos, trained_with
-    from qc_lightning.run import Run, write_json
-    from qc_lightning.timing import Timing
+    from qc_lightning.core.run import Run, write_json
+    from qc_lightning.core.timing import Timing
+    from qc_lightning.evaluation.evaluation_set import evaluation_folder, labelled_photos, trained_with
 
     timing = Timing()
     run = Run.open(config.run)
@@ -19,10 +19,10 @@ def evaluate(cfg: DictConfig) -> None:
     labelled = labelled_photos(run, config)
     folder = evaluation_folder(run, config.name)
 
-    from qc_lightning.evaluation.metrics import finite, table
-    from qc_lightning.inspector import Inspector
-    from qc_lightning.prediction.judge import judge, same_as_trained, set_apart, write_photos
-    from qc_lightning.prediction.score import score
+    from qc_lightning.evaluation.evaluate_run import judge, same_as_trained, set_apart, write_photos
+    from qc_lightning.evaluation.score import score
+    from qc_lightning.inference.inspector import Inspector
+    from qc_lightning.metrics.compute import finite, table
 
     inspector = Inspector.load(run, config.device)
     timing.done("setup")

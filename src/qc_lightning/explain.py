@@ -6,23 +6,25 @@ from typing import Any
 
 from omegaconf import DictConfig
 
-from qc_lightning import cli
+from qc_lightning.cli import app as cli
 from qc_lightning.config import ExplainConfig, parse
 
 
 def explain(cfg: DictConfig) -> None:
     """Photos to heat maps, pictures of them, and figures on how far they can be trusted."""
     config = parse(cfg, ExplainConfig)
-    from qc_lightning.run import Run, csv_text, write_json, write_text
+    from qc_lightning.core.run import Run, csv_text, write_json, write_text
 
     run = Run.open(config.run)
 
-    from qc_lightning.evaluation import plots
-    from qc_lightning.evaluation.report import write_report
-    from qc_lightning.explanation import explained, picture, summary
+    from qc_lightning.explanation import explanations as explained
+    from qc_lightning.explanation import pictures as picture
+    from qc_lightning.explanation import summary
     from qc_lightning.explanation.heat import Heat, methods_for
-    from qc_lightning.explanation.subjects import subjects
-    from qc_lightning.inspector import Inspector
+    from qc_lightning.explanation.selection import subjects
+    from qc_lightning.inference.inspector import Inspector
+    from qc_lightning.report import charts as plots
+    from qc_lightning.report.page import write_report
 
     inspector = Inspector.load(run, config.device)
     heat, names = Heat(inspector.network, config.method), inspector.class_names

@@ -2,16 +2,16 @@
 
 from omegaconf import DictConfig
 
-from qc_lightning import cli
+from qc_lightning.cli import app as cli
 from qc_lightning.config import LatencyConfig, parse
 
 
 def latency(cfg: DictConfig) -> None:
     """Photos to milliseconds, decoding and network apart and together, and to whether a line is kept up with."""
     config = parse(cfg, LatencyConfig)
-    from qc_lightning.prediction.labelled import own_photos
-    from qc_lightning.prediction.sources import find_photos
-    from qc_lightning.run import Run, write_json
+    from qc_lightning.core.run import Run, write_json
+    from qc_lightning.evaluation.evaluation_set import own_photos
+    from qc_lightning.inference.sources import find_photos
 
     run = Run.open(config.run)
     if config.source is None:
@@ -20,9 +20,9 @@ def latency(cfg: DictConfig) -> None:
         source = find_photos(config.source, [run.folder])
         paths = [source.root / name for name in source.names]
 
-    from qc_lightning.evaluation import speed
-    from qc_lightning.evaluation.report import write_report
-    from qc_lightning.inspector import Inspector
+    from qc_lightning.evaluation import latency as speed
+    from qc_lightning.inference.inspector import Inspector
+    from qc_lightning.report.page import write_report
 
     inspector = Inspector.load(run, config.device)
     stages = len(config.batch_sizes) + 3

@@ -4,17 +4,17 @@ from itertools import takewhile
 
 from omegaconf import DictConfig
 
-from qc_lightning import cli
+from qc_lightning.cli import app as cli
 from qc_lightning.config import PredictConfig, parse
 
 
 def predict(cfg: DictConfig) -> None:
     """Photos to rows of verdicts, in one stream from the files to the output."""
     config = parse(cfg, PredictConfig)
+    from qc_lightning.core.shutdown import stopping
     from qc_lightning.prediction.plan import Plan
     from qc_lightning.prediction.processes import in_processes
     from qc_lightning.prediction.shards import Shard
-    from qc_lightning.prediction.stop import stopping
 
     shard, processes = Shard.of_process(config.shard), config.processes
     if processes > 1 and shard.count == 1:
@@ -24,9 +24,9 @@ def predict(cfg: DictConfig) -> None:
 
         from tqdm import tqdm
 
-        from qc_lightning.inspector import Inspector
+        from qc_lightning.inference.inspector import Inspector
+        from qc_lightning.inference.stream import Stream
         from qc_lightning.prediction.output import VerdictFile
-        from qc_lightning.prediction.stream import Stream
 
         inspector = Inspector.load(plan.run, config.device)
         plan.check_model(inspector.model_id)

@@ -2,22 +2,23 @@
 
 from omegaconf import DictConfig
 
-from qc_lightning import cli
+from qc_lightning.cli import app as cli
 from qc_lightning.config import RobustnessConfig, parse
 
 
 def robustness(cfg: DictConfig) -> None:
     """A run's labelled photos, each through nine corruptions at five strengths, to rates and a picture of them."""
     config = parse(cfg, RobustnessConfig)
-    from qc_lightning.prediction.labelled import own_photos
-    from qc_lightning.run import Run, csv_text, write_json, write_text
+    from qc_lightning.core.run import Run, csv_text, write_json, write_text
+    from qc_lightning.evaluation.evaluation_set import own_photos
 
     run = Run.open(config.run)
     labelled = own_photos(run, config.subset)
 
-    from qc_lightning.evaluation import plots, robust
-    from qc_lightning.evaluation.report import write_report
-    from qc_lightning.inspector import Inspector
+    from qc_lightning.evaluation import robustness as robust
+    from qc_lightning.inference.inspector import Inspector
+    from qc_lightning.report import charts as plots
+    from qc_lightning.report.page import write_report
 
     inspector = Inspector.load(run, config.device)
     photos = robust.sample(labelled.photos, config.photos)

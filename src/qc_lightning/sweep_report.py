@@ -2,7 +2,7 @@
 
 from omegaconf import DictConfig
 
-from qc_lightning import cli
+from qc_lightning.cli import app as cli
 from qc_lightning.config import SweepReportConfig, parse
 
 

@@ -2,16 +2,16 @@
 
 from omegaconf import DictConfig
 
-from qc_lightning import cli
+from qc_lightning.cli import app as cli
 from qc_lightning.config import TrainConfig, parse
 
 
 def train(cfg: DictConfig) -> None:
     """Photos to a trained, measured and reported classifier; everything lands in the run's folder."""
     config = parse(cfg, TrainConfig)
-    from qc_lightning.data.photos import load_photos, split_csv
-    from qc_lightning.run import Run
-    from qc_lightning.timing import Timing
+    from qc_lightning.core.run import Run
+    from qc_lightning.core.timing import Timing
+    from qc_lightning.data.dataset import load_photos, split_csv
 
     timing = Timing()
     photos = load_photos(config.data)
@@ -20,10 +20,10 @@ def train(cfg: DictConfig) -> None:
     from lightning.pytorch import seed_everything
 
     from qc_lightning.data.datamodule import PhotoDataModule
-    from qc_lightning.evaluation import results
-    from qc_lightning.models.classifier import Classifier
-    from qc_lightning.models.frozen import fit_frozen, fit_head_first
-    from qc_lightning.trainer import build_trainer, fit
+    from qc_lightning.training import outcome as results
+    from qc_lightning.training.classifier import Classifier
+    from qc_lightning.training.frozen import fit_frozen, fit_head_first
+    from qc_lightning.training.trainer import build_trainer, fit
 
     seed_everything(config.seed, verbose=False)
     data = PhotoDataModule(photos, config.data.batch_size, config.augment, config.seed, config.imbalance)

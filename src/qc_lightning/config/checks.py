@@ -3,7 +3,7 @@
 import re
 from collections.abc import Sequence
 
-from qc_lightning.errors import UserError
+from qc_lightning.core.errors import UserError
 
 
 def check(fine: bool, key: str, expected: str, got: object) -> None:

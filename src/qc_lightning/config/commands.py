@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from qc_lightning.config.checks import check, check_choice, check_device
-from qc_lightning.errors import UserError
+from qc_lightning.core.errors import UserError
 
 
 @dataclass

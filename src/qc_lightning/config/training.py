@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from qc_lightning.config.checks import check, check_choice
-from qc_lightning.errors import UserError
+from qc_lightning.core.errors import UserError
 
 
 @dataclass

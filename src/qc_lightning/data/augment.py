@@ -39,7 +39,7 @@ def policies() -> dict[str, AugmentConfig]:
     """Every augmentation that `conf/augment` offers but `none`, by name."""
     from omegaconf import OmegaConf
 
-    from qc_lightning.cli import CONF
+    from qc_lightning.cli.app import CONF
 
     def settings(name: str) -> dict[str, Any]:
         own: Any = OmegaConf.to_container(OmegaConf.load(CONF / "augment" / f"{name}.yaml"))

@@ -11,10 +11,10 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
-from qc_lightning.cli import nearest
+from qc_lightning.cli.app import nearest
 from qc_lightning.config import ClassNames, DataConfig
+from qc_lightning.core.errors import UserError
 from qc_lightning.data.decode import IMAGE_SUFFIXES
-from qc_lightning.errors import UserError
 
 SUBSETS = ("train", "val", "test")
 _MANIFEST_COLUMNS = ("path", "label", "group", "subset", "sha256")
@@ -50,12 +50,12 @@ def read_catalog(config: DataConfig) -> list[Photo]:
     if config.manifest is not None:
         photos = _read_manifest(Path(config.manifest).expanduser(), config)
     elif config.source == "parts":
-        from qc_lightning.data.parts import ensure_parts
+        from qc_lightning.data.parts.photos import ensure_parts
 
         root = ensure_parts(Path(config.cache_dir).expanduser() / "parts", config.count or 0, seed=0)
         photos = _scan(root, ClassNames("Correct", "Incorrect"), config.group)
     elif config.source == "elpv":
-        from qc_lightning.data.elpv import read_elpv
+        from qc_lightning.data.sources.elpv import read_elpv
 
         photos = read_elpv(config)
     else:

@@ -12,8 +12,8 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 
 from qc_lightning.config import AugmentConfig
 from qc_lightning.data.augment import augment, mixed
-from qc_lightning.data.photos import PhotoSet
-from qc_lightning.models.imbalance import chosen
+from qc_lightning.data.dataset import PhotoSet
+from qc_lightning.training.imbalance import chosen
 
 
 class Batch(NamedTuple):

@@ -41,7 +41,7 @@ from PIL import (
     WebPImagePlugin,
 )
 
-from qc_lightning.errors import UserError
+from qc_lightning.core.errors import UserError
 
 _COMMON = ("jpg", "jpeg", "jpe", "jfif", "mpo", "png", "bmp", "tif", "tiff")
 _RARE = ("webp", "gif", "ppm", "pgm", "pbm", "pnm", "jp2", "j2k")

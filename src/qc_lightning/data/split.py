@@ -5,8 +5,8 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 
 from qc_lightning.config import SplitConfig
+from qc_lightning.core.errors import UserError
 from qc_lightning.data.catalog import Photo
-from qc_lightning.errors import UserError
 
 
 def split(photos: Sequence[Photo], config: SplitConfig) -> list[str]:

@@ -16,7 +16,7 @@ from typing import cast
 import torch
 from torch import Tensor, nn
 
-from qc_lightning.models.logistic import LogisticHead
+from qc_lightning.models.heads.logistic import LogisticHead
 from qc_lightning.models.network import FLIPS, Network
 from qc_lightning.models.tiles import join, split
 

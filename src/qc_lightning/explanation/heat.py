@@ -17,7 +17,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
-from qc_lightning.errors import UserError
+from qc_lightning.core.errors import UserError
 from qc_lightning.explanation.evidence import evidence, has_evidence
 from qc_lightning.models.mlp import MLP
 from qc_lightning.models.network import FLIPS, Network

@@ -8,12 +8,12 @@ import numpy as np
 import torch
 
 from qc_lightning.data.decode import BadImage, decode
-from qc_lightning.evaluation.intervals import proportion
 from qc_lightning.explanation import checks
-from qc_lightning.explanation.explained import Explained, explain
+from qc_lightning.explanation.explanations import Explained, explain
 from qc_lightning.explanation.heat import Heat
-from qc_lightning.explanation.subjects import Subject
-from qc_lightning.inspector import Inspector
+from qc_lightning.explanation.selection import Subject
+from qc_lightning.inference.inspector import Inspector
+from qc_lightning.metrics.intervals import proportion
 
 _SHUFFLED = 8  # photos that the check with shuffled weights looks at
 

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from torch import Tensor, nn
 
-from qc_lightning.models.perceptron import perceptron
+from qc_lightning.models.heads.perceptron import perceptron
 from qc_lightning.models.tiles import Grid, split, worst
 
 

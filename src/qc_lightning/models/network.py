@@ -7,8 +7,8 @@ import torch
 from torch import Tensor, nn
 
 from qc_lightning.models.backbones import Backbone, VectorBackbone
-from qc_lightning.models.logistic import LogisticHead
-from qc_lightning.models.perceptron import PerceptronHead, perceptron
+from qc_lightning.models.heads.logistic import LogisticHead
+from qc_lightning.models.heads.perceptron import PerceptronHead, perceptron
 from qc_lightning.models.tiles import Grid, Mosaic, split, worst
 
 

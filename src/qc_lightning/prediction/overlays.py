@@ -4,14 +4,15 @@ from pathlib import Path
 
 import torch
 
+from qc_lightning.core.errors import UserError
 from qc_lightning.data.decode import BadImage
-from qc_lightning.errors import UserError
-from qc_lightning.evaluation import plots
-from qc_lightning.explanation import explained, picture
+from qc_lightning.explanation import explanations as explained
+from qc_lightning.explanation import pictures as picture
 from qc_lightning.explanation.heat import Heat
-from qc_lightning.explanation.subjects import Subject
-from qc_lightning.inspector import Inspector
+from qc_lightning.explanation.selection import Subject
+from qc_lightning.inference.inspector import Inspector
 from qc_lightning.prediction.sort import place_of
+from qc_lightning.report import charts as plots
 
 
 class Overlays:

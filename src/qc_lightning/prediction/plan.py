@@ -8,20 +8,20 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from qc_lightning.config import PredictConfig
+from qc_lightning.core.errors import UserError
+from qc_lightning.core.run import Run
+from qc_lightning.core.shutdown import Stop
 from qc_lightning.data.catalog import path_text
-from qc_lightning.errors import UserError
+from qc_lightning.inference.sources import Source, find_photos, watched_folder
+from qc_lightning.inference.watch import Arrivals
 from qc_lightning.prediction.output import Written, read_written
 from qc_lightning.prediction.rows import Row
 from qc_lightning.prediction.shards import Shard
 from qc_lightning.prediction.sort import Sorter
-from qc_lightning.prediction.sources import Source, find_photos, watched_folder
-from qc_lightning.prediction.stop import Stop
-from qc_lightning.prediction.watch import Arrivals
-from qc_lightning.run import Run
 
 if TYPE_CHECKING:  # they need torch
-    from qc_lightning.inspector import Inspector
-    from qc_lightning.prediction.stream import Inspection
+    from qc_lightning.inference.inspector import Inspector
+    from qc_lightning.inference.stream import Inspection
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ import sys
 import time
 from collections.abc import Callable
 
-from qc_lightning.prediction.stop import stopping
+from qc_lightning.core.shutdown import stopping
 
 
 def in_processes(count: int, check: Callable[[int], object]) -> int:

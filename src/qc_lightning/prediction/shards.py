@@ -6,7 +6,7 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
-from qc_lightning.errors import UserError
+from qc_lightning.core.errors import UserError
 
 # What a launcher tells each of its processes: its number and how many there are. SLURM_NTASKS is not asked, since a
 # shell inside an allocation has it too, without being one of the tasks; only srun sets the step's.

@@ -15,10 +15,10 @@ from hydra.plugins.launcher import Launcher
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, OmegaConf, open_dict, read_write
 
-from qc_lightning import cli
+from qc_lightning.cli import app as cli
 from qc_lightning.config import SweepConfig, TrainConfig, parse
-from qc_lightning.cores import cores
-from qc_lightning.errors import UserError
+from qc_lightning.core.cores import cores
+from qc_lightning.core.errors import UserError
 from qc_lightning.sweep import tpe
 from qc_lightning.sweep.folder import Record, Sweep, clear, without
 from qc_lightning.sweep.job import SweepJob

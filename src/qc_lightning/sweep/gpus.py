@@ -10,7 +10,7 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
-from qc_lightning.errors import UserError
+from qc_lightning.core.errors import UserError
 
 _LENT_HERE = ("JoblibLauncher", "LocalLauncher")  # launchers with several jobs at a time and no scheduler behind them
 _POLL = 1.0  # seconds between two looks for a free GPU

@@ -15,9 +15,9 @@ from typing import Any
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
-from qc_lightning import cli
-from qc_lightning.errors import Stopped
-from qc_lightning.run import Run
+from qc_lightning.cli import app as cli
+from qc_lightning.core.errors import Stopped
+from qc_lightning.core.run import Run
 from qc_lightning.sweep.folder import Record, clear
 from qc_lightning.sweep.gpus import lent_gpu
 

@@ -4,8 +4,8 @@ import shlex
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from qc_lightning.evaluation.metrics import FIGURES
-from qc_lightning.run import replacing
+from qc_lightning.core.run import replacing
+from qc_lightning.metrics.compute import FIGURES
 from qc_lightning.sweep.charts import coordinates, effects, score_axis
 from qc_lightning.sweep.folder import Record, Sweep
 from qc_lightning.sweep.table import Point, lower_is_better
@@ -30,7 +30,7 @@ def write_page(sweep: Sweep, records: Mapping[int, Record], points: Sequence[Poi
 
     here = Path(__file__).parent
     # the pages' own style, not data: the one place that is not escaped
-    style = Markup((here.parent / "evaluation" / "report.css").read_text(encoding="utf-8"))
+    style = Markup((here.parent / "report" / "report.css").read_text(encoding="utf-8"))
     environment = Environment(
         loader=FileSystemLoader(here), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )

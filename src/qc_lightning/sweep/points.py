@@ -11,7 +11,7 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import IntervalSweep, Override
 
 from qc_lightning.config import SweepConfig
-from qc_lightning.errors import UserError
+from qc_lightning.core.errors import UserError
 
 REPEATS = ("data.split.fold", "data.split.seed", "seed")
 """Not choices but throws of the dice: jobs that differ in these alone are one point, whose mean counts."""

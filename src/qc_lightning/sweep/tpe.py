@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from importlib.util import find_spec
 from typing import Any
 
-from qc_lightning.errors import UserError
+from qc_lightning.core.errors import UserError
 from qc_lightning.sweep.points import Values
 
 Tried = Sequence[tuple[Mapping[str, str], float | None]]

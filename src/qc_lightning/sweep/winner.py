@@ -9,7 +9,7 @@ from hydra.core.config_loader import ConfigLoader
 from omegaconf import DictConfig, OmegaConf
 
 from qc_lightning.config import TrainConfig, parse
-from qc_lightning.run import Run
+from qc_lightning.core.run import Run
 from qc_lightning.sweep.folder import Record, Sweep, without
 from qc_lightning.sweep.page import write_page
 from qc_lightning.sweep.table import Point, in_words, ranking, write_table
@@ -99,9 +99,9 @@ def _report(run: Run) -> None:
     """The report of a job that has written none: from its folder, without training or testing."""
     import json
 
-    from qc_lightning.data.photos import load_photos
-    from qc_lightning.evaluation import results
-    from qc_lightning.evaluation.report import write_report
+    from qc_lightning.data.dataset import load_photos
+    from qc_lightning.report.page import write_report
+    from qc_lightning.training import outcome as results
 
     if (run.folder / "report.html").is_file() or not (run.folder / ".hydra" / "config.yaml").is_file():
         return

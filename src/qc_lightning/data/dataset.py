@@ -1,0 +1,169 @@
+"""From the config to photos that are ready to be drawn: catalog, decode, split."""
+
+from collections import Counter, defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from qc_lightning.config import DataConfig
+from qc_lightning.core.errors import UserError
+from qc_lightning.core.run import csv_text
+from qc_lightning.data.catalog import SUBSETS, Photo, read_catalog
+from qc_lightning.data.decode import DecodeSettings
+from qc_lightning.data.pixel_cache import key_of
+from qc_lightning.data.pixel_store import PixelStore, open_store
+from qc_lightning.data.split import split
+
+
+@dataclass(frozen=True)
+class PhotoSet:
+    """Readable photos, each with its subset, and their pixels.
+
+    Attributes:
+        photos: the photos in catalog order, `subset` and `sha256` filled in.
+        rows: int64 [n], the row of each photo in `store`.
+        store: the decoded pixels, uint8 [3, H, W] a row.
+        decode: what made those pixels of the files.
+        bad: path and reason of every file that could not be read.
+        notes: what was seen while loading that a person should know.
+    """
+
+    photos: list[Photo]
+    rows: npt.NDArray[np.int64]
+    store: PixelStore
+    decode: DecodeSettings
+    bad: list[tuple[Path, str]]
+    notes: list[str]
+
+    def indices(self, subset: str) -> npt.NDArray[np.int64]:
+        """Positions in `photos` of one subset, int64, in catalog order."""
+        return np.array([i for i, photo in enumerate(self.photos) if photo.subset == subset], dtype=np.int64)
+
+    @property
+    def labels(self) -> npt.NDArray[np.int64]:
+        """The label of each photo, int64 [n] of 0 and 1."""
+        return np.array([photo.label for photo in self.photos], dtype=np.int64)
+
+    def pixels(self, indices: npt.NDArray[np.int64]) -> npt.NDArray[np.uint8]:
+        """Decoded photos by position, uint8 [len(indices), 3, H, W]."""
+        pixels: npt.NDArray[np.uint8] = self.store.rows(self.rows[indices])
+        return pixels
+
+    def counts(self) -> dict[str, tuple[int, int]]:
+        """Photos of each subset that is not empty, as (Correct, Incorrect)."""
+        seen = Counter((photo.subset, photo.label) for photo in self.photos)
+        return {subset: (seen[subset, 0], seen[subset, 1]) for subset in SUBSETS if seen[subset, 0] + seen[subset, 1]}
+
+
+def decode_settings(config: DataConfig) -> DecodeSettings:
+    """The part of the config that decides what pixels a file becomes."""
+    rows, columns = config.grid
+    return DecodeSettings(config.image_size, config.resize, config.bit_depth, rows, columns)
+
+
+def load_photos(config: DataConfig, progress: bool = True) -> PhotoSet:
+    """List, decode and split the photos that `config` names.
+
+    Decoding comes before the split: a file that cannot be read, or that is another one byte for byte, has to be known
+    before the photos are dealt.
+
+    Raises:
+        UserError: the photos are not what they must be; nothing has been written then.
+    """
+    photos = read_catalog(config)
+    decode = decode_settings(config)
+    store = _opened([photo.path for photo in photos], decode, config, progress)
+    bad = [(photos[row].path, reason) for row, reason in sorted(store.bad.items())]
+    if bad:
+        _refuse_bad(bad, len(photos), config)
+    rows = np.array([row for row in range(len(photos)) if row not in store.bad], dtype=np.int64)
+    kept = [replace(photos[row], sha256=_verified(photos[row], store.sha256[row])) for row in rows]
+    kept, notes = _join_duplicates(kept)
+    kept = [replace(photo, subset=subset) for photo, subset in zip(kept, split(kept, config.split), strict=True)]
+    return PhotoSet(kept, rows, store, decode, bad, notes + _straddling(kept))
+
+
+_latest: dict[str, PixelStore] = {}  # at most one, by what its pixels depend on
+
+
+def _opened(paths: list[Path], decode: DecodeSettings, config: DataConfig, progress: bool) -> PixelStore:
+    """The pixels of these files; those that the last call has opened once more, as the jobs of a sweep want them."""
+    key = f"{config.cache} {key_of(paths, decode)}"
+    store = _latest.get(key)
+    if store is None:
+        _latest.clear()
+        folder = Path(config.cache_dir).expanduser() / "pixels"
+        store = open_store(paths, decode, config.cache, folder, progress, int(config.cache_limit * 1e9))
+        if config.cache != "off":
+            _latest[key] = store
+    return store
+
+
+def _refuse_bad(bad: Sequence[tuple[Path, str]], total: int, config: DataConfig) -> None:
+    listed = ", ".join(f"{path} ({reason})" for path, reason in bad[:5]) + (", ..." if len(bad) > 5 else "")
+    if config.on_bad_file == "error":
+        raise UserError(
+            f"{len(bad)} of {total} files cannot be read as photos: {listed}; "
+            "mend or remove them, or leave them out with data.on_bad_file=skip"
+        )
+    if len(bad) > config.max_bad_share * total:
+        raise UserError(
+            f"{len(bad)} of {total} files cannot be read as photos, more than data.max_bad_share="
+            f"{config.max_bad_share:g} allows: {listed}"
+        )
+
+
+def _verified(photo: Photo, sha256: str) -> str:
+    if photo.sha256 is not None and photo.sha256 != sha256:
+        raise UserError(f"{photo.path} is not the file that the manifest names: its sha256 has changed")
+    return sha256
+
+
+def _join_duplicates(photos: list[Photo]) -> tuple[list[Photo], list[str]]:
+    """Give byte-identical photos, and all that share a group with one of them, one group."""
+    leader: dict[str, str] = {}
+
+    def find(group: str) -> str:
+        while leader.setdefault(group, group) != group:
+            group = leader[group]
+        return group
+
+    copies: dict[str, list[Photo]] = defaultdict(list)
+    for photo in photos:
+        copies[photo.sha256 or ""].append(photo)
+    for same in copies.values():
+        for photo in same[1:]:
+            first, other = sorted((find(same[0].group), find(photo.group)))
+            leader[other] = first
+    notes = []
+    doubled = sum(len(same) - 1 for same in copies.values())
+    if doubled:
+        notes.append(f"{doubled} photos are copies of others byte for byte; copies stay on one side of the split.")
+    torn = [same for same in copies.values() if len({photo.label for photo in same}) > 1]
+    if torn:
+        names = ", ".join(photo.name for photo in torn[0][:2])
+        notes.append(f"{len(torn)} photos lie in both classes, for example {names}: one of the labels is wrong.")
+    return [replace(photo, group=find(photo.group)) for photo in photos], notes
+
+
+def _straddling(photos: Sequence[Photo]) -> list[str]:
+    """Groups on both sides of a split that the user has fixed."""
+    subsets: dict[str, set[str]] = defaultdict(set)
+    for photo in photos:
+        subsets[photo.group].add(str(photo.subset))
+    straddling = sorted(group for group, of in subsets.items() if len(of) > 1)
+    if not straddling:
+        return []
+    return [
+        f"{len(straddling)} groups of photos lie on both sides of the given split, for example {straddling[0]}: "
+        "the test figures are too kind."
+    ]
+
+
+def split_csv(photos: Sequence[Photo], class_names: tuple[str, str]) -> str:
+    """split.csv as text: path,label,group,subset,sha256; it can be given back as `data.manifest`."""
+    rows = [(photo.path, class_names[photo.label], photo.group, photo.subset, photo.sha256) for photo in photos]
+    return csv_text(("path", "label", "group", "subset", "sha256"), rows)

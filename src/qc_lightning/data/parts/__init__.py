@@ -1,0 +1,1 @@
+"""The embedded photos: rendered machined parts with and without defects."""

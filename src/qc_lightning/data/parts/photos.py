@@ -1,0 +1,208 @@
+"""The embedded default data set: photos of a machined part at an inspection station, rendered on first use.
+
+Half of the photos show a sound part and half a part with one defect: a missing hole, a crack, a dent, a scratch, a
+stain or a burr, from plain to see to barely visible. The station (fixture and camera) is the same in all photos of a
+seed; the part, how it lies, the light and the exposure are not.
+"""
+
+import csv
+import hashlib
+import multiprocessing
+import os
+import shutil
+import signal
+import uuid
+from collections.abc import Callable, Generator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import closing, suppress
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+from numpy.random import RandomState
+from numpy.typing import NDArray
+from PIL import Image
+from tqdm import tqdm
+
+from qc_lightning.core.cores import cores
+from qc_lightning.core.errors import UserError
+from qc_lightning.data.parts.defects import DEFECTS, MISSING_HOLE
+from qc_lightning.data.parts.scene import FRAME, HOLES, SIZE, drill, machine
+from qc_lightning.data.parts.station import light, photograph
+
+CLASSES = ("Correct", "Incorrect")  # by label
+COLUMNS = ("file", "label", "defect", "severity", "seed")
+_Row = tuple[str, str, str, str, int]
+_POOL_FROM = 1000  # below, starting worker processes costs more than it saves
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """One photo and what is true about it.
+
+    Attributes:
+        image: RGB, uint8 [256, 256, 3].
+        mask: uint8 [256, 256], 255 on the defect and 0 elsewhere; all 0 for Correct.
+        label: 1 for Incorrect, 0 for Correct.
+        defect: kind of defect, "" for Correct.
+        severity: 0 (barely to be seen) to 1 (plain to see); 0 for Correct.
+    """
+
+    image: NDArray[np.uint8]
+    mask: NDArray[np.uint8]
+    label: int
+    defect: str
+    severity: float
+
+
+def label_of(index: int, seed: int) -> int:
+    """1 for just one of each pair (0, 1), (2, 3), ...: a coin says which, so a number does not tell the class."""
+    coin = hashlib.sha256(f"{seed}/{index // 2}".encode()).digest()[0] & 1
+    return (index & 1) ^ coin
+
+
+def render_part(index: int, seed: int) -> Part:
+    """Render photo `index` of the station `seed`, the same on every machine; both numbers lie in [0, 2**32)."""
+    # RandomState and not a Generator: NumPy keeps its streams frozen for good (NEP 19)
+    return _render(index, seed, RandomState([seed, index, 1]) if label_of(index, seed) else None)
+
+
+def render_sound(index: int, seed: int) -> NDArray[np.uint8]:
+    """The photo of `render_part` as it would be without the defect, uint8 [256, 256, 3]."""
+    return _render(index, seed, None).image
+
+
+def _render(index: int, seed: int, harm: RandomState | None) -> Part:
+    kind, severity, mask = "", 0.0, np.zeros((SIZE, SIZE), np.uint8)
+    if harm is not None:
+        kind, severity = tuple(DEFECTS)[harm.randint(len(DEFECTS))], harm.random_sample()
+    scene = RandomState([seed, index])
+    surface = machine(scene)
+    if kind != MISSING_HOLE:
+        for hole in HOLES:
+            drill(surface, hole)
+    if harm is not None:
+        cover = DEFECTS[kind](surface, harm, severity)
+        edge = (SIZE - FRAME) // 2
+        mask[edge:-edge, edge:-edge][cover > 0] = 255
+    return Part(photograph(light(surface, scene, seed), scene), mask, int(bool(kind)), kind, severity)
+
+
+def ensure_parts(root: Path, count: int, seed: int) -> Path:
+    """Give the folder of the parts set, rendered if it is not there whole.
+
+    `root/parts-v1-<count>-<seed>/` holds ``Correct/*.jpg``, ``Incorrect/*.jpg``, ``masks/<same stem>.png`` for the
+    Incorrect ones and ``parts.csv`` (file, label, defect, severity, seed). It appears in one step, so it is whole or
+    not there at all, and several processes may ask for it at once.
+
+    Args:
+        root: folder for the sets; made when missing.
+        count: number of photos, half of each class (one more Correct when odd). From 1,000 on, every core renders:
+            a script that asks for so many needs the usual ``if __name__ == "__main__"``.
+        seed: which station, in [0, 2**32).
+
+    Raises:
+        UserError: `count` or `seed` is out of range, or the photos cannot be written.
+    """
+    if count < 1:
+        raise UserError(f"expected at least 1 photo in the parts set, got {count}; set a count such as 180")
+    if not 0 <= seed < 2**32:
+        raise UserError(f"expected a seed from 0 to {2**32 - 1} for the parts set, got {seed}; choose another")
+    folder = root / f"parts-v1-{count}-{seed}"
+    if _is_whole(folder, count):
+        return folder
+    # a name of its own: what a killed render left behind is never picked up again
+    staging = root / f".{folder.name}-{uuid.uuid4().hex[:12]}"
+    try:
+        for name in (*CLASSES, "masks"):
+            (staging / name).mkdir(parents=True)
+        _fill(staging, count, seed)
+        _publish(staging, folder, count)
+    except OSError as error:
+        raise UserError(
+            f"expected to write {count} photos to {root}, got: {error.strerror or error}; "
+            "make room or give a data folder that can be written"
+        ) from error
+    finally:
+        shutil.rmtree(staging, ignore_errors=True)
+    return folder
+
+
+def _is_whole(folder: Path, count: int) -> bool:
+    """Whether every photo and mask that parts.csv names is there and not empty."""
+    try:
+        with (folder / "parts.csv").open(newline="", encoding="utf-8") as lines:
+            rows = list(csv.DictReader(lines))
+        there = {
+            f"{name}/{entry.name}"
+            for name in (*CLASSES, "masks")
+            for entry in os.scandir(folder / name)
+            if entry.stat().st_size > 0
+        }
+    except (OSError, ValueError, csv.Error):
+        return False
+    files = [row.get("file") or "" for row in rows]
+    masks = {f"masks/{Path(file).stem}.png" for file in files if file.startswith(CLASSES[1])}
+    return len(files) == count and there == masks.union(files)
+
+
+def _publish(staging: Path, folder: Path, count: int) -> None:
+    """Move the finished `staging` to `folder` in one step, unless another process was first."""
+    for attempt in range(3):
+        try:
+            staging.replace(folder)
+            return
+        except OSError:
+            if _is_whole(folder, count):
+                return
+            if attempt == 2:
+                raise
+        # a damaged set stands in the way and goes out in one step too, unless another process took it away just now
+        damaged = staging.with_name(f"{staging.name}-{attempt}")
+        with suppress(FileNotFoundError):
+            folder.replace(damaged)
+        shutil.rmtree(damaged, ignore_errors=True)
+
+
+def _fill(staging: Path, count: int, seed: int) -> None:
+    indices = list(range(count))
+    if count % 2 and label_of(count - 1, seed):
+        indices[-1] += 1  # the odd one out is the Correct one of its pair
+    render = partial(_save, staging=staging, seed=seed)
+    with (
+        (staging / "parts.csv").open("w", newline="", encoding="utf-8") as file,
+        closing(_rows(render, indices)) as rows,  # closing it ends the worker processes, also on Ctrl-C
+    ):
+        table = csv.writer(file, lineterminator="\n")
+        table.writerow(COLUMNS)
+        table.writerows(tqdm(rows, total=count, desc="Rendering the parts set", unit="photo", delay=2))
+
+
+def _save(index: int, staging: Path, seed: int) -> _Row:
+    """Render one photo into `staging` and give its row of parts.csv."""
+    part = render_part(index, seed)
+    file = f"{CLASSES[part.label]}/part-{index:06d}.jpg"
+    # said in full, so that a change of Pillow's defaults does not show
+    Image.fromarray(part.image).save(staging / file, "JPEG", quality=88, subsampling="4:2:0", optimize=False)
+    if part.label:
+        Image.fromarray(part.mask).save(staging / "masks" / f"part-{index:06d}.png")
+    return file, CLASSES[part.label], part.defect, f"{part.severity:.3f}", seed
+
+
+def _rows(render: Callable[[int], _Row], indices: Sequence[int]) -> Generator[_Row, None, None]:
+    """`render` each of `indices`, rows in their order; many of them in a process on every core."""
+    if len(indices) < _POOL_FROM:
+        yield from map(render, indices)
+        return
+    context = multiprocessing.get_context("spawn")
+    quiet = (signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the parent to handle
+    with ProcessPoolExecutor(cores(), context, initializer=signal.signal, initargs=quiet) as pool:
+        try:
+            yield from pool.map(render, indices, chunksize=32)
+        except BrokenProcessPool as error:
+            raise UserError(
+                "expected the rendering processes to run to the end, but one died; free memory, or, in a script of "
+                'your own, call from under if __name__ == "__main__"'
+            ) from error

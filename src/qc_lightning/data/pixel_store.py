@@ -1,0 +1,204 @@
+"""Photos decoded once, in parallel, into rows of uint8 pixels; a batch is a slice of them."""
+
+import logging
+import math
+import sys
+import threading
+import warnings
+from collections import deque
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from tqdm import tqdm
+
+from qc_lightning.core.cores import cores
+from qc_lightning.core.errors import UserError
+from qc_lightning.data import pixel_cache as disk
+from qc_lightning.data.decode import BadImage, DecodeSettings, decode, read
+from qc_lightning.data.pixel_cache import Outcome, Pixels
+
+_log = logging.getLogger(__name__)
+
+_TASK_PHOTOS = 16  # photos that a worker takes at a time: few enough to share out well, enough to make queueing cheap
+_TASK_BYTES = 4 << 20  # ... unless their pixels are more than this
+
+
+class PixelStore:
+    """Decoded photos in the order in which their paths were given.
+
+    Attributes:
+        sha256: Hex digest of each file; empty for a bad one.
+        bad: Index of each file that can't be used, with the reason. Drop these: `rows` refuses them.
+    """
+
+    def __init__(self, outcome: Outcome, gather: Callable[[npt.NDArray[np.intp]], Pixels]) -> None:
+        self.sha256, self.bad = outcome
+        self._gather = gather
+        self._is_bad = np.zeros(len(self.sha256), bool)
+        self._is_bad[list(self.bad)] = True
+
+    def __len__(self) -> int:
+        return len(self.sha256)
+
+    def rows(self, indices: Sequence[int] | npt.NDArray[np.integer[Any]]) -> npt.NDArray[np.uint8]:
+        """Pixels of some photos, in the order asked for, repeats allowed.
+
+        Returns:
+            A new array, uint8 RGB [len(indices), 3, H, W], values 0 to 255.
+
+        Raises:
+            IndexError: An index outside the store.
+            ValueError: A bad photo is asked for.
+            UserError: With `off`, a photo is not readable any more.
+        """
+        wanted = np.asarray(indices, np.intp)
+        unusable = self._is_bad[wanted]
+        if unusable.any():
+            index = int(wanted[unusable][0]) % len(self)
+            raise ValueError(f"photo {index} is bad and has no pixels: {self.bad[index]}")
+        return self._gather(wanted)
+
+
+def open_store(
+    paths: Sequence[Path],
+    settings: DecodeSettings,
+    cache: str,
+    cache_dir: Path,
+    progress: bool = True,
+    limit_bytes: int = 20 * 10**9,
+) -> PixelStore:
+    """Decode photos, or find them decoded.
+
+    Args:
+        paths: Image files; any may turn out bad.
+        settings: How to decode them.
+        cache: `disk` keeps the pixels in a file in `cache_dir`, for the next run too; `ram` in memory, for this run;
+            `off` nowhere: a first pass finds bad files and digests, and `rows` decodes anew each time. Where the pixels
+            do not fit, a warning is logged and the next of disk, ram, off is taken.
+        cache_dir: Made when missing; used by `disk` only.
+        progress: Show a bar when decoding takes longer than 1.5 s.
+        limit_bytes: Size of all files in `cache_dir` together; the least recently used are removed to make room.
+
+    Returns:
+        The store, in the order of `paths`.
+    """
+    paths = [path.absolute() for path in paths]
+    shape = (len(paths), *settings.shape)
+    decode_all = partial(_decode_all, paths, settings, progress)
+    if cache == "disk":
+        try:
+            outcome, mapped = disk.open_or_build(paths, settings, cache_dir, limit_bytes, decode_all)
+            return PixelStore(outcome, mapped.gather)
+        except OSError as error:
+            _log.warning("no pixel cache on disk (%s): the photos are decoded for this run only", error)
+            cache = "ram"
+    needed, free = int(np.prod(shape, dtype=np.int64)), _free_memory()
+    if cache == "ram" and needed > free // 2:
+        _log.warning(
+            "%.1f GB of pixels are too much for %.1f GB of free memory: photos are decoded whenever they are used",
+            *(needed / 1e9, free / 1e9),
+        )
+        cache = "off"
+    if cache == "off":
+        return PixelStore(decode_all(lambda *_: None), _OnDemand(paths, settings).gather)
+    pixels = np.empty(shape, np.uint8)
+
+    def keep(start: int, block: Pixels) -> None:
+        pixels[start : start + len(block)] = block
+
+    return PixelStore(decode_all(keep), lambda indices: pixels.take(indices, axis=0))
+
+
+class _OnDemand:
+    """Photos decoded whenever they are asked for."""
+
+    def __init__(self, paths: Sequence[Path], settings: DecodeSettings) -> None:
+        self._paths, self._settings = paths, settings
+        self._pool = ThreadPoolExecutor(cores())
+
+    def gather(self, indices: npt.NDArray[np.intp]) -> Pixels:
+        """A new array of some rows, uint8 [len(indices), 3, H, W]."""
+        out = np.empty((len(indices), *self._settings.shape), np.uint8)
+
+        def fill(row: int) -> None:
+            path = self._paths[indices[row]]
+            try:
+                out[row] = decode(path, self._settings)
+            except BadImage as error:
+                raise UserError(f"{path} was a good photo before and now is not ({error}): put it back") from error
+
+        for _ in self._pool.map(fill, range(len(indices))):  # asking for each result raises a worker's error here
+            pass
+        return out
+
+
+def _decode_all(
+    paths: Sequence[Path], settings: DecodeSettings, progress: bool, write: Callable[[int, Pixels], object]
+) -> Outcome:
+    """Decode every photo on all cores and hand the rows on, block by block in order: write(first index, block).
+
+    No more than a few blocks are in memory at a time. A bad photo's row is zero.
+    """
+    shape, workers = settings.shape, cores()
+    at_a_time = min(_TASK_PHOTOS, -(-len(paths) // (4 * workers)), max(1, _TASK_BYTES // math.prod(shape)))
+    stop = threading.Event()
+
+    def work(start: int) -> tuple[int, Pixels, list[str], dict[int, str]]:
+        batch = paths[start : start + at_a_time]
+        block, digests, faults = np.zeros((len(batch), *shape), np.uint8), [""] * len(batch), {}
+        for row, path in enumerate(batch):
+            if stop.is_set():
+                break
+            try:
+                block[row], digests[row] = read(path, settings)
+            except BadImage as error:
+                faults[start + row] = str(error)
+        return start, block, digests, faults
+
+    sha256: list[str] = []
+    bad: dict[int, str] = {}
+    waiting: deque[Future[tuple[int, Pixels, list[str], dict[int, str]]]] = deque()
+    with (
+        warnings.catch_warnings(),
+        tqdm(total=len(paths), desc="Decoding photos", unit="photo", delay=1.5, disable=not progress) as bar,
+        ThreadPoolExecutor(workers) as pool,
+    ):
+        warnings.filterwarnings("ignore", module=r"PIL\.")  # remarks on metadata; a bad file is reported as such
+
+        def take() -> None:
+            start, block, digests, faults = waiting.popleft().result()
+            write(start, block)
+            sha256.extend(digests)
+            bad.update(faults)
+            bar.update(len(block))
+
+        try:
+            for start in range(0, len(paths), max(1, at_a_time)):
+                if len(waiting) == 4 * workers:
+                    take()
+                waiting.append(pool.submit(work, start))
+            while waiting:
+                take()
+        except BaseException:  # Ctrl-C, a full disk: let go of the photos not yet begun
+            stop.set()
+            pool.shutdown(cancel_futures=True)
+            raise
+    return sha256, bad
+
+
+def _free_memory() -> int:
+    """Bytes that can be taken without swapping, within a container's limit; no limit where Linux does not tell."""
+    try:
+        lines = Path("/proc/meminfo").read_text().splitlines()
+    except OSError:
+        return sys.maxsize
+    free = next((int(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable:")), sys.maxsize)
+    try:
+        return min(free, int(Path("/sys/fs/cgroup/memory.max").read_text()))
+    except (OSError, ValueError):  # no such file, or "max"
+        return free

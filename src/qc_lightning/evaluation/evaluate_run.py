@@ -1,0 +1,82 @@
+"""From a run's logits of labelled photos to its figures, and to how it differs from another run."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from qc_lightning.core.run import Run, csv_text, write_text
+from qc_lightning.evaluation.evaluation_set import Labelled, trained_on
+from qc_lightning.evaluation.score import Scored
+from qc_lightning.inference.inspector import Inspector, probabilities
+from qc_lightning.metrics.comparison import compare
+from qc_lightning.metrics.compute import FIGURES, finite
+from qc_lightning.training.outcome import measure, predictions_csv, versions
+
+
+def judge(run: Run, inspector: Inspector, labelled: Labelled, scored: Scored) -> dict[str, Any]:
+    """The figures, as metrics.json of an evaluation holds them, and what they warn of."""
+    everything = {labelled.subset: (torch.arange(len(scored.photos)), scored.logit)}
+    metrics = measure(everything, scored.photos, inspector.decision)
+    metrics["warnings"] += scored.notes
+    if not labelled.own and (known := trained_on(run, scored.photos)):
+        metrics["warnings"].append(
+            f"{known} of these photos were used to train {run.folder}: its figures are too kind."
+        )
+    if scored.bad:
+        metrics["warnings"].append(f"{len(scored.bad)} files could not be read and were left out: see bad_files.csv.")
+    return metrics | {
+        "run": str(run.folder),
+        "model_id": inspector.model_id,
+        "photos": labelled.origin,
+        "positive_class": inspector.class_names[1],
+        "versions": versions(),
+    }
+
+
+def write_photos(folder: Path, inspector: Inspector, labelled: Labelled, scored: Scored) -> None:
+    """Write predictions.csv and, when there are any, bad_files.csv."""
+    everything = {labelled.subset: (torch.arange(len(scored.photos)), scored.logit)}
+    names = inspector.class_names
+    text = predictions_csv(everything, scored.photos, inspector.decision, names, labelled.subset)
+    write_text(folder / "predictions.csv", text)
+    if scored.bad:
+        write_text(folder / "bad_files.csv", csv_text(("path", "reason"), scored.bad))
+
+
+def same_as_trained(run: Run, metrics: dict[str, Any], subset: str) -> str:
+    """Say whether the figures of a run's own photos are those of its training."""
+    stored = json.loads(run.metrics.read_text(encoding="utf-8")) if run.metrics.is_file() else {}
+    if subset not in stored:
+        return f"the training did not measure its {subset} photos"
+    before, now = stored[subset], finite(metrics[subset])
+    if before == now:
+        return "the figures are those of the training, to the last digit"
+    values = [(before[name]["value"], now[name]["value"]) for name in FIGURES]
+    gap = max((abs(a - b) for a, b in values if a is not None and b is not None), default=0.0)
+    return f"the figures differ from those of the training by up to {gap:.1g}: another device, precision or release?"
+
+
+def set_apart(other: Run, here: tuple[Inspector, Scored], there: tuple[Inspector, Scored]) -> dict[str, Any]:
+    """How the run differs from another on the photos that both could read, as metrics.json holds it."""
+    readable = {photo.path for photo in here[1].photos} & {photo.path for photo in there[1].photos}
+    scores = [scored.only(readable) for _, scored in (here, there)]
+    photos = scores[0].photos
+    rejected, rejected_there = (
+        inspector.decision.rejects(probabilities(scored.logit))
+        for (inspector, _), scored in zip((here, there), scores, strict=True)
+    )
+    label, group = np.array([photo.label for photo in photos]), [photo.group for photo in photos]
+    differences = compare(rejected, rejected_there, label, group)
+    in_words = [str(difference) for difference in differences.values()]
+    if known := trained_on(other, photos):
+        in_words.append(f"BUT {known} of these photos were used to train {other.folder}: it looks better than it is")
+    return {
+        "against": str(other.folder),
+        "model_id": there[0].model_id,
+        "n": len(photos),
+        "differences": {name: difference.to_dict() for name, difference in differences.items()},
+        "in_words": in_words,
+    }

@@ -1,0 +1,131 @@
+"""Photos with labels, the run's own or others, and what a run's network says of them."""
+
+import csv
+import os
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
+from pathlib import Path
+
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from qc_lightning.config import ClassNames, DataConfig, EvaluateConfig, parse
+from qc_lightning.core.errors import UserError
+from qc_lightning.core.run import Run
+from qc_lightning.data.catalog import Photo, read_catalog
+
+
+@dataclass(frozen=True)
+class Labelled:
+    """Photos to judge a run by.
+
+    Attributes:
+        photos: in the order in which they are scored.
+        subset: of the run, or `test` for other photos: they stand in its place.
+        origin: where they come from, in words.
+        own: whether they are the run's own, listed in its split.csv.
+    """
+
+    photos: list[Photo]
+    subset: str
+    origin: str
+    own: bool
+
+
+def trained_with(run: Run) -> DataConfig:
+    """The data settings of a training, from the record that Hydra wrote of it.
+
+    Raises:
+        UserError: the record is missing or of another release.
+    """
+    record = run.folder / ".hydra" / "config.yaml"
+    try:
+        settings = OmegaConf.to_container(OmegaConf.load(record).data, resolve=True)
+        return parse(DictConfig(settings), DataConfig)
+    except OSError as error:
+        raise UserError(f"expected the training's settings in {record}: {error.strerror}") from error
+    except OmegaConfBaseException as error:
+        reason = str(error).splitlines()[0]
+        raise UserError(f"{record} is of another release of qc-lightning ({reason}): train anew") from error
+
+
+def evaluation_folder(run: Run, name: str | None) -> Path:
+    """Where an evaluation goes: `<run>/evaluations/<name>`, by default the time; not made yet.
+
+    Raises:
+        UserError: it is there already, or nothing can be written there.
+    """
+    folder = run.folder / "evaluations" / (name or datetime.now().strftime("%Y-%m-%d_%H-%M-%S"))
+    if folder.exists():
+        raise UserError(f"{folder} is already there: give another name=")
+    if not os.access(run.folder, os.W_OK):
+        raise UserError(f"{run.folder} may not be written to: copy the run to a folder of yours")
+    return folder
+
+
+def own_photos(run: Run, subset: str) -> Labelled:
+    """List the photos of one subset of the run's own.
+
+    Raises:
+        UserError: there are none.
+    """
+    photos = [photo for photo in _split(run, trained_with(run).classes.names) if photo.subset == subset]
+    if not photos:
+        raise UserError(f"subset={subset}: {run.split} lists no such photos")
+    return Labelled(photos, subset, f"its own {subset} photos", own=True)
+
+
+def labelled_photos(run: Run, config: EvaluateConfig) -> Labelled:
+    """List the photos that `config` names.
+
+    Raises:
+        UserError: they are not what they must be.
+    """
+    data = trained_with(run)
+    if config.data.root is None and config.data.manifest is None:
+        return own_photos(run, config.subset or "test")
+    other = config.data
+    classes = ClassNames(
+        other.classes.correct or data.classes.correct, other.classes.incorrect or data.classes.incorrect
+    )
+    group = other.group or ("none" if data.group == "module" else data.group)
+    data = replace(data, source="folder", root=other.root, manifest=other.manifest, classes=classes, group=group)
+    return Labelled(read_catalog(data), "test", str(other.manifest or other.root), own=False)
+
+
+def trained_on(run: Run, photos: Iterable[Photo]) -> int:
+    """How many of the photos, by their bytes, a run has learnt from or chosen its checkpoint and threshold with."""
+    learnt = {photo.sha256 for photo in _split(run) if photo.subset != "test"}
+    return sum(photo.sha256 in learnt for photo in photos)
+
+
+def verified(photo: Photo, sha256: str, error: str, own: bool) -> Photo:
+    """The photo with its digest, once that is the one that is on record.
+
+    Raises:
+        UserError: it is not; or one of the run's own photos can't be read.
+    """
+    if error and own:
+        raise UserError(
+            f"{photo.path} cannot be read any more ({error}): put it back, or name other photos by data.root"
+        )
+    if photo.sha256 is not None and not error and photo.sha256 != sha256:
+        raise UserError(f"{photo.path} is not the file that it was: its sha256 has changed; put the old one back")
+    return replace(photo, sha256=sha256 or None)
+
+
+def _split(run: Run, class_names: Sequence[str] = ()) -> list[Photo]:
+    """split.csv in its order, which is the order in which the training scored its photos."""
+    with run.split.open(newline="", encoding="utf-8") as file:
+        return [
+            Photo(
+                Path(row["path"]),
+                row["path"],
+                class_names.index(row["label"]) if class_names else 0,
+                row["group"],
+                row["subset"],
+                row["sha256"],
+            )
+            for row in csv.DictReader(file)
+        ]

@@ -1,0 +1,135 @@
+"""How a run's verdicts hold when its photos get worse: every photo through every corruption."""
+
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+from tqdm import tqdm
+
+from qc_lightning.core.cores import cores
+from qc_lightning.data.catalog import Photo
+from qc_lightning.data.decode import BadImage, read
+from qc_lightning.evaluation.corruptions import CORRUPTIONS, corrupt
+from qc_lightning.evaluation.evaluation_set import verified
+from qc_lightning.inference.inspector import Inspector, probabilities
+from qc_lightning.metrics.intervals import proportion
+from qc_lightning.models.network import Network
+
+RATES = ("escape_rate", "overkill_rate", "accuracy", "flips")
+VARIANTS = [(name, strength) for name, corruption in CORRUPTIONS.items() for strength in corruption.strengths]
+
+
+def sample(photos: Sequence[Photo], most: int | None) -> list[Photo]:
+    """At most that many photos, spread evenly over each class in its share; all for None.
+
+    >>> photos = [Photo(None, str(i), i % 4 == 0, str(i)) for i in range(100)]
+    >>> [sum(photo.label == label for photo in sample(photos, 20)) for label in (0, 1)]
+    [15, 5]
+    """
+    if most is None or len(photos) <= most:
+        return list(photos)
+    ordered = sorted(range(len(photos)), key=lambda i: photos[i].label)
+    taken = np.linspace(0, len(photos) - 1, most).round().astype(int)
+    return [photos[i] for i in sorted(ordered[place] for place in taken)]
+
+
+def robustness(inspector: Inspector, photos: Sequence[Photo]) -> dict[str, Any]:
+    """Rates under each corruption at each strength, beside the photos as they are.
+
+    Args:
+        inspector: the model.
+        photos: the run's own, with labels and groups.
+
+    Returns:
+        {"n", "threshold", "clean": rates, "corruptions": {name: {"unit", "strengths": [{"strength", rates}]}}}, rates
+        being escape_rate, overkill_rate, accuracy and flips (verdicts other than on the photo as it is), each
+        {"value", "low", "high"}: Wilson intervals with a design effect for groups; None where no photo counts.
+
+    Raises:
+        UserError: a photo is gone or is another file than it was.
+    """
+    logits = _logits(inspector, photos)
+    rejected = inspector.decision.rejects(probabilities(logits))
+    bad = np.array([photo.label == 1 for photo in photos])
+    unit = np.unique([photo.group for photo in photos], return_inverse=True)[1]
+    rates = [_rates(column, rejected[:, 0], bad, unit) for column in rejected.T]
+    table: dict[str, Any] = {name: {"unit": of.unit, "strengths": []} for name, of in CORRUPTIONS.items()}
+    for (name, strength), found in zip(VARIANTS, rates[1:], strict=True):
+        table[name]["strengths"].append({"strength": strength, **found})
+    threshold = inspector.decision.threshold
+    return {"n": len(photos), "threshold": threshold, "clean": rates[0], "corruptions": table}
+
+
+def _logits(inspector: Inspector, photos: Sequence[Photo]) -> Tensor:
+    """Float32 [n, 1 + variants]; the first column is of the photos as they are."""
+    cpu = inspector.device.type == "cpu"
+    step = 1 if cpu and isinstance(inspector.network, Network) else 1 + len(VARIANTS)
+
+    def of(item: tuple[int, Photo]) -> Tensor:
+        number, photo = item
+        pixels, sha256, error = np.zeros((3, 1, 1), np.uint8), "", ""
+        try:
+            pixels, sha256 = read(photo.path, inspector.decode)
+        except BadImage as reason:
+            error = str(reason)
+        verified(photo, sha256, error, own=True)
+        whole, at = torch.from_numpy(pixels)[None], torch.tensor([number])
+        variants = torch.cat([whole, *(corrupt(whole, name, strength, at) for name, strength in VARIANTS)]).numpy()
+        return torch.cat([inspector.logits(variants[i : i + step]) for i in range(0, len(variants), step)])
+
+    # as in prediction: on a CPU each core takes a photo of its own
+    workers = cores()
+    threads = torch.get_num_threads()
+    alone = partial(torch.set_num_threads, 1) if cpu else None
+    with ThreadPoolExecutor(workers if cpu else 2, initializer=alone) as pool:
+        try:
+            shown = tqdm(pool.map(of, enumerate(photos)), desc="worse photos", total=len(photos), unit="photo", delay=1)
+            return torch.stack(list(shown))
+        finally:
+            pool.shutdown(cancel_futures=True)
+            torch.set_num_threads(threads)
+
+
+def _rates(
+    rejected: npt.NDArray[np.bool_],
+    clean: npt.NDArray[np.bool_],
+    bad: npt.NDArray[np.bool_],
+    unit: npt.NDArray[np.int64],
+) -> dict[str, dict[str, float | None]]:
+    def rate(hit: npt.NDArray[np.bool_], among: npt.NDArray[np.bool_]) -> dict[str, float | None]:
+        if not among.any():
+            return {"value": None, "low": None, "high": None}
+        low, high = proportion(hit[among], unit[among])
+        return {"value": float(hit[among].mean()), "low": low, "high": high}
+
+    everything = np.ones(len(bad), dtype=bool)
+    found = (rate(~rejected, bad), rate(rejected, ~bad), rate(rejected == bad, everything))
+    return dict(zip(RATES, (*found, rate(rejected != clean, everything)), strict=True))
+
+
+def csv_rows(result: Mapping[str, Any]) -> list[list[object]]:
+    """A row a corruption and strength: names, then value, low, high of each rate; the first is of the clean photos."""
+    rows = [("none", "", 0.0, result["clean"])]
+    for name, of in result["corruptions"].items():
+        rows += [(name, of["unit"], point["strength"], point) for point in of["strengths"]]
+    ends = ("value", "low", "high")
+    return [[name, unit, strength, *(point[r][e] for r in RATES for e in ends)] for name, unit, strength, point in rows]
+
+
+def csv_header() -> list[str]:
+    """The columns of `csv_rows`."""
+    return ["corruption", "unit", "strength", *(f"{r}{e}" for r in RATES for e in ("", "_low", "_high"))]
+
+
+def in_words(result: Mapping[str, Any]) -> str:
+    """The table on the console: the share of verdicts that flip, five strengths a row, and where it starts to hurt."""
+    lines = [f"{'verdicts that flip':20}" + "".join(f"{f'strength {i}':>13}" for i in range(1, 6))]
+    for name, of in result["corruptions"].items():
+        cells = [f"{point['flips']['value']:.1%} ({point['strength']:g})" for point in of["strengths"]]
+        lines.append(f"{name:20}" + "".join(f"{cell:>13}" for cell in cells) + f"   {of['unit']}")
+    return "\n".join(lines)

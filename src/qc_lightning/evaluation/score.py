@@ -1,0 +1,73 @@
+"""A run's logits of labelled photos."""
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import torch
+from torch import Tensor
+from tqdm import tqdm
+
+from qc_lightning.core.errors import UserError
+from qc_lightning.data.catalog import Photo
+from qc_lightning.data.dataset import _join_duplicates as join_duplicates
+from qc_lightning.evaluation.evaluation_set import Labelled, verified
+from qc_lightning.inference.inspector import Inspector
+from qc_lightning.inference.stream import Stream
+
+
+@dataclass(frozen=True)
+class Scored:
+    """What a run's network says of labelled photos.
+
+    Attributes:
+        photos: those that could be read, `sha256` filled in.
+        logit: float32 [n].
+        bad: path and reason of the others.
+        notes: what a person should know of the photos.
+    """
+
+    photos: list[Photo]
+    logit: Tensor
+    bad: list[tuple[Path, str]]
+    notes: list[str]
+
+    def only(self, paths: set[Path]) -> "Scored":
+        """The photos among `paths`."""
+        kept = [index for index, photo in enumerate(self.photos) if photo.path in paths]
+        return replace(self, photos=[self.photos[index] for index in kept], logit=self.logit[kept])
+
+
+def score(inspector: Inspector, labelled: Labelled, batch_size: int) -> Scored:
+    """Decode the photos and run the network.
+
+    Args:
+        inspector: the model.
+        labelled: the photos.
+        batch_size: the training's, for the logits that the training got: a logit's last bits can depend on the batch.
+
+    Raises:
+        UserError: a photo is not the one that is on record, one of the run's own cannot be read, or none of the others.
+    """
+    photos: list[Photo] = []
+    logits: list[float] = []
+    bad: list[tuple[Path, str]] = []
+    left = iter(labelled.photos)
+    with (
+        Stream(inspector, batch_size, exact=True) as stream,
+        tqdm(desc="evaluating", total=len(labelled.photos), unit="photo", delay=1.0) as bar,
+    ):
+        for batch in stream.inspect(photo.path for photo in labelled.photos):
+            for found, photo in zip(batch, left, strict=False):
+                known = verified(photo, found.sha256, found.error if found.logit is None else "", labelled.own)
+                if found.logit is None:
+                    bad.append((photo.path, found.error))
+                else:
+                    photos.append(known)
+                    logits.append(found.logit)
+            bar.update(len(batch))
+    if not photos:
+        raise UserError(f"none of the {len(bad)} photos of {labelled.origin} can be read: {bad[0][0]} ({bad[0][1]})")
+    notes: list[str] = []
+    if not labelled.own:  # copies of a photo are one part; a run's own are grouped by its split.csv
+        photos, notes = join_duplicates(photos)
+    return Scored(photos, torch.tensor(logits, dtype=torch.float32), bad, notes)

@@ -1,0 +1,178 @@
+"""From a photo to its explanation: heat on the photo itself, and whether it beats a random map."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from PIL import Image
+from tqdm import tqdm
+
+from qc_lightning.data.decode import BadImage, DecodeSettings, decode_whole, read
+from qc_lightning.explanation import checks
+from qc_lightning.explanation.heat import Heat
+from qc_lightning.explanation.selection import Subject
+from qc_lightning.inference.inspector import Inspector, probabilities
+
+LONGEST = 1600  # pixels that a picture has along its longer side, at most
+
+
+@dataclass(frozen=True)
+class Explained:
+    """One photo with its heat.
+
+    Attributes:
+        subject: the photo; `error` says why there is nothing more when it could not be read.
+        sha256: of its bytes.
+        probability: P(Incorrect).
+        verdict: PASS or REJECT.
+        incorrect: whether the heat speaks for Incorrect, else for Correct.
+        photo: uint8 RGB [h, w, 3], upright, at most LONGEST along its longer side.
+        heat: float32 [h, w], its sum 1.
+        mask: bool [h, w] of the defect, or None.
+        falls: by how much the evidence falls without the hottest pixels: of this map, then of random ones; empty when
+            that was not asked for.
+        error: why the photo could not be read, else empty.
+    """
+
+    subject: Subject
+    sha256: str = ""
+    probability: float = float("nan")
+    verdict: str = ""
+    incorrect: bool = True
+    photo: npt.NDArray[np.uint8] | None = None
+    heat: npt.NDArray[np.float32] | None = None
+    mask: npt.NDArray[np.bool_] | None = None
+    falls: tuple[float, ...] = ()
+    error: str = ""
+
+    @property
+    def beats_random(self) -> bool | None:
+        """Whether its hottest pixels matter more than those of every random map; None when that was not asked."""
+        return self.falls[0] > max(self.falls[1:]) if self.falls else None
+
+    @property
+    def figures(self) -> dict[str, Any]:
+        """What a row of explain.csv holds of the map; None where nothing can be said."""
+        # a defect can't be expected where evidence for Correct was looked for
+        heat, mask = self.heat, self.mask if self.incorrect else None
+        figures: dict[str, Any] = dict.fromkeys(("x", "y", "hit", "hit_by_chance", "heat_in_mask", "mask_share"))
+        if heat is not None:
+            figures["y"], figures["x"] = (int(place) for place in np.unravel_index(int(heat.argmax()), heat.shape))
+        if heat is not None and mask is not None:
+            figures["hit"], figures["hit_by_chance"] = checks.points_at(heat, mask), checks.chance(mask)
+            figures["heat_in_mask"], figures["mask_share"] = checks.share_inside(heat, mask), float(mask.mean())
+        fall, *random = self.falls or (None,)
+        return figures | {"fall": fall, "fall_random": float(np.mean(random)) if random else None}
+
+
+def explain(
+    inspector: Inspector, heat: Heat, subjects: Sequence[Subject], batch_size: int, target: str, check: bool
+) -> Iterator[Explained]:
+    """Explain photos in their order, some at a time.
+
+    Args:
+        inspector: the model.
+        heat: what makes the maps.
+        subjects: the photos.
+        batch_size: of photos; halved for good whenever memory runs out.
+        target: `verdict` or `incorrect`.
+        check: hold each map against random ones.
+
+    Raises:
+        MemoryError, torch.OutOfMemoryError: not even one photo fits.
+    """
+    bar = tqdm(total=len(subjects), desc=f"explaining ({heat.method})", unit="photo", delay=1)
+    begin = 0
+    with bar:
+        while begin < len(subjects):
+            try:
+                done = explain_some(inspector, heat, subjects[begin : begin + batch_size], target, check)
+            except (MemoryError, RuntimeError) as error:
+                if not _out_of_memory(error) or batch_size == 1:
+                    raise
+                batch_size //= 2
+                continue
+            yield from done
+            begin += len(done)
+            bar.update(len(done))
+
+
+def _out_of_memory(error: Exception) -> bool:
+    text = str(error).lower()
+    return isinstance(error, MemoryError) or "out of memory" in text or "can't allocate memory" in text
+
+
+def explain_some(
+    inspector: Inspector, heat: Heat, subjects: Sequence[Subject], target: str, check: bool
+) -> list[Explained]:
+    """Explain photos at once; arguments as of `explain`, which takes any number of them."""
+    found: dict[int, Explained] = {}
+    pixels, digests = {}, {}
+    for i, subject in enumerate(subjects):
+        try:
+            pixels[i], digests[i] = read(subject.path, inspector.decode)
+        except BadImage as reason:
+            found[i] = Explained(subject, error=str(reason))
+    if pixels:
+        image = torch.from_numpy(np.stack(list(pixels.values()))).to(inspector.device).float() / 255
+        probability = probabilities(inspector.logits(np.stack(list(pixels.values()))))
+        verdicts = inspector.decision.verdicts(probability)
+        incorrect = [target == "incorrect" or bool(out) for out in inspector.decision.rejects(probability)]
+        maps, _ = heat(image, incorrect)
+        for place, i in enumerate(pixels):
+            subject = subjects[i]
+            photo = decode_whole(subject.path, inspector.decode, LONGEST)
+            falls: tuple[float, ...] = ()
+            if check:
+                random = checks.random_maps(maps.shape[1:], int(digests[i][:8], 16))
+                one = image[place : place + 1]
+                falls = tuple(checks.fall(inspector.network, one, m, incorrect[place]) for m in (maps[place], *random))
+            found[i] = Explained(
+                subject,
+                digests[i],
+                float(probability[place]),
+                str(verdicts[place]),
+                incorrect[place],
+                photo,
+                on_photo(maps[place], photo.shape[:2], inspector.decode),
+                _mask(subject, photo.shape[:2]),
+                falls,
+            )
+    return [found[i] for i in range(len(subjects))]
+
+
+def on_photo(heat: npt.NDArray[np.float32], shape: tuple[int, int], decode: DecodeSettings) -> npt.NDArray[np.float32]:
+    """Lay a map over the photo: undo what the decoder did to its size.
+
+    Args:
+        heat: float32 [H, W], as the network saw the photo.
+        shape: height and width of the photo.
+        decode: letterbox or squash.
+
+    Returns:
+        float32 [height, width], 0 and above, its sum 1 unless there is no heat.
+    """
+    high, wide = heat.shape
+    if decode.resize == "letterbox":
+        scale = min(high / shape[0], wide / shape[1])
+        inner = max(1, round(shape[0] * scale)), max(1, round(shape[1] * scale))
+        top, left = (high - inner[0]) // 2, (wide - inner[1]) // 2
+        heat = heat[top : top + inner[0], left : left + inner[1]]
+    laid = np.asarray(Image.fromarray(heat).resize(shape[::-1], Image.Resampling.BILINEAR), np.float32)
+    return laid / max(float(laid.sum(dtype=np.float64)), 1e-30)
+
+
+def _mask(subject: Subject, shape: tuple[int, int]) -> npt.NDArray[np.bool_] | None:
+    if subject.mask is None:
+        return None
+    settings = DecodeSettings(8)  # its size does not matter: the mask is read whole
+    try:
+        pixels = decode_whole(Path(subject.mask), settings, LONGEST)[..., 0]
+    except BadImage:
+        return None
+    mask = np.asarray(Image.fromarray(pixels).resize(shape[::-1], Image.Resampling.NEAREST)) > 127
+    return mask if mask.any() else None

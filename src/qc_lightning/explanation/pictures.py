@@ -1,0 +1,89 @@
+"""Pictures of an explanation: the photo, its heat and the outline of its hottest part, side by side."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import numpy.typing as npt
+
+from qc_lightning.core.run import replacing
+from qc_lightning.explanation.explanations import Explained
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+HOT = 0.5  # of the greatest heat: where the outline runs
+_MAP = "inferno"  # even to the eye, and readable in grey
+_THUMBNAIL = 384  # pixels
+
+
+def sheet(found: Explained, names: tuple[str, str]) -> "Figure":
+    """Draw the three panels with what was decided and how far the map can be trusted."""
+    from matplotlib.cm import ScalarMappable
+    from matplotlib.colors import Normalize
+    from matplotlib.figure import Figure
+
+    assert found.photo is not None
+    assert found.heat is not None
+    height, width = found.photo.shape[:2]
+    figure = Figure(figsize=(11.5, 1.1 + 3.5 * min(2.0, height / width)), layout="constrained")
+    panels = figure.subplots(1, 3)
+    heat = found.heat / max(float(found.heat.max()), 1e-30)
+    titles = ("photo", f"evidence for {names[found.incorrect]}", f"above {HOT:.0%} of the greatest heat")
+    for axes, title in zip(panels, titles, strict=True):
+        axes.imshow(found.photo if axes is not panels[1] else _grey(found.photo), interpolation="none")
+        axes.set_title(title, fontsize=10)
+        axes.set_axis_off()
+    panels[1].imshow(heat, cmap=_MAP, vmin=0, vmax=1, alpha=0.25 + 0.6 * heat)
+    scale = ScalarMappable(Normalize(0, 1), _MAP)  # without the picture's transparency
+    figure.colorbar(scale, ax=panels[1], fraction=0.046, label="heat, share of the greatest")
+    if found.heat.any():
+        for colour, wide in (("black", 3.0), ("white", 1.2)):  # to be seen on dark and on bright
+            panels[2].contour(heat, [HOT], colors=colour, linewidths=wide)
+    if found.mask is not None:
+        panels[2].contour(found.mask, [0.5], colors="#56B4E9", linewidths=1.2, linestyles="dashed")
+    figure.suptitle(_caption(found, names), fontsize=11)
+    return figure
+
+
+def _caption(found: Explained, names: tuple[str, str]) -> str:
+    label = found.subject.label
+    wrong = label is not None and (label == 1) != (found.verdict == "REJECT")
+    text = f"{found.subject.path.name}: P({names[1]}) {found.probability:.3f}, {found.verdict}"
+    if label is not None:
+        text += f", really {names[label]}" + (": ESCAPE" if wrong and label else ": OVERKILL" if wrong else "")
+    if found.mask is not None:
+        text += "; dashed: the defect"
+    if found.heat is None or not found.heat.any():
+        text += f"\nnothing in this photo speaks for {names[found.incorrect]}"
+    elif found.beats_random is False:
+        text += "\nNo better than a random map: blurring its hottest pixels changes the score no more than others do"
+    return text.replace("$", r"\$")
+
+
+def overlay(found: Explained) -> npt.NDArray[np.uint8]:
+    """The photo in grey under its heat, uint8 RGB [h, w, 3]."""
+    from matplotlib import colormaps
+
+    assert found.photo is not None
+    assert found.heat is not None
+    heat = (found.heat / max(float(found.heat.max()), 1e-30))[..., None]
+    alpha = 0.25 + 0.6 * heat
+    mixed = (1 - alpha) * _grey(found.photo) + alpha * 255 * colormaps[_MAP](heat[..., 0])[..., :3]
+    pixels: npt.NDArray[np.uint8] = mixed.round().astype(np.uint8)
+    return pixels
+
+
+def _grey(photo: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
+    grey: npt.NDArray[np.uint8] = np.repeat(photo.mean(2, keepdims=True).astype(np.uint8), 3, axis=2)
+    return grey
+
+
+def save_overlay(found: Explained, path: Path) -> None:
+    """Write a small overlay, for the report."""
+    from PIL import Image
+
+    image = Image.fromarray(overlay(found))
+    image.thumbnail((_THUMBNAIL, _THUMBNAIL))
+    with replacing(path) as temporary:
+        image.save(temporary, "PNG")

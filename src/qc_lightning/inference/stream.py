@@ -1,0 +1,219 @@
+"""Files in, verdicts out, in order: photos are decoded on all cores ahead of the network."""
+
+import math
+import threading
+import time
+import warnings
+from collections import deque
+from collections.abc import Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from functools import partial
+from itertools import chain, islice
+from pathlib import Path
+from types import TracebackType
+from typing import NamedTuple, Self
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from qc_lightning.core.cores import cores
+from qc_lightning.core.errors import UserError
+from qc_lightning.data.decode import BadImage, read
+from qc_lightning.inference.inspector import Inspector, probabilities
+from qc_lightning.models.network import Network
+
+_TASK_PHOTOS = 16  # photos that a thread takes at a time: queueing stays cheap
+_TASK_SECONDS = 0.02  # ... unless they take longer than this: all threads stay busy
+_TASK_BYTES = 4 << 20  # ... or their pixels are more than this: memory stays small
+_HELD_SECONDS = 0.4  # a decoded photo does not wait longer for its batch, a batch does not take longer
+
+
+class Inspection(NamedTuple):
+    """What was found out about one photo.
+
+    Attributes:
+        path: the file.
+        sha256: of its bytes; empty when it could not be read.
+        logit: the network's output; None when the photo could not be read.
+        probability: P(Incorrect) in [0, 1]; None too when the network's output is no finite number.
+        verdict: PASS or REJECT; empty when the photo could not be read.
+        seconds: its decoding and its share of the network's time.
+        error: why there is no probability, else empty.
+    """
+
+    path: Path
+    sha256: str
+    logit: float | None
+    probability: float | None
+    verdict: str
+    seconds: float
+    error: str
+
+
+class _Decoded(NamedTuple):
+    path: Path
+    pixels: npt.NDArray[np.uint8] | None  # [3, H, W]
+    sha256: str
+    seconds: float
+    error: str
+
+
+class Stream:
+    """Threads that decode, in front of a network; memory does not grow with the number of photos.
+
+    On a CPU the threads run the network too, each a batch of its own on one core: all cores in step on one batch would
+    wait for each other, most of all on a busy machine.
+
+    Args:
+        inspector: the model.
+        batch_size: photos that go through the network at a time, at most.
+        exact: fill every batch (but the last) with `batch_size` readable photos, however long that takes, and run it as
+            the training does. A logit's last bits can depend on the batch that its photo travels in; so the batches of
+            the training give its very logits. Otherwise no result waits longer than about half a second.
+    """
+
+    def __init__(self, inspector: Inspector, batch_size: int, exact: bool = False) -> None:
+        network, cpu = inspector.network, inspector.device.type == "cpu"
+        # a frozen network's training saw each photo alone
+        exact = exact and not (cpu and isinstance(network, Network) and network.frozen)
+        self._inspector, self._batch_size, self._exact = inspector, batch_size, exact
+        self._threads = cores()
+        self._network_in_pool = cpu and not exact
+        # as in the training of a frozen network: one at a time is no slower there, and the same to the last bit
+        self._step = 1 if self._network_in_pool and isinstance(network, Network) else batch_size
+        self._torch_threads = torch.get_num_threads()
+        alone = partial(torch.set_num_threads, 1) if self._network_in_pool else None
+        self._pool = ThreadPoolExecutor(self._threads, initializer=alone)
+        self._ended = threading.Event()
+        self._decode_seconds = _TASK_SECONDS  # of one photo, lately
+        self._network_seconds = _HELD_SECONDS / 4  # of one photo, lately; a guess that makes the first batch small
+
+    def __enter__(self) -> Self:
+        """Silence remarks on metadata: a bad file is reported as such."""
+        self._warnings = warnings.catch_warnings()
+        self._warnings.__enter__()
+        warnings.filterwarnings("ignore", module=r"PIL\.")
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None) -> None:
+        """Let go of photos not begun."""
+        self._ended.set()
+        self._pool.shutdown(cancel_futures=True)
+        torch.set_num_threads(self._torch_threads)  # threads to come would start with the pool's
+        self._warnings.__exit__(None, None, None)
+
+    def inspect(self, paths: Iterable[Path]) -> Iterator[list[Inspection]]:
+        """Look at photos; every path gives one Inspection, in the order given, a batch at a time.
+
+        Args:
+            paths: files; asked for only as far ahead as the threads work.
+        """
+        to_come = iter(paths)
+        first = list(islice(to_come, 2))
+        if len(first) == 1:  # a photo alone, as it comes in while watching: no thread could help
+            yield self._judge(self._decode_some(first))
+            return
+        judged: deque[Future[list[Inspection]]] = deque()
+        for batch in self._batches(chain(first, to_come)):
+            if not self._network_in_pool:
+                yield self._judge(batch)
+                continue
+            if batch:
+                judged.append(self._pool.submit(self._judge, batch))
+            while judged and (judged[0].done() or len(judged) > 2 * self._threads):
+                yield judged.popleft().result()
+        while judged:
+            yield judged.popleft().result()
+
+    def _batches(self, paths: Iterator[Path]) -> Iterator[list[_Decoded]]:
+        """Decoded photos in order, as many as go through the network at a time; an empty list now and then."""
+        held: list[_Decoded] = []
+        readable, since = 0, 0.0
+        for decoded in self._decode(paths):
+            for photo in decoded:
+                since = since if held else time.monotonic()
+                held.append(photo)
+                readable += photo.pixels is not None
+                if readable >= self._photos_at_a_time():
+                    yield held
+                    held, readable = [], 0
+            if not held:
+                yield []
+            elif not self._exact and time.monotonic() - since > _HELD_SECONDS:
+                yield held
+                held, readable = [], 0
+        if held:
+            yield held
+
+    def _photos_at_a_time(self) -> int:
+        if self._exact or self._network_seconds * self._batch_size <= _HELD_SECONDS:
+            return self._batch_size
+        # a power of two: the network's library prepares itself for every new size
+        return 1 << max(0, int(_HELD_SECONDS / self._network_seconds).bit_length() - 1)
+
+    def _decode(self, paths: Iterator[Path]) -> Iterator[list[_Decoded]]:
+        """Decoded photos in order, and an empty list whenever the next ones let us wait."""
+        waiting: deque[Future[list[_Decoded]]] = deque()
+        most = max(1, min(_TASK_PHOTOS, _TASK_BYTES // math.prod(self._inspector.decode.shape)))
+        while True:
+            while len(waiting) < 4 * self._threads:
+                count = max(1, min(most, int(_TASK_SECONDS / self._decode_seconds)))
+                if not (task := list(islice(paths, count))):
+                    break
+                waiting.append(self._pool.submit(self._decode_some, task))
+            if not waiting:
+                return
+            try:
+                decoded = waiting[0].result(timeout=_HELD_SECONDS)
+            except TimeoutError:
+                yield []
+                continue
+            waiting.popleft()
+            self._decode_seconds = max(1e-6, sum(photo.seconds for photo in decoded) / max(1, len(decoded)))
+            yield decoded
+
+    def _decode_some(self, paths: list[Path]) -> list[_Decoded]:
+        decoded = []
+        for path in paths:
+            if self._ended.is_set():
+                break
+            begun = time.perf_counter()
+            pixels, sha256, error = None, "", ""
+            try:
+                pixels, sha256 = read(path, self._inspector.decode)
+            except BadImage as reason:
+                error = str(reason)
+            except Exception as reason:  # one strange file must not end the other million
+                error = f"{type(reason).__name__}: {reason}"
+            decoded.append(_Decoded(path, pixels, sha256, time.perf_counter() - begun, error))
+        return decoded
+
+    def _judge(self, photos: list[_Decoded]) -> list[Inspection]:
+        pixels = [photo.pixels for photo in photos if photo.pixels is not None]
+        found: Iterator[tuple[float, float, str]] = iter(())
+        share = 0.0
+        if pixels:
+            begun = time.perf_counter()
+            steps = range(0, len(pixels), self._step)
+            try:
+                logit = torch.cat([self._inspector.logits(np.stack(pixels[i : i + self._step])) for i in steps])
+            except torch.OutOfMemoryError:
+                raise UserError(
+                    f"{len(pixels)} photos at a time do not fit into the memory of {self._inspector.device}: "
+                    "give a smaller batch_size="
+                ) from None
+            probability = probabilities(logit)
+            verdicts = self._inspector.decision.verdicts(probability)
+            share = self._network_seconds = (time.perf_counter() - begun) / len(pixels)
+            found = zip(logit.tolist(), probability.tolist(), verdicts.tolist(), strict=True)
+        inspections = []
+        for path, seen, sha256, seconds, error in photos:
+            if seen is None:
+                inspections.append(Inspection(path, sha256, None, None, "", seconds, error))
+                continue
+            z, p, verdict = next(found)
+            known = math.isfinite(p)
+            error = error if known else "the network gave no finite number"
+            inspections.append(Inspection(path, sha256, z, p if known else None, verdict, seconds + share, error))
+        return inspections

@@ -1,0 +1,1 @@
+"""From probabilities and labels to verdicts, figures and how sure they are."""

@@ -1,0 +1,183 @@
+"""Is one run better than another on the same photos? An exact test and an interval, in plain words."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from qc_lightning.metrics.intervals import wilson
+
+BoolArray = npt.NDArray[np.bool_]
+
+_SURE = 0.05  # p value below which, with an interval without 0, a difference is called one
+
+
+@dataclass(frozen=True)
+class Difference:
+    """How two runs differ in one rate on the same photos.
+
+    Attributes:
+        name: words for the rate.
+        here: share of photos in [0, 1], of the run.
+        there: of the run that it is compared with.
+        low: of the 95% interval of here - there, in [-1, 1].
+        high: likewise.
+        only_here: photos that count for the rate in the run alone.
+        only_there: in the other alone.
+        p: of the exact test that the two do not differ.
+        more_is_better: true of accuracy.
+        n: photos.
+    """
+
+    name: str
+    here: float
+    there: float
+    low: float
+    high: float
+    only_here: int
+    only_there: int
+    p: float
+    more_is_better: bool
+    n: int
+
+    @property
+    def verdict(self) -> str:
+        """Better, worse or cannot tell: a difference has to show in both the test and the interval."""
+        if self.p >= _SURE or self.low <= 0 <= self.high:
+            return "cannot tell"
+        return "better" if (self.low > 0) == self.more_is_better else "worse"
+
+    def __str__(self) -> str:
+        points = f"{100 * (self.here - self.there):+.1f} points ({100 * self.low:+.1f} to {100 * self.high:+.1f})"
+        return (
+            f"{self.name}: {self.verdict}. {self.here:.1%} here, {self.there:.1%} there, {points}; only here "
+            f"{self.only_here}, only there {self.only_there} of {self.n} photos, p = {self.p:.2g}"
+        )
+
+    def to_dict(self) -> dict[str, Any]:
+        """What metrics.json holds."""
+        value = {"value": self.here - self.there, "low": self.low, "high": self.high}
+        counts = {"only_here": self.only_here, "only_there": self.only_there, "n": self.n}
+        return {"here": self.here, "there": self.there, "difference": value, **counts, "p": self.p, "is": self.verdict}
+
+
+def compare(
+    here: BoolArray, there: BoolArray, label: npt.NDArray[np.integer], group: Sequence[str]
+) -> dict[str, Difference]:
+    """Compare the verdicts of two runs on the same photos: accuracy, escape rate and overkill rate.
+
+    Args:
+        here: bool [n], which photos the run rejects.
+        there: bool [n], which ones the other run rejects.
+        label: int [n], 1 = Incorrect.
+        group: n names; photos of one group count as dependent.
+
+    Returns:
+        By their names in metrics.json; a rate is missing when the photos that it is about are.
+    """
+    bad = np.asarray(label) == 1
+    unit = np.unique(np.asarray(group, dtype=np.str_), return_inverse=True)[1]
+    everything = np.ones(len(bad), dtype=bool)
+    rates = {
+        "accuracy": ("accuracy", here == bad, there == bad, everything),
+        "escape_rate": ("escape rate", ~here, ~there, bad),
+        "overkill_rate": ("overkill rate", here, there, ~bad),
+    }
+    return {
+        key: _difference(name, a[among], b[among], unit[among], more_is_better=key == "accuracy")
+        for key, (name, a, b, among) in rates.items()
+        if among.any()
+    }
+
+
+def mcnemar_exact(only_here: int, only_there: int) -> float:
+    """P value of McNemar's exact test, two-sided: the binomial test of the photos on which the two differ.
+
+    McNemar 1947 (Psychometrika 12), in the exact form: with n photos of which each falls to either side with
+    probability 1/2, twice the probability of min(only_here, only_there) or fewer on one side.
+    """
+    n, fewer = only_here + only_there, min(only_here, only_there)
+    if 2 * fewer == n:
+        return 1.0
+    # from the largest term down: each is the one above times k / (n - k + 1)
+    term = math.exp(math.lgamma(n + 1) - math.lgamma(fewer + 1) - math.lgamma(n - fewer + 1) - n * math.log(2))
+    tail = 0.0
+    for k in range(fewer, -1, -1):
+        tail += term
+        term *= k / (n - k + 1)
+        if term < 1e-17 * tail:
+            break
+    return min(1.0, 2 * tail)
+
+
+def paired_interval(
+    both: float, only_here: float, only_there: float, neither: float, design_effect: float = 1.0
+) -> tuple[float, float]:
+    """95% interval of the difference of two proportions of the same photos.
+
+    Newcombe 1998 (Statistics in Medicine 17, 2635-2650), method 10: the Wilson intervals of the two proportions, joined
+    with regard to their correlation. It holds up where few photos differ, or none, and never leaves [-1, 1].
+
+    Args:
+        both: photos that count for both.
+        only_here: for the first alone.
+        only_there: for the second alone.
+        neither: for none of the two.
+        design_effect: variance of the difference relative to independent photos; the interval is that of
+            n / design_effect independent ones.
+
+    Returns:
+        (low, high) of first - second, -1 <= low <= high <= 1.
+    """
+    n = both + only_here + only_there + neither
+    a, b, c, d = (count / design_effect for count in (both, only_here, only_there, neither))
+    margins = (a + b) * (c + d) * (a + c) * (b + d)
+    product = a * d - b * c
+    if product > 0:  # a continuity correction, for a positive correlation only
+        product = max(0.0, product - n / design_effect / 2)
+    correlation = product / math.sqrt(margins) if margins > 0 else 0.0
+    p, q = (both + only_here) / n, (both + only_there) / n
+    p_low, p_high = wilson(both + only_here, n, design_effect=design_effect)
+    q_low, q_high = wilson(both + only_there, n, design_effect=design_effect)
+
+    def joined(x: float, y: float) -> float:
+        return math.sqrt(max(0.0, x * x - 2 * correlation * x * y + y * y))
+
+    return max(-1.0, p - q - joined(p - p_low, q_high - q)), min(1.0, p - q + joined(p_high - p, q - q_low))
+
+
+def _difference(
+    name: str, here: BoolArray, there: BoolArray, unit: npt.NDArray[np.int64], more_is_better: bool
+) -> Difference:
+    only_here, only_there = int((here & ~there).sum()), int((there & ~here).sum())
+    both, neither = int((here & there).sum()), int((~here & ~there).sum())
+    difference = here.astype(np.float64) - there
+    low, high = paired_interval(both, only_here, only_there, neither, _design_effect(difference, unit))
+    # Photos of one part do not fall to either side independently, parts do: each part has one vote, for the run that is
+    # ahead on it. With a photo a part that is McNemar's test.
+    votes = np.bincount(unit, weights=difference)
+    p = mcnemar_exact(int((votes > 0).sum()), int((votes < 0).sum()))
+    n = len(here)
+    return Difference(name, here.mean(), there.mean(), low, high, only_here, only_there, p, more_is_better, n)
+
+
+def _design_effect(difference: npt.NDArray[np.float64], unit: npt.NDArray[np.int64]) -> float:
+    """How much wider groups make the variance of the mean of `difference`, as `intervals.design_effect` for a rate.
+
+    The ratio of the variance over groups, m / ((m - 1) n^2) * sum (x_i - n_i mean)^2, to that over n single photos. At
+    least 1; where nothing varies, photos of one group are taken as copies of each other.
+    """
+    n = len(difference)
+    size = np.bincount(unit).astype(np.float64)
+    total = np.bincount(unit, weights=difference)[size > 0]
+    size = size[size > 0]
+    m, mean = len(size), difference.mean()
+    if m == n:
+        return 1.0
+    variance = float(((difference - mean) ** 2).sum())
+    if m == 1 or variance == 0.0:
+        return float((size**2).sum()) / n
+    return max(1.0, m / (m - 1) * float(((total - size * mean) ** 2).sum()) / variance)

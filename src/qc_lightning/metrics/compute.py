@@ -1,0 +1,243 @@
+"""The figures of a subset with their 95% intervals, what they warn of, and the table that shows them."""
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from qc_lightning.metrics.decision import Decision
+from qc_lightning.metrics.intervals import bootstrap, proportion
+
+if TYPE_CHECKING:
+    from torchmetrics import MetricCollection
+
+# name in metrics.json -> words; the order of every table
+FIGURES = {
+    "escape_rate": "escape rate",
+    "overkill_rate": "overkill rate",
+    "accuracy": "accuracy",
+    "balanced_accuracy": "balanced accuracy",
+    "precision": "precision",
+    "recall": "recall",
+    "f1": "F1",
+    "specificity": "specificity",
+    "auroc": "AUROC",
+    "average_precision": "average precision",
+    "loss": "loss",
+}
+FEW = 30  # photos of a class below which an interval is too wide to mean much
+
+
+def binary_metrics(threshold: float = 0.5) -> "MetricCollection":
+    """Streaming metrics for training and validation steps: update(sigmoid(logit) float32 [n], label int [n]).
+
+    Nothing is checked per step. compute() gives scalars by the names of metrics.json, 0 where a figure is undefined;
+    torchmetrics warns when one class is missing. A photo at the threshold is rejected, as in `Decision`.
+
+    Args:
+        threshold: in [0, 1].
+    """
+    from torchmetrics import MetricCollection, classification
+
+    # torchmetrics rejects above its threshold, the line at or above: step to the next float32 below
+    reachable = np.float32(threshold)
+    if float(reachable) < threshold:
+        reachable = np.nextafter(reachable, np.float32(2))
+    hard: dict[str, Any] = {"threshold": float(np.nextafter(reachable, np.float32(-1))), "validate_args": False}
+    recall, specificity = classification.BinaryRecall(**hard), classification.BinarySpecificity(**hard)
+    return MetricCollection(
+        {
+            "accuracy": classification.BinaryAccuracy(**hard),
+            "balanced_accuracy": (recall.clone() + specificity.clone()) / 2,
+            "precision": classification.BinaryPrecision(**hard),
+            "recall": recall,
+            "f1": classification.BinaryF1Score(**hard),
+            "specificity": specificity,
+            "auroc": classification.BinaryAUROC(validate_args=False),
+            "average_precision": classification.BinaryAveragePrecision(validate_args=False),
+        }
+    )
+
+
+def evaluate(
+    probability: npt.NDArray[np.floating],
+    logit: npt.NDArray[np.floating],
+    label: npt.NDArray[np.integer],
+    group: Sequence[str] | None,
+    threshold: float,
+) -> dict[str, Any]:
+    """Every figure of one subset, as metrics.json holds it.
+
+    Args:
+        probability: float [n], P(Incorrect) in [0, 1]; one that is not finite is rejected and leaves AUROC, average
+            precision and loss undefined.
+        logit: float [n], the network's output for the same photos.
+        label: int [n], 1 = Incorrect.
+        group: n names; photos of one group count as dependent in every interval. None: each photo stands for itself.
+        threshold: in [0, 1]; at or above it a photo is rejected.
+
+    Returns:
+        {"n": n, "confusion_matrix": [[TN, FP], [FN, TP]], figure: {"value", "low", "high"}, ...}; the three are None
+        where the figure is undefined. Rates have Wilson intervals (with a design effect when photos come in groups),
+        loss, balanced accuracy, F1, AUROC and average precision bootstrap ones.
+    """
+    truth: npt.NDArray[np.int64] = np.asarray(label, dtype=np.int64)
+    score, z = np.asarray(probability, dtype=np.float64), np.asarray(logit, dtype=np.float64)
+    rejected, bad = Decision(threshold, "").rejects(score), truth == 1
+    n, tp, fp = len(truth), int((rejected & bad).sum()), int((rejected & ~bad).sum())
+    fn, tn = int(bad.sum()) - tp, int((~bad).sum()) - fp
+    unit: npt.NDArray[np.int64] | None = None
+    if group is not None and len(set(group)) < n:
+        unit = np.unique(np.asarray(group, dtype=np.str_), return_inverse=True)[1]
+
+    def rate(hit: npt.NDArray[np.bool_], among: npt.NDArray[np.bool_]) -> dict[str, float | None]:
+        chosen = hit[among]
+        if not len(chosen):
+            return _figure(None)
+        return _figure(int(chosen.sum()) / len(chosen), *proportion(chosen, None if unit is None else unit[among]))
+
+    figures = {
+        "escape_rate": rate(~rejected, bad),
+        "overkill_rate": rate(rejected, ~bad),
+        "accuracy": rate(rejected == bad, np.ones(n, dtype=bool)),
+        "precision": rate(bad, rejected),
+        "recall": rate(rejected, bad),
+        "specificity": rate(~rejected, ~bad),
+    }
+    with np.errstate(invalid="ignore"):
+        losses = np.logaddexp(0.0, z) - truth * z  # binary cross-entropy on the logit, without overflow
+    values: dict[str, float | None] = dict.fromkeys(("loss", "balanced_accuracy", "f1", "auroc", "average_precision"))
+    values["loss"] = float(losses.mean()) if n else None
+    values["f1"] = 2 * tp / (2 * tp + fp + fn) if bad.any() else None
+    both, finite_scores = 0 < bad.sum() < n, np.isfinite(score).all()
+    if both:
+        values["balanced_accuracy"] = (tp / (tp + fn) + tn / (tn + fp)) / 2
+    if both and finite_scores:
+        import torch
+        from torchmetrics.functional.classification import binary_auroc, binary_average_precision
+
+        p, target = torch.from_numpy(score), torch.from_numpy(truth)
+        # single precision inside torchmetrics: digits after the seventh are noise, and 0.99999994 is 1
+        values["auroc"] = round(float(binary_auroc(p, target)), 7)
+        values["average_precision"] = round(float(binary_average_precision(p, target)), 7)
+    spread = bootstrap(np.where(np.isfinite(score), score, 1.0), losses, truth, rejected, unit)
+    figures |= {name: _figure(value, *spread[name]) for name, value in values.items()}
+    return {"n": n, **{name: figures[name] for name in FIGURES}, "confusion_matrix": [[tn, fp], [fn, tp]]}
+
+
+def _figure(value: float | None, low: float = math.nan, high: float = math.nan) -> dict[str, float | None]:
+    """One entry of metrics.json; a percentile interval is widened to hold the value it is about."""
+    if value is None or not math.isfinite(value):
+        return {"value": None, "low": None, "high": None}
+    return {"value": value, "low": min(value, low), "high": max(value, high)}
+
+
+def warnings_for(metrics: Mapping[str, Any]) -> list[str]:
+    """What a reader of metrics.json must not miss, in plain sentences; empty when there is nothing.
+
+    Args:
+        metrics: subsets as `evaluate` gives them, by name; the test part is judged, else val, else train.
+    """
+    subset = next((name for name in ("test", "val", "train") if (metrics.get(name) or {}).get("n")), None)
+    if subset is None:
+        return ["No photo was evaluated: nothing is known about this model."]
+    part = metrics[subset]
+    (tn, fp), (fn, tp) = part["confusion_matrix"]
+    n, incorrect, correct = part["n"], fn + tp, tn + fp
+    warnings = []
+    if part["loss"]["value"] is None:
+        warnings.append(f"The {subset} loss is not a finite number: the training diverged. Lower optim.lr.")
+    if incorrect and correct:
+        most, name = max((correct, "Correct"), (incorrect, "Incorrect"))
+        balanced = part["balanced_accuracy"]
+        if not (fp + tp and tn + fn):
+            does = "rejects" if fp + tp else "passes"
+            warnings.append(f"The model {does} every one of the {n} {subset} photos: it tells nothing apart.")
+        elif tn + tp <= most:
+            rare = " Where one class is rare, judge by escapes and overkill." if balanced["low"] > 0.5 else ""
+            warnings.append(
+                f"Accuracy on {subset} ({percent((tn + tp) / n)}) is no better than calling every photo {name} "
+                f"({percent(most / n)}).{rare}"
+            )
+        elif balanced["low"] <= 0.5:
+            warnings.append(
+                f"Balanced accuracy on {subset}, {interval(balanced)}, is not clearly better than guessing (50%)."
+            )
+    few = []
+    for name, count, key in (("Incorrect", incorrect, "escape_rate"), ("Correct", correct, "overkill_rate")):
+        if count == 0:
+            warnings.append(f"No {name} photo in {subset}: the {FIGURES[key]} is unknown.")
+        elif count < FEW:
+            low, high = percent(part[key]["low"]), percent(part[key]["high"])
+            few.append(f"{count} {name} (the {FIGURES[key]} may be anywhere from {low} to {high})")
+    if few:
+        warnings.append(f"Few {subset} photos: only {' and '.join(few)}. Test at least {FEW} of each class.")
+    return warnings
+
+
+def finite(obj: Any) -> Any:
+    """A copy for JSON: dicts and lists all the way down, numpy scalars as plain numbers, nan and infinity as None."""
+    if isinstance(obj, Mapping):
+        return {str(key): finite(value) for key, value in obj.items()}
+    if isinstance(obj, list | tuple | np.ndarray):
+        return [finite(value) for value in obj]
+    if isinstance(obj, np.generic):
+        obj = obj.item()
+    return None if isinstance(obj, float) and not math.isfinite(obj) else obj
+
+
+def percent(share: float | None, decimals: int = 0) -> str:
+    """A share in percent, with more decimals where rounding would make it look like none or all; "-" for None."""
+    if share is None:
+        return "-"
+    # a half goes up, here as in the report's script
+    while decimals < 3 and 0 < share < 1 and float(f"{100 * share + 1e-9:.{decimals}f}") in (0.0, 100.0):
+        decimals += 1
+    return f"{100 * share + 1e-9:.{decimals}f}%"
+
+
+def interval(figure: Mapping[str, float | None]) -> str:
+    """A rate with its interval, "82% (70% to 90%)"; a decimal more when the interval is narrow."""
+    value, low, high = figure["value"], figure["low"], figure["high"]
+    if value is None or low is None or high is None:
+        return "-"
+    decimals = 0 if high - low >= 0.04 else 1 if high - low >= 0.004 else 2
+    return f"{percent(value, decimals)} ({percent(low, decimals)} to {percent(high, decimals)})"
+
+
+def table(metrics: Mapping[str, Any], classes: tuple[str, str] = ("Correct", "Incorrect")) -> str:
+    """The subsets side by side as plain text of at most 100 columns, the escape and overkill rate first.
+
+    Args:
+        metrics: subsets as `evaluate` gives them, by name ("train", "val", "test"); others are passed over.
+        classes: what the user calls Correct and Incorrect.
+    """
+    subsets = [name for name in ("train", "val", "test") if (metrics.get(name) or {}).get("n")]
+    rows = [["", *subsets], ["photos", *(str(metrics[name]["n"]) for name in subsets)]]
+    for key, words in FIGURES.items():
+        cells = [metrics[name][key] for name in subsets]
+        rows.append([words, *(_loss(cell) if key == "loss" else interval(cell) for cell in cells)])
+    blocks = [_aligned(rows)]
+    if subsets:
+        (tn, fp), (fn, tp) = metrics[subsets[-1]]["confusion_matrix"]
+        heads, named = [subsets[-1], "passed", "rejected"], [_short(name) for name in classes]
+        good = [f"{named[0]} ({tn + fp})", f"{tn}", f"{fp} overkill"]
+        blocks.append(_aligned([heads, good, [f"{named[1]} ({fn + tp})", f"{fn} escaped", f"{tp}"]]))
+    return "\n\n".join(blocks)
+
+
+def _loss(figure: Mapping[str, float | None]) -> str:
+    value, low, high = figure["value"], figure["low"], figure["high"]
+    return "-" if value is None else f"{value:.3f} ({low:.3f} to {high:.3f})"
+
+
+def _short(name: str) -> str:
+    return name if len(name) <= 40 else name[:37] + "..."
+
+
+def _aligned(rows: list[list[str]]) -> str:
+    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
+    lines = ("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) for row in rows)
+    return "\n".join(line.rstrip() for line in lines)

@@ -1,0 +1,91 @@
+"""The numbers behind the report's charts: what every threshold would do, and how the probabilities lie."""
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from qc_lightning.metrics.intervals import proportion, wilson
+
+_MOST_POINTS = 1000
+_GRID = np.arange(1, 100) / 100
+
+
+def sweep(
+    probability: npt.NDArray[np.float64],
+    bad: npt.NDArray[np.bool_],
+    group: npt.NDArray[np.intp],
+    threshold: float,
+) -> dict[str, list[Any]]:
+    """Escapes and overkills at thresholds from 0 (reject all) to 1, with 95% intervals of their rates.
+
+    The thresholds are 0, 1, every hundredth, the run's own, and one between any two neighbouring scores, so that each
+    count that some threshold can give is there. Of more than 1,000 scores, as many by rank in either class. Each is
+    the shortest decimal that does, so that a threshold can be shown and typed in full.
+
+    Args:
+        probability: float [n] in [0, 1].
+        bad: bool [n], True for Incorrect.
+        group: int [n], 0 <= group; the intervals allow for photos of one group being alike.
+        threshold: the run's own, in [0, 1].
+
+    Returns:
+        Columns of equal length, by rising "threshold": "escapes" and "overkills" (counts), "escape_low",
+        "escape_high", "overkill_low", "overkill_high" (0 to 1), and "run" (True at the run's own threshold).
+    """
+    scores = np.unique(probability)
+    if len(scores) > _MOST_POINTS:
+        share = np.linspace(0, 1, _MOST_POINTS // 2)
+        parts = [np.quantile(p, share, method="nearest") for p in (probability[bad], probability[~bad]) if len(p)]
+        scores = np.unique(np.concatenate(parts))
+    cuts = np.unique(np.concatenate([_GRID, _between(scores[:-1], scores[1:]), [0.0, 1.0, threshold]]))
+    columns: dict[str, list[Any]] = {"threshold": cuts.tolist(), "run": (cuts == threshold).tolist()}
+    for name, plural, wrong_above, chosen in (("escape", "escapes", False, bad), ("overkill", "overkills", True, ~bad)):
+        p = probability[chosen]
+        unit = group[chosen] if len(np.unique(group[chosen])) < len(p) else None
+        below = np.searchsorted(np.sort(p), cuts, side="left")
+        counts = (len(p) - below if wrong_above else below).tolist()
+        bounds: dict[int, tuple[float, float]] = {}
+        for cut, count in zip(cuts, counts, strict=True):
+            if count not in bounds:  # thresholds between the same two photos share their interval
+                bounds[count] = proportion((p >= cut) == wrong_above, unit)
+        columns[plural] = counts
+        columns[f"{name}_low"] = [round(bounds[count][0], 6) for count in counts]
+        columns[f"{name}_high"] = [round(bounds[count][1], 6) for count in counts]
+    return columns
+
+
+def _between(low: npt.NDArray[np.float64], high: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    """The middle of each gap, rounded to the fewest decimals that stay inside it."""
+    middle = (low + high) / 2
+    cuts = np.where(middle > low, middle, high)
+    for decimals in range(16, 1, -1):
+        rounded = np.round(middle, decimals)
+        cuts = np.where((rounded > low) & (rounded < high), rounded, cuts)
+    return cuts
+
+
+def histogram(probability: npt.NDArray[np.float64], bad: npt.NDArray[np.bool_], bins: int = 20) -> dict[str, list[int]]:
+    """Counts of "correct" and "incorrect" photos in `bins` equal steps of probability from 0 to 1."""
+    edges = np.linspace(0, 1, bins + 1)
+    return {
+        "correct": np.histogram(probability[~bad], edges)[0].tolist(),
+        "incorrect": np.histogram(probability[bad], edges)[0].tolist(),
+    }
+
+
+def reliability(
+    probability: npt.NDArray[np.float64], bad: npt.NDArray[np.bool_], bins: int = 10
+) -> list[dict[str, float]]:
+    """Said against true: a point for each step of probability that holds photos (reliability diagram).
+
+    Returns:
+        Per bin "n", "said" (mean probability), "true" (share of Incorrect) and its 95% interval "low", "high".
+    """
+    place = np.minimum((probability * bins).astype(np.int64), bins - 1)
+    points = []
+    for bin_ in np.unique(place):
+        p, hits = probability[place == bin_], int(bad[place == bin_].sum())
+        low, high = wilson(hits, len(p))
+        points.append({"n": len(p), "said": float(p.mean()), "true": hits / len(p), "low": low, "high": high})
+    return points

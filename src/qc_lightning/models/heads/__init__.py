@@ -1,0 +1,1 @@
+"""Heads on the features of a pretrained network."""

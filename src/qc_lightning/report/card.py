@@ -1,0 +1,82 @@
+"""model_card.md: what a model was made of, how well it does, and what nobody knows about it."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from qc_lightning.config import TrainConfig
+from qc_lightning.metrics.compute import FIGURES, interval
+from qc_lightning.metrics.decision import Decision
+
+_SHOWN = ("escape_rate", "overkill_rate", "accuracy", "balanced_accuracy", "auroc")
+
+
+def model_card(
+    config: TrainConfig, counts: Mapping[str, tuple[int, int]], metrics: Mapping[str, Any], decision: Decision
+) -> str:
+    """The card as Markdown.
+
+    Args:
+        config: of the run.
+        counts: photos of each subset, (Correct, Incorrect).
+        metrics: as metrics.json holds them.
+        decision: the threshold and where it came from.
+    """
+    correct, incorrect = (_plain(name) for name in config.data.classes.names)
+    model, subset = config.model, next((name for name in ("test", "val", "train") if name in metrics), None)
+    frozen = f", {model.copies} augmented copies of each training photo" if model.copies else ""
+    tiles = f", {config.data.tiles} tiles of that size, the worst one counts" if config.data.tiles != "1x1" else ""
+    recipe = [
+        ("network", f"{model.name} ({model.library}), {model.mode}"),
+        ("input", f"{config.data.image_size} x {config.data.image_size} pixels, {config.data.resize}, no crop{tiles}"),
+        ("augmentation", _augmentation(config) + frozen),
+        ("head", "linear" if not model.hidden else f"hidden layers {model.hidden}, dropout {model.dropout:g}"),
+        ("seed", str(config.seed)),
+        ("threshold", f"{decision.threshold:.6g} ({decision.source})"),
+        ("model id", metrics.get("model_id", "-")),
+    ]
+    parts = [
+        f"# Model card: {correct} or {incorrect}",
+        f"Gives each photo P({incorrect}); at the threshold or above the part is rejected.",
+        "## Photos",
+        _table(("subset", correct, incorrect), [(name, f"{a:,}", f"{b:,}") for name, (a, b) in counts.items()]),
+        f"Source: {config.data.source}; photos of one part kept together by: {config.data.group}.",
+        "## Recipe",
+        _table(("what", "how"), [(what, _plain(how)) for what, how in recipe]),
+    ]
+    if subset is not None:
+        rows = [(FIGURES[name], interval(metrics[subset][name])) for name in _SHOWN]
+        seen = "photos that no choice was made on" if subset == "test" else "photos that the model was made with"
+        parts += [f"## Figures on the {metrics[subset]['n']:,} {subset} photos", f"On {seen}; 95% intervals."]
+        parts += [_table(("figure", "value"), rows)]
+    parts += ["## Limits", "\n".join(f"- {_plain(text)}" for text in [*metrics.get("warnings", []), *_LIMITS])]
+    return "\n\n".join(parts) + "\n"
+
+
+_LIMITS = (
+    "It knows defects like those in its photos; a new kind of defect may pass. Add photos of it and train again.",
+    "The figures hold for photos taken as these were. After a change of camera, light or part, evaluate on new photos.",
+    "The probability is the network's own and not calibrated.",
+    "The intervals take photos of one group as one part; where parts were photographed several times without a group, "
+    "the true uncertainty is larger.",
+)
+
+
+def _augmentation(config: TrainConfig) -> str:
+    augment = config.augment
+    if augment.policy != "ranges":
+        return str(augment.policy)
+    names = ("rotation", "zoom", "shift", "hflip", "vflip", "brightness", "contrast", "blur", "noise", "mixup")
+    used = [f"{name} {getattr(augment, name):g}" for name in names if getattr(augment, name)]
+    return ", ".join(used) or "none"
+
+
+def _table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    lines = [header, ["---"] * len(header), *rows]
+    return "\n".join(f"| {' | '.join(cells)} |" for cells in lines)
+
+
+def _plain(text: str) -> str:
+    """A name from outside as plain text: it must not become a table cell, a link or markup."""
+    for mark in "\\`*_[]<>|#":
+        text = text.replace(mark, f"\\{mark}")
+    return " ".join(text.split())

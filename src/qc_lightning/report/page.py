@@ -1,0 +1,234 @@
+"""report.html: one file for people, made from a run folder's files alone, so that it can be remade at any time.
+
+    python -m qc_lightning.report.page outputs/<date>/<time>
+
+The page needs no network, and a content security policy lets nothing but its own script run: file names, class names
+and settings come from outside and are escaped as well.
+"""
+
+import base64
+import csv
+import hashlib
+import json
+import math
+import shlex
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from qc_lightning.core.errors import UserError
+from qc_lightning.core.run import replacing
+from qc_lightning.metrics import curves
+from qc_lightning.metrics.compute import FIGURES, finite, interval, percent
+from qc_lightning.report.advice import advice
+from qc_lightning.report.gallery import Pictures, mistakes
+from qc_lightning.report.leaks import leak_checks, split_counts
+
+_MOST_ROWS = 400  # in the list of verdicts
+_MOST_BAD = 100
+
+
+def write_report(run_dir: Path) -> Path:
+    """Write `report.html` into a run folder.
+
+    Args:
+        run_dir: a run folder. metrics.json must be there; what else is missing (no test photos, photos moved away, a
+            run that was stopped) leaves its section out. Heat maps are taken from `explanations/<sha256>.png`.
+
+    Returns:
+        The path of the page.
+
+    Raises:
+        UserError: there is no readable metrics.json.
+    """
+    from jinja2 import Environment, FileSystemLoader, StrictUndefined
+    from markupsafe import Markup
+
+    here = Path(__file__).parent
+    script = (here / "report.js").read_text(encoding="utf-8")
+    # the page's own style and script, not data: the one place that is not escaped
+    own = {"style": Markup((here / "report.css").read_text(encoding="utf-8")), "script": Markup(script)}
+    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+    environment = Environment(
+        loader=FileSystemLoader(here), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
+    environment.filters |= {"percent": percent, "interval": interval, "value": _value, "spread": _spread}
+    page = environment.get_template("report.html.jinja").render(**_content(run_dir), **own, script_hash=digest)
+    with replacing(run_dir / "report.html") as temporary:
+        # a file name that is not valid Unicode is shown with its bytes
+        temporary.write_bytes(page.encode("utf-8", "backslashreplace"))
+    return run_dir / "report.html"
+
+
+def _content(run: Path) -> dict[str, Any]:
+    """Everything the template shows."""
+    metrics = _metrics(run)
+    config, starts, pretrained = _config(run)
+    names = config.get("classes") or {}
+    classes = [str(names.get(key) or key.title()) for key in ("correct", "incorrect")]
+    bits = config.get("bit_depth")
+    subset = next((name for name in ("test", "val", "train") if (metrics.get(name) or {}).get("n")), None)
+    split, history, bad_files = _csv(run / "split.csv"), _csv(run / "history.csv"), _csv(run / "bad_files.csv")
+    epochs = [{name: _number(value) for name, value in row.items()} for row in history]
+    threshold = float(metrics["threshold"])
+    predictions: list[dict[str, Any]]
+    predictions = [{**row, "p": _number(row["probability"])} for row in _csv(run / "predictions.csv")]
+    known = {row["path"]: row for row in split}
+
+    charts: dict[str, Any] = {"classes": classes, "history": epochs}
+    if predictions and subset == "test":
+        charts |= _charts(predictions, known, classes[1], threshold)
+    checks = leak_checks(split)
+    pictures = Pictures()
+    wrong = mistakes(predictions, classes[1], known, run, starts, bits if isinstance(bits, int) else 16, pictures)
+    figures = [
+        {"name": path.stem.replace("_", " "), "data": data}
+        for path in sorted((run / "figures").glob("*.png"))
+        # two are drawn in the page itself, the third has its place there
+        if path.stem not in ("learning_curves", "confusion_matrix", "robustness") and (data := pictures.figure(path))
+    ]
+    worse = run / "figures" / "robustness.png"
+    steps = []
+    if subset is not None:
+        # rendered parts are each a part of their own; without split.csv nobody knows, so nothing is said
+        grouped = config.get("source") == "parts" or len({row["group"] for row in split}) < max(len(split), 1)
+        steps = advice(metrics, subset, charts.get("sweep"), epochs, grouped, len(bad_files), pretrained)
+    return {
+        "name": "/".join(run.resolve().parts[-2:]),
+        "metrics": metrics,
+        "figure_names": FIGURES,
+        "subset": subset,
+        "classes": classes,
+        "threshold": threshold,
+        "source": _json(run / "decision.json").get("source") or "",
+        "warnings": [*metrics.get("warnings", []), *(text for fine, text in checks if not fine)],
+        "advice": steps,
+        "charts": finite(charts),
+        "samples": _samples(charts.get("sweep")),
+        "rows": _nearest(predictions, threshold),
+        "total": len(predictions),
+        "mistakes": wrong,
+        "split": split_counts(split, classes),
+        "checks": checks,
+        "figures": figures,
+        "explanations": _json(run / "explanations" / "explain.json"),
+        "robustness": _json(run / "robustness.json"),
+        "robustness_figure": pictures.figure(worse) if worse.is_file() else None,
+        "latency": _json(run / "latency.json"),
+        "bad_files": bad_files[:_MOST_BAD],
+        "bad_total": len(bad_files),
+        "left_out": pictures.left_out,
+        "epochs": epochs,
+        "config": _text(run / ".hydra" / "config.yaml"),
+        "commands": _commands(run),
+    }
+
+
+def _charts(
+    predictions: Sequence[dict[str, Any]], split: Mapping[str, dict[str, str]], incorrect: str, threshold: float
+) -> dict[str, Any]:
+    # no number is no reason to pass: such a photo is rejected at every threshold
+    p = np.array([1.0 if row["p"] is None else row["p"] for row in predictions])
+    bad = np.array([row["label"] == incorrect for row in predictions])
+    groups = [split.get(row["path"], {}).get("group") or row["path"] for row in predictions]
+    unit = np.unique(np.array(groups, dtype=np.str_), return_inverse=True)[1]
+    return {
+        "sweep": curves.sweep(p, bad, unit, threshold),
+        "histogram": curves.histogram(p, bad),
+        "reliability": curves.reliability(p, bad),
+        "correct": int((~bad).sum()),
+        "incorrect": int(bad.sum()),
+    }
+
+
+def _value(figure: Mapping[str, float | None]) -> str:
+    return interval(figure).partition(" (")[0]
+
+
+def _spread(figure: Mapping[str, float | None]) -> str:
+    text = interval(figure).partition(" (")[2].rstrip(")")
+    return f"95% interval {text}" if text else "unknown"
+
+
+def _metrics(run: Path) -> dict[str, Any]:
+    metrics = _json(run / "metrics.json")
+    if not metrics:
+        raise UserError(
+            f"expected a finished run with a readable metrics.json in it, got {run}: train or evaluate first"
+        )
+    return metrics
+
+
+def _text(path: Path) -> str:
+    return path.read_text(encoding="utf-8", errors="replace") if path.is_file() else ""
+
+
+def _json(path: Path) -> dict[str, Any]:
+    try:
+        content = json.loads(_text(path) or "{}")
+    except json.JSONDecodeError as error:
+        raise UserError(f"expected JSON in {path}, got damage ({error}): restore the file or train again") from error
+    return content if isinstance(content, dict) else {}
+
+
+def _csv(path: Path) -> list[dict[str, str]]:
+    """Rows of a table, none when it is not there; file names keep bytes that are no UTF-8."""
+    if not path.is_file():
+        return []
+    with path.open(encoding="utf-8", errors="surrogateescape", newline="") as lines:
+        return list(csv.DictReader(lines))
+
+
+def _number(text: str | None) -> float | None:
+    try:
+        value = float(text or "nan")
+    except ValueError:
+        return None
+    return value if math.isfinite(value) else None
+
+
+def _config(run: Path) -> tuple[dict[str, Any], list[Path], bool]:
+    """The data part of the config, the folders that a photo's relative path may start from, pretrained or not."""
+    from omegaconf import OmegaConf
+
+    path, hydra = run / ".hydra" / "config.yaml", run / ".hydra" / "hydra.yaml"
+    whole = OmegaConf.load(path) if path.is_file() else OmegaConf.create()
+    data, mode = (OmegaConf.select(whole, key) for key in ("data", "model.mode"))
+    plain = OmegaConf.to_container(data) if data is not None else {}
+    start = OmegaConf.select(OmegaConf.load(hydra), "hydra.runtime.cwd") if hydra.is_file() else None
+    config = {str(key): value for key, value in plain.items()} if isinstance(plain, dict) else {}
+    cwd = Path(start or ".")
+    return config, [cwd / str(config.get("root") or "."), cwd], mode in ("frozen", "finetune")
+
+
+def _commands(run: Path) -> list[tuple[str, str]]:
+    from omegaconf import OmegaConf
+
+    path = run / ".hydra" / "overrides.yaml"
+    overrides = OmegaConf.to_container(OmegaConf.load(path)) if path.is_file() else None
+    given = [str(item) for item in overrides] if isinstance(overrides, list) else []
+    return [
+        ("this run", shlex.join(["python", "-m", "qc_lightning.train", *given])),
+        ("this page", shlex.join(["python", "-m", "qc_lightning.report.page", str(run)])),
+    ]
+
+
+def _samples(sweep: Mapping[str, Sequence[Any]] | None) -> list[dict[str, Any]]:
+    """The sweep at every tenth and at the run's threshold: the charts in words and numbers."""
+    if sweep is None:
+        return []
+    rows = [dict(zip(sweep, values, strict=True)) for values in zip(*sweep.values(), strict=True)]
+    return [row for row in rows if row["run"] or round(10 * row["threshold"], 9).is_integer()]
+
+
+def _nearest(predictions: Sequence[dict[str, Any]], threshold: float) -> list[dict[str, Any]]:
+    """The photos whose verdict is the closest call, from the highest probability down."""
+    order = sorted(predictions, key=lambda row: abs((1.0 if row["p"] is None else row["p"]) - threshold))
+    return sorted(order[:_MOST_ROWS], key=lambda row: -(1.0 if row["p"] is None else row["p"]))
+
+
+if __name__ == "__main__":
+    print(write_report(Path(sys.argv[1])))

@@ -1,0 +1,166 @@
+"""What happens beside the training steps: seeding each epoch, history.csv, the two checkpoints."""
+
+import math
+import os
+import shutil
+import time
+from typing import Any
+
+import numpy as np
+import torch
+from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch.callbacks import Checkpoint, ProgressBar
+from tqdm import tqdm
+
+from qc_lightning.core.run import Run, csv_text, replacing, write_text
+
+HISTORY_COLUMNS = ("epoch", "train_loss", "train_accuracy", "val_loss", "val_accuracy", "lr")
+LOSSES = ("train_loss", "val_loss")
+_SAVE_SECONDS = 2.0  # a kill costs no more than these and the epoch that runs
+
+
+class OneBar(ProgressBar):
+    """One line for the whole training: steps of all epochs, the last epoch's losses.
+
+    Lightning's own bars draw a line for every epoch's validation, which a ten-second training does not need, and
+    refresh more often than a person reads.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._bar: tqdm[Any] | None = None
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Open the bar where a resumed run stands; only the first process shows one."""
+        if not trainer.is_global_zero:
+            return
+        total = trainer.estimated_stepping_batches * trainer.accumulate_grad_batches
+        known = None if total == float("inf") else int(total)
+        self._bar = tqdm(desc="training", total=known, initial=trainer.global_step, unit="step", mininterval=0.2)
+
+    def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, *_: Any) -> None:
+        """Move on by a step."""
+        if self._bar is not None:
+            self._bar.update()
+
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Show the epoch and its losses."""
+        if self._bar is not None:
+            shown = {
+                name: f"{trainer.callback_metrics[name]:.3f}" for name in LOSSES if name in trainer.callback_metrics
+            }
+            self._bar.set_postfix(
+                {"epoch": f"{trainer.current_epoch + 1}/{trainer.max_epochs}", **shown}, refresh=False
+            )
+
+    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Leave the finished bar on the screen."""
+        if self._bar is not None:
+            self._bar.close()
+
+    def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
+        """Leave the bar where the training stopped."""
+        self.on_train_end(trainer, pl_module)
+
+    def disable(self) -> None:
+        """Asked for by Lightning in every process but the first, where no bar is ever opened."""
+
+
+class SeedEpochs(Callback):
+    """Seed torch before each epoch from (seed, epoch, process): a resumed run draws what an unbroken one draws."""
+
+    def __init__(self, seed: int) -> None:
+        self.seed = seed
+
+    def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Seed dropout and augmentation."""
+        mixed = np.random.SeedSequence((self.seed, trainer.current_epoch, trainer.global_rank)).generate_state(1)
+        torch.manual_seed(int(mixed[0]))
+
+
+class History(Checkpoint):
+    """Keep history.csv: a row an epoch, rewritten whole after each.
+
+    A `Checkpoint` by class, because Lightning calls only those after the module has logged the epoch's figures.
+    """
+
+    def __init__(self, run: Run) -> None:
+        self.run = run
+        self.rows: list[dict[str, Any]] = []
+
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Add the epoch's row."""
+        figures = trainer.callback_metrics
+        row = {name: figures[name].item() if name in figures else None for name in HISTORY_COLUMNS[1:-1]}
+        lr = trainer.optimizers[0].param_groups[0]["lr"]
+        self.rows.append({"epoch": trainer.current_epoch, **row, "lr": lr})
+        if trainer.is_global_zero:
+            write_text(self.run.history, csv_text(HISTORY_COLUMNS, [list(row.values()) for row in self.rows]))
+
+    def state_dict(self) -> dict[str, Any]:
+        """The rows so far, kept in the checkpoint so that a resumed run goes on with them."""
+        return {"rows": self.rows}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Take up the rows of the checkpoint."""
+        self.rows = list(state_dict["rows"])
+
+
+class Checkpoints(Checkpoint):
+    """Keep last.ckpt, to resume from, and best.ckpt, the epoch with the lowest validation loss.
+
+    Epochs that are over within moments are not all saved, but the best and the last always. Without a validation part
+    the best is the last. Lightning's ModelCheckpoint would serialise the weights once for
+    each of the two; here the second file is a link to the first when both are the same epoch.
+
+    Args:
+        run: whose checkpoints.
+        anew: killed, this training will begin anew, as the jobs of a sweep do: last.ckpt is written in the last epoch
+            only, best.ckpt without the optimizer's state. It takes a tenth off the time of the embedded photos' job.
+    """
+
+    def __init__(self, run: Run, anew: bool = False) -> None:
+        self.run, self.anew = run, anew
+        self.best_loss = float("inf")
+        self.best_epoch = -1
+        self._saved = -math.inf
+
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Save after the epoch's validation, which Lightning runs before this hook."""
+        loss = trainer.callback_metrics.get("val_loss")
+        better = loss is None or not self.best_loss <= loss.item()
+        if better:
+            self.best_loss = float("inf") if loss is None else loss.item()
+            self.best_epoch = trainer.current_epoch
+        over = trainer.should_stop or trainer.current_epoch + 1 == trainer.max_epochs
+        over, best = over or 0 <= trainer.max_steps <= trainer.global_step, better and loss is not None
+        if self.anew and (best or (better and over)):
+            with replacing(self.run.best) as temporary:
+                trainer.save_checkpoint(temporary, weights_only=True)
+        due = best or time.monotonic() - self._saved >= _SAVE_SECONDS
+        if not trainer.strategy.broadcast(over or (due and not self.anew)):  # one clock decides for all processes
+            return
+        self._saved = time.monotonic()
+        if not trainer.is_global_zero:
+            # takes part in the gathering and writes nothing: a temporary file of its own would replace the real one
+            trainer.save_checkpoint(self.run.last)
+            trainer.strategy.barrier()
+            return
+        with replacing(self.run.last) as temporary:
+            trainer.save_checkpoint(temporary)
+        if better and not self.anew:
+            with replacing(self.run.best) as temporary:
+                temporary.unlink()
+                try:
+                    os.link(self.run.last, temporary)
+                except OSError:  # a file system without hard links
+                    shutil.copyfile(self.run.last, temporary)
+        trainer.strategy.barrier()
+
+    def state_dict(self) -> dict[str, Any]:
+        """Which epoch is the best so far."""
+        return {"best_loss": self.best_loss, "best_epoch": self.best_epoch}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Take up the best of the checkpoint."""
+        self.best_loss, self.best_epoch = state_dict["best_loss"], state_dict["best_epoch"]

@@ -1,0 +1,133 @@
+"""Features of photos under a pretrained network: computed once and kept on disk, so that later runs only look."""
+
+import hashlib
+import zipfile
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+from tqdm import tqdm
+
+from qc_lightning.config import AugmentConfig
+from qc_lightning.core.cores import cores
+from qc_lightning.core.run import replacing
+from qc_lightning.data.augment import augment
+from qc_lightning.data.dataset import PhotoSet
+from qc_lightning.models.network import Network
+
+_KEPT_AT_ONCE = 256  # photos: a run that is stopped loses at most that many
+_GPU_BATCH, _GPU_SIZE = 64, 320  # photos of that side at a time, fewer of larger ones
+
+
+def extract_features(
+    network: Network,
+    photos: PhotoSet,
+    rows: npt.NDArray[np.int64],
+    device: torch.device,
+    cache: Path | None,
+    copy: int = 0,
+    augmentation: AugmentConfig | None = None,
+) -> Tensor:
+    """Features of some photos of the set, float32 [len(rows), tiles, width] on the CPU.
+
+    Args:
+        network: in eval mode, on `device`.
+        photos: decoded photos.
+        rows: their positions in the set.
+        device: where to compute.
+        cache: folder of the features that earlier runs have computed, None to keep nothing.
+        copy: 0 for the photos as they are; 1, 2, ... for that augmented copy of each, whose draw follows from the photo
+            and this number alone: any run, with any seed, gets the same.
+        augmentation: of the copies.
+    """
+    names = [f"{photos.photos[row].sha256}/{copy}{augmentation if copy else ''}" for row in rows]
+    folder = cache / _key(network, photos) if cache is not None else None
+    count = network.tiles[0] * network.tiles[1]
+    features, missing = _known(folder, names, count * network.width)
+    todo = np.flatnonzero(missing)
+    # On a CPU one thread a core, each with a photo of its own: nobody waits for the others, the maps stay so small that
+    # the system does not take their memory back after every layer (which cost a third more time at 300 px), and a photo
+    # gets the same features to the last bit whichever photos come with it, here and in a later prediction.
+    large = max(1, (photos.decode.image_size / _GPU_SIZE) ** 2)
+    at_once, workers = (1, cores()) if device.type == "cpu" else (max(1, int(_GPU_BATCH / large)), 1)
+
+    def compute(places: npt.NDArray[np.int64]) -> None:
+        if device.type == "cpu":
+            torch.set_num_threads(1)  # of this worker thread
+        with torch.inference_mode():
+            image = torch.from_numpy(photos.pixels(rows[places])).to(device).float() / 255
+            if copy and augmentation is not None:
+                draws = [torch.Generator().manual_seed(_seed(names[place])) for place in places]
+                pairs = zip(image, draws, strict=True)
+                image = torch.cat([augment(one[None], augmentation, draw) for one, draw in pairs])
+            features[places] = network.tile_features(image).flatten(1).cpu()
+        bar.update(len(places))
+
+    what = "features of copies" if copy else "features"
+    with (
+        tqdm(total=len(rows), initial=len(rows) - len(todo), desc=what, unit="photo", delay=1.0) as bar,
+        ThreadPoolExecutor(workers) as pool,
+    ):
+        for start in range(0, len(todo), _KEPT_AT_ONCE):
+            part = todo[start : start + _KEPT_AT_ONCE]
+            for _ in pool.map(compute, [part[i : i + at_once] for i in range(0, len(part), at_once)]):
+                pass
+            if folder is not None:
+                _keep(folder, [names[place] for place in part], features[part])
+    return features.view(len(rows), count, network.width)
+
+
+def _key(network: Network, photos: PhotoSet) -> str:
+    """What the features of a photo follow from beside its bytes: the backbone's weights and settings, the decoding."""
+    digest = hashlib.sha256(repr((4, network.recipe, photos.decode)).encode())  # 4: raise it when features change
+    for name, value in sorted(network.backbone.state_dict().items()):
+        digest.update(name.encode())
+        digest.update(value.cpu().contiguous().numpy().tobytes())
+    return digest.hexdigest()[:32]
+
+
+def _seed(name: str) -> int:
+    return int.from_bytes(hashlib.sha256(name.encode()).digest()[:8], "big") >> 1
+
+
+def _digests(names: Sequence[str]) -> npt.NDArray[np.bytes_]:
+    return np.array([hashlib.sha256(name.encode()).digest()[:16].hex() for name in names], dtype="S32")
+
+
+def _known(folder: Path | None, names: Sequence[str], width: int) -> tuple[Tensor, npt.NDArray[np.bool_]]:
+    """What lies in the folder of the features [n, width] asked for, and which are missing."""
+    features, missing = torch.empty(len(names), width), np.ones(len(names), dtype=bool)
+    place = {digest: index for index, digest in enumerate(_digests(names).tolist())}
+    for file in sorted(folder.glob("*.npz")) if folder is not None else []:
+        try:  # a zip checks what it reads, so a damaged file is passed over and computed anew
+            with np.load(file, allow_pickle=False) as kept:
+                held = [(row, place[digest]) for row, digest in enumerate(kept["names"].tolist()) if digest in place]
+                held = [(row, index) for row, index in held if missing[index]]
+                if not held:
+                    continue
+                values = kept["features"]
+        except (OSError, ValueError, EOFError, KeyError, zipfile.BadZipFile):
+            continue
+        if values.dtype == np.float32 and values.shape[1:] == (width,):
+            source, target = (np.array(side) for side in zip(*held, strict=True))
+            features[target] = torch.from_numpy(values[source])
+            missing[target] = False
+    # byte-identical photos have one name: what is known of one is known of all
+    for index, digest in enumerate(_digests(names).tolist()):
+        if missing[index] and not missing[place[digest]]:
+            features[index] = features[place[digest]]
+            missing[index] = False
+    return features, missing
+
+
+def _keep(folder: Path, names: Sequence[str], features: Tensor) -> None:
+    digests = _digests(names)
+    with (
+        replacing(folder / f"{hashlib.sha256(digests.tobytes()).hexdigest()[:32]}.npz") as file,
+        file.open("wb") as out,
+    ):
+        np.savez(out, names=digests, features=features.numpy())

@@ -1,0 +1,163 @@
+"""From the logits of a finished training to what the run folder says of it: decision, figures, predictions."""
+
+import contextlib
+import csv
+import platform
+from collections.abc import Mapping, Sequence
+from importlib.metadata import PackageNotFoundError, version
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from qc_lightning.config import DecisionConfig, TrainConfig
+from qc_lightning.core.run import Run, csv_text, write_json, write_text
+from qc_lightning.core.timing import Timing
+from qc_lightning.data.augment import augment, mixed, policies
+from qc_lightning.data.catalog import SUBSETS, Photo
+from qc_lightning.data.dataset import PhotoSet, decode_settings
+from qc_lightning.inference.inspector import complete_checkpoint
+from qc_lightning.metrics.compute import evaluate, finite, table, warnings_for
+from qc_lightning.metrics.decision import Decision, choose_threshold
+from qc_lightning.report.card import model_card
+
+Scores = Mapping[str, tuple[Tensor, Tensor]]  # of each subset: positions in the photo set int64 [n], logits [n]
+
+
+def decide(scores: Scores, photos: Sequence[Photo], config: DecisionConfig) -> Decision:
+    """Set the threshold, on the validation part alone when the rule looks at photos at all."""
+    index, logit = scores.get("val", (torch.empty(0, dtype=torch.int64), torch.empty(0)))
+    label = [photos[i].label for i in index]
+    return choose_threshold(probabilities(logit), label, config.rule, config.threshold)
+
+
+def probabilities(logit: Tensor) -> np.ndarray[tuple[int], np.dtype[np.float64]]:
+    """P(Incorrect), float64 [n]: the sigmoid of float32 logits, taken in double precision."""
+    return torch.sigmoid(logit.double()).numpy()
+
+
+def measure(scores: Scores, photos: Sequence[Photo], decision: Decision) -> dict[str, Any]:
+    """The figures of every subset and what they warn of, as metrics.json holds them."""
+    metrics: dict[str, Any] = {}
+    for subset in SUBSETS:
+        if subset in scores:
+            index, logit = scores[subset]
+            of = [photos[i] for i in index]
+            label = np.array([photo.label for photo in of])
+            group = [photo.group for photo in of]
+            metrics[subset] = evaluate(probabilities(logit), logit.numpy(), label, group, decision.threshold)
+    metrics["warnings"] = warnings_for(metrics)
+    metrics["threshold"] = decision.threshold
+    return metrics
+
+
+def predictions_csv(
+    scores: Scores, photos: Sequence[Photo], decision: Decision, class_names: tuple[str, str], subset: str = "test"
+) -> str:
+    """predictions.csv as text: path,label,probability,verdict of each photo of one subset."""
+    index, logit = scores[subset]
+    probability = probabilities(logit)
+    of = [photos[i] for i in index]
+    rows = [
+        (photo.path, class_names[photo.label], repr(float(p)), verdict)
+        for photo, p, verdict in zip(of, probability, decision.verdicts(probability), strict=True)
+    ]
+    return csv_text(("path", "label", "probability", "verdict"), rows)
+
+
+def write(
+    run: Run, config: TrainConfig, photos: PhotoSet, scores: Scores, timing: Timing, finished: bool = True
+) -> dict[str, Any]:
+    """Write decision.json, metrics.json, predictions.csv, the figures and the report; print the table.
+
+    Args:
+        run: where to.
+        config: of the run.
+        photos: what it was trained on.
+        scores: logits of each subset; without `test` when the training was interrupted.
+        timing: the command's stages so far.
+        finished: False after Ctrl-C.
+    """
+    classes = config.data.classes.names
+    decision = decide(scores, photos.photos, config.decision)
+    metrics = measure(scores, photos.photos, decision)
+    if not finished:
+        metrics["warnings"].insert(0, f"Interrupted: the test part is still unseen; go on with resume={run.folder}")
+    metrics["warnings"] += photos.notes
+    if photos.bad:
+        metrics["warnings"].append(f"{len(photos.bad)} files could not be read and were left out: see bad_files.csv.")
+        write_text(run.folder / "bad_files.csv", csv_text(("path", "reason"), photos.bad))
+    metrics |= {"positive_class": classes[1], "seed": config.seed, "versions": versions()}
+    metrics["model_id"] = complete_checkpoint(run.best, decode_settings(config.data), decision, classes)
+    timing.done("score")
+    write_json(run.folder / "decision.json", decision.to_dict())
+    if "test" in scores:
+        write_text(run.folder / "predictions.csv", predictions_csv(scores, photos.photos, decision, classes))
+    write_text(run.folder / "model_card.md", model_card(config, photos.counts(), metrics, decision))
+    metrics["timing_s"] = timing.seconds
+    write_json(run.metrics, finite(metrics))
+    if config.report:
+        from qc_lightning.report.page import write_report
+
+        draw(run, config, photos, metrics)
+        write_report(run.folder)
+        timing.done("report")
+        write_json(run.metrics, finite(metrics))
+    print(f"\n{table(metrics, classes)}\n")
+    for warning in metrics["warnings"]:
+        print(f"WARNING: {warning}")
+    print(f"run: {run.folder}")
+    return metrics
+
+
+def draw(run: Run, config: TrainConfig, photos: PhotoSet, metrics: dict[str, Any]) -> None:
+    """Write figures/: learning curves, confusion matrix, a sheet of augmented training photos."""
+    from qc_lightning.report import charts as plots
+
+    with run.history.open(newline="") as file:
+        history = [{key: float(value) if value else None for key, value in row.items()} for row in csv.DictReader(file)]
+    plots.save(plots.learning_curves(history), run.figures / "learning_curves.png")
+    part = metrics.get("test") or metrics["train"]
+    plots.save(plots.confusion_matrix(part, config.data.classes.names), run.figures / "confusion_matrix.png")
+    shown = photos.indices("train")[:: max(1, len(photos.indices("train")) // 8)][:8]
+    torch.manual_seed(config.seed)
+    pixels = torch.from_numpy(photos.pixels(shown)).float() / 255
+    changed = [(augment(pixels, config.augment) * 255).round().byte().numpy() for _ in range(3)]
+    captions = ["as decoded"] * len(shown) + ["augmented"] * 3 * len(shown)
+    sheet = np.concatenate([photos.pixels(shown), *changed])
+    plots.save(plots.contact_sheet(sheet, captions), run.figures / "augmentation.png")
+    if config.augment.probe:
+        plots.save(plots.contact_sheet(*probe(config, photos)), run.figures / "augment_probe.png")
+
+
+def probe(config: TrainConfig, photos: PhotoSet) -> tuple[npt.NDArray[np.uint8], list[str]]:
+    """What each augmentation makes of three Incorrect training photos: pictures uint8 [n, 3, H, W] and captions.
+
+    Each row is one photo under one policy: as it is, then seven draws.
+    """
+    train = photos.indices("train")
+    bad = train[photos.labels[train] == 1]
+    rows = photos.pixels(bad[:: max(1, len(bad) // 3)][:3])
+    pictures, captions = [], []
+    for name, policy in {"chosen": config.augment, **policies()}.items():
+        torch.manual_seed(config.seed)
+        for photo in rows:
+            image = torch.from_numpy(photo)[None].expand(7, -1, -1, -1).float() / 255
+            changed = augment(image, policy)
+            if policy.mixup:
+                changed = mixed(changed, torch.ones(7), policy.mixup)[0]
+            pictures += [photo[None], (changed * 255).round().byte().numpy()]
+            captions += ["as decoded", *[name] * 7]
+    return np.concatenate(pictures), captions
+
+
+def versions() -> dict[str, str]:
+    """Releases that a figure can depend on."""
+    packages = ("qc-lightning", "torch", "torchvision", "lightning", "torchmetrics", "numpy", "pillow")
+    found = {"python": platform.python_version()}
+    for package in packages:
+        with contextlib.suppress(PackageNotFoundError):
+            found[package] = version(package)
+    return found

@@ -1,0 +1,111 @@
+"""The Lightning Trainer of a run: the user's flags as they are, the run's callbacks and logger."""
+
+import inspect
+import logging
+import warnings
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from hydra.core.hydra_config import HydraConfig
+from hydra.types import RunMode
+from lightning.fabric.utilities.exceptions import MisconfigurationException
+from lightning.pytorch import Callback, LightningDataModule, LightningModule, Trainer
+from lightning.pytorch.callbacks import EarlyStopping
+from lightning.pytorch.loggers import Logger
+
+from qc_lightning.cli.app import nearest
+from qc_lightning.config import LoggerConfig
+from qc_lightning.core.errors import Stopped, UserError
+from qc_lightning.core.run import Run
+from qc_lightning.training.callbacks import Checkpoints, History, OneBar, SeedEpochs
+
+_OURS = ("callbacks", "logger")
+
+
+def build_trainer(
+    flags: Mapping[str, Any], logger: LoggerConfig, run: Run, seed: int, patience: int | None = None
+) -> Trainer:
+    """Build the Trainer, which stops early when the validation loss has not fallen for `patience` epochs.
+
+    Raises:
+        UserError: a flag that Lightning does not have or does not accept, or a device that is not there.
+    """
+    known = [name for name in inspect.signature(Trainer.__init__).parameters if name not in ("self", *_OURS)]
+    for name in flags:
+        if name not in known:
+            raise UserError(f"trainer.{name}: lightning.Trainer has no such flag{nearest(name, known)}")
+    if flags.get("accelerator") in ("gpu", "cuda") and not torch.cuda.is_available():
+        raise UserError("trainer.accelerator=gpu: no CUDA GPU is visible here; use trainer=cpu or trainer=auto")
+    in_sweep = HydraConfig.get().mode == RunMode.MULTIRUN
+    if "ddp" in str(flags.get("strategy")) and in_sweep:
+        # Lightning starts the further processes with this command line, so each would start the whole sweep again
+        raise UserError("trainer=ddp does not work inside a multirun (-m): give each job one device, trainer.devices=1")
+    _quieten()
+    callbacks: list[Callback] = [SeedEpochs(seed), History(run), Checkpoints(run, anew=in_sweep)]
+    if patience is not None:
+        callbacks.append(EarlyStopping("val_loss", patience=patience))
+    if flags.get("enable_progress_bar", True):
+        callbacks.append(OneBar())
+    try:
+        return Trainer(**flags, callbacks=callbacks, logger=_logger(logger, run))
+    except (MisconfigurationException, ValueError, TypeError) as error:
+        raise UserError(f"trainer: {' '.join(str(error).split())}") from error
+
+
+def fit(trainer: Trainer, model: LightningModule, data: LightningDataModule, run: Run, resume: bool) -> bool:
+    """Train, from last.ckpt when resuming.
+
+    Returns:
+        False when Ctrl-C ended it after at least one epoch, else True.
+
+    Raises:
+        Stopped: Ctrl-C came before the first epoch was over.
+    """
+    try:
+        trainer.fit(model, data, ckpt_path=run.last if resume else None, weights_only=True)
+    except SystemExit:  # how Lightning ends on Ctrl-C, once its callbacks know
+        if not trainer.interrupted:
+            raise
+        if not run.best.is_file():
+            raise Stopped("stopped before the first epoch was over; there is nothing to keep") from None
+        return False
+    return True
+
+
+def _logger(config: LoggerConfig, run: Run) -> Logger | bool:
+    folder = run.folder
+    try:
+        if config.name == "tensorboard":
+            from lightning.pytorch.loggers import TensorBoardLogger
+
+            return TensorBoardLogger(folder, name="", version="tensorboard")
+        if config.name == "mlflow":
+            from lightning.pytorch.loggers import MLFlowLogger
+
+            store = f"sqlite:///{(folder.parent / 'mlflow.db').resolve()}"
+            return MLFlowLogger(config.project, run_name=str(folder), tracking_uri=store)
+        if config.name == "wandb":
+            from lightning.pytorch.loggers import WandbLogger
+
+            return WandbLogger(project=config.project, save_dir=folder)
+    except ModuleNotFoundError as error:
+        raise UserError(
+            f'logger={config.name} needs a package that is not installed: pip install "qc-lightning[{config.name}]"'
+        ) from error
+    return False  # history.csv, which every run writes
+
+
+def _quieten() -> None:
+    """Keep Lightning from advising on what is decided here on purpose."""
+    logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
+    # one process already slices decoded pixels faster than workers could hand them over
+    warnings.filterwarnings("ignore", ".*does not have many workers.*")
+    # Lightning 2.6 asks torch about its pytrees in a way that torch 2.12 and later deprecate
+    warnings.filterwarnings("ignore", ".*isinstance.treespec, LeafSpec.*", FutureWarning)
+    # no validation part is a choice (experiment=paper)
+    warnings.filterwarnings("ignore", ".*Total length of `list` across ranks is zero.*")
+    # torchmetrics has gathered what all processes saw before the figures are logged
+    warnings.filterwarnings("ignore", ".*sync_dist=True.*on epoch level in distributed setting.*")
+    # two optimizer steps an epoch are normal on a hundred photos
+    warnings.filterwarnings("ignore", ".*smaller than the logging interval.*")
