@@ -14,7 +14,8 @@ import torch
 from torch import Tensor, nn
 
 from qc_lightning.config import AugmentConfig
-from qc_lightning.data.augment import augment, policies
+from qc_lightning.config.presets import augmentations
+from qc_lightning.data.augment import augment
 from qc_lightning.data.decode import DecodeSettings
 from qc_lightning.data.pixel_store import open_store
 from qc_lightning.models.mlp import MLP
@@ -76,7 +77,7 @@ def main() -> None:
     if asked.limits:
         print(json.dumps(limits(asked.root, *subsets["train"])))
         return
-    network = train(*subsets["train"], asked.epochs, policies()["paper"]).eval()
+    network = train(*subsets["train"], asked.epochs, augmentations()["paper"]).eval()
     pixels, label = subsets["test"]
     with torch.inference_mode():
         logit = torch.cat([network(image.float() / 255) for image in pixels.split(BATCH)])

@@ -25,8 +25,9 @@ from sklearn.model_selection import PredefinedSplit, cross_val_predict
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from qc_lightning.cli.app import CONF
-from qc_lightning.config import TrainConfig, parse, register
+from qc_lightning.cli.schemas import register
+from qc_lightning.config import TrainConfig, parse
+from qc_lightning.config.presets import CONF
 from qc_lightning.data.dataset import PhotoSet, load_photos
 from qc_lightning.data.split import folds
 from qc_lightning.metrics.decision import choose_threshold

@@ -15,7 +15,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from qc_lightning.core.cores import cores
+from qc_lightning.core.system import cores
 
 RENDERED = 10_000
 

@@ -13,8 +13,9 @@ from pathlib import Path
 import numpy as np
 from hydra import compose, initialize_config_dir
 
-from qc_lightning.cli.app import CONF
-from qc_lightning.config import TrainConfig, parse, register
+from qc_lightning.cli.schemas import register
+from qc_lightning.config import TrainConfig, parse
+from qc_lightning.config.presets import CONF
 from qc_lightning.data.catalog import read_catalog
 
 OF_EACH = 90

@@ -15,12 +15,14 @@ from PIL import Image
 
 from qc_lightning import predict as predict_command
 from qc_lightning import train as train_command
-from qc_lightning.cli.app import CONF
-from qc_lightning.config import TrainConfig, parse, register
+from qc_lightning.cli.schemas import register
+from qc_lightning.config import TrainConfig, parse
+from qc_lightning.config.presets import CONF
+from qc_lightning.core.atomic import write_text
 from qc_lightning.core.errors import UserError
-from qc_lightning.core.run import Run, write_text
+from qc_lightning.core.run import Run
 from qc_lightning.data.decode import DecodeSettings
-from qc_lightning.inference.inspector import complete_checkpoint
+from qc_lightning.inference.checkpoint import complete_checkpoint
 from qc_lightning.metrics.decision import Decision
 from qc_lightning.models.registry import build_network
 

@@ -12,8 +12,9 @@ from PIL import Image
 from scipy import ndimage
 
 from qc_lightning.config import AugmentConfig
+from qc_lightning.config.presets import augmentations
 from qc_lightning.data import augment as augment_module
-from qc_lightning.data.augment import augment, mixed, policies
+from qc_lightning.data.augment import augment, mixed
 
 Train = Callable[..., tuple[int, Path, str]]
 
@@ -142,11 +143,12 @@ def test_mixup_blends_labels_as_it_blends_photos() -> None:
 def test_every_policy_of_conf_loads_as_hydra_composes_it() -> None:
     from hydra import compose, initialize_config_dir
 
-    from qc_lightning.cli.app import CONF
-    from qc_lightning.config import TrainConfig, parse, register
+    from qc_lightning.cli.schemas import register
+    from qc_lightning.config import TrainConfig, parse
+    from qc_lightning.config.presets import CONF
 
     register()
-    found = policies()
+    found = augmentations()
     assert set(found) == {"paper", "light", "trivial", "randaugment", "mixup"}
     with initialize_config_dir(str(CONF), version_base="1.3"):
         for name, config in found.items():

@@ -11,7 +11,7 @@ import pytest
 import yaml
 from omegaconf import OmegaConf
 
-from qc_lightning.cli.app import CONF
+from qc_lightning.config.presets import CONF
 
 Train = Callable[..., tuple[int, Path, str]]
 

@@ -7,12 +7,12 @@ import sys
 
 import pytest
 
-from qc_lightning.core import memory
+from qc_lightning.core import system as memory
 
 PROGRAM = """
 import resource, sys
 import numpy as np
-from qc_lightning.core.memory import keep_freed_memory
+from qc_lightning.core.system import keep_freed_memory
 if sys.argv[1] == "keep":
     keep_freed_memory()
 for number in range(60):

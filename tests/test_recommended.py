@@ -14,8 +14,9 @@ from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
 
 from qc_lightning import evaluate as evaluate_command
-from qc_lightning.cli.app import CONF
-from qc_lightning.config import TrainConfig, parse, register
+from qc_lightning.cli.schemas import register
+from qc_lightning.config import TrainConfig, parse
+from qc_lightning.config.presets import CONF
 from qc_lightning.data.decode import decode
 from qc_lightning.models.heads.logistic import LogisticHead
 from qc_lightning.models.heads.perceptron import PerceptronHead
@@ -167,7 +168,7 @@ def test_a_photo_is_never_validated_by_a_head_that_has_seen_its_copy(head: Logis
 
     from sklearn.metrics import roc_auc_score
 
-    from qc_lightning.data.catalog import Photo
+    from qc_lightning.data.photo import Photo
     from qc_lightning.training.frozen import fit_head
 
     draw = np.random.default_rng(0)

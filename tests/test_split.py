@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from qc_lightning.config import SplitConfig
 from qc_lightning.core.errors import UserError
-from qc_lightning.data.catalog import Photo
+from qc_lightning.data.photo import Photo
 from qc_lightning.data.split import split
 
 

@@ -19,7 +19,7 @@ from omegaconf import OmegaConf
 
 from qc_lightning.config import SplitConfig, SweepConfig
 from qc_lightning.core.errors import UserError
-from qc_lightning.data.catalog import Photo
+from qc_lightning.data.photo import Photo
 from qc_lightning.data.split import split
 from qc_lightning.sweep import gpus, job
 from qc_lightning.sweep.conduct import _launch
@@ -200,7 +200,7 @@ def test_a_job_that_has_finished_is_not_run_again_by_a_second_call(
     def command(cfg: object) -> None:
         raise AssertionError("run again")
 
-    assert job.SweepJob(command)(OmegaConf.create()) == finished(0.7)
+    assert job.SweepJob(command, repr)(OmegaConf.create()) == finished(0.7)
     assert (tmp_path / "metrics.json").is_file()
 
 

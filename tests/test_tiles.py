@@ -178,7 +178,8 @@ def test_tiles_see_what_squashing_loses(train: Train, spots: Path) -> None:
 def test_a_run_from_before_tiles_opens(train: Train, photo_root: Path) -> None:
     from qc_lightning.core.run import Run
     from qc_lightning.evaluation.evaluation_set import trained_with
-    from qc_lightning.inference.inspector import Inspector, read_checkpoint
+    from qc_lightning.inference.checkpoint import read_checkpoint
+    from qc_lightning.inference.inspector import Inspector
 
     _, folder, _ = train("data=folder", f"data.root={photo_root}", "trainer.max_epochs=1", "report=false")
     run = Run.open(str(folder))

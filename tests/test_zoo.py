@@ -11,8 +11,8 @@ import torch
 from omegaconf import OmegaConf
 from torch import Tensor, nn
 
-from qc_lightning.cli.app import CONF
 from qc_lightning.config import ModelConfig
+from qc_lightning.config.presets import CONF
 from qc_lightning.core.errors import UserError
 from qc_lightning.models import registry as zoo
 from qc_lightning.models.backbones import StageBackbone

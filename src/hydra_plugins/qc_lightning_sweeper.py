@@ -27,8 +27,9 @@ class QcLightningSweeper(Sweeper):
 
     def sweep(self, arguments: list[str]) -> Any:
         """Run the jobs that the command line and the preset ask for; return their records."""
+        from qc_lightning.cli.app import one_line
         from qc_lightning.sweep.conduct import conduct
 
         assert self.hydra_context is not None
         assert self.config is not None
-        return conduct(self.hydra_context, self.task_function, self.config, arguments)
+        return conduct(self.hydra_context, self.task_function, self.config, arguments, one_line)

@@ -9,7 +9,8 @@ from qc_lightning.config import EvaluateConfig, parse
 def evaluate(cfg: DictConfig) -> None:
     """Labelled photos to the same figures as a training's, and to what sets two runs apart."""
     config = parse(cfg, EvaluateConfig)
-    from qc_lightning.core.run import Run, write_json
+    from qc_lightning.core.atomic import write_json
+    from qc_lightning.core.run import Run
     from qc_lightning.core.timing import Timing
     from qc_lightning.evaluation.evaluation_set import evaluation_folder, labelled_photos, trained_with
 

@@ -13,7 +13,8 @@ from qc_lightning.config import ExplainConfig, parse
 def explain(cfg: DictConfig) -> None:
     """Photos to heat maps, pictures of them, and figures on how far they can be trusted."""
     config = parse(cfg, ExplainConfig)
-    from qc_lightning.core.run import Run, csv_text, write_json, write_text
+    from qc_lightning.core.atomic import csv_text, write_json, write_text
+    from qc_lightning.core.run import Run
 
     run = Run.open(config.run)
 

@@ -9,7 +9,8 @@ from qc_lightning.config import LatencyConfig, parse
 def latency(cfg: DictConfig) -> None:
     """Photos to milliseconds, decoding and network apart and together, and to whether a line is kept up with."""
     config = parse(cfg, LatencyConfig)
-    from qc_lightning.core.run import Run, write_json
+    from qc_lightning.core.atomic import write_json
+    from qc_lightning.core.run import Run
     from qc_lightning.evaluation.evaluation_set import own_photos
     from qc_lightning.inference.sources import find_photos
 

@@ -9,7 +9,8 @@ from qc_lightning.config import RobustnessConfig, parse
 def robustness(cfg: DictConfig) -> None:
     """A run's labelled photos, each through nine corruptions at five strengths, to rates and a picture of them."""
     config = parse(cfg, RobustnessConfig)
-    from qc_lightning.core.run import Run, csv_text, write_json, write_text
+    from qc_lightning.core.atomic import csv_text, write_json, write_text
+    from qc_lightning.core.run import Run
     from qc_lightning.evaluation.evaluation_set import own_photos
 
     run = Run.open(config.run)

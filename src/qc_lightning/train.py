@@ -9,7 +9,6 @@ from qc_lightning.config import TrainConfig, parse
 def train(cfg: DictConfig) -> None:
     """Photos to a trained, measured and reported classifier; everything lands in the run's folder."""
     config = parse(cfg, TrainConfig)
-    from qc_lightning.core.run import Run
     from qc_lightning.core.timing import Timing
     from qc_lightning.data.dataset import load_photos, split_csv
 
@@ -23,14 +22,16 @@ def train(cfg: DictConfig) -> None:
     from qc_lightning.training import outcome as results
     from qc_lightning.training.classifier import Classifier
     from qc_lightning.training.frozen import fit_frozen, fit_head_first
+    from qc_lightning.training.imbalance import chosen
     from qc_lightning.training.trainer import build_trainer, fit
 
     seed_everything(config.seed, verbose=False)
-    data = PhotoDataModule(photos, config.data.batch_size, config.augment, config.seed, config.imbalance)
+    balanced = chosen(config.imbalance, photos.counts()["train"]) == "sampler"
+    data = PhotoDataModule(photos, config.data.batch_size, config.augment, config.seed, balanced)
     counts, size, tiles = photos.counts()["train"], config.data.image_size, config.data.grid
     model = Classifier(config.model, config.optim, size, config.imbalance, counts, tiles)
-    run = Run.of_job()
-    trainer = build_trainer(config.trainer, config.logger, run, config.seed, config.optim.patience)
+    run, in_sweep = cli.from_hydra()
+    trainer = build_trainer(config.trainer, config.logger, run, config.seed, config.optim.patience, in_sweep)
     if trainer.is_global_zero:
         begin = run.start if config.resume is None else run.resume
         begin(split_csv(photos.photos, config.data.classes.names))

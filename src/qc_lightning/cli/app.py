@@ -1,6 +1,5 @@
 """What every command does before its own work: find `conf/`, compose the config, turn mistakes into one line."""
 
-import difflib
 import os
 import re
 import sys
@@ -15,14 +14,12 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from qc_lightning.config import register
+from qc_lightning.cli.schemas import register
+from qc_lightning.config.presets import CONF
 from qc_lightning.core.errors import UserError
-from qc_lightning.core.memory import keep_freed_memory
 from qc_lightning.core.run import Run, discard_unstarted
-
-_PACKAGE = Path(__file__).resolve().parents[1]
-# inside a wheel conf/ lies in the package, in a checkout it stands at the top
-CONF = next((path for path in (_PACKAGE / "conf", _PACKAGE.parents[1] / "conf") if path.is_dir()), _PACKAGE / "conf")
+from qc_lightning.core.suggestions import nearest
+from qc_lightning.core.system import keep_freed_memory
 
 
 def run(command: Callable[[DictConfig], Any], config_name: str) -> None:
@@ -60,32 +57,16 @@ def run(command: Callable[[DictConfig], Any], config_name: str) -> None:
         raise SystemExit(130) from None
 
 
+def from_hydra() -> tuple[Run, bool]:
+    """The folder that Hydra gave this job, not claimed yet, and whether it is a job of a sweep."""
+    config = HydraConfig.get()
+    return Run(Path(config.runtime.output_dir)), config.mode == RunMode.MULTIRUN
+
+
 def fail(message: str) -> NoReturn:
     """Print the one line and exit with code 2."""
     print(f"error: {message}", file=sys.stderr)
     raise SystemExit(2)
-
-
-def nearest(word: str, choices: list[str]) -> str:
-    """Return ` (did you mean x?)` for the choices that resemble `word`, or an empty string.
-
-    >>> nearest("optim.lrr", ["optim.lr", "seed"])
-    ' (did you mean optim.lr?)'
-    >>> nearest("lr", ["optim.lr", "seed"])
-    ' (did you mean optim.lr?)'
-    """
-    leaf = word.rsplit(".", 1)[-1]
-    close = [choice for choice in choices if choice.rsplit(".", 1)[-1] == leaf]
-    if not close:
-        pairs = [(word, choice, choice) for choice in choices] + [(leaf, c.rsplit(".", 1)[-1], c) for c in choices]
-        alike: dict[str, float] = {}
-        for asked, known, choice in pairs:
-            ratio = difflib.SequenceMatcher(None, asked.lower(), known.lower()).ratio()
-            alike[choice] = max(ratio, alike.get(choice, 0.0))
-        best = max(alike.values(), default=0.0)
-        # clearly less alike ones only distract
-        close = sorted((c for c, ratio in alike.items() if ratio >= max(0.6, best - 0.05)), key=lambda c: -alike[c])
-    return f" (did you mean {' or '.join(close[:3])}?)" if close else ""
 
 
 def _refuse_lone_sweep() -> None:

@@ -1,17 +1,10 @@
 """A run folder: what lies where in it, how to start, open and find one, how a file is written whole or not at all."""
 
-import csv
-import io
-import json
-import os
 import shutil
-import tempfile
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
+from qc_lightning.core.atomic import write_text
 from qc_lightning.core.errors import UserError
 
 OUTPUTS = Path("outputs")
@@ -56,13 +49,6 @@ class Run:
     def figures(self) -> Path:
         """Folder of the pictures."""
         return self.folder / "figures"
-
-    @classmethod
-    def of_job(cls) -> "Run":
-        """The folder that Hydra gave this job, not claimed yet."""
-        from hydra.core.hydra_config import HydraConfig
-
-        return cls(Path(HydraConfig.get().runtime.output_dir))
 
     def start(self, split: str) -> None:
         """Claim the folder for a new run, with its split.csv.
@@ -109,50 +95,9 @@ class Run:
         return cls(folder)
 
 
-@contextmanager
-def replacing(path: Path) -> Iterator[Path]:
-    """Give a temporary name beside `path` to write to, and rename it to `path` when the block ends well."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}-", suffix=path.suffix)
-    os.close(handle)
-    temporary = Path(name)
-    try:
-        yield temporary
-        temporary.chmod(0o666 & ~_umask())
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
-
-
-def write_text(path: Path, text: str) -> None:
-    """Write a text file whole or not at all."""
-    with replacing(path) as temporary:
-        temporary.write_text(text, encoding="utf-8")
-
-
-def csv_text(header: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
-    """A CSV file as text; None is an empty field."""
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(header)
-    writer.writerows(rows)
-    return text.getvalue()
-
-
-def write_json(path: Path, content: Any) -> None:
-    """Write JSON whole or not at all; a number that is not finite is refused, never written as NaN."""
-    write_text(path, json.dumps(content, indent=2, allow_nan=False) + "\n")
-
-
 def discard_unstarted(folder: Path) -> None:
     """Remove a folder in which nothing but Hydra's own record of the call lies, and the date above it when empty."""
     if folder.is_dir() and {entry.name for entry in folder.iterdir()} <= {".hydra"}:
         shutil.rmtree(folder)
         if folder.parent.is_dir() and not any(folder.parent.iterdir()):
             folder.parent.rmdir()
-
-
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask

@@ -1,7 +1,6 @@
 """Random changes to training photos: a whole batch at once, on its device, each photo with its own draw."""
 
 import math
-from typing import Any
 
 import torch
 from torch import Generator, Tensor
@@ -33,22 +32,6 @@ def augment(images: Tensor, config: AugmentConfig, generator: Generator | None =
         spread = torch.rand(len(images), 1, 1, 1, generator=generator) * config.noise / 255
         changed = changed + (spread * torch.randn(images.shape, generator=generator)).to(images)
     return changed if changed is images else changed.clamp(0, 1)
-
-
-def policies() -> dict[str, AugmentConfig]:
-    """Every augmentation that `conf/augment` offers but `none`, by name."""
-    from omegaconf import OmegaConf
-
-    from qc_lightning.cli.app import CONF
-
-    def settings(name: str) -> dict[str, Any]:
-        own: Any = OmegaConf.to_container(OmegaConf.load(CONF / "augment" / f"{name}.yaml"))
-        # its defaults list is a parent and _self_; a run has composed only the one that it uses
-        parents = [parent for parent in own.pop("defaults", []) if parent != "_self_"]
-        return {key: value for layer in [*map(settings, parents), own] for key, value in layer.items()}
-
-    names = sorted(path.stem for path in (CONF / "augment").glob("*.yaml"))
-    return {name: AugmentConfig(**settings(name)) for name in names if name not in ("base", "none")}
 
 
 def mixed(images: Tensor, label: Tensor, alpha: float) -> tuple[Tensor, Tensor]:

@@ -13,7 +13,6 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 from qc_lightning.config import AugmentConfig
 from qc_lightning.data.augment import augment, mixed
 from qc_lightning.data.dataset import PhotoSet
-from qc_lightning.training.imbalance import chosen
 
 
 class Batch(NamedTuple):
@@ -90,16 +89,23 @@ class BatchSampler(Sampler[NDArray[np.int64]]):
 class PhotoDataModule(LightningDataModule):
     """Batches of the three subsets; augmentation and scaling happen after the transfer, on the device.
 
+    Args:
+        photos: decoded and split.
+        batch_size: photos a training step.
+        augment: what training photos go through.
+        seed: of the order.
+        balanced: draw each class equally often, with replacement.
+
     Attributes:
         scored: the subsets that `test_dataloader` gives, in its order.
     """
 
     def __init__(
-        self, photos: PhotoSet, batch_size: int, augment: AugmentConfig, seed: int, imbalance: str = "none"
+        self, photos: PhotoSet, batch_size: int, augment: AugmentConfig, seed: int, balanced: bool = False
     ) -> None:
         super().__init__()
-        self.balanced = chosen(imbalance, photos.counts()["train"]) == "sampler"
         self.photos, self.batch_size, self.augment, self.seed = photos, batch_size, augment, seed
+        self.balanced = balanced
         self.scored = list(photos.counts())
 
     def train_dataloader(self) -> DataLoader[Batch]:

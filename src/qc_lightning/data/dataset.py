@@ -9,10 +9,11 @@ import numpy as np
 import numpy.typing as npt
 
 from qc_lightning.config import DataConfig
+from qc_lightning.core.atomic import csv_text
 from qc_lightning.core.errors import UserError
-from qc_lightning.core.run import csv_text
-from qc_lightning.data.catalog import SUBSETS, Photo, read_catalog
+from qc_lightning.data.catalog import read_catalog
 from qc_lightning.data.decode import DecodeSettings
+from qc_lightning.data.photo import SUBSETS, Photo
 from qc_lightning.data.pixel_cache import key_of
 from qc_lightning.data.pixel_store import PixelStore, open_store
 from qc_lightning.data.split import split

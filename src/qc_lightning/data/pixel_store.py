@@ -16,8 +16,8 @@ import numpy as np
 import numpy.typing as npt
 from tqdm import tqdm
 
-from qc_lightning.core.cores import cores
 from qc_lightning.core.errors import UserError
+from qc_lightning.core.system import cores
 from qc_lightning.data import pixel_cache as disk
 from qc_lightning.data.decode import BadImage, DecodeSettings, decode, read
 from qc_lightning.data.pixel_cache import Outcome, Pixels

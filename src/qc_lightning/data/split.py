@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 
 from qc_lightning.config import SplitConfig
 from qc_lightning.core.errors import UserError
-from qc_lightning.data.catalog import Photo
+from qc_lightning.data.photo import Photo
 
 
 def split(photos: Sequence[Photo], config: SplitConfig) -> list[str]:

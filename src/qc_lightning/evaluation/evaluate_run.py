@@ -7,13 +7,14 @@ from typing import Any
 import numpy as np
 import torch
 
-from qc_lightning.core.run import Run, csv_text, write_text
+from qc_lightning.core.atomic import csv_text, write_text
+from qc_lightning.core.run import Run
 from qc_lightning.evaluation.evaluation_set import Labelled, trained_on
+from qc_lightning.evaluation.measure import measure, predictions_csv, versions
 from qc_lightning.evaluation.score import Scored
 from qc_lightning.inference.inspector import Inspector, probabilities
 from qc_lightning.metrics.comparison import compare
 from qc_lightning.metrics.compute import FIGURES, finite
-from qc_lightning.training.outcome import measure, predictions_csv, versions
 
 
 def judge(run: Run, inspector: Inspector, labelled: Labelled, scored: Scored) -> dict[str, Any]:

@@ -13,7 +13,8 @@ from omegaconf.errors import OmegaConfBaseException
 from qc_lightning.config import ClassNames, DataConfig, EvaluateConfig, parse
 from qc_lightning.core.errors import UserError
 from qc_lightning.core.run import Run
-from qc_lightning.data.catalog import Photo, read_catalog
+from qc_lightning.data.catalog import read_catalog
+from qc_lightning.data.photo import Photo
 
 
 @dataclass(frozen=True)

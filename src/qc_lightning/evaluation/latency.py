@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from qc_lightning.core.cores import cores
 from qc_lightning.core.errors import UserError
+from qc_lightning.core.system import cores
 from qc_lightning.data.decode import BadImage, decode
 from qc_lightning.inference.inspector import Inspector
 from qc_lightning.inference.stream import Stream

@@ -11,9 +11,9 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from qc_lightning.core.cores import cores
-from qc_lightning.data.catalog import Photo
+from qc_lightning.core.system import cores
 from qc_lightning.data.decode import BadImage, read
+from qc_lightning.data.photo import Photo
 from qc_lightning.evaluation.corruptions import CORRUPTIONS, corrupt
 from qc_lightning.evaluation.evaluation_set import verified
 from qc_lightning.inference.inspector import Inspector, probabilities

@@ -8,8 +8,8 @@ from torch import Tensor
 from tqdm import tqdm
 
 from qc_lightning.core.errors import UserError
-from qc_lightning.data.catalog import Photo
 from qc_lightning.data.dataset import _join_duplicates as join_duplicates
+from qc_lightning.data.photo import Photo
 from qc_lightning.evaluation.evaluation_set import Labelled, verified
 from qc_lightning.inference.inspector import Inspector
 from qc_lightning.inference.stream import Stream

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
-from qc_lightning.core.run import replacing
+from qc_lightning.core.atomic import replacing
 from qc_lightning.explanation.explanations import Explained
 
 if TYPE_CHECKING:

@@ -9,7 +9,7 @@ import numpy.typing as npt
 from qc_lightning.config import ExplainConfig
 from qc_lightning.core.errors import UserError
 from qc_lightning.core.run import Run
-from qc_lightning.data.catalog import Photo
+from qc_lightning.data.photo import Photo
 from qc_lightning.evaluation.evaluation_set import own_photos, trained_with
 from qc_lightning.evaluation.score import score
 from qc_lightning.inference.inspector import Inspector, probabilities

@@ -17,8 +17,8 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from qc_lightning.core.cores import cores
 from qc_lightning.core.errors import UserError
+from qc_lightning.core.system import cores
 from qc_lightning.data.decode import BadImage, read
 from qc_lightning.inference.inspector import Inspector, probabilities
 from qc_lightning.models.network import Network

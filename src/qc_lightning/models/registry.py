@@ -7,9 +7,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from qc_lightning.cli.app import nearest
 from qc_lightning.config import ModelConfig
 from qc_lightning.core.errors import UserError
+from qc_lightning.core.suggestions import nearest
 from qc_lightning.models import weights
 from qc_lightning.models.backbones import (
     Backbone,

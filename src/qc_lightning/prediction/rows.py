@@ -8,8 +8,8 @@ from itertools import islice
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple
 
+from qc_lightning.core.atomic import replacing
 from qc_lightning.core.errors import UserError
-from qc_lightning.core.run import replacing
 
 _ROW_GROUP = 50_000  # rows of a Parquet file that are in memory at a time
 

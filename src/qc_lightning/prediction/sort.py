@@ -6,8 +6,8 @@ import os
 import shutil
 from pathlib import Path
 
+from qc_lightning.core.atomic import replacing
 from qc_lightning.core.errors import UserError
-from qc_lightning.core.run import replacing
 
 
 class Sorter:

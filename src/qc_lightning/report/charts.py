@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from qc_lightning.core.run import replacing
+from qc_lightning.core.atomic import replacing
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -19,8 +19,8 @@ from typing import Any
 
 import numpy as np
 
+from qc_lightning.core.atomic import replacing
 from qc_lightning.core.errors import UserError
-from qc_lightning.core.run import replacing
 from qc_lightning.metrics import curves
 from qc_lightning.metrics.compute import FIGURES, finite, interval, percent
 from qc_lightning.report.advice import advice

@@ -3,7 +3,7 @@
 import logging
 import shlex
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -15,10 +15,9 @@ from hydra.plugins.launcher import Launcher
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, OmegaConf, open_dict, read_write
 
-from qc_lightning.cli import app as cli
 from qc_lightning.config import SweepConfig, TrainConfig, parse
-from qc_lightning.core.cores import cores
 from qc_lightning.core.errors import UserError
+from qc_lightning.core.system import cores
 from qc_lightning.sweep import tpe
 from qc_lightning.sweep.folder import Record, Sweep, clear, without
 from qc_lightning.sweep.job import SweepJob
@@ -27,11 +26,20 @@ from qc_lightning.sweep.progress import Progress
 from qc_lightning.sweep.table import check_objective, lower_is_better, ranking
 from qc_lightning.sweep.winner import announce, retrained
 
+Describe = Callable[[BaseException], str]
+"""An error as one line."""
+
 QUIET = ("report=false", "trainer.enable_progress_bar=false")
 """What a job leaves out unless the command line asks for it: a report of each, a bar of each."""
 
 
-def conduct(context: HydraContext, task: TaskFunction, config: DictConfig, arguments: list[str]) -> dict[int, Record]:
+def conduct(
+    context: HydraContext,
+    task: TaskFunction,
+    config: DictConfig,
+    arguments: list[str],
+    describe: Describe,
+) -> dict[int, Record]:
     """Run all jobs of the sweep that have not finished yet; write sweep.csv and sweep.html; name the winner.
 
     Args:
@@ -39,6 +47,7 @@ def conduct(context: HydraContext, task: TaskFunction, config: DictConfig, argum
         task: the training.
         config: what all jobs share, `config.hydra` included.
         arguments: of the command line, without those of Hydra itself.
+        describe: an error as one line.
 
     Returns:
         How the jobs ended, by number.
@@ -52,7 +61,7 @@ def conduct(context: HydraContext, task: TaskFunction, config: DictConfig, argum
     settings = parse(config.sweep, SweepConfig)
     check_objective(settings.objective)
     sweep = _begin(config, settings, arguments, context.config_loader)
-    launcher = Plugins.instance().instantiate_launcher(context, SweepJob(task), config)
+    launcher = Plugins.instance().instantiate_launcher(context, SweepJob(task, describe), config)
     records = sweep.records()
     left = [job for job in sweep.plan.jobs if job.number not in records or not records[job.number].finished]
     for job in left:
@@ -60,11 +69,11 @@ def conduct(context: HydraContext, task: TaskFunction, config: DictConfig, argum
             clear(sweep.job(job.number))
     try:
         with Progress(sweep):
-            _launch(launcher, sweep, left)
+            _launch(launcher, sweep, left, describe)
             while more := _proposed(sweep, settings, config, context.config_loader):
-                _launch(launcher, sweep, more)
+                _launch(launcher, sweep, more, describe)
         if settings.retrain and (again := retrained(sweep, context.config_loader, config)):
-            _call(launcher, [(sweep.winner, again)])
+            _call(launcher, [(sweep.winner, again)], describe)
     except KeyboardInterrupt:
         goes_on = shlex.join(["python", "-m", "qc_lightning.train", *without(sys.argv[1:], "sweep.resume")])
         print(f"\nstopped; go on with: {goes_on} sweep.resume={shlex.quote(str(sweep.folder))}")
@@ -152,7 +161,7 @@ def _side_by_side(config: DictConfig) -> int:
     return cores() if known < 0 else int(known)
 
 
-def _launch(launcher: Launcher, sweep: Sweep, jobs: Sequence[Job]) -> None:
+def _launch(launcher: Launcher, sweep: Sweep, jobs: Sequence[Job], describe: Describe) -> None:
     """Run the jobs; when their processes die (killed for memory, say), find out which of them it was.
 
     Raises:
@@ -163,20 +172,20 @@ def _launch(launcher: Launcher, sweep: Sweep, jobs: Sequence[Job]) -> None:
     before = {job.number: _begun(sweep.job(job.number)) for job in jobs}
     try:
         calls = [(sweep.job(job.number), [*QUIET, *sweep.plan.fixed, *job.overrides]) for job in jobs]
-        _call(launcher, calls)
+        _call(launcher, calls, describe)
     except Exception as error:
         lost = [job for job in jobs if Record.read(sweep.job(job.number)) is None]
         begun = [job for job in lost if _begun(sweep.job(job.number)) != before[job.number]]
         if len(jobs) == 1 and lost:
             folder = sweep.job(jobs[0].number)
             folder.mkdir(exist_ok=True)
-            Record("failed", 0.0, f"its process died, perhaps for lack of memory: {cli.one_line(error)}").write(folder)
+            Record("failed", 0.0, f"its process died, perhaps for lack of memory: {describe(error)}").write(folder)
             return
         if len(lost) == len(jobs) and not begun:
-            raise UserError(f"hydra.launcher: no job could be started: {cli.one_line(error)}") from error
+            raise UserError(f"hydra.launcher: no job could be started: {describe(error)}") from error
         for job in begun:  # one of them took the others with it
-            _launch(launcher, sweep, [job])
-        _launch(launcher, sweep, [job for job in lost if job not in begun])
+            _launch(launcher, sweep, [job], describe)
+        _launch(launcher, sweep, [job for job in lost if job not in begun], describe)
 
 
 def _begun(folder: Path) -> int:
@@ -185,7 +194,7 @@ def _begun(folder: Path) -> int:
     return output.stat().st_mtime_ns if output.is_file() else 0
 
 
-def _call(launcher: Launcher, calls: Sequence[tuple[Path, list[str]]]) -> None:
+def _call(launcher: Launcher, calls: Sequence[tuple[Path, list[str]]], describe: Describe) -> None:
     """Have the launcher run a job for each folder and arguments."""
     overrides = [
         [*arguments, f"hydra.sweep.dir='{folder.parent.resolve()}'", f"hydra.sweep.subdir={folder.name}"]
@@ -198,4 +207,4 @@ def _call(launcher: Launcher, calls: Sequence[tuple[Path, list[str]]]) -> None:
             if back.status == JobStatus.COMPLETED:
                 back.return_value.write(folder)
             else:
-                Record("failed", 0.0, cli.one_line(back._return_value)).write(folder)
+                Record("failed", 0.0, describe(back._return_value)).write(folder)

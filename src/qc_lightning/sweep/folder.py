@@ -6,8 +6,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
+from qc_lightning.core.atomic import write_json
 from qc_lightning.core.errors import UserError
-from qc_lightning.core.run import OUTPUTS, write_json
+from qc_lightning.core.run import OUTPUTS
 from qc_lightning.sweep.points import Job, Plan
 
 

@@ -15,7 +15,6 @@ from typing import Any
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
-from qc_lightning.cli import app as cli
 from qc_lightning.core.errors import Stopped
 from qc_lightning.core.run import Run
 from qc_lightning.sweep.folder import Record, clear
@@ -33,9 +32,11 @@ class SweepJob:
 
     Attributes:
         command: the training.
+        describe: an error as one line.
     """
 
     command: Callable[[DictConfig], Any]
+    describe: Callable[[BaseException], str]
 
     def __call__(self, cfg: DictConfig) -> Record:
         """Run the job in the folder that Hydra gave it; return how it ended, as `job.json` there says it.
@@ -64,7 +65,7 @@ class SweepJob:
                 if isinstance(error, Stopped) or (isinstance(error, SystemExit) and error.code == 130):
                     raise KeyboardInterrupt from None
                 traceback.print_exc(file=output)
-                record = Record("failed", round(time.perf_counter() - start, 3), cli.one_line(error) or repr(error))
+                record = Record("failed", round(time.perf_counter() - start, 3), self.describe(error) or repr(error))
         record.write(folder)
         return record
 

@@ -4,7 +4,7 @@ import shlex
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from qc_lightning.core.run import replacing
+from qc_lightning.core.atomic import replacing
 from qc_lightning.metrics.compute import FIGURES
 from qc_lightning.sweep.charts import coordinates, effects, score_axis
 from qc_lightning.sweep.folder import Record, Sweep

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from qc_lightning.config.checks import check
-from qc_lightning.core.run import csv_text, write_text
+from qc_lightning.core.atomic import csv_text, write_text
 from qc_lightning.metrics.compute import FIGURES
 from qc_lightning.sweep.folder import Record, Sweep
 from qc_lightning.sweep.points import Job

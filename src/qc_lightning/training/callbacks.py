@@ -12,7 +12,8 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.callbacks import Checkpoint, ProgressBar
 from tqdm import tqdm
 
-from qc_lightning.core.run import Run, csv_text, replacing, write_text
+from qc_lightning.core.atomic import csv_text, replacing, write_text
+from qc_lightning.core.run import Run
 
 HISTORY_COLUMNS = ("epoch", "train_loss", "train_accuracy", "val_loss", "val_accuracy", "lr")
 LOSSES = ("train_loss", "val_loss")

@@ -11,8 +11,8 @@ from torch import Tensor, nn
 from torchmetrics import MetricCollection
 
 from qc_lightning.config import ModelConfig, OptimConfig
-from qc_lightning.data.catalog import SUBSETS
 from qc_lightning.data.datamodule import Batch
+from qc_lightning.data.photo import SUBSETS
 from qc_lightning.metrics.compute import binary_metrics
 from qc_lightning.models.registry import build_network
 from qc_lightning.training import finetune as schedule

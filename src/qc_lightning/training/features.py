@@ -13,8 +13,8 @@ from torch import Tensor
 from tqdm import tqdm
 
 from qc_lightning.config import AugmentConfig
-from qc_lightning.core.cores import cores
-from qc_lightning.core.run import replacing
+from qc_lightning.core.atomic import replacing
+from qc_lightning.core.system import cores
 from qc_lightning.data.augment import augment
 from qc_lightning.data.dataset import PhotoSet
 from qc_lightning.models.network import Network

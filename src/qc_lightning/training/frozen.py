@@ -12,10 +12,12 @@ from lightning.pytorch import Trainer
 from torch import Tensor
 
 from qc_lightning.config import TrainConfig
+from qc_lightning.core.atomic import csv_text, replacing, write_text
 from qc_lightning.core.errors import UserError
-from qc_lightning.core.run import Run, csv_text, replacing, write_text
+from qc_lightning.core.run import Run
 from qc_lightning.data.dataset import PhotoSet
 from qc_lightning.data.split import folds
+from qc_lightning.evaluation.measure import Scores
 from qc_lightning.models.heads.logistic import LogisticHead
 from qc_lightning.models.heads.perceptron import PerceptronHead, Schedule
 from qc_lightning.models.network import Network
@@ -24,7 +26,6 @@ from qc_lightning.training.callbacks import HISTORY_COLUMNS
 from qc_lightning.training.classifier import Classifier
 from qc_lightning.training.features import extract_features
 from qc_lightning.training.imbalance import build_loss, chosen
-from qc_lightning.training.outcome import Scores
 
 FOLDS = 5
 

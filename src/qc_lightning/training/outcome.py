@@ -1,29 +1,27 @@
 """From the logits of a finished training to what the run folder says of it: decision, figures, predictions."""
 
-import contextlib
 import csv
-import platform
-from collections.abc import Mapping, Sequence
-from importlib.metadata import PackageNotFoundError, version
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import torch
-from torch import Tensor
 
 from qc_lightning.config import DecisionConfig, TrainConfig
-from qc_lightning.core.run import Run, csv_text, write_json, write_text
+from qc_lightning.config.presets import augmentations
+from qc_lightning.core.atomic import csv_text, write_json, write_text
+from qc_lightning.core.run import Run
 from qc_lightning.core.timing import Timing
-from qc_lightning.data.augment import augment, mixed, policies
-from qc_lightning.data.catalog import SUBSETS, Photo
+from qc_lightning.data.augment import augment, mixed
 from qc_lightning.data.dataset import PhotoSet, decode_settings
-from qc_lightning.inference.inspector import complete_checkpoint
-from qc_lightning.metrics.compute import evaluate, finite, table, warnings_for
+from qc_lightning.data.photo import Photo
+from qc_lightning.evaluation.measure import Scores, measure, predictions_csv, versions
+from qc_lightning.inference.checkpoint import complete_checkpoint
+from qc_lightning.inference.inspector import probabilities
+from qc_lightning.metrics.compute import finite, table
 from qc_lightning.metrics.decision import Decision, choose_threshold
 from qc_lightning.report.card import model_card
-
-Scores = Mapping[str, tuple[Tensor, Tensor]]  # of each subset: positions in the photo set int64 [n], logits [n]
 
 
 def decide(scores: Scores, photos: Sequence[Photo], config: DecisionConfig) -> Decision:
@@ -31,40 +29,6 @@ def decide(scores: Scores, photos: Sequence[Photo], config: DecisionConfig) -> D
     index, logit = scores.get("val", (torch.empty(0, dtype=torch.int64), torch.empty(0)))
     label = [photos[i].label for i in index]
     return choose_threshold(probabilities(logit), label, config.rule, config.threshold)
-
-
-def probabilities(logit: Tensor) -> np.ndarray[tuple[int], np.dtype[np.float64]]:
-    """P(Incorrect), float64 [n]: the sigmoid of float32 logits, taken in double precision."""
-    return torch.sigmoid(logit.double()).numpy()
-
-
-def measure(scores: Scores, photos: Sequence[Photo], decision: Decision) -> dict[str, Any]:
-    """The figures of every subset and what they warn of, as metrics.json holds them."""
-    metrics: dict[str, Any] = {}
-    for subset in SUBSETS:
-        if subset in scores:
-            index, logit = scores[subset]
-            of = [photos[i] for i in index]
-            label = np.array([photo.label for photo in of])
-            group = [photo.group for photo in of]
-            metrics[subset] = evaluate(probabilities(logit), logit.numpy(), label, group, decision.threshold)
-    metrics["warnings"] = warnings_for(metrics)
-    metrics["threshold"] = decision.threshold
-    return metrics
-
-
-def predictions_csv(
-    scores: Scores, photos: Sequence[Photo], decision: Decision, class_names: tuple[str, str], subset: str = "test"
-) -> str:
-    """predictions.csv as text: path,label,probability,verdict of each photo of one subset."""
-    index, logit = scores[subset]
-    probability = probabilities(logit)
-    of = [photos[i] for i in index]
-    rows = [
-        (photo.path, class_names[photo.label], repr(float(p)), verdict)
-        for photo, p, verdict in zip(of, probability, decision.verdicts(probability), strict=True)
-    ]
-    return csv_text(("path", "label", "probability", "verdict"), rows)
 
 
 def write(
@@ -141,7 +105,7 @@ def probe(config: TrainConfig, photos: PhotoSet) -> tuple[npt.NDArray[np.uint8],
     bad = train[photos.labels[train] == 1]
     rows = photos.pixels(bad[:: max(1, len(bad) // 3)][:3])
     pictures, captions = [], []
-    for name, policy in {"chosen": config.augment, **policies()}.items():
+    for name, policy in {"chosen": config.augment, **augmentations()}.items():
         torch.manual_seed(config.seed)
         for photo in rows:
             image = torch.from_numpy(photo)[None].expand(7, -1, -1, -1).float() / 255
@@ -151,13 +115,3 @@ def probe(config: TrainConfig, photos: PhotoSet) -> tuple[npt.NDArray[np.uint8],
             pictures += [photo[None], (changed * 255).round().byte().numpy()]
             captions += ["as decoded", *[name] * 7]
     return np.concatenate(pictures), captions
-
-
-def versions() -> dict[str, str]:
-    """Releases that a figure can depend on."""
-    packages = ("qc-lightning", "torch", "torchvision", "lightning", "torchmetrics", "numpy", "pillow")
-    found = {"python": platform.python_version()}
-    for package in packages:
-        with contextlib.suppress(PackageNotFoundError):
-            found[package] = version(package)
-    return found

@@ -7,24 +7,27 @@ from collections.abc import Mapping
 from typing import Any
 
 import torch
-from hydra.core.hydra_config import HydraConfig
-from hydra.types import RunMode
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch import Callback, LightningDataModule, LightningModule, Trainer
 from lightning.pytorch.callbacks import EarlyStopping
 from lightning.pytorch.loggers import Logger
 
-from qc_lightning.cli.app import nearest
 from qc_lightning.config import LoggerConfig
 from qc_lightning.core.errors import Stopped, UserError
 from qc_lightning.core.run import Run
+from qc_lightning.core.suggestions import nearest
 from qc_lightning.training.callbacks import Checkpoints, History, OneBar, SeedEpochs
 
 _OURS = ("callbacks", "logger")
 
 
 def build_trainer(
-    flags: Mapping[str, Any], logger: LoggerConfig, run: Run, seed: int, patience: int | None = None
+    flags: Mapping[str, Any],
+    logger: LoggerConfig,
+    run: Run,
+    seed: int,
+    patience: int | None = None,
+    in_sweep: bool = False,
 ) -> Trainer:
     """Build the Trainer, which stops early when the validation loss has not fallen for `patience` epochs.
 
@@ -37,7 +40,6 @@ def build_trainer(
             raise UserError(f"trainer.{name}: lightning.Trainer has no such flag{nearest(name, known)}")
     if flags.get("accelerator") in ("gpu", "cuda") and not torch.cuda.is_available():
         raise UserError("trainer.accelerator=gpu: no CUDA GPU is visible here; use trainer=cpu or trainer=auto")
-    in_sweep = HydraConfig.get().mode == RunMode.MULTIRUN
     if "ddp" in str(flags.get("strategy")) and in_sweep:
         # Lightning starts the further processes with this command line, so each would start the whole sweep again
         raise UserError("trainer=ddp does not work inside a multirun (-m): give each job one device, trainer.devices=1")

@@ -26,8 +26,8 @@ from numpy.typing import NDArray
 from PIL import Image
 from tqdm import tqdm
 
-from qc_lightning.core.cores import cores
 from qc_lightning.core.errors import UserError
+from qc_lightning.core.system import cores
 from qc_lightning.data.parts.defects import DEFECTS, MISSING_HOLE
 from qc_lightning.data.parts.scene import FRAME, HOLES, SIZE, drill, machine
 from qc_lightning.data.parts.station import light, photograph

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from qc_lightning.config import DataConfig
 from qc_lightning.core.errors import UserError
-from qc_lightning.data.catalog import Photo
+from qc_lightning.data.photo import Photo
 
 # cells of each of the 44 modules in file order; the boundaries between modules 15 and 35 are approximate
 MODULE_SIZES = (*[60] * 26, 54, *[60] * 8, 50, 72, 60, 60, 60, 48, 60, 60, 60)

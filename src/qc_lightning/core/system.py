@@ -1,6 +1,7 @@
-"""Keep the memory that a layer has freed for the next one."""
+"""The machine: how many cores a process may use, what becomes of memory that was freed."""
 
 import ctypes
+import os
 
 # of glibc's malloc.h
 _TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3
@@ -20,3 +21,8 @@ def keep_freed_memory() -> None:
         return
     mallopt(_MMAP_THRESHOLD, _LARGEST_BLOCK)
     mallopt(_TRIM_THRESHOLD, _KEPT)
+
+
+def cores() -> int:
+    """Cores that the process is allowed, at least 1; all of the machine's where the system does not say (macOS)."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -1,0 +1,24 @@
+"""Where `conf/` lies, and what of it the code itself reads."""
+
+from pathlib import Path
+from typing import Any
+
+from qc_lightning.config.training import AugmentConfig
+
+_PACKAGE = Path(__file__).resolve().parents[1]
+# inside a wheel conf/ lies in the package, in a checkout it stands at the top
+CONF = next((path for path in (_PACKAGE / "conf", _PACKAGE.parents[1] / "conf") if path.is_dir()), _PACKAGE / "conf")
+
+
+def augmentations() -> dict[str, AugmentConfig]:
+    """Every augmentation that `conf/augment` offers but `none`, by name."""
+    from omegaconf import OmegaConf
+
+    def settings(name: str) -> dict[str, Any]:
+        own: Any = OmegaConf.to_container(OmegaConf.load(CONF / "augment" / f"{name}.yaml"))
+        # its defaults list is a parent and _self_; a run has composed only the one that it uses
+        parents = [parent for parent in own.pop("defaults", []) if parent != "_self_"]
+        return {key: value for layer in [*map(settings, parents), own] for key, value in layer.items()}
+
+    names = sorted(path.stem for path in (CONF / "augment").glob("*.yaml"))
+    return {name: AugmentConfig(**settings(name)) for name in names if name not in ("base", "none")}

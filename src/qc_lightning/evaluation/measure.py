@@ -1,0 +1,57 @@
+"""From logits of each subset to what metrics.json and predictions.csv hold."""
+
+import contextlib
+import platform
+from collections.abc import Mapping, Sequence
+from importlib.metadata import PackageNotFoundError, version
+from typing import Any
+
+import numpy as np
+from torch import Tensor
+
+from qc_lightning.core.atomic import csv_text
+from qc_lightning.data.photo import SUBSETS, Photo
+from qc_lightning.inference.inspector import probabilities
+from qc_lightning.metrics.compute import evaluate, warnings_for
+from qc_lightning.metrics.decision import Decision
+
+Scores = Mapping[str, tuple[Tensor, Tensor]]  # of each subset: positions in the photo set int64 [n], logits [n]
+
+
+def measure(scores: Scores, photos: Sequence[Photo], decision: Decision) -> dict[str, Any]:
+    """The figures of every subset and what they warn of, as metrics.json holds them."""
+    metrics: dict[str, Any] = {}
+    for subset in SUBSETS:
+        if subset in scores:
+            index, logit = scores[subset]
+            of = [photos[i] for i in index]
+            label = np.array([photo.label for photo in of])
+            group = [photo.group for photo in of]
+            metrics[subset] = evaluate(probabilities(logit), logit.numpy(), label, group, decision.threshold)
+    metrics["warnings"] = warnings_for(metrics)
+    metrics["threshold"] = decision.threshold
+    return metrics
+
+
+def predictions_csv(
+    scores: Scores, photos: Sequence[Photo], decision: Decision, class_names: tuple[str, str], subset: str = "test"
+) -> str:
+    """predictions.csv as text: path,label,probability,verdict of each photo of one subset."""
+    index, logit = scores[subset]
+    probability = probabilities(logit)
+    of = [photos[i] for i in index]
+    rows = [
+        (photo.path, class_names[photo.label], repr(float(p)), verdict)
+        for photo, p, verdict in zip(of, probability, decision.verdicts(probability), strict=True)
+    ]
+    return csv_text(("path", "label", "probability", "verdict"), rows)
+
+
+def versions() -> dict[str, str]:
+    """Releases that a figure can depend on."""
+    packages = ("qc-lightning", "torch", "torchvision", "lightning", "torchmetrics", "numpy", "pillow")
+    found = {"python": platform.python_version()}
+    for package in packages:
+        with contextlib.suppress(PackageNotFoundError):
+            found[package] = version(package)
+    return found

@@ -1,0 +1,54 @@
+"""Checkpoint files: read without running code, completed with what an Inspector needs."""
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from qc_lightning.core.atomic import replacing
+from qc_lightning.core.errors import UserError
+from qc_lightning.data.decode import DecodeSettings
+from qc_lightning.metrics.decision import Decision
+
+
+def read_checkpoint(path: Path) -> dict[str, Any]:
+    """Read a checkpoint without running any code that might be in it.
+
+    Raises:
+        UserError: the file is missing or is no checkpoint.
+    """
+    if not path.is_file():
+        raise UserError(
+            f"expected a checkpoint {path}, there is none: was the training stopped before its first epoch?"
+        )
+    try:
+        checkpoint: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # torch raises many kinds for a damaged file
+        raise UserError(f"{path} is damaged or no checkpoint: {str(error).splitlines()[0]}") from error
+    return checkpoint
+
+
+def complete_checkpoint(path: Path, decode: DecodeSettings, decision: Decision, class_names: tuple[str, str]) -> str:
+    """Put into a checkpoint what an Inspector needs beside the weights; return the model id."""
+    checkpoint = read_checkpoint(path)
+    model_id = _digest(checkpoint["state_dict"])
+    checkpoint["inspector"] = {
+        "decode": asdict(decode),
+        "decision": decision.to_dict(),
+        "class_names": list(class_names),
+        "model_id": model_id,
+    }
+    with replacing(path) as temporary:
+        torch.save(checkpoint, temporary)
+    return model_id
+
+
+def _digest(state: dict[str, torch.Tensor]) -> str:
+    import hashlib
+
+    digest = hashlib.sha256()
+    for key in sorted(key for key in state if key.startswith("network.")):
+        digest.update(key.encode())
+        digest.update(state[key].cpu().contiguous().numpy().tobytes())
+    return digest.hexdigest()[:12]
