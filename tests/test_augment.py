@@ -14,7 +14,7 @@ from scipy import ndimage
 from qc_lightning.config import AugmentConfig
 from qc_lightning.config.presets import augmentations
 from qc_lightning.data import augment as augment_module
-from qc_lightning.data.augment import augment, mixed
+from qc_lightning.data.augment import augment, mixup
 
 Train = Callable[..., tuple[int, Path, str]]
 
@@ -134,7 +134,7 @@ def test_mixup_blends_labels_as_it_blends_photos() -> None:
     torch.manual_seed(0)
     label = torch.tensor([0.0, 1.0, 1.0, 0.0])
     photos = label.view(4, 1, 1, 1).expand(4, 3, 2, 2)
-    image, mixed_label = mixed(photos, label, 5.0)
+    image, mixed_label = mixup(photos, label, 5.0)
     assert ((mixed_label > 0.1) & (mixed_label < 0.9)).any(), "something is blended"
     torch.testing.assert_close(image[:, 0, 0, 0], mixed_label)
     assert mixed_label.sum() == pytest.approx(2)

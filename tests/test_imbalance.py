@@ -6,12 +6,16 @@ import torch
 from torchvision.ops import sigmoid_focal_loss
 
 from qc_lightning.data.datamodule import BatchSampler
-from qc_lightning.training.imbalance import build_loss, chosen
+from qc_lightning.training.imbalance import build_loss, resolve_imbalance
 
 
 def test_auto_weighs_only_when_a_class_is_rare() -> None:
-    assert [chosen("auto", counts) for counts in ((60, 40), (61, 39), (39, 61))] == ["none", "pos_weight", "pos_weight"]
-    assert chosen("focal", (50, 50)) == "focal"
+    assert [resolve_imbalance("auto", counts) for counts in ((60, 40), (61, 39), (39, 61))] == [
+        "none",
+        "pos_weight",
+        "pos_weight",
+    ]
+    assert resolve_imbalance("focal", (50, 50)) == "focal"
 
 
 def test_focal_loss_is_torchvisions() -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from qc_lightning.inference.sources import find_photos
-from qc_lightning.inference.watch import Arrivals
+from qc_lightning.inference.watch import FolderWatcher
 from test_predict import names, save, tree
 
 Predict = Callable[..., tuple[int, str, str]]
@@ -100,7 +100,7 @@ def test_sorted_photos_are_no_source(predict: Predict) -> None:
 
 
 def test_arrivals_wait_until_a_file_stands_still(tmp_path: Path) -> None:
-    arrivals = Arrivals(tmp_path, [NOWHERE], lambda name: name != "done.png", settle=0.2, patience=0.6)
+    arrivals = FolderWatcher(tmp_path, [NOWHERE], lambda name: name != "done.png", settle=0.2, patience=0.6)
     save(tmp_path / "done.png", 1)
     good = save(tmp_path / "a.png", 10).read_bytes()
     assert arrivals.ready() == [], "it has just come"

@@ -22,10 +22,10 @@ from qc_lightning.core.errors import UserError
 from qc_lightning.data.photo import Photo
 from qc_lightning.data.split import split
 from qc_lightning.sweep import gpus, job
-from qc_lightning.sweep.conduct import _launch
 from qc_lightning.sweep.folder import Record, Sweep, without
 from qc_lightning.sweep.page import write_page
 from qc_lightning.sweep.points import Job, Plan, plan
+from qc_lightning.sweep.run_sweep import _launch
 from qc_lightning.sweep.table import ranking
 
 LOG = "tag(log,interval(1e-5,1e-2))"

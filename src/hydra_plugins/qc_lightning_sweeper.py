@@ -28,8 +28,8 @@ class QcLightningSweeper(Sweeper):
     def sweep(self, arguments: list[str]) -> Any:
         """Run the jobs that the command line and the preset ask for; return their records."""
         from qc_lightning.cli.app import one_line
-        from qc_lightning.sweep.conduct import conduct
+        from qc_lightning.sweep.run_sweep import run_sweep
 
         assert self.hydra_context is not None
         assert self.config is not None
-        return conduct(self.hydra_context, self.task_function, self.config, arguments, one_line)
+        return run_sweep(self.hydra_context, self.task_function, self.config, arguments, one_line)

@@ -7,7 +7,7 @@ from qc_lightning.config import EvaluateConfig, parse
 
 
 def evaluate(cfg: DictConfig) -> None:
-    """Labelled photos to the same figures as a training's, and to what sets two runs apart."""
+    """EvaluationSet photos to the same figures as a training's, and to what sets two runs apart."""
     config = parse(cfg, EvaluateConfig)
     from qc_lightning.core.atomic import write_json
     from qc_lightning.core.run import Run
@@ -20,7 +20,7 @@ def evaluate(cfg: DictConfig) -> None:
     labelled = labelled_photos(run, config)
     folder = evaluation_folder(run, config.name)
 
-    from qc_lightning.evaluation.evaluate_run import judge, same_as_trained, set_apart, write_photos
+    from qc_lightning.evaluation.evaluate_run import compare_runs, evaluate_run, same_as_trained, write_photos
     from qc_lightning.evaluation.score import score
     from qc_lightning.inference.inspector import Inspector
     from qc_lightning.metrics.compute import finite, table
@@ -28,12 +28,12 @@ def evaluate(cfg: DictConfig) -> None:
     inspector = Inspector.load(run, config.device)
     timing.done("setup")
     scored = score(inspector, labelled, trained_with(run).batch_size)
-    metrics = judge(run, inspector, labelled, scored)
+    metrics = evaluate_run(run, inspector, labelled, scored)
     timing.done("score")
     if other:
         rival = Inspector.load(other, config.device)
         rivals = score(rival, labelled, trained_with(other).batch_size)
-        metrics["comparison"] = set_apart(other, (inspector, scored), (rival, rivals))
+        metrics["comparison"] = compare_runs(other, (inspector, scored), (rival, rivals))
         timing.done("against")
     write_photos(folder, inspector, labelled, scored)
     write_json(folder / "metrics.json", finite(metrics | {"timing_s": timing.seconds}))

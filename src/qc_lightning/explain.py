@@ -22,7 +22,7 @@ def explain(cfg: DictConfig) -> None:
     from qc_lightning.explanation import pictures as picture
     from qc_lightning.explanation import summary
     from qc_lightning.explanation.heat import Heat, methods_for
-    from qc_lightning.explanation.selection import subjects
+    from qc_lightning.explanation.selection import select_images
     from qc_lightning.inference.inspector import Inspector
     from qc_lightning.report import charts as plots
     from qc_lightning.report.page import write_report
@@ -30,7 +30,7 @@ def explain(cfg: DictConfig) -> None:
     inspector = Inspector.load(run, config.device)
     heat, names = Heat(inspector.network, config.method), inspector.class_names
     folder = Path(config.output) if config.output else (Path() if config.source else run.folder) / "explanations"
-    chosen = subjects(run, inspector, config)
+    chosen = select_images(run, inspector, config)
     rows, figures, errors = [], [], 0
     found = explained.explain(inspector, heat, chosen, config.batch_size, config.target, config.checks)
     for number, one in enumerate(found, 1):

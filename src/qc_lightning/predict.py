@@ -11,7 +11,7 @@ from qc_lightning.config import PredictConfig, parse
 def predict(cfg: DictConfig) -> None:
     """Photos to rows of verdicts, in one stream from the files to the output."""
     config = parse(cfg, PredictConfig)
-    from qc_lightning.core.shutdown import stopping
+    from qc_lightning.core.shutdown import graceful_shutdown
     from qc_lightning.prediction.plan import Plan
     from qc_lightning.prediction.processes import in_processes
     from qc_lightning.prediction.shards import Shard
@@ -19,7 +19,7 @@ def predict(cfg: DictConfig) -> None:
     shard, processes = Shard.of_process(config.shard), config.processes
     if processes > 1 and shard.count == 1:
         raise SystemExit(in_processes(processes, lambda number: Plan.of(config, Shard(number, processes))))
-    with stopping() as stop:
+    with graceful_shutdown() as stop:
         plan = Plan.of(config, shard)
 
         from tqdm import tqdm

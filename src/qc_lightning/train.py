@@ -22,11 +22,11 @@ def train(cfg: DictConfig) -> None:
     from qc_lightning.training import outcome as results
     from qc_lightning.training.classifier import Classifier
     from qc_lightning.training.frozen import fit_frozen, fit_head_first
-    from qc_lightning.training.imbalance import chosen
+    from qc_lightning.training.imbalance import resolve_imbalance
     from qc_lightning.training.trainer import build_trainer, fit
 
     seed_everything(config.seed, verbose=False)
-    balanced = chosen(config.imbalance, photos.counts()["train"]) == "sampler"
+    balanced = resolve_imbalance(config.imbalance, photos.counts()["train"]) == "sampler"
     data = PhotoDataModule(photos, config.data.batch_size, config.augment, config.seed, balanced)
     counts, size, tiles = photos.counts()["train"], config.data.image_size, config.data.grid
     model = Classifier(config.model, config.optim, size, config.imbalance, counts, tiles)

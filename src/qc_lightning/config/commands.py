@@ -61,7 +61,7 @@ class OtherNames:
 
 
 @dataclass
-class LabelledConfig:
+class OtherPhotosConfig:
     """Photos with labels that are not the run's own."""
 
     root: str | None
@@ -79,7 +79,7 @@ class EvaluateConfig:
 
     run: str  # a run folder, or latest
     against: str | None  # another run, to compare with on the same photos
-    data: LabelledConfig
+    data: OtherPhotosConfig
     subset: str | None  # train | val | test of the run's own photos; null: test, unless data.* names others
     name: str | None  # of the folder under <run>/evaluations; null: the time
     device: str  # auto | cpu | cuda | cuda:<n>

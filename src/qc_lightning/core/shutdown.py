@@ -7,7 +7,7 @@ from types import FrameType
 from typing import Any
 
 
-class Stop:
+class StopRequest:
     """Whether the user has asked to end.
 
     Attributes:
@@ -18,9 +18,9 @@ class Stop:
 
 
 @contextmanager
-def stopping() -> Iterator[Stop]:
+def graceful_shutdown() -> Iterator[StopRequest]:
     """Note the first Ctrl-C or SIGTERM instead of dying of it; a second one acts as usual."""
-    stop = Stop()
+    stop = StopRequest()
     before: dict[int, Any] = {}  # handlers
 
     def note(number: int, _: FrameType | None) -> None:

@@ -34,7 +34,7 @@ def augment(images: Tensor, config: AugmentConfig, generator: Generator | None =
     return changed if changed is images else changed.clamp(0, 1)
 
 
-def mixed(images: Tensor, label: Tensor, alpha: float) -> tuple[Tensor, Tensor]:
+def mixup(images: Tensor, label: Tensor, alpha: float) -> tuple[Tensor, Tensor]:
     """Blend each photo and its label with another of the batch (mixup, Zhang et al. 2018), one Beta(alpha, alpha) draw.
 
     Args:

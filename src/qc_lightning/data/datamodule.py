@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from qc_lightning.config import AugmentConfig
-from qc_lightning.data.augment import augment, mixed
+from qc_lightning.data.augment import augment, mixup
 from qc_lightning.data.dataset import PhotoSet
 
 
@@ -127,7 +127,7 @@ class PhotoDataModule(LightningDataModule):
             return batch._replace(image=image)
         image, label = augment(image, self.augment), batch.label
         if self.augment.mixup:
-            image, label = mixed(image, label, self.augment.mixup)
+            image, label = mixup(image, label, self.augment.mixup)
         return batch._replace(image=image, label=label)
 
     def _loader(self, subset: str, seed: int | None = None) -> DataLoader[Batch]:

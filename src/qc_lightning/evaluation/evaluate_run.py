@@ -9,7 +9,7 @@ import torch
 
 from qc_lightning.core.atomic import csv_text, write_text
 from qc_lightning.core.run import Run
-from qc_lightning.evaluation.evaluation_set import Labelled, trained_on
+from qc_lightning.evaluation.evaluation_set import EvaluationSet, trained_on
 from qc_lightning.evaluation.measure import measure, predictions_csv, versions
 from qc_lightning.evaluation.score import Scored
 from qc_lightning.inference.inspector import Inspector, probabilities
@@ -17,7 +17,7 @@ from qc_lightning.metrics.comparison import compare
 from qc_lightning.metrics.compute import FIGURES, finite
 
 
-def judge(run: Run, inspector: Inspector, labelled: Labelled, scored: Scored) -> dict[str, Any]:
+def evaluate_run(run: Run, inspector: Inspector, labelled: EvaluationSet, scored: Scored) -> dict[str, Any]:
     """The figures, as metrics.json of an evaluation holds them, and what they warn of."""
     everything = {labelled.subset: (torch.arange(len(scored.photos)), scored.logit)}
     metrics = measure(everything, scored.photos, inspector.decision)
@@ -37,7 +37,7 @@ def judge(run: Run, inspector: Inspector, labelled: Labelled, scored: Scored) ->
     }
 
 
-def write_photos(folder: Path, inspector: Inspector, labelled: Labelled, scored: Scored) -> None:
+def write_photos(folder: Path, inspector: Inspector, labelled: EvaluationSet, scored: Scored) -> None:
     """Write predictions.csv and, when there are any, bad_files.csv."""
     everything = {labelled.subset: (torch.arange(len(scored.photos)), scored.logit)}
     names = inspector.class_names
@@ -60,7 +60,7 @@ def same_as_trained(run: Run, metrics: dict[str, Any], subset: str) -> str:
     return f"the figures differ from those of the training by up to {gap:.1g}: another device, precision or release?"
 
 
-def set_apart(other: Run, here: tuple[Inspector, Scored], there: tuple[Inspector, Scored]) -> dict[str, Any]:
+def compare_runs(other: Run, here: tuple[Inspector, Scored], there: tuple[Inspector, Scored]) -> dict[str, Any]:
     """How the run differs from another on the photos that both could read, as metrics.json holds it."""
     readable = {photo.path for photo in here[1].photos} & {photo.path for photo in there[1].photos}
     scores = [scored.only(readable) for _, scored in (here, there)]

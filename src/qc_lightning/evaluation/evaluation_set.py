@@ -18,7 +18,7 @@ from qc_lightning.data.photo import Photo
 
 
 @dataclass(frozen=True)
-class Labelled:
+class EvaluationSet:
     """Photos to judge a run by.
 
     Attributes:
@@ -65,7 +65,7 @@ def evaluation_folder(run: Run, name: str | None) -> Path:
     return folder
 
 
-def own_photos(run: Run, subset: str) -> Labelled:
+def own_photos(run: Run, subset: str) -> EvaluationSet:
     """List the photos of one subset of the run's own.
 
     Raises:
@@ -74,10 +74,10 @@ def own_photos(run: Run, subset: str) -> Labelled:
     photos = [photo for photo in _split(run, trained_with(run).classes.names) if photo.subset == subset]
     if not photos:
         raise UserError(f"subset={subset}: {run.split} lists no such photos")
-    return Labelled(photos, subset, f"its own {subset} photos", own=True)
+    return EvaluationSet(photos, subset, f"its own {subset} photos", own=True)
 
 
-def labelled_photos(run: Run, config: EvaluateConfig) -> Labelled:
+def labelled_photos(run: Run, config: EvaluateConfig) -> EvaluationSet:
     """List the photos that `config` names.
 
     Raises:
@@ -92,7 +92,7 @@ def labelled_photos(run: Run, config: EvaluateConfig) -> Labelled:
     )
     group = other.group or ("none" if data.group == "module" else data.group)
     data = replace(data, source="folder", root=other.root, manifest=other.manifest, classes=classes, group=group)
-    return Labelled(read_catalog(data), "test", str(other.manifest or other.root), own=False)
+    return EvaluationSet(read_catalog(data), "test", str(other.manifest or other.root), own=False)
 
 
 def trained_on(run: Run, photos: Iterable[Photo]) -> int:

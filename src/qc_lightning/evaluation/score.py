@@ -10,7 +10,7 @@ from tqdm import tqdm
 from qc_lightning.core.errors import UserError
 from qc_lightning.data.dataset import _join_duplicates as join_duplicates
 from qc_lightning.data.photo import Photo
-from qc_lightning.evaluation.evaluation_set import Labelled, verified
+from qc_lightning.evaluation.evaluation_set import EvaluationSet, verified
 from qc_lightning.inference.inspector import Inspector
 from qc_lightning.inference.stream import Stream
 
@@ -37,7 +37,7 @@ class Scored:
         return replace(self, photos=[self.photos[index] for index in kept], logit=self.logit[kept])
 
 
-def score(inspector: Inspector, labelled: Labelled, batch_size: int) -> Scored:
+def score(inspector: Inspector, labelled: EvaluationSet, batch_size: int) -> Scored:
     """Decode the photos and run the network.
 
     Args:

@@ -21,7 +21,7 @@ LONGEST = 1600  # pixels that a picture has along its longer side, at most
 
 
 @dataclass(frozen=True)
-class Explained:
+class Explanation:
     """One photo with its heat.
 
     Attributes:
@@ -71,7 +71,7 @@ class Explained:
 
 def explain(
     inspector: Inspector, heat: Heat, subjects: Sequence[Subject], batch_size: int, target: str, check: bool
-) -> Iterator[Explained]:
+) -> Iterator[Explanation]:
     """Explain photos in their order, some at a time.
 
     Args:
@@ -108,15 +108,15 @@ def _out_of_memory(error: Exception) -> bool:
 
 def explain_some(
     inspector: Inspector, heat: Heat, subjects: Sequence[Subject], target: str, check: bool
-) -> list[Explained]:
+) -> list[Explanation]:
     """Explain photos at once; arguments as of `explain`, which takes any number of them."""
-    found: dict[int, Explained] = {}
+    found: dict[int, Explanation] = {}
     pixels, digests = {}, {}
     for i, subject in enumerate(subjects):
         try:
             pixels[i], digests[i] = read(subject.path, inspector.decode)
         except BadImage as reason:
-            found[i] = Explained(subject, error=str(reason))
+            found[i] = Explanation(subject, error=str(reason))
     if pixels:
         image = torch.from_numpy(np.stack(list(pixels.values()))).to(inspector.device).float() / 255
         probability = probabilities(inspector.logits(np.stack(list(pixels.values()))))
@@ -131,7 +131,7 @@ def explain_some(
                 random = checks.random_maps(maps.shape[1:], int(digests[i][:8], 16))
                 one = image[place : place + 1]
                 falls = tuple(checks.fall(inspector.network, one, m, incorrect[place]) for m in (maps[place], *random))
-            found[i] = Explained(
+            found[i] = Explanation(
                 subject,
                 digests[i],
                 float(probability[place]),

@@ -7,7 +7,7 @@ import numpy as np
 import numpy.typing as npt
 
 from qc_lightning.core.atomic import replacing
-from qc_lightning.explanation.explanations import Explained
+from qc_lightning.explanation.explanations import Explanation
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -17,7 +17,7 @@ _MAP = "inferno"  # even to the eye, and readable in grey
 _THUMBNAIL = 384  # pixels
 
 
-def sheet(found: Explained, names: tuple[str, str]) -> "Figure":
+def sheet(found: Explanation, names: tuple[str, str]) -> "Figure":
     """Draw the three panels with what was decided and how far the map can be trusted."""
     from matplotlib.cm import ScalarMappable
     from matplotlib.colors import Normalize
@@ -46,7 +46,7 @@ def sheet(found: Explained, names: tuple[str, str]) -> "Figure":
     return figure
 
 
-def _caption(found: Explained, names: tuple[str, str]) -> str:
+def _caption(found: Explanation, names: tuple[str, str]) -> str:
     label = found.subject.label
     wrong = label is not None and (label == 1) != (found.verdict == "REJECT")
     text = f"{found.subject.path.name}: P({names[1]}) {found.probability:.3f}, {found.verdict}"
@@ -61,7 +61,7 @@ def _caption(found: Explained, names: tuple[str, str]) -> str:
     return text.replace("$", r"\$")
 
 
-def overlay(found: Explained) -> npt.NDArray[np.uint8]:
+def overlay(found: Explanation) -> npt.NDArray[np.uint8]:
     """The photo in grey under its heat, uint8 RGB [h, w, 3]."""
     from matplotlib import colormaps
 
@@ -79,7 +79,7 @@ def _grey(photo: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
     return grey
 
 
-def save_overlay(found: Explained, path: Path) -> None:
+def save_overlay(found: Explanation, path: Path) -> None:
     """Write a small overlay, for the report."""
     from PIL import Image
 

@@ -31,7 +31,7 @@ class Subject:
     mask: Path | None
 
 
-def subjects(run: Run, inspector: Inspector, config: ExplainConfig) -> list[Subject]:
+def select_images(run: Run, inspector: Inspector, config: ExplainConfig) -> list[Subject]:
     """The photos that `config` names; of a run's own, mistakes first, the worst of them at the head.
 
     Raises:

@@ -9,7 +9,7 @@ import torch
 
 from qc_lightning.data.decode import BadImage, decode
 from qc_lightning.explanation import checks
-from qc_lightning.explanation.explanations import Explained, explain
+from qc_lightning.explanation.explanations import Explanation, explain
 from qc_lightning.explanation.heat import Heat
 from qc_lightning.explanation.selection import Subject
 from qc_lightning.inference.inspector import Inspector
@@ -21,7 +21,7 @@ COLUMNS = ("path", "sha256", "label", "probability", "verdict", "explains", "pic
            "heat_in_mask", "mask_share", "fall", "fall_random", "beats_random", "error")  # fmt: skip
 
 
-def row(found: Explained, picture: str, names: tuple[str, str]) -> list[object]:
+def row(found: Explanation, picture: str, names: tuple[str, str]) -> list[object]:
     """A row of explain.csv, in the order of COLUMNS."""
     label = "" if found.subject.label is None else names[found.subject.label]
     known = [str(found.subject.path), found.sha256, label, found.probability, found.verdict, names[found.incorrect]]
@@ -37,7 +37,7 @@ def of_maps(method: str, maps: Sequence[dict[str, Any]]) -> dict[str, Any]:
 
     Args:
         method: its name.
-        maps: `Explained.figures` of each photo.
+        maps: `Explanation.figures` of each photo.
 
     Returns:
         {"method", "masks": n, "hit": rate, "hit_by_chance", "heat_in_mask", "mask_share", "checked": n, "beats_random":

@@ -5,7 +5,7 @@ from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from qc_lightning.core.shutdown import Stop
+from qc_lightning.core.shutdown import StopRequest
 from qc_lightning.inference.sources import photos_below
 
 _POLL_SECONDS = 0.5
@@ -20,7 +20,7 @@ class _Waiting:
     look: float
 
 
-class Arrivals:
+class FolderWatcher:
     """The photos of a folder that have come and stand still.
 
     A file is looked into once its size and time of change have stayed the same for a moment. If it cannot be read then,
@@ -48,7 +48,7 @@ class Arrivals:
         self._done: set[str] = set()
         self._waiting: dict[str, _Waiting] = {}
 
-    def rounds(self, stop: Stop) -> Iterator[list[Path]]:
+    def rounds(self, stop: StopRequest) -> Iterator[list[Path]]:
         """The files to look into, again and again until `stop`."""
         while not stop.signal:
             yield [self._root / name for name in self.ready()]

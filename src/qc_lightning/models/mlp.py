@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from torch import Tensor, nn
 
 from qc_lightning.models.heads.perceptron import perceptron
-from qc_lightning.models.tiles import Grid, split, worst
+from qc_lightning.models.tiles import Grid, max_over_tiles, split
 
 
 class MLP(nn.Module):
@@ -28,7 +28,7 @@ class MLP(nn.Module):
 
     def forward(self, image: Tensor) -> Tensor:
         """Return the logit of P(Incorrect) for each photo."""
-        return worst(self.layers(split(self.input(image), self.tiles)), self.tiles)
+        return max_over_tiles(self.layers(split(self.input(image), self.tiles)), self.tiles)
 
     @property
     def cam_layers(self) -> list[nn.Module]:

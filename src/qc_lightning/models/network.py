@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from qc_lightning.models.backbones import Backbone, VectorBackbone
 from qc_lightning.models.heads.logistic import LogisticHead
 from qc_lightning.models.heads.perceptron import PerceptronHead, perceptron
-from qc_lightning.models.tiles import Grid, Mosaic, split, worst
+from qc_lightning.models.tiles import Grid, Mosaic, max_over_tiles, split
 
 
 def _pixels(feature_map: Tensor) -> Tensor:
@@ -122,7 +122,7 @@ class Network(nn.Module):
 
     def forward(self, image: Tensor) -> Tensor:
         """Return the logit of P(Incorrect) for each photo."""
-        return worst(self.head(self.tile_features(image).flatten(0, 1)), self.tiles)
+        return max_over_tiles(self.head(self.tile_features(image).flatten(0, 1)), self.tiles)
 
     def tile_features(self, image: Tensor) -> Tensor:
         """Return [B, tiles, F] of photos; without gradients a tile at a time, which takes the least memory."""

@@ -28,7 +28,7 @@ def join(tiles: Tensor, grid: Grid) -> Tensor:
     return laid.reshape(-1, channels, rows * height, columns * width)
 
 
-def worst(logit: Tensor, grid: Grid) -> Tensor:
+def max_over_tiles(logit: Tensor, grid: Grid) -> Tensor:
     """The highest logit of each photo's tiles: [B * tiles, 1] to [B]; its gradient goes to that tile alone."""
     return logit.view(-1, grid[0] * grid[1]).amax(1)
 

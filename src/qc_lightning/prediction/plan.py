@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING
 from qc_lightning.config import PredictConfig
 from qc_lightning.core.errors import UserError
 from qc_lightning.core.run import Run
-from qc_lightning.core.shutdown import Stop
+from qc_lightning.core.shutdown import StopRequest
 from qc_lightning.data.catalog import path_text
 from qc_lightning.inference.sources import Source, find_photos, watched_folder
-from qc_lightning.inference.watch import Arrivals
+from qc_lightning.inference.watch import FolderWatcher
 from qc_lightning.prediction.output import Written, read_written
 from qc_lightning.prediction.rows import Row
 from qc_lightning.prediction.shards import Shard
@@ -44,7 +44,7 @@ class Plan:
     output: Path
     written: Written
     source: Source
-    arrivals: Arrivals | None
+    arrivals: FolderWatcher | None
     sorter: Sorter | None
     overlays: Path | None
 
@@ -69,7 +69,7 @@ class Plan:
         def wanted(name: str) -> bool:
             return shard.holds(name) and path_text(str(source.root / name)) not in written.paths
 
-        arrivals = Arrivals(source.root, wanted_folders, wanted) if config.watch else None
+        arrivals = FolderWatcher(source.root, wanted_folders, wanted) if config.watch else None
         todo = Source(source.root, list(filter(wanted, source.names)))
         sorter = Sorter(sorted_photos, source.root, config.sort == "link") if config.sort != "none" else None
         return cls(run, shard, output, written, todo, arrivals, sorter, overlays if config.overlays else None)
@@ -111,7 +111,7 @@ class Plan:
 
         return Overlays(inspector, self.overlays, self.source.root).put
 
-    def rounds(self, stop: Stop) -> Iterator[Iterable[Path]]:
+    def rounds(self, stop: StopRequest) -> Iterator[Iterable[Path]]:
         """The files to look at: all at once, or while watching in one round after the other."""
         if self.arrivals:
             return self.arrivals.rounds(stop)
@@ -142,7 +142,7 @@ class Plan:
             error=path_text(" ".join(error.split())) or None,
         )
 
-    def ending(self, counts: Counter[str], done: int, complete: bool, stop: Stop) -> int:
+    def ending(self, counts: Counter[str], done: int, complete: bool, stop: StopRequest) -> int:
         """Say how it went; return the exit code.
 
         Args:

@@ -6,7 +6,7 @@ import sys
 import time
 from collections.abc import Callable
 
-from qc_lightning.core.shutdown import stopping
+from qc_lightning.core.shutdown import graceful_shutdown
 
 
 def in_processes(count: int, check: Callable[[int], object]) -> int:
@@ -22,7 +22,7 @@ def in_processes(count: int, check: Callable[[int], object]) -> int:
     for number in range(1, count + 1):
         check(number)
     command = [sys.executable, "-m", "qc_lightning.predict", *sys.argv[1:]]
-    with stopping() as stop:
+    with graceful_shutdown() as stop:
         children = []
         for rank in range(count):
             place = {"RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": str(count)}

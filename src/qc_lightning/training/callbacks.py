@@ -20,7 +20,7 @@ LOSSES = ("train_loss", "val_loss")
 _SAVE_SECONDS = 2.0  # a kill costs no more than these and the epoch that runs
 
 
-class OneBar(ProgressBar):
+class TrainingProgressBar(ProgressBar):
     """One line for the whole training: steps of all epochs, the last epoch's losses.
 
     Lightning's own bars draw a line for every epoch's validation, which a ten-second training does not need, and

@@ -16,7 +16,7 @@ from qc_lightning.data.photo import SUBSETS
 from qc_lightning.metrics.compute import binary_metrics
 from qc_lightning.models.registry import build_network
 from qc_lightning.training import finetune as schedule
-from qc_lightning.training.imbalance import build_loss, chosen
+from qc_lightning.training.imbalance import build_loss, resolve_imbalance
 
 Scored = tuple[Tensor, Tensor, Tensor]
 """Positions, logits and labels of some photos, each [n]."""
@@ -40,7 +40,7 @@ class Classifier(LightningModule):
         model: the network.
         optim: the optimizer's settings.
         image_size: side of the photos, or of a tile of them, in pixels.
-        imbalance: auto | none | pos_weight | sampler | focal, see `imbalance.chosen`.
+        imbalance: auto | none | pos_weight | sampler | focal, see `imbalance.resolve_imbalance`.
         counts: training photos, (Correct, Incorrect); they set the class weights.
         tiles: rows and columns of tiles that the photos are cut into.
     """
@@ -59,7 +59,7 @@ class Classifier(LightningModule):
         self.save_hyperparameters({"model": asdict(model), "optim": asdict(optim), "image_size": image_size})
         self.optim, self.finetuned = optim, model.mode == "finetune"
         self.network = build_network(model, image_size, tiles=tiles)
-        self.loss = build_loss(chosen(imbalance, counts), counts)
+        self.loss = build_loss(resolve_imbalance(imbalance, counts), counts)
         self.metrics = nn.ModuleDict(
             {f"of_{subset}": binary_metrics().clone(prefix=f"{subset}_") for subset in SUBSETS if subset != "train"}
         )

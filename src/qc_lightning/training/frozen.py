@@ -21,11 +21,11 @@ from qc_lightning.evaluation.measure import Scores
 from qc_lightning.models.heads.logistic import LogisticHead
 from qc_lightning.models.heads.perceptron import PerceptronHead, Schedule
 from qc_lightning.models.network import Network
-from qc_lightning.models.tiles import worst
+from qc_lightning.models.tiles import max_over_tiles
 from qc_lightning.training.callbacks import HISTORY_COLUMNS
 from qc_lightning.training.classifier import Classifier
 from qc_lightning.training.features import extract_features
-from qc_lightning.training.imbalance import build_loss, chosen
+from qc_lightning.training.imbalance import build_loss, resolve_imbalance
 
 FOLDS = 5
 
@@ -51,7 +51,7 @@ def fit_frozen(trainer: Trainer, model: Classifier, photos: PhotoSet, run: Run, 
     head = _head(network)
     out_of_fold = fit_head(head, torch.stack([features[learnt], *copies]), photos, config)
     with torch.inference_mode():  # one photo at a time, as in prediction: a matrix product's last bits depend on that
-        logit = torch.cat([worst(head(tiles), network.tiles) for tiles in features])
+        logit = torch.cat([max_over_tiles(head(tiles), network.tiles) for tiles in features])
     scores: dict[str, tuple[Tensor, Tensor]] = {}
     for subset in [name for name in photos.counts() if name != "test" or config.score_test]:
         rows = torch.from_numpy(photos.indices(subset))
@@ -109,7 +109,7 @@ def fit_head(
     alone = not fold.any()
     fold, labels = np.tile(fold + alone, times), label.repeat(times)
     counts = (int((label == 0).sum()), int((label == 1).sum()))
-    balance = chosen(config.imbalance, counts)
+    balance = resolve_imbalance(config.imbalance, counts)
     if isinstance(head, LogisticHead):
         logit = head.fit(features.flatten(0, 1), labels, times * config.model.penalty, fold, balance == "pos_weight")
     else:

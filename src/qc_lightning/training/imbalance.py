@@ -6,14 +6,14 @@ from torch import Tensor, nn
 RARE = 0.4  # share of the rarer class below which `auto` weighs the classes
 
 
-def chosen(setting: str, counts: tuple[int, int]) -> str:
+def resolve_imbalance(setting: str, counts: tuple[int, int]) -> str:
     """Turn `auto` into what it stands for.
 
     Args:
         setting: auto | none | pos_weight | sampler | focal.
         counts: training photos, (Correct, Incorrect).
 
-    >>> chosen("auto", (90, 90)), chosen("auto", (1508, 715))
+    >>> resolve_imbalance("auto", (90, 90)), resolve_imbalance("auto", (1508, 715))
     ('none', 'pos_weight')
     """
     if setting != "auto":

@@ -13,7 +13,7 @@ from qc_lightning.config.presets import augmentations
 from qc_lightning.core.atomic import csv_text, write_json, write_text
 from qc_lightning.core.run import Run
 from qc_lightning.core.timing import Timing
-from qc_lightning.data.augment import augment, mixed
+from qc_lightning.data.augment import augment, mixup
 from qc_lightning.data.dataset import PhotoSet, decode_settings
 from qc_lightning.data.photo import Photo
 from qc_lightning.evaluation.measure import Scores, measure, predictions_csv, versions
@@ -111,7 +111,7 @@ def probe(config: TrainConfig, photos: PhotoSet) -> tuple[npt.NDArray[np.uint8],
             image = torch.from_numpy(photo)[None].expand(7, -1, -1, -1).float() / 255
             changed = augment(image, policy)
             if policy.mixup:
-                changed = mixed(changed, torch.ones(7), policy.mixup)[0]
+                changed = mixup(changed, torch.ones(7), policy.mixup)[0]
             pictures += [photo[None], (changed * 255).round().byte().numpy()]
             captions += ["as decoded", *[name] * 7]
     return np.concatenate(pictures), captions

@@ -16,7 +16,7 @@ from qc_lightning.config import LoggerConfig
 from qc_lightning.core.errors import Stopped, UserError
 from qc_lightning.core.run import Run
 from qc_lightning.core.suggestions import nearest
-from qc_lightning.training.callbacks import Checkpoints, History, OneBar, SeedEpochs
+from qc_lightning.training.callbacks import Checkpoints, History, SeedEpochs, TrainingProgressBar
 
 _OURS = ("callbacks", "logger")
 
@@ -48,7 +48,7 @@ def build_trainer(
     if patience is not None:
         callbacks.append(EarlyStopping("val_loss", patience=patience))
     if flags.get("enable_progress_bar", True):
-        callbacks.append(OneBar())
+        callbacks.append(TrainingProgressBar())
     try:
         return Trainer(**flags, callbacks=callbacks, logger=_logger(logger, run))
     except (MisconfigurationException, ValueError, TypeError) as error:

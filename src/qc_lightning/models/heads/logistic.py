@@ -12,13 +12,13 @@ import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
-from qc_lightning.models.heads.scaler import StandardHead
+from qc_lightning.models.heads.scaler import FeatureScaler
 
 _ROUNDS = 10  # of choosing tiles, at most; the choice is mostly stable before
 _CURVATURE = 0.05  # of the loss, p (1 - p), about what photos have near the solution
 
 
-class LogisticHead(StandardHead):
+class LogisticHead(FeatureScaler):
     """One linear unit on standardised features.
 
     Shapes: float [B, width] to float [B, 1].

@@ -10,8 +10,8 @@ import torch
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from qc_lightning.models.heads.scaler import StandardHead
-from qc_lightning.models.tiles import worst
+from qc_lightning.models.heads.scaler import FeatureScaler
+from qc_lightning.models.tiles import max_over_tiles
 
 
 def perceptron(width: int, hidden: Sequence[int], dropout: float) -> nn.Sequential:
@@ -41,7 +41,7 @@ class Schedule(NamedTuple):
     seed: int
 
 
-class PerceptronHead(StandardHead):
+class PerceptronHead(FeatureScaler):
     """A perceptron on standardised features.
 
     Shapes: float [B, width] to float [B, 1].
@@ -79,7 +79,7 @@ class PerceptronHead(StandardHead):
             _learn(self.layers, x, target, torch.nonzero(of != held).squeeze(1), loss, schedule)
             with torch.inference_mode():
                 rest = of == held
-                out_of_fold[rest] = worst(self.layers(x[rest]), (1, x.shape[1]))
+                out_of_fold[rest] = max_over_tiles(self.layers(x[rest]), (1, x.shape[1]))
         return out_of_fold
 
     def _scaled(self, features: Tensor) -> Tensor:
@@ -100,6 +100,6 @@ def _learn(layers: nn.Sequential, x: Tensor, target: Tensor, rows: Tensor, loss:
             for start in range(0, len(order), how.batch_size):
                 batch = order[start : start + how.batch_size]
                 adam.zero_grad()
-                loss(worst(layers(x[batch]), (1, x.shape[1])), target[batch]).backward()
+                loss(max_over_tiles(layers(x[batch]), (1, x.shape[1])), target[batch]).backward()
                 adam.step()
     layers.eval()

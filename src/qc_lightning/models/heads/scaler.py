@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 
-class StandardHead(nn.Module):
+class FeatureScaler(nn.Module):
     """Standardise each feature, cut off what is far out, scale each photo's features to length 1.
 
     Standardised, all features are treated alike, and at length 1 no photo weighs more because it is busy or bright. A

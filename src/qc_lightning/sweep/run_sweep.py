@@ -33,7 +33,7 @@ QUIET = ("report=false", "trainer.enable_progress_bar=false")
 """What a job leaves out unless the command line asks for it: a report of each, a bar of each."""
 
 
-def conduct(
+def run_sweep(
     context: HydraContext,
     task: TaskFunction,
     config: DictConfig,
