@@ -12,7 +12,7 @@ import pytest
 from PIL import Image, ImageDraw, ImageOps, PngImagePlugin, features
 
 from qc_lightning.core.errors import UserError
-from qc_lightning.data import decode as decode_module
+from qc_lightning.data import image_file
 from qc_lightning.data.decode import IMAGE_SUFFIXES, BadImage, DecodeSettings, decode, decode_bytes, read
 
 EIGHT = DecodeSettings(image_size=8)
@@ -369,7 +369,7 @@ def test_a_photo_larger_than_pillows_warning_is_read(monkeypatch: pytest.MonkeyP
     data = encoded(Image.new("L", (100, 50), 7))
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 3000)  # 5000 pixels: Image.open would warn, an error in tests
     assert (decode_bytes(data, EIGHT) == 7).all()
-    monkeypatch.setattr(decode_module, "MAX_PIXELS", 4999)
+    monkeypatch.setattr(image_file, "MAX_PIXELS", 4999)
     with pytest.raises(BadImage, match="too large: 100 x 50"):
         decode_bytes(data, EIGHT)
     monkeypatch.undo()
@@ -383,7 +383,7 @@ def test_bad_paths(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for name, reason in {"pipe.png": "not a file", "folder.png": "not a file", "gone.png": "no such file"}.items():
         with pytest.raises(BadImage, match=reason):
             decode(tmp_path / name, EIGHT)
-    monkeypatch.setattr(decode_module, "MAX_BYTES", 100)
+    monkeypatch.setattr(image_file, "MAX_BYTES", 100)
     with pytest.raises(BadImage, match="limit"):
         read(tmp_path / "good.png", EIGHT)
 

@@ -20,109 +20,30 @@ like for other formats (`reducing_gap`) is not used: a tenth of a large PNG's ti
 """
 
 import hashlib
-import io
-import stat
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from PIL import (
-    BmpImagePlugin,
-    GifImagePlugin,
-    Image,
-    ImageFile,
-    Jpeg2KImagePlugin,
-    JpegImagePlugin,
-    PngImagePlugin,
-    PpmImagePlugin,
-    TiffImagePlugin,
-    WebPImagePlugin,
-)
+from PIL import Image, JpegImagePlugin, TiffImagePlugin
 
-from qc_lightning.core.errors import UserError
+from qc_lightning.data.decode_settings import DecodeSettings
+from qc_lightning.data.geometry import finish, fit_size, orientation_of, upright
+from qc_lightning.data.image_file import IMAGE_SUFFIXES, BadImage, file_bytes, open_image, reason_of
 
-_COMMON = ("jpg", "jpeg", "jpe", "jfif", "mpo", "png", "bmp", "tif", "tiff")
-_RARE = ("webp", "gif", "ppm", "pgm", "pbm", "pnm", "jp2", "j2k")
-IMAGE_SUFFIXES = frozenset(f".{suffix}" for suffix in _COMMON + _RARE)
-"""Lower-case suffixes of the files that `decode` can read."""
+__all__ = ["IMAGE_SUFFIXES", "BadImage", "DecodeSettings", "decode", "decode_bytes", "decode_whole", "read"]
 
-MAX_PIXELS = 178_956_970
-"""Photos with more pixels are refused by their header, before any memory is taken: Pillow's own hard limit."""
-
-MAX_BYTES = 2**31
-"""Larger files are refused unread."""
-
-# Only these readers are ever tried: Pillow's others include one that starts Ghostscript.
-_READERS = (
-    JpegImagePlugin.JpegImageFile,
-    PngImagePlugin.PngImageFile,
-    BmpImagePlugin.BmpImageFile,
-    TiffImagePlugin.TiffImageFile,
-    WebPImagePlugin.WebPImageFile,
-    GifImagePlugin.GifImageFile,
-    PpmImagePlugin.PpmImageFile,
-    Jpeg2KImagePlugin.Jpeg2KImageFile,
-)
-
-_ORIENTATION, _PHOTOMETRIC = 0x0112, 0x0106  # tags of EXIF and TIFF
+_PHOTOMETRIC = 0x0106  # tag of TIFF
 _WHITE = 255  # under transparency
-_PADDING = 128  # beside a letterboxed photo: mid grey, so that its border is no black-and-white edge
-
-# EXIF orientation -> rows and columns swapped?, then the step through the rows and through the columns
-_TURNS = {2: (0, 1, -1), 3: (0, -1, -1), 4: (0, -1, 1), 5: (1, 1, 1), 6: (1, 1, -1), 7: (1, -1, -1), 8: (1, -1, 1)}
-
-
-class BadImage(Exception):
-    """A file that can't be used as a photo; the message is the reason, one short phrase without the file's name."""
-
-
-@dataclass(frozen=True)
-class DecodeSettings:
-    """How a file becomes pixels: plain values that go into cache keys and checkpoints.
-
-    Attributes:
-        image_size: Height and width of a tile of the output, in pixels, 8 to 2048.
-        resize: `squash` fits the photo to the output; `letterbox` keeps its aspect and pads with mid grey (128).
-        bit_depth: Real bits of 16-bit files, 9 to 16: 12 for a 12-bit camera.
-        rows: Tiles from top to bottom, at least 1.
-        columns: Tiles from left to right, at least 1.
-
-    Raises:
-        UserError: A value is out of its range.
-    """
-
-    image_size: int = 64
-    resize: str = "squash"
-    bit_depth: int = 16
-    rows: int = 1
-    columns: int = 1
-
-    def __post_init__(self) -> None:
-        if not 8 <= self.image_size <= 2048:
-            raise UserError(f"image_size must be 8 to 2048 pixels, got {self.image_size}: choose one in that range")
-        if self.resize not in ("squash", "letterbox"):
-            raise UserError(f"resize must be squash or letterbox, got {self.resize!r}: choose one of the two")
-        if not 9 <= self.bit_depth <= 16:
-            raise UserError(f"bit_depth must be 9 to 16, got {self.bit_depth}: give the camera's real bits")
-        if min(self.rows, self.columns) < 1:
-            raise UserError(f"rows and columns must be at least 1, got {self.rows} x {self.columns}: give 1 or more")
-
-    @property
-    def shape(self) -> tuple[int, int, int]:
-        """Shape of a decoded photo: 3, height, width."""
-        return 3, self.rows * self.image_size, self.columns * self.image_size
 
 
 def decode(path: Path, settings: DecodeSettings) -> npt.NDArray[np.uint8]:
     """Decode a file to uint8 RGB of `settings.shape`, values 0 to 255; raises BadImage."""
-    return decode_bytes(_file_bytes(path), settings)
+    return decode_bytes(file_bytes(path), settings)
 
 
 def read(path: Path, settings: DecodeSettings) -> tuple[npt.NDArray[np.uint8], str]:
     """Decode a file and give its SHA-256 (hex) too, from one reading of it; raises BadImage."""
-    data = _file_bytes(path)
+    data = file_bytes(path)
     return decode_bytes(data, settings), hashlib.sha256(data).hexdigest()
 
 
@@ -139,23 +60,23 @@ def decode_bytes(data: bytes, settings: DecodeSettings) -> npt.NDArray[np.uint8]
     Raises:
         BadImage: Empty, truncated, damaged or no image; more than MAX_PIXELS pixels; values outside the bit depth.
     """
-    image, bits = _header(data, settings)
+    image, bits = open_image(data, settings)
     drafted = None
     try:
         if isinstance(image, JpegImagePlugin.JpegImageFile):  # of others, asking for the orientation loads the pixels
-            fit = _fit(image, settings)
+            fit = fit_size(image, settings)
             drafted = image.draft(None, (2 * fit[0], 2 * fit[1]))
         image.load()
         plain = _plain(image, bits)
     except BadImage:
         raise
     except Exception as error:  # a damaged file makes Pillow raise nearly anything
-        raise BadImage(_reason(error)) from error
+        raise BadImage(reason_of(error)) from error
     if drafted:
         small = plain.resize(fit, Image.Resampling.BILINEAR, box=drafted[1])
     else:  # by the size it has now: some versions of Pillow turn a TIFF as they load it
-        small = plain.resize(_fit(plain, settings), Image.Resampling.BILINEAR)
-    return _finish(small, _orientation(image), settings.shape)
+        small = plain.resize(fit_size(plain, settings), Image.Resampling.BILINEAR)
+    return finish(small, orientation_of(image), settings.shape)
 
 
 def decode_whole(path: Path, settings: DecodeSettings, longest: int) -> npt.NDArray[np.uint8]:
@@ -167,92 +88,17 @@ def decode_whole(path: Path, settings: DecodeSettings, longest: int) -> npt.NDAr
     Raises:
         BadImage: as for `decode_bytes`.
     """
-    image, bits = _header(_file_bytes(path), settings)
+    image, bits = open_image(file_bytes(path), settings)
     try:
         image.load()
         plain = _plain(image, bits)
     except BadImage:
         raise
     except Exception as error:
-        raise BadImage(_reason(error)) from error
+        raise BadImage(reason_of(error)) from error
     plain.thumbnail((longest, longest), Image.Resampling.BILINEAR)
-    upright = _upright(plain, _orientation(image)).transpose(1, 2, 0)
-    return np.ascontiguousarray(np.broadcast_to(upright, (*upright.shape[:2], 3)))
-
-
-def _header(data: bytes, settings: DecodeSettings) -> tuple[ImageFile.ImageFile, int]:
-    """The file opened, its pixels not read yet, and the real bits of a wide gray image."""
-    image = _open(data)
-    width, height = image.size
-    if width * height > MAX_PIXELS:
-        raise BadImage(f"too large: {width} x {height} pixels, the limit is {MAX_PIXELS // 10**6} million")
-    return image, _bits(image, settings)
-
-
-def _file_bytes(path: Path) -> bytes:
-    try:
-        info = path.stat()
-        if not stat.S_ISREG(info.st_mode):  # reading a pipe could wait for ever
-            raise BadImage("not a file")
-        if info.st_size > MAX_BYTES:
-            raise BadImage(f"file of {info.st_size / 2**30:.1f} GiB, the limit is {MAX_BYTES >> 30} GiB")
-        return path.read_bytes()
-    except OSError as error:
-        raise BadImage((error.strerror or str(error)).lower()) from error
-
-
-def _open(data: bytes) -> ImageFile.ImageFile:
-    """Read the header. Not Image.open: that warns about large photos, and only a global setting would silence it."""
-    if not data:
-        raise BadImage("empty file")
-    problem: Exception | None = None
-    for reader, accepts in (Image.OPEN[plugin.format] for plugin in _READERS):
-        try:
-            if accepts is None or accepts(data[:16]) is True:
-                return reader(io.BytesIO(data), "")
-        except Exception as error:
-            problem = error
-    raise BadImage("not an image of a known format" if problem is None else _reason(problem)) from problem
-
-
-def _fit(image: Image.Image, settings: DecodeSettings) -> tuple[int, int]:
-    """Width and height that the photo gets before it is turned by its orientation."""
-    _, high, wide = settings.shape
-    if _TURNS.get(_orientation(image), (0,))[0]:  # lies on its side
-        high, wide = wide, high
-    width, height = image.size
-    if settings.resize == "squash":
-        return wide, high
-    if width * high >= height * wide:
-        return wide, max(1, round(height * wide / width))
-    return max(1, round(width * high / height)), high
-
-
-def _reason(error: Exception) -> str:
-    if isinstance(error, MemoryError):
-        return "not enough memory to decode it"
-    text = str(error).strip().partition("\n")[0]
-    return "truncated" if "truncated" in text.lower() else f"damaged or truncated ({type(error).__name__}: {text})"
-
-
-def _bits(image: ImageFile.ImageFile, settings: DecodeSettings) -> int:
-    """Real bits of a wide gray image. Asked before loading: the raw layout is known only until then."""
-    if image.format not in ("PNG", "TIFF") or not image.tile:
-        return 16  # Pillow scales the others to the full range
-    args: Any = image.tile[0][3]
-    layout = str(args[0] if isinstance(args, tuple) else args)
-    if layout == "I;12":
-        return 12
-    if "16" in layout and image.mode in ("RGB", "RGBA", "RGBX", "CMYK", "LA") and settings.bit_depth < 16:
-        raise BadImage(f"16-bit colour is read with bit_depth 16 only, not {settings.bit_depth}")
-    return settings.bit_depth
-
-
-def _orientation(image: Image.Image) -> int:
-    try:
-        return int(image.getexif().get(_ORIENTATION, 1))
-    except Exception:  # unreadable EXIF in a good photo: other viewers show it unturned, so do we
-        return 1
+    pixels = upright(plain, orientation_of(image)).transpose(1, 2, 0)
+    return np.ascontiguousarray(np.broadcast_to(pixels, (*pixels.shape[:2], 3)))
 
 
 def _plain(image: Image.Image, bits: int) -> Image.Image:
@@ -279,23 +125,3 @@ def _as_float(image: Image.Image, bits: int) -> Image.Image:
     if isinstance(transparent := image.info.get("transparency"), int):
         values = np.where(values == transparent, top, values)
     return Image.fromarray(values.astype(np.float32) * np.float32(_WHITE / top))
-
-
-def _upright(image: Image.Image, orientation: int) -> npt.NDArray[np.uint8]:
-    """Pixels [1 or 3, height, width], turned by the orientation."""
-    pixels = np.rint(np.asarray(image)).astype(np.uint8) if image.mode == "F" else np.asarray(image, np.uint8)
-    pixels = pixels[None] if pixels.ndim == 2 else pixels.transpose(2, 0, 1)
-    if orientation in _TURNS:
-        swap, row_step, column_step = _TURNS[orientation]
-        pixels = (pixels.swapaxes(1, 2) if swap else pixels)[:, ::row_step, ::column_step]
-    return pixels
-
-
-def _finish(small: Image.Image, orientation: int, shape: tuple[int, int, int]) -> npt.NDArray[np.uint8]:
-    """Turn the small photo by its orientation and pad it to the shape."""
-    pixels = _upright(small, orientation)
-    _, height, width = pixels.shape
-    canvas = np.full(shape, _PADDING, np.uint8)
-    top, left = (shape[1] - height) // 2, (shape[2] - width) // 2
-    canvas[:, top : top + height, left : left + width] = pixels
-    return canvas

@@ -1,0 +1,105 @@
+"""Image files opened: their bytes, the readers that may be tried, what their header says."""
+
+import io
+import stat
+from pathlib import Path
+from typing import Any
+
+from PIL import (
+    BmpImagePlugin,
+    GifImagePlugin,
+    Image,
+    ImageFile,
+    Jpeg2KImagePlugin,
+    JpegImagePlugin,
+    PngImagePlugin,
+    PpmImagePlugin,
+    TiffImagePlugin,
+    WebPImagePlugin,
+)
+
+from qc_lightning.data.decode_settings import DecodeSettings
+
+_COMMON = ("jpg", "jpeg", "jpe", "jfif", "mpo", "png", "bmp", "tif", "tiff")
+_RARE = ("webp", "gif", "ppm", "pgm", "pbm", "pnm", "jp2", "j2k")
+IMAGE_SUFFIXES = frozenset(f".{suffix}" for suffix in _COMMON + _RARE)
+"""Lower-case suffixes of the files that `decode` can read."""
+
+MAX_PIXELS = 178_956_970
+"""Photos with more pixels are refused by their header, before any memory is taken: Pillow's own hard limit."""
+
+MAX_BYTES = 2**31
+"""Larger files are refused unread."""
+
+# Only these readers are ever tried: Pillow's others include one that starts Ghostscript.
+_READERS = (
+    JpegImagePlugin.JpegImageFile,
+    PngImagePlugin.PngImageFile,
+    BmpImagePlugin.BmpImageFile,
+    TiffImagePlugin.TiffImageFile,
+    WebPImagePlugin.WebPImageFile,
+    GifImagePlugin.GifImageFile,
+    PpmImagePlugin.PpmImageFile,
+    Jpeg2KImagePlugin.Jpeg2KImageFile,
+)
+
+
+class BadImage(Exception):
+    """A file that can't be used as a photo; the message is the reason, one short phrase without the file's name."""
+
+
+def open_image(data: bytes, settings: DecodeSettings) -> tuple[ImageFile.ImageFile, int]:
+    """The file opened, its pixels not read yet, and the real bits of a wide gray image."""
+    image = _open(data)
+    width, height = image.size
+    if width * height > MAX_PIXELS:
+        raise BadImage(f"too large: {width} x {height} pixels, the limit is {MAX_PIXELS // 10**6} million")
+    return image, _bits(image, settings)
+
+
+def file_bytes(path: Path) -> bytes:
+    """The bytes of a regular file of at most MAX_BYTES; raises BadImage."""
+    try:
+        info = path.stat()
+        if not stat.S_ISREG(info.st_mode):  # reading a pipe could wait for ever
+            raise BadImage("not a file")
+        if info.st_size > MAX_BYTES:
+            raise BadImage(f"file of {info.st_size / 2**30:.1f} GiB, the limit is {MAX_BYTES >> 30} GiB")
+        return path.read_bytes()
+    except OSError as error:
+        raise BadImage((error.strerror or str(error)).lower()) from error
+
+
+def _open(data: bytes) -> ImageFile.ImageFile:
+    """Read the header. Not Image.open: that warns about large photos, and only a global setting would silence it."""
+    if not data:
+        raise BadImage("empty file")
+    problem: Exception | None = None
+    for reader, accepts in (Image.OPEN[plugin.format] for plugin in _READERS):
+        try:
+            if accepts is None or accepts(data[:16]) is True:
+                return reader(io.BytesIO(data), "")
+        except Exception as error:
+            problem = error
+    raise BadImage("not an image of a known format" if problem is None else reason_of(problem)) from problem
+
+
+def reason_of(error: Exception) -> str:
+    """One short phrase for what Pillow raised."""
+    if isinstance(error, MemoryError):
+        return "not enough memory to decode it"
+    text = str(error).strip().partition("\n")[0]
+    return "truncated" if "truncated" in text.lower() else f"damaged or truncated ({type(error).__name__}: {text})"
+
+
+def _bits(image: ImageFile.ImageFile, settings: DecodeSettings) -> int:
+    """Real bits of a wide gray image. Asked before loading: the raw layout is known only until then."""
+    if image.format not in ("PNG", "TIFF") or not image.tile:
+        return 16  # Pillow scales the others to the full range
+    args: Any = image.tile[0][3]
+    layout = str(args[0] if isinstance(args, tuple) else args)
+    if layout == "I;12":
+        return 12
+    if "16" in layout and image.mode in ("RGB", "RGBA", "RGBX", "CMYK", "LA") and settings.bit_depth < 16:
+        raise BadImage(f"16-bit colour is read with bit_depth 16 only, not {settings.bit_depth}")
+    return settings.bit_depth
