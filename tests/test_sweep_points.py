@@ -17,6 +17,7 @@ import pytest
 from hydra.core.utils import JobReturn
 from omegaconf import OmegaConf
 
+from qc_lightning.cli.app import one_line
 from qc_lightning.config import SplitConfig, SweepConfig
 from qc_lightning.core.errors import UserError
 from qc_lightning.data.photo import Photo
@@ -160,7 +161,7 @@ class DyingLauncher:
 def test_a_job_whose_process_dies_does_not_take_the_others_with_it(tmp_path: Path) -> None:
     sweep = sweep_of(tmp_path, [Job(number, {"lr": str(number)}, {}) for number in range(6)])
     launcher: Any = DyingLauncher(sweep, deadly=2)
-    _launch(launcher, sweep, sweep.plan.jobs)
+    _launch(launcher, sweep, sweep.plan.jobs, one_line)
     records = sweep.records()
     assert {number for number, record in records.items() if record.finished} == {0, 1, 3, 4, 5}
     assert "its process died" in records[2].message
@@ -212,7 +213,7 @@ def test_a_launcher_that_starts_nothing_is_said_once(tmp_path: Path) -> None:
     launcher: Any = NoSlurm()
     sweep = sweep_of(tmp_path, [Job(number, {}, {}) for number in range(3)])
     with pytest.raises(UserError, match=r"hydra.launcher: no job could be started: RuntimeError: Could not detect slu"):
-        _launch(launcher, sweep, sweep.plan.jobs)
+        _launch(launcher, sweep, sweep.plan.jobs, one_line)
 
 
 def test_a_gpu_is_lent_to_one_job_at_a_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

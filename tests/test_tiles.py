@@ -12,6 +12,7 @@ from PIL import Image
 from sklearn.metrics import roc_auc_score
 
 from qc_lightning.config import ModelConfig
+from qc_lightning.config.presets import augmentations
 from qc_lightning.data import augment
 from qc_lightning.data.decode import DecodeSettings, decode
 from qc_lightning.evaluation import corruptions
@@ -122,7 +123,7 @@ def test_turning_a_wide_photo_keeps_its_shapes(monkeypatch: pytest.MonkeyPatch) 
     image[:, :, 22:42, 54:74] = 1
     turned = corruptions._moved(image, torch.tensor([torch.pi / 2]), 1.0, torch.zeros(1))
     monkeypatch.setattr(augment, "_range", lambda count, reach, _: torch.full((count,), reach))
-    for changed in (turned, augment.augment(image, replace(augment.policies()["paper"], rotation=90, zoom=0, shift=0))):
+    for changed in (turned, augment.augment(image, replace(augmentations()["paper"], rotation=90, zoom=0, shift=0))):
         # the middle 64 columns: what is mirrored in from above and below lies beside them
         torch.testing.assert_close(changed[..., 32:96], image[..., 32:96], atol=1e-3, rtol=0)
 
