@@ -31,6 +31,7 @@ from qc_lightning.config.presets import CONF
 from qc_lightning.data.dataset import PhotoSet, load_photos
 from qc_lightning.data.split import folds
 from qc_lightning.metrics.decision import choose_threshold
+from qc_lightning.metrics.verdict import Verdict
 
 Floats = npt.NDArray[np.float32]
 
@@ -81,7 +82,7 @@ def figures(photos: PhotoSet, seed: int, features: Callable[[Floats], Floats], b
     held_out = cross_val_predict(build(), x[train], y[train], cv=fold, method="predict_proba")[:, 1]
     decision = choose_threshold(held_out, y[train], "balanced")
     p = build().fit(x[train], y[train]).predict_proba(x[test])[:, 1]
-    balanced = balanced_accuracy_score(y[test], decision.rejects(p))
+    balanced = balanced_accuracy_score(y[test], decision.verdicts(p) == Verdict.REJECT)
     return [float(roc_auc_score(y[test], p)), float(balanced), float(((p >= 0.5) == y[test]).mean())]
 
 

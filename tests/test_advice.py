@@ -7,6 +7,7 @@ from qc_lightning.metrics.compute import evaluate
 from qc_lightning.metrics.curves import histogram, reliability, sweep
 from qc_lightning.metrics.decision import Decision
 from qc_lightning.metrics.intervals import wilson
+from qc_lightning.metrics.verdict import Verdict
 from qc_lightning.report.advice import advice, photos_needed
 from qc_lightning.report.leaks import leak_checks, split_counts
 
@@ -34,7 +35,7 @@ def test_the_sweep_counts_what_each_threshold_would_do_and_leaves_no_count_out(p
     columns = sweep(p, bad, alone(len(p)), threshold)
     counted = list(zip(columns["threshold"], columns["escapes"], columns["overkills"], strict=True))
     for cut, escapes, overkills in counted:
-        rejected = Decision(cut, "").rejects(p)
+        rejected = Decision(cut, "").verdicts(p) == Verdict.REJECT
         assert (escapes, overkills) == ((bad & ~rejected).sum(), (~bad & rejected).sum())
     assert columns["threshold"] == sorted(set(columns["threshold"]))
     assert [cut for cut, run in zip(columns["threshold"], columns["run"], strict=True) if run] == [threshold]
@@ -109,7 +110,7 @@ def test_the_suggested_threshold_does_what_is_said_of_it(threshold):
     p, z, y = photos(300, skill=3, seed=4)
     first = advise(p, z, y, threshold)[0]
     suggested = Decision(float(first.command.rpartition("=")[2]), "")
-    before, after = Decision(threshold, "").rejects(p), suggested.rejects(p)
+    before, after = (decision.verdicts(p) == Verdict.REJECT for decision in (Decision(threshold, ""), suggested))
     bad = y == 1
     words = (
         f"let {(bad & ~after).sum()} instead of {(bad & ~before).sum()} through, "

@@ -7,8 +7,10 @@ from hypothesis import strategies as st
 from scipy.stats import binomtest
 
 from qc_lightning.metrics.comparison import Difference, compare, mcnemar_exact, paired_interval
+from qc_lightning.metrics.verdict import Verdict
 
 counts = st.integers(0, 60)
+WORDS = (Verdict.PASS, Verdict.REJECT)
 
 
 @given(counts, counts)
@@ -64,9 +66,9 @@ def test_interval_holds_the_true_difference_in_95_of_100() -> None:
 
 
 def verdicts(*counts: tuple[int, int, int]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Rejected here, rejected there and label, for each (count, here, there) as many Incorrect photos."""
-    here = np.concatenate([np.full(n, bool(a)) for n, a, _ in counts])
-    there = np.concatenate([np.full(n, bool(b)) for n, _, b in counts])
+    """Verdicts here, verdicts there and label, for each (count, here, there) as many Incorrect photos."""
+    here = np.concatenate([np.full(n, WORDS[a]) for n, a, _ in counts])
+    there = np.concatenate([np.full(n, WORDS[b]) for n, _, b in counts])
     return here, there, np.ones(len(here), dtype=int)
 
 
@@ -95,11 +97,19 @@ def test_better_worse_cannot_tell() -> None:
 
 def test_rejecting_everything_is_better_on_escapes_and_worse_on_overkill() -> None:
     label = np.array([1] * 40 + [0] * 40)
-    there = np.array(([True] * 20 + [False] * 20) * 2)
-    found = compare(np.ones(80, dtype=bool), there, label, by_photo(80))
+    there = np.array(([Verdict.REJECT] * 20 + [Verdict.PASS] * 20) * 2)
+    found = compare(np.full(80, Verdict.REJECT), there, label, by_photo(80))
     assert found["escape_rate"].verdict == "better"
     assert found["overkill_rate"].verdict == "worse"
     assert found["accuracy"].verdict == "cannot tell"
+
+
+def test_a_reviewed_part_is_neither_right_nor_an_escape_nor_an_overkill() -> None:
+    label = np.array([1] * 40 + [0] * 40)
+    there = np.where(label == 1, Verdict.REJECT, Verdict.PASS)
+    found = compare(np.full(80, Verdict.REVIEW), there, label, by_photo(80))
+    assert (found["accuracy"].here, found["accuracy"].there) == (0.0, 1.0)
+    assert found["escape_rate"].here == found["overkill_rate"].here == 0.0
 
 
 def test_ten_photos_of_one_part_are_one_vote() -> None:

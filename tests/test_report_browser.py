@@ -11,6 +11,7 @@ import pytest
 
 from qc_lightning.metrics.compute import interval
 from qc_lightning.metrics.decision import Decision
+from qc_lightning.metrics.verdict import Verdict
 from qc_lightning.report.page import write_report
 from test_report import HOSTILE, make_run, read_csv
 
@@ -85,7 +86,8 @@ def test_the_slider_moves_the_counts_without_error_or_request(tmp_path, hostile)
     rows = read_csv(run / "predictions.csv")
     bad = np.array([row["label"] == classes[1] for row in rows])
     for step in found["steps"]:
-        rejected = Decision(float(step["threshold"]), "").rejects([float(row["probability"]) for row in rows])
+        verdicts = Decision(float(step["threshold"]), "").verdicts([float(row["probability"]) for row in rows])
+        rejected = verdicts == Verdict.REJECT
         counts = [bad & ~rejected, ~bad & rejected, ~bad & ~rejected, bad & rejected]
         assert step["counts"] == [int(count.sum()) for count in counts]
         assert step["rejects"] == rejected.sum()

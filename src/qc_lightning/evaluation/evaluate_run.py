@@ -65,12 +65,12 @@ def compare_runs(other: Run, here: tuple[Inspector, Scored], there: tuple[Inspec
     readable = {photo.path for photo in here[1].photos} & {photo.path for photo in there[1].photos}
     scores = [scored.only(readable) for _, scored in (here, there)]
     photos = scores[0].photos
-    rejected, rejected_there = (
-        inspector.decision.rejects(probabilities(scored.logit))
+    verdicts, verdicts_there = (
+        inspector.decision.verdicts(probabilities(scored.logit))
         for (inspector, _), scored in zip((here, there), scores, strict=True)
     )
     label, group = np.array([photo.label for photo in photos]), [photo.group for photo in photos]
-    differences = compare(rejected, rejected_there, label, group)
+    differences = compare(verdicts, verdicts_there, label, group)
     in_words = [str(difference) for difference in differences.values()]
     if known := trained_on(other, photos):
         in_words.append(f"BUT {known} of these photos were used to train {other.folder}: it looks better than it is")

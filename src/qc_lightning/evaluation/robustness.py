@@ -18,6 +18,7 @@ from qc_lightning.evaluation.corruptions import CORRUPTIONS, corrupt
 from qc_lightning.evaluation.evaluation_set import verified
 from qc_lightning.inference.inspector import Inspector, probabilities
 from qc_lightning.metrics.intervals import proportion
+from qc_lightning.metrics.verdict import Verdicts, escapes, overkills, reviews
 from qc_lightning.models.network import Network
 
 RATES = ("escape_rate", "overkill_rate", "accuracy", "flips")
@@ -54,10 +55,10 @@ def robustness(inspector: Inspector, photos: Sequence[Photo]) -> dict[str, Any]:
         UserError: a photo is gone or is another file than it was.
     """
     logits = _logits(inspector, photos)
-    rejected = inspector.decision.rejects(probabilities(logits))
-    bad = np.array([photo.label == 1 for photo in photos])
+    verdicts = inspector.decision.verdicts(probabilities(logits))
+    label = np.array([photo.label for photo in photos])
     unit = np.unique([photo.group for photo in photos], return_inverse=True)[1]
-    rates = [_rates(column, rejected[:, 0], bad, unit) for column in rejected.T]
+    rates = [_rates(column, verdicts[:, 0], label, unit) for column in verdicts.T]
     table: dict[str, Any] = {name: {"unit": of.unit, "strengths": []} for name, of in CORRUPTIONS.items()}
     for (name, strength), found in zip(VARIANTS, rates[1:], strict=True):
         table[name]["strengths"].append({"strength": strength, **found})
@@ -96,9 +97,9 @@ def _logits(inspector: Inspector, photos: Sequence[Photo]) -> Tensor:
 
 
 def _rates(
-    rejected: npt.NDArray[np.bool_],
-    clean: npt.NDArray[np.bool_],
-    bad: npt.NDArray[np.bool_],
+    verdicts: Verdicts,
+    clean: Verdicts,
+    label: npt.NDArray[np.int64],
     unit: npt.NDArray[np.int64],
 ) -> dict[str, dict[str, float | None]]:
     def rate(hit: npt.NDArray[np.bool_], among: npt.NDArray[np.bool_]) -> dict[str, float | None]:
@@ -107,9 +108,11 @@ def _rates(
         low, high = proportion(hit[among], unit[among])
         return {"value": float(hit[among].mean()), "low": low, "high": high}
 
-    everything = np.ones(len(bad), dtype=bool)
-    found = (rate(~rejected, bad), rate(rejected, ~bad), rate(rejected == bad, everything))
-    return dict(zip(RATES, (*found, rate(rejected != clean, everything)), strict=True))
+    bad, everything = label == 1, np.ones(len(label), dtype=bool)
+    escaped, overkilled = escapes(verdicts, label), overkills(verdicts, label)
+    right = ~(escaped | overkilled | reviews(verdicts))
+    found = (rate(escaped, bad), rate(overkilled, ~bad), rate(right, everything))
+    return dict(zip(RATES, (*found, rate(verdicts != clean, everything)), strict=True))
 
 
 def csv_rows(result: Mapping[str, Any]) -> list[list[object]]:

@@ -16,6 +16,7 @@ from qc_lightning.explanation import checks
 from qc_lightning.explanation.heat import Heat
 from qc_lightning.explanation.selection import Subject
 from qc_lightning.inference.inspector import Inspector, probabilities
+from qc_lightning.metrics.verdict import Verdict
 
 LONGEST = 1600  # pixels that a picture has along its longer side, at most
 
@@ -28,7 +29,7 @@ class Explanation:
         subject: the photo; `error` says why there is nothing more when it could not be read.
         sha256: of its bytes.
         probability: P(Incorrect).
-        verdict: PASS or REJECT.
+        verdict: what the line does with it; None when it could not be read.
         incorrect: whether the heat speaks for Incorrect, else for Correct.
         photo: uint8 RGB [h, w, 3], upright, at most LONGEST along its longer side.
         heat: float32 [h, w], its sum 1.
@@ -41,7 +42,7 @@ class Explanation:
     subject: Subject
     sha256: str = ""
     probability: float = float("nan")
-    verdict: str = ""
+    verdict: Verdict | None = None
     incorrect: bool = True
     photo: npt.NDArray[np.uint8] | None = None
     heat: npt.NDArray[np.float32] | None = None
@@ -121,7 +122,7 @@ def explain_some(
         image = torch.from_numpy(np.stack(list(pixels.values()))).to(inspector.device).float() / 255
         probability = probabilities(inspector.logits(np.stack(list(pixels.values()))))
         verdicts = inspector.decision.verdicts(probability)
-        incorrect = [target == "incorrect" or bool(out) for out in inspector.decision.rejects(probability)]
+        incorrect = [target == "incorrect" or verdict != Verdict.PASS for verdict in verdicts]
         maps, _ = heat(image, incorrect)
         for place, i in enumerate(pixels):
             subject = subjects[i]
@@ -135,7 +136,7 @@ def explain_some(
                 subject,
                 digests[i],
                 float(probability[place]),
-                str(verdicts[place]),
+                Verdict(verdicts[place]),
                 incorrect[place],
                 photo,
                 on_photo(maps[place], photo.shape[:2], inspector.decode),

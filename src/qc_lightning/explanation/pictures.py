@@ -8,6 +8,7 @@ import numpy.typing as npt
 
 from qc_lightning.core.atomic import replacing
 from qc_lightning.explanation.explanations import Explanation
+from qc_lightning.metrics.verdict import escapes, overkills
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -48,10 +49,11 @@ def sheet(found: Explanation, names: tuple[str, str]) -> "Figure":
 
 def _caption(found: Explanation, names: tuple[str, str]) -> str:
     label = found.subject.label
-    wrong = label is not None and (label == 1) != (found.verdict == "REJECT")
     text = f"{found.subject.path.name}: P({names[1]}) {found.probability:.3f}, {found.verdict}"
-    if label is not None:
-        text += f", really {names[label]}" + (": ESCAPE" if wrong and label else ": OVERKILL" if wrong else "")
+    if label is not None and found.verdict is not None:
+        text += f", really {names[label]}"
+        text += ": ESCAPE" if escapes(found.verdict, label) else ""
+        text += ": OVERKILL" if overkills(found.verdict, label) else ""
     if found.mask is not None:
         text += "; dashed: the defect"
     if found.heat is None or not found.heat.any():

@@ -3,9 +3,6 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
-import numpy.typing as npt
-
 from qc_lightning.config import ExplainConfig
 from qc_lightning.core.errors import UserError
 from qc_lightning.core.run import Run
@@ -14,6 +11,7 @@ from qc_lightning.evaluation.evaluation_set import own_photos, trained_with
 from qc_lightning.evaluation.score import score
 from qc_lightning.inference.inspector import Inspector, probabilities
 from qc_lightning.inference.sources import find_photos
+from qc_lightning.metrics.verdict import worst_first
 
 
 @dataclass(frozen=True)
@@ -45,17 +43,9 @@ def select_images(run: Run, inspector: Inspector, config: ExplainConfig) -> list
         return [Subject(source.root / name, None, None) for name in source.names[: config.photos]]
     scored = score(inspector, own_photos(run, config.subset), trained_with(run).batch_size)
     probability = probabilities(scored.logit)
-    ranked = _worst_first(scored.photos, probability, inspector)
+    label = [photo.label for photo in scored.photos]
+    ranked = [scored.photos[i] for i in worst_first(inspector.decision.verdicts(probability), probability, label)]
     return [Subject(photo.path, photo.label, _mask(photo, masks)) for photo in ranked[: config.photos]]
-
-
-def _worst_first(photos: list[Photo], probability: npt.NDArray[np.float64], inspector: Inspector) -> list[Photo]:
-    """Escapes, overkills, then the photos judged rightly, defects first; of each the surest verdict first."""
-    rejects = inspector.decision.rejects(probability)
-    label = np.array([photo.label for photo in photos])
-    kind = np.where(rejects == (label == 1), 3 - label, 1 - label)  # 0 escape, 1 overkill, 2 caught, 3 passed
-    sureness = np.where(rejects, probability, 1 - probability)
-    return [photos[i] for i in np.lexsort((-sureness, kind))]
 
 
 def _mask(photo: Photo, masks: Path | None) -> Path | None:

@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from qc_lightning.metrics.intervals import wilson
+from qc_lightning.metrics.verdict import Verdicts, escapes, overkills, reviews
 
 BoolArray = npt.NDArray[np.bool_]
 
@@ -65,13 +66,13 @@ class Difference:
 
 
 def compare(
-    here: BoolArray, there: BoolArray, label: npt.NDArray[np.integer], group: Sequence[str]
+    here: Verdicts, there: Verdicts, label: npt.NDArray[np.integer], group: Sequence[str]
 ) -> dict[str, Difference]:
     """Compare the verdicts of two runs on the same photos: accuracy, escape rate and overkill rate.
 
     Args:
-        here: bool [n], which photos the run rejects.
-        there: bool [n], which ones the other run rejects.
+        here: verdicts of the run, [n].
+        there: verdicts of the other run, [n].
         label: int [n], 1 = Incorrect.
         group: n names; photos of one group count as dependent.
 
@@ -81,10 +82,12 @@ def compare(
     bad = np.asarray(label) == 1
     unit = np.unique(np.asarray(group, dtype=np.str_), return_inverse=True)[1]
     everything = np.ones(len(bad), dtype=bool)
+    escaped, overkilled = ([of(verdicts, label) for verdicts in (here, there)] for of in (escapes, overkills))
+    right, right_there = (~(escaped[i] | overkilled[i] | reviews(side)) for i, side in enumerate((here, there)))
     rates = {
-        "accuracy": ("accuracy", here == bad, there == bad, everything),
-        "escape_rate": ("escape rate", ~here, ~there, bad),
-        "overkill_rate": ("overkill rate", here, there, ~bad),
+        "accuracy": ("accuracy", right, right_there, everything),
+        "escape_rate": ("escape rate", *escaped, bad),
+        "overkill_rate": ("overkill rate", *overkilled, ~bad),
     }
     return {
         key: _difference(name, a[among], b[among], unit[among], more_is_better=key == "accuracy")

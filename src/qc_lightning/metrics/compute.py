@@ -9,6 +9,7 @@ import numpy.typing as npt
 
 from qc_lightning.metrics.decision import Decision
 from qc_lightning.metrics.intervals import bootstrap, proportion
+from qc_lightning.metrics.verdict import Verdict, escapes, overkills
 
 if TYPE_CHECKING:
     from torchmetrics import MetricCollection
@@ -85,7 +86,8 @@ def evaluate(
     """
     truth: npt.NDArray[np.int64] = np.asarray(label, dtype=np.int64)
     score, z = np.asarray(probability, dtype=np.float64), np.asarray(logit, dtype=np.float64)
-    rejected, bad = Decision(threshold, "").rejects(score), truth == 1
+    verdicts, bad = Decision(threshold, "").verdicts(score), truth == 1
+    rejected = verdicts == Verdict.REJECT
     n, tp, fp = len(truth), int((rejected & bad).sum()), int((rejected & ~bad).sum())
     fn, tn = int(bad.sum()) - tp, int((~bad).sum()) - fp
     unit: npt.NDArray[np.int64] | None = None
@@ -99,8 +101,8 @@ def evaluate(
         return _figure(int(chosen.sum()) / len(chosen), *proportion(chosen, None if unit is None else unit[among]))
 
     figures = {
-        "escape_rate": rate(~rejected, bad),
-        "overkill_rate": rate(rejected, ~bad),
+        "escape_rate": rate(escapes(verdicts, truth), bad),
+        "overkill_rate": rate(overkills(verdicts, truth), ~bad),
         "accuracy": rate(rejected == bad, np.ones(n, dtype=bool)),
         "precision": rate(bad, rejected),
         "recall": rate(rejected, bad),

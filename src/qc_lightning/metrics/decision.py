@@ -3,71 +3,99 @@
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Self
+from typing import Any, Self, TypeGuard
 
 import numpy as np
 import numpy.typing as npt
 
 from qc_lightning.core.errors import UserError
-
-PASS = "PASS"
-REJECT = "REJECT"
+from qc_lightning.metrics.verdict import Verdict, Verdicts
 
 
 @dataclass(frozen=True)
 class Decision:
-    """A threshold on P(Incorrect) and where it came from; travels with the weights as decision.json.
+    """The rule that turns a probability into a verdict, and where it came from; travels with the weights.
 
     Attributes:
-        threshold: in [0, 1]; a part is rejected when its probability is at least this.
+        threshold: in [0, 1]; without a review band a part is rejected when its probability is at least this.
         source: in plain words, the rule and the photos that gave it.
+        review: (low, high) with low <= threshold <= high: below `low` a part passes, from `high` on it is rejected, a
+            person looks at those between. None: there is no band.
+        novelty: the limit, 0 or above; a person looks at a part whose photo is less like the training photos than
+            this, whatever its probability. None: there is no limit.
 
     Raises:
-        UserError: the threshold is no number in [0, 1].
+        UserError: the threshold is no number in [0, 1], the band does not hold it, or the limit is no distance.
     """
 
     threshold: float
     source: str
+    review: tuple[float, float] | None = None
+    novelty: float | None = None
 
     def __post_init__(self) -> None:
         if not (math.isfinite(self.threshold) and 0.0 <= self.threshold <= 1.0):
             raise UserError(f"Expected a threshold between 0 and 1, got {self.threshold}: set one in that range")
+        low, high = self.review or (self.threshold, self.threshold)
+        if not 0.0 <= low <= self.threshold <= high <= 1.0:
+            raise UserError(f"Expected a review band around the threshold {self.threshold}, got {low} to {high}")
+        if self.novelty is not None and not 0.0 <= self.novelty < math.inf:
+            raise UserError(f"Expected a limit of novelty of 0 or above, got {self.novelty}")
 
-    def rejects(self, probability: npt.ArrayLike) -> npt.NDArray[np.bool_]:
-        """Which parts are rejected; a probability that is not a number is, since nothing vouches for that part.
+    def verdicts(self, probability: npt.ArrayLike, novelty: npt.ArrayLike | None = None) -> Verdicts:
+        """The verdict of each photo: nothing else makes one.
+
+        A probability that is not a number is rejected, since nothing vouches for that part.
 
         Args:
             probability: float [...], P(Incorrect). Compared in double precision, so that a score read back from a file
                 and the threshold taken from it agree.
+            novelty: float [...], how unlike the training photos each photo is; one that is not a number is above every
+                limit. None: not measured, no photo is above the limit.
 
         Returns:
-            bool [...].
+            Values of `Verdict`, str [...].
         """
-        return np.logical_not(np.asarray(probability, dtype=np.float64) < self.threshold)
-
-    def verdicts(self, probability: npt.ArrayLike) -> npt.NDArray[np.str_]:
-        """Return PASS or REJECT for each probability, str [...]."""
-        return np.where(self.rejects(probability), REJECT, PASS)
+        p = np.asarray(probability, dtype=np.float64)
+        low, high = self.review or (self.threshold, self.threshold)
+        verdicts = np.where(p < low, Verdict.PASS, np.where(p < high, Verdict.REVIEW, Verdict.REJECT))
+        if self.novelty is not None and novelty is not None:
+            familiar = np.asarray(novelty, dtype=np.float64) <= self.novelty
+            verdicts = np.where(familiar, verdicts, Verdict.REVIEW)
+        return verdicts
 
     def to_dict(self) -> dict[str, Any]:
-        """What decision.json holds; review band and certificate are null until a run has them."""
-        return {"threshold": self.threshold, "source": self.source, "review": None, "certificate": None}
+        """What decision.json holds; review band, limit of novelty and certificate are null until a run has them."""
+        review = None if self.review is None else list(self.review)
+        return {
+            "threshold": self.threshold,
+            "source": self.source,
+            "review": review,
+            "novelty": self.novelty,
+            "certificate": None,
+        }
 
     @classmethod
     def from_dict(cls, stored: Mapping[str, Any]) -> Self:
         """Read back `to_dict`.
 
         Raises:
-            UserError: the threshold is missing or unfit, or a review band is there, which must not be ignored.
+            UserError: the threshold is missing, or one of the values is unfit.
         """
-        threshold = stored.get("threshold")
-        if isinstance(threshold, bool) or not isinstance(threshold, int | float):
+        threshold, review, novelty = (stored.get(key) for key in ("threshold", "review", "novelty"))
+        if not _is_number(threshold):
             raise UserError(f'Expected a number as "threshold" in decision.json, got {threshold!r}: restore the file')
-        if stored.get("review") is not None:
-            raise UserError(
-                'Expected "review": null in decision.json, got a review band: use the newer release that wrote it'
-            )
-        return cls(float(threshold), str(stored.get("source", "")))
+        if review is not None and not (isinstance(review, list) and len(review) == 2 and all(map(_is_number, review))):
+            raise UserError(f'Expected two numbers or null as "review" in decision.json, got {review!r}')
+        if novelty is not None and not _is_number(novelty):
+            raise UserError(f'Expected a number or null as "novelty" in decision.json, got {novelty!r}')
+        band = None if review is None else (float(review[0]), float(review[1]))
+        limit = None if novelty is None else float(novelty)
+        return cls(float(threshold), str(stored.get("source", "")), band, limit)
+
+
+def _is_number(value: object) -> TypeGuard[float]:
+    return isinstance(value, int | float) and not isinstance(value, bool)
 
 
 def choose_threshold(probability: npt.ArrayLike, label: npt.ArrayLike, rule: str, fixed: float = 0.5) -> Decision:

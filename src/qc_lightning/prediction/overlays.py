@@ -11,6 +11,7 @@ from qc_lightning.explanation import pictures as picture
 from qc_lightning.explanation.heat import Heat
 from qc_lightning.explanation.selection import Subject
 from qc_lightning.inference.inspector import Inspector
+from qc_lightning.metrics.verdict import Verdict
 from qc_lightning.prediction.sort import place_of
 from qc_lightning.report import charts as plots
 
@@ -37,7 +38,7 @@ class Overlays:
         Raises:
             UserError: memory is too small for it, or the folder cannot be written.
         """
-        if verdict == "PASS":
+        if verdict == Verdict.PASS:
             return ""
         try:
             (found,) = explained.explain_some(

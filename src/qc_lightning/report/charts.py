@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from qc_lightning.core.atomic import replacing
+from qc_lightning.metrics.verdict import Verdict
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -72,7 +73,7 @@ def confusion_matrix(metrics: Mapping[str, Any], classes: tuple[str, str] = ("Co
         note = f"{words[row][column]}, {share[row, column]:.0%}" if counts[row].sum() else words[row][column]
         axes.text(column, row + 0.2, note, ha="center", va="center", color=colour, fontsize=10)
     # a class may be named $x$: that is a name, not a formula
-    axes.set_xticks((0, 1), ("PASS", "REJECT"))
+    axes.set_xticks((0, 1), (Verdict.PASS, Verdict.REJECT))
     axes.set_yticks((0, 1), names, parse_math=False)
     axes.tick_params(length=0)
     axes.set_xlabel("verdict")

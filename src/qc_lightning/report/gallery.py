@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from qc_lightning.data.decode import BadImage, DecodeSettings, decode
+from qc_lightning.metrics.verdict import escapes, overkills, worst_first
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -91,13 +92,14 @@ def mistakes(
     Returns:
         Per kind that occurs {"kind": "escape" | "overkill", "total", "shown": [{"path", "p", "photo", "heat"}]}.
     """
-    escapes = [row for row in predictions if row["label"] == incorrect and row["verdict"] == "PASS"]
-    overkills = [row for row in predictions if row["label"] != incorrect and row["verdict"] == "REJECT"]
-    escapes.sort(key=_probability)
-    overkills.sort(key=_probability, reverse=True)
+    verdicts, label = ([row["verdict"] for row in predictions], [int(row["label"] == incorrect) for row in predictions])
+    order = worst_first(verdicts, [1.0 if row["p"] is None else row["p"] for row in predictions], label)
+    escaped, overkilled = (
+        [predictions[i] for i in order if wrong[i]] for wrong in (escapes(verdicts, label), overkills(verdicts, label))
+    )
     half = _MOST // 2
     shown = []
-    for kind, wrong, others in (("escape", escapes, overkills), ("overkill", overkills, escapes)):
+    for kind, wrong, others in (("escape", escaped, overkilled), ("overkill", overkilled, escaped)):
         cards = []
         for row in wrong[: max(half, _MOST - len(others))]:
             sha256 = split.get(row["path"], {}).get("sha256", "")
@@ -113,10 +115,6 @@ def mistakes(
         if wrong:
             shown.append({"kind": kind, "total": len(wrong), "shown": cards})
     return shown
-
-
-def _probability(row: Mapping[str, Any]) -> float:
-    return 1.0 if row["p"] is None else float(row["p"])
 
 
 def _locate(path: str, starts: Sequence[Path]) -> Path:
