@@ -83,7 +83,8 @@ def test_the_parts_that_gave_a_threshold_stay_on_their_side(values: list[float])
     read = np.array([float(cell) for cell in next(csv.reader([text.getvalue()]))])
     for limit in (escape_limit(score, 0.1), overkill_limit(score, 0.1)):
         if limit.threshold is None:
-            assert limit.kind == "overkill" and (score.astype(np.float32) == 1).sum() > limit.allowed
+            assert limit.kind == "overkill"
+            assert (score.astype(np.float32) == 1).sum() > limit.allowed
             continue
         threshold = float(repr(limit.threshold))
         assert np.float32(threshold) == threshold
@@ -119,7 +120,7 @@ def test_both_claims_at_once_take_more_parts() -> None:
 @pytest.mark.parametrize(("parts", "rate"), [(59, 0.05), (100, 0.05), (30, 0.1), (400, 0.02)])
 @pytest.mark.parametrize("ties", [False, True])
 def test_a_certified_rate_is_exceeded_in_at_most_5_of_100_qualifications(parts: int, rate: float, ties: bool) -> None:
-    """Scores uniform on [0, 1]: below a threshold t lies a share of t of all parts, with ties that of the step below."""
+    """Scores uniform on [0, 1]: below a threshold t lies a share t of all parts, with ties that of the step below."""
     rng = np.random.default_rng(parts)
     exceeded = {"escape": 0, "overkill": 0}
     for _ in range(2000):

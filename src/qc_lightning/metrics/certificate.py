@@ -1,8 +1,8 @@
 """What photos that the model never saw can guarantee: exact one-sided bounds, counted by part.
 
-A guarantee is a threshold with a rate that it keeps at a confidence. The threshold is an order statistic of the scores of
-the qualification parts (Wilks 1941, Annals of Mathematical Statistics 12), so it is found without trying thresholds and
-needs no correction for having tried many. Ties can only make the true rate smaller.
+A guarantee is a threshold with a rate that it keeps at a confidence. The threshold is an order statistic of the scores
+of the qualification parts (Wilks 1941, Annals of Mathematical Statistics 12), so it is found without trying thresholds
+and needs no correction for having tried many. Ties can only make the true rate smaller.
 """
 
 from collections.abc import Sequence
@@ -196,8 +196,8 @@ def certify(
 def band(limits: Sequence[Limit]) -> tuple[float, tuple[float, float] | None]:
     """The threshold and the review band of limits that are all shown.
 
-    Below the limit of escapes a part passes. Where the limit of overkill lies higher, parts between the two are reviewed;
-    where it lies lower, one threshold keeps both.
+    Below the limit of escapes a part passes. Where the limit of overkill lies higher, parts between the two are
+    reviewed; where it lies lower, one threshold keeps both.
 
     Raises:
         ValueError: a limit is not shown.
