@@ -26,6 +26,7 @@ from qc_lightning.explanation.evidence import evidence, has_evidence
 from qc_lightning.explanation.heat import Heat, methods_for, smooth
 from qc_lightning.explanation.selection import Subject
 from qc_lightning.inference.inspector import Inspector
+from qc_lightning.metrics.decision import Decision
 from qc_lightning.models.backbones import StageBackbone
 from qc_lightning.models.heads.logistic import LogisticHead
 from qc_lightning.models.mlp import MLP
@@ -81,6 +82,21 @@ def test_evidence_for_correct_is_where_evidence_for_incorrect_is_not() -> None:
         (found,), _ = heat(torch.ones(1, 3, 40, 40), [wanted])
         assert np.unravel_index(found.argmax(), found.shape) == place
         assert found.sum() == pytest.approx(1, rel=1e-5)
+
+
+@pytest.mark.parametrize("threshold", [0.0, 1.0])
+def test_the_map_is_of_what_speaks_for_the_verdict(threshold: float, tmp_path: Path) -> None:
+    """A passed photo is hot where the network finds Correct, a rejected one where it finds Incorrect."""
+    weight = torch.zeros(3, 16, 16)
+    weight[:, 2:5, 2:5], weight[:, 11:14, 11:14] = 1.0, -1.0
+    Image.new("RGB", (16, 16), (200, 200, 200)).save(tmp_path / "a.png")
+    decision, where = Decision(threshold, ""), torch.device("cpu")
+    inspector = Inspector(linear(weight), DecodeSettings(16), decision, ("Correct", "Incorrect"), "", where)
+    subject = Subject(tmp_path / "a.png", None, None)
+    (one,) = explained.explain_some(inspector, Heat(inspector.network, "auto"), [subject], "verdict", False)
+    assert one.heat is not None
+    y, x = np.unravel_index(one.heat.argmax(), one.heat.shape)
+    assert (y < 8, x < 8) == ((True, True) if threshold == 0.0 else (False, False))
 
 
 def test_grad_cam_at_the_input_cannot_tell_what_a_network_reads() -> None:

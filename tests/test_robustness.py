@@ -13,8 +13,13 @@ from PIL import Image
 from scipy import ndimage
 
 from qc_lightning import robustness as command
+from qc_lightning.data.decode import DecodeSettings
+from qc_lightning.data.photo import Photo
 from qc_lightning.evaluation.corruptions import CORRUPTIONS, corrupt
-from qc_lightning.evaluation.robustness import VARIANTS, _rates
+from qc_lightning.evaluation.robustness import VARIANTS, _logits, _rates
+from qc_lightning.inference.inspector import Inspector
+from qc_lightning.metrics.decision import Decision
+from qc_lightning.models.mlp import MLP
 
 Train = Callable[..., tuple[int, Path, str]]
 Call = Callable[..., int]
@@ -56,6 +61,19 @@ def test_noise_has_the_spread_it_names_and_each_photo_its_own() -> None:
     assert noisy.std().item() == pytest.approx(16, rel=0.03)
     assert not torch.equal(noisy[0], noisy[1])
     assert torch.equal(corrupt(gray, "noise", 16, torch.tensor([3, 4])).float(), noisy), "and the same one every time"
+
+
+def test_each_photo_of_a_run_gets_noise_of_its_own(tmp_path: Path) -> None:
+    """Two equal photos: equal logits as they are, different ones under noise."""
+    decode = DecodeSettings(16)
+    network = MLP(16, [], 0.0).eval().requires_grad_(False)
+    inspector = Inspector(network, decode, Decision(0.5, ""), ("Correct", "Incorrect"), "", torch.device("cpu"))
+    Image.new("RGB", (16, 16), (90, 120, 60)).save(tmp_path / "a.png")
+    equal = [Photo(tmp_path / "a.png", name, 0, name) for name in ("first", "second")]
+    first, second = _logits(inspector, equal)
+    noisy = 1 + np.array([name == "noise" for name, _ in VARIANTS]).nonzero()[0]
+    assert first[0] == second[0]
+    assert (first[noisy] != second[noisy]).all()
 
 
 def test_geometry_moves_by_what_it_names() -> None:
