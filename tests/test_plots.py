@@ -1,5 +1,6 @@
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -107,3 +108,19 @@ def test_the_module_is_light_and_pyplot_is_never_loaded():
         "assert 'matplotlib.pyplot' not in sys.modules and 'torch' not in sys.modules"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_class_names_without_glyphs_are_neutral_and_other_signs_are_told_apart(
+    tmp_path: Path,
+) -> None:
+    """Warnings are errors here: matplotlib warns of each sign that it draws as a box."""
+    part = {"confusion_matrix": [[8, 1], [2, 9]], "n": 20}
+    unknown = chr(0x10FFFD), chr(0x10FFFC)  # the end of the private planes: in no font
+    figure = plots.confusion_matrix(part, unknown)
+    words = [text.get_text() for axes in figure.axes for text in axes.get_yticklabels()]
+    assert words[:2] == ["Correct", "Incorrect"]
+    figure.suptitle(f"{unknown[0]} grün.png")
+    plots.save(figure, tmp_path / "a.png")
+    assert figure.get_suptitle() == "? grün.png"
+    umlauts = plots.confusion_matrix(part, ("für", "gegen"))
+    assert [text.get_text() for axes in umlauts.axes for text in axes.get_yticklabels()][:2] == ["für", "gegen"]

@@ -100,7 +100,9 @@ def test_sorted_photos_are_no_source(predict: Predict) -> None:
 
 
 def test_arrivals_wait_until_a_file_stands_still(tmp_path: Path) -> None:
-    arrivals = FolderWatcher(tmp_path, [NOWHERE], lambda name: name != "done.png", settle=0.2, patience=0.6)
+    arrivals = FolderWatcher(
+        tmp_path, [NOWHERE], lambda name: name != "done.png", lambda _: None, settle=0.2, patience=0.6
+    )
     save(tmp_path / "done.png", 1)
     good = save(tmp_path / "a.png", 10).read_bytes()
     assert arrivals.ready() == [], "it has just come"
@@ -111,18 +113,18 @@ def test_arrivals_wait_until_a_file_stands_still(tmp_path: Path) -> None:
     assert arrivals.ready() == [], "it has changed since"
     time.sleep(0.1)
     assert arrivals.ready() == ["a.png"]
-    assert not arrivals.settled(tmp_path / "a.png", readable=False), "perhaps the rest is to come"
+    assert not arrivals.settled(tmp_path / "a.png", "", readable=False), "perhaps the rest is to come"
     assert arrivals.ready() == [], "not at once again"
     (tmp_path / "a.png").write_bytes(good)
     arrivals.ready()
     time.sleep(0.25)
     assert arrivals.ready() == ["a.png"]
-    assert arrivals.settled(tmp_path / "a.png", readable=True)
+    assert arrivals.settled(tmp_path / "a.png", "", readable=True)
     (tmp_path / "torn.png").write_bytes(good[:50])
     arrivals.ready()
     time.sleep(0.7)
     assert arrivals.ready() == ["torn.png"]
-    assert arrivals.settled(tmp_path / "torn.png", readable=False), "nothing more has come for too long"
+    assert arrivals.settled(tmp_path / "torn.png", "", readable=False), "nothing more has come for too long"
     (tmp_path / "moved.png").write_bytes(good)
     arrivals.ready()
     (tmp_path / "moved.png").unlink()

@@ -9,12 +9,15 @@ from omegaconf import DictConfig
 from qc_lightning.cli import app as cli
 from qc_lightning.config import ExplainConfig, parse
 
+_STEM = 200  # bytes of a photo's name in the name of its picture: file systems take 255 in all
+
 
 def explain(cfg: DictConfig) -> None:
     """Photos to heat maps, pictures of them, and figures on how far they can be trusted."""
     config = parse(cfg, ExplainConfig)
     from qc_lightning.core.atomic import csv_text, write_json, write_text
     from qc_lightning.core.run import Run
+    from qc_lightning.data.catalog import path_text
 
     run = Run.open(config.run)
 
@@ -34,7 +37,8 @@ def explain(cfg: DictConfig) -> None:
     rows, figures, errors = [], [], 0
     found = explained.explain(inspector, heat, chosen, config.batch_size, config.target, config.checks)
     for number, one in enumerate(found, 1):
-        name = "" if one.error else f"sheets/{number:04d}_{one.subject.path.stem}.png"
+        stem = path_text(one.subject.path.stem).encode()[:_STEM].decode(errors="ignore")
+        name = "" if one.error else f"sheets/{number:04d}_{stem}.png"
         if one.error:
             errors += 1
         else:

@@ -20,7 +20,7 @@ def predict(cfg: DictConfig) -> None:
     if processes > 1 and shard.count == 1:
         raise SystemExit(in_processes(processes, lambda number: Plan.of(config, Shard(number, processes))))
     with graceful_shutdown() as stop:
-        plan = Plan.of(config, shard)
+        plan = Plan.of(config, shard).without_done(stop)
 
         from tqdm import tqdm
 

@@ -1,29 +1,66 @@
 """Files that appear whole or not at all."""
 
 import csv
+import errno
 import io
 import json
 import os
 import tempfile
+import time
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+_PREFIX = ".unfinished-"  # and not the file's own name, which may be as long as a file system takes
+_ABANDONED = 24 * 3600  # seconds without a write after which an unfinished file is nobody's, where locks do not tell
+_CANNOT_SYNC = (errno.EINVAL, errno.ENOTSUP, errno.ENOSYS, errno.EBADF, errno.EROFS)  # a file system without it
+_looked_through: set[Path] = set()  # folders whose abandoned files this process has removed
+
 
 @contextmanager
-def replacing(path: Path) -> Iterator[Path]:
-    """Give a temporary name beside `path` to write to, and rename it to `path` when the block ends well."""
+def replacing(path: Path, durable: bool = True) -> Iterator[Path]:
+    """Give a temporary name beside `path` to write to, and rename it to `path` when the block ends well.
+
+    What killed processes left unfinished in the folder is removed.
+
+    Args:
+        path: the file to write or replace; its folder is made when missing.
+        durable: the contents reach the disk before the name does, so a power cut leaves the old file or the new one.
+            That waits for the disk, some 15 ms; false for copies and caches, which can be made again.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}-", suffix=path.suffix)
-    os.close(handle)
+    if path.parent not in _looked_through:
+        _looked_through.add(path.parent)
+        remove_abandoned(path.parent)
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=_PREFIX, suffix=path.suffix[-40:])
     temporary = Path(name)
     try:
+        _lock(handle)  # says that somebody is at work on it
         yield temporary
         temporary.chmod(0o666 & ~_umask())
+        if durable:
+            _sync(temporary)
         temporary.replace(path)
+        if durable:
+            _sync(path.parent)
     finally:
         temporary.unlink(missing_ok=True)
+        os.close(handle)
+
+
+def remove_abandoned(folder: Path) -> int:
+    """Remove the files that killed processes left unfinished in a folder; gives the bytes freed."""
+    freed = 0
+    for file in folder.glob(f"{_PREFIX}*"):
+        with suppress(OSError):
+            with file.open("rb") as handle:
+                info = os.fstat(handle.fileno())
+                if not _lock(handle.fileno()) and time.time() - info.st_mtime < _ABANDONED:
+                    continue
+            file.unlink()
+            freed += info.st_size
+    return freed
 
 
 def write_text(path: Path, text: str) -> None:
@@ -44,6 +81,32 @@ def csv_text(header: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
 def write_json(path: Path, content: Any) -> None:
     """Write JSON whole or not at all; a number that is not finite is refused, never written as NaN."""
     write_text(path, json.dumps(content, indent=2, allow_nan=False) + "\n")
+
+
+def _lock(handle: int) -> bool:
+    """Lock an open file until it is closed; false when another process has it, or where there are no locks."""
+    try:
+        import fcntl
+
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except (ImportError, OSError):
+        return False
+    return True
+
+
+def _sync(path: Path) -> None:
+    """Wait until a file's contents, or a folder's names, are on the disk."""
+    try:
+        handle = os.open(path, os.O_RDONLY)
+    except PermissionError:  # Windows opens no folders, a file may be write-only
+        return
+    try:
+        os.fsync(handle)
+    except OSError as error:
+        if error.errno not in _CANNOT_SYNC:  # a disk can turn out full only now
+            raise
+    finally:
+        os.close(handle)
 
 
 def _umask() -> int:

@@ -42,9 +42,14 @@ def decode(path: Path, settings: DecodeSettings) -> npt.NDArray[np.uint8]:
 
 
 def read(path: Path, settings: DecodeSettings) -> tuple[npt.NDArray[np.uint8], str]:
-    """Decode a file and give its SHA-256 (hex) too, from one reading of it; raises BadImage."""
+    """Decode a file and give its SHA-256 (hex) too, from one reading of it; raises BadImage, which has it as well."""
     data = file_bytes(path)
-    return decode_bytes(data, settings), hashlib.sha256(data).hexdigest()
+    sha256 = hashlib.sha256(data).hexdigest()
+    try:
+        return decode_bytes(data, settings), sha256
+    except BadImage as error:
+        error.sha256 = sha256
+        raise
 
 
 def decode_bytes(data: bytes, settings: DecodeSettings) -> npt.NDArray[np.uint8]:

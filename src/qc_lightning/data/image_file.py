@@ -1,6 +1,7 @@
 """Image files opened: their bytes, the readers that may be tried, what their header says."""
 
 import io
+import os
 import stat
 from pathlib import Path
 from typing import Any
@@ -45,7 +46,13 @@ _READERS = (
 
 
 class BadImage(Exception):
-    """A file that can't be used as a photo; the message is the reason, one short phrase without the file's name."""
+    """A file that can't be used as a photo; the message is the reason, one short phrase without the file's name.
+
+    Attributes:
+        sha256: of the file's bytes, hex; empty when they could not be read.
+    """
+
+    sha256: str = ""
 
 
 def open_image(data: bytes, settings: DecodeSettings) -> tuple[ImageFile.ImageFile, int]:
@@ -58,16 +65,21 @@ def open_image(data: bytes, settings: DecodeSettings) -> tuple[ImageFile.ImageFi
 
 
 def file_bytes(path: Path) -> bytes:
-    """The bytes of a regular file of at most MAX_BYTES; raises BadImage."""
+    """The bytes of a regular file of at most MAX_BYTES that stands still meanwhile; raises BadImage."""
     try:
-        info = path.stat()
-        if not stat.S_ISREG(info.st_mode):  # reading a pipe could wait for ever
+        if not stat.S_ISREG(path.stat().st_mode):  # reading a pipe could wait for ever, opening a device does things
             raise BadImage("not a file")
-        if info.st_size > MAX_BYTES:
-            raise BadImage(f"file of {info.st_size / 2**30:.1f} GiB, the limit is {MAX_BYTES >> 30} GiB")
-        return path.read_bytes()
+        with path.open("rb") as file:
+            before = os.fstat(file.fileno())
+            if before.st_size > MAX_BYTES:
+                raise BadImage(f"file of {before.st_size / 2**30:.1f} GiB, the limit is {MAX_BYTES >> 30} GiB")
+            data = file.read(before.st_size + 1)  # one more: some of /proc have no size and no end
+            after = os.fstat(file.fileno())
     except OSError as error:
         raise BadImage((error.strerror or str(error)).lower()) from error
+    if len(data) != before.st_size or before.st_mtime_ns != after.st_mtime_ns:
+        raise BadImage("still being written")
+    return data
 
 
 def _open(data: bytes) -> ImageFile.ImageFile:

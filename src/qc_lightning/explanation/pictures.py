@@ -7,8 +7,10 @@ import numpy as np
 import numpy.typing as npt
 
 from qc_lightning.core.atomic import replacing
+from qc_lightning.data.catalog import path_text
 from qc_lightning.explanation.explanations import Explanation
 from qc_lightning.metrics.verdict import escapes, overkills
+from qc_lightning.report.glyphs import class_names
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -26,6 +28,7 @@ def sheet(found: Explanation, names: tuple[str, str]) -> "Figure":
 
     assert found.photo is not None
     assert found.heat is not None
+    names = class_names(names)
     height, width = found.photo.shape[:2]
     figure = Figure(figsize=(11.5, 1.1 + 3.5 * min(2.0, height / width)), layout="constrained")
     panels = figure.subplots(1, 3)
@@ -49,7 +52,7 @@ def sheet(found: Explanation, names: tuple[str, str]) -> "Figure":
 
 def _caption(found: Explanation, names: tuple[str, str]) -> str:
     label = found.subject.label
-    text = f"{found.subject.path.name}: P({names[1]}) {found.probability:.3f}, {found.verdict}"
+    text = f"{path_text(found.subject.path.name)}: P({names[1]}) {found.probability:.3f}, {found.verdict}"
     if label is not None and found.verdict is not None:
         text += f", really {names[label]}"
         text += ": ESCAPE" if escapes(found.verdict, label) else ""

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from qc_lightning.data.catalog import path_text
 from qc_lightning.data.decode import BadImage, decode
 from qc_lightning.explanation import checks
 from qc_lightning.explanation.explanations import Explanation, explain
@@ -24,9 +25,16 @@ COLUMNS = ("path", "sha256", "label", "probability", "verdict", "explains", "pic
 def row(found: Explanation, picture: str, names: tuple[str, str]) -> list[object]:
     """A row of explain.csv, in the order of COLUMNS."""
     label = "" if found.subject.label is None else names[found.subject.label]
-    known = [str(found.subject.path), found.sha256, label, found.probability, found.verdict, names[found.incorrect]]
+    known = [
+        path_text(str(found.subject.path)),
+        found.sha256,
+        label,
+        found.probability,
+        found.verdict,
+        names[found.incorrect],
+    ]
     if found.error:
-        known = [str(found.subject.path), "", label, "", "", ""]
+        known = [path_text(str(found.subject.path)), "", label, "", "", ""]
     figures = ["" if value is None else value for value in found.figures.values()]
     beats = "" if found.beats_random is None else found.beats_random
     return [*known, picture, *figures, beats, found.error]

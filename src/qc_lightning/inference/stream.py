@@ -34,7 +34,7 @@ class Inspection(NamedTuple):
 
     Attributes:
         path: the file.
-        sha256: of its bytes; empty when it could not be read.
+        sha256: of its bytes, also when they are no photo; empty when there are none to read.
         logit: the network's output; None when the photo could not be read.
         probability: P(Incorrect) in [0, 1]; None too when the network's output is no finite number.
         verdict: PASS or REJECT; empty when the photo could not be read.
@@ -183,7 +183,7 @@ class Stream:
             try:
                 pixels, sha256 = read(path, self._inspector.decode)
             except BadImage as reason:
-                error = str(reason)
+                error, sha256 = str(reason), reason.sha256
             except Exception as reason:  # one strange file must not end the other million
                 error = f"{type(reason).__name__}: {reason}"
             decoded.append(_Decoded(path, pixels, sha256, time.perf_counter() - begun, error))

@@ -1,4 +1,4 @@
-"""Photos that arrive in a folder while we look, some of them still being written."""
+"""Photos that arrive in a folder while we look, some of them still being written, some under a name that was there."""
 
 import time
 from collections.abc import Callable, Collection, Iterator
@@ -6,31 +6,35 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from qc_lightning.core.shutdown import StopRequest
+from qc_lightning.data.fingerprint import Stamp, sha256_of, stamp_of
 from qc_lightning.inference.sources import photos_below
 
-_POLL_SECONDS = 0.5
+_POLL_SECONDS = 0.1
+_POLL_SHARE = 3  # a pause is at least this many times as long as the look before it: a folder of 100,000 takes seconds
 
 
 @dataclass
 class _Waiting:
-    """A file that is not done: its size and time of change, since when it has them, when to look into it next."""
+    """A file that is not done: its stamp, since when it has had it, when to look into it next."""
 
-    stamp: tuple[int, int]
+    stamp: Stamp
     since: float
     look: float
 
 
 class FolderWatcher:
-    """The photos of a folder that have come and stand still.
+    """The photos of a folder that have come, or changed, and stand still.
 
-    A file is looked into once its size and time of change have stayed the same for a moment. If it cannot be read then,
-    it may still be on its way: it is tried again, and only after a while without a change called unreadable. The
-    folder is polled, since its file system may be another machine's and tell nothing.
+    A file is looked into once its stamp has stayed the same for a moment. If it cannot be read then, it may still be on
+    its way: it is tried again, and only after a while without a change called unreadable. What was found out counts
+    only if the file is still the same afterwards. A file that changes later is a new photo, unless its bytes are the
+    same. The folder is polled, since its file system may be another machine's and send no notices.
 
     Args:
         root: the folder.
         skip: folders below it to leave out.
-        wanted: whether the photo of a name below the root needs a verdict.
+        wanted: whether the photo of a name below the root is ours to inspect.
+        judged: SHA-256 of the bytes that a photo had when it got its row earlier, None without a row.
         settle: seconds without a change before a file is looked into.
         patience: seconds without a change after which a file that cannot be read will never be.
     """
@@ -40,49 +44,73 @@ class FolderWatcher:
         root: Path,
         skip: Collection[Path],
         wanted: Callable[[str], bool],
-        settle: float = 1.0,
+        judged: Callable[[str], str | None],
+        settle: float = 0.4,
         patience: float = 30.0,
     ) -> None:
-        self._root, self._skip, self._wanted = root, skip, wanted
+        self._root, self._skip, self._wanted, self._judged = root, skip, wanted, judged
         self._settle, self._patience = settle, patience
-        self._done: set[str] = set()
+        self._done: dict[str, tuple[Stamp, str]] = {}
         self._waiting: dict[str, _Waiting] = {}
 
-    def rounds(self, stop: StopRequest) -> Iterator[list[Path]]:
+    def rounds(self, stop: StopRequest) -> Iterator[Iterator[Path]]:
         """The files to look into, again and again until `stop`."""
         while not stop.signal:
-            yield [self._root / name for name in self.ready()]
-            time.sleep(_POLL_SECONDS)
+            begun = time.monotonic()
+            names = self.ready()
+            seconds = time.monotonic() - begun
+            yield (self._root / name for name in names if not self._is_same(name))
+            time.sleep(max(_POLL_SECONDS, _POLL_SHARE * seconds))
 
     @property
     def unsettled(self) -> int:
-        """Files that have come, but not to an end: they have no row."""
-        return len(self._waiting.keys() - self._done)
+        """Files that have come or changed, but not to an end: they have no row."""
+        return len(self._waiting)
 
     def ready(self) -> list[str]:
-        """Names of the files to look into now, sorted."""
+        """Names of the files to look into now, those without a row first, sorted."""
         now = time.monotonic()
         before, self._waiting = self._waiting, {}
         for name in photos_below(self._root, self._skip):
-            if name in self._done or not self._wanted(name):
+            if not self._wanted(name) or (stamp := stamp_of(self._root / name)) is None:  # gone, or a link to nothing
                 continue
-            try:
-                info = (self._root / name).stat()
-            except OSError:  # gone again, or a link to nothing
+            if name in self._done and self._done[name][0] == stamp:
                 continue
-            stamp = (info.st_size, info.st_mtime_ns)
             known = before.get(name)
             if known is None or known.stamp != stamp:
                 known = _Waiting(stamp, now, now + self._settle)
             self._waiting[name] = known
-        return sorted(name for name, file in self._waiting.items() if now >= file.look)
+        names = [name for name, file in self._waiting.items() if now >= file.look]
+        return sorted(names, key=lambda name: (self._sha256(name) is not None, name))
 
-    def settled(self, path: Path, readable: bool) -> bool:
-        """Whether what was found out about a file is final; else it will be `ready` again later."""
+    def settled(self, path: Path, sha256: str, readable: bool) -> bool:
+        """Whether what was found out about a file is final; else it will be `ready` again later.
+
+        Args:
+            path: below the root.
+            sha256: of the bytes that were looked at.
+            readable: whether they were a photo.
+        """
         name = path.relative_to(self._root).as_posix()
         file, now = self._waiting[name], time.monotonic()
-        if readable or now - file.since >= self._patience:
-            self._done.add(name)
+        still = stamp_of(path) == file.stamp
+        if still and (readable or now - file.since >= self._patience):
+            self._finish(name, sha256)
             return True
         file.look = now + self._settle
         return False
+
+    def _is_same(self, name: str) -> bool:
+        """Whether a file that seems new has the very bytes that its row is of."""
+        sha256, file = self._sha256(name), self._waiting[name]
+        if sha256 is None or sha256_of(self._root / name) != sha256 or stamp_of(self._root / name) != file.stamp:
+            return False
+        self._finish(name, sha256)
+        return True
+
+    def _finish(self, name: str, sha256: str) -> None:
+        self._done[name] = (self._waiting.pop(name).stamp, sha256)
+
+    def _sha256(self, name: str) -> str | None:
+        """Of the bytes that the newest row of a photo is of, None without a row."""
+        return self._done[name][1] if name in self._done else self._judged(name)

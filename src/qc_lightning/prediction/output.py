@@ -27,14 +27,14 @@ class Written:
     """What an output holds already.
 
     Attributes:
-        paths: the photos that have a row.
+        sha256: of the bytes that each photo's newest row is of, by path; empty when they could not be read.
         counts: rows by verdict, and those with an error as `error`.
         models: ids of the models that gave them.
         end: bytes of the whole rows; what follows is torn.
         size: bytes of the file.
     """
 
-    paths: set[str] = field(default_factory=set)
+    sha256: dict[str, str] = field(default_factory=dict)
     counts: Counter[str] = field(default_factory=Counter)
     models: set[str] = field(default_factory=set)
     end: int = 0
@@ -64,7 +64,7 @@ def read_written(output: Path, resume: bool) -> Written:
         written.size = os.fstat(file.fileno()).st_size
         for row, written.end in read_rows(file, journal):
             if row is not None:
-                written.paths.add(row.path)
+                written.sha256[row.path] = row.sha256 or ""
                 written.models.add(row.model_id)
                 written.counts.update(_counted(row))
     return written

@@ -1,5 +1,6 @@
 """Pictures of rejected photos: where the evidence against each of them lies."""
 
+import os
 from pathlib import Path
 
 import torch
@@ -12,7 +13,7 @@ from qc_lightning.explanation.heat import Heat
 from qc_lightning.explanation.selection import Subject
 from qc_lightning.inference.inspector import Inspector
 from qc_lightning.metrics.verdict import Verdict
-from qc_lightning.prediction.sort import place_of
+from qc_lightning.prediction.sort import NAME_ERRORS, place_of
 from qc_lightning.report import charts as plots
 
 
@@ -29,8 +30,13 @@ class Overlays:
         self._inspector, self._folder, self._root = inspector, folder, root
         self._heat = Heat(inspector.network, "auto")
 
-    def put(self, path: Path, verdict: str) -> str:
-        """Draw one photo unless it passed.
+    def put(self, path: Path, verdict: str, sha256: str) -> str:
+        """Draw one photo unless it passed; a picture of what had its name before is removed then.
+
+        Args:
+            path: absolute.
+            verdict: of the photo.
+            sha256: of the bytes that it was given for, hex.
 
         Returns:
             Why there is no picture of it, empty when there is one or none is needed.
@@ -38,21 +44,29 @@ class Overlays:
         Raises:
             UserError: memory is too small for it, or the folder cannot be written.
         """
-        if verdict == Verdict.PASS:
-            return ""
+        place = place_of(path, self._root)
+        # added to the ending, not in its place: a.jpg and a.png are two photos
+        target = self._folder / place.with_name(f"{place.name}.png")
         try:
+            if verdict == Verdict.PASS:
+                target.unlink(missing_ok=True)
+                return ""
             (found,) = explained.explain_some(
                 self._inspector, self._heat, [Subject(path, None, None)], "verdict", False
             )
             if found.error:
                 return f"no overlay: {found.error}"
-            target = self._folder / place_of(path, self._root)
-            # added to the ending, not in its place: a.jpg and a.png are two photos
-            plots.save(picture.sheet(found, self._inspector.class_names), target.with_name(f"{target.name}.png"))
+            if found.sha256 != sha256:
+                return "no overlay: changed since it was inspected"
+            plots.save(picture.sheet(found, self._inspector.class_names), target)
         except BadImage as error:  # it has changed since it was inspected
             return f"no overlay: {error}"
         except torch.OutOfMemoryError as error:
             raise UserError(f"overlays: {path} does not fit into memory a second time: give overlays=false") from error
+        except UnicodeError:
+            return "no overlay: its name is not UTF-8"
         except OSError as error:
+            if error.errno in NAME_ERRORS:
+                return f"no overlay: {os.strerror(error.errno).lower()}"
             raise UserError(f"overlays: cannot write to {self._folder}: {error.strerror}; then resume=true") from error
         return ""

@@ -3,7 +3,7 @@
 import sys
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,8 +12,10 @@ from qc_lightning.core.errors import UserError
 from qc_lightning.core.run import Run
 from qc_lightning.core.shutdown import StopRequest
 from qc_lightning.data.catalog import path_text
+from qc_lightning.data.fingerprint import Stamp, sha256_of, stamp_of
 from qc_lightning.inference.sources import Source, find_photos, watched_folder
 from qc_lightning.inference.watch import FolderWatcher
+from qc_lightning.prediction.done import same_bytes
 from qc_lightning.prediction.output import Written, read_written
 from qc_lightning.prediction.rows import Row
 from qc_lightning.prediction.shards import Shard
@@ -33,7 +35,10 @@ class Plan:
         shard: this process's share.
         output: this process's file of rows.
         written: what the output holds already.
-        source: the photos of this share that have no row yet; while watching none yet.
+        source: the photos of this share, after `without_done` those that have no row of their bytes yet; while
+            watching none yet.
+        stale: photos that have changed since their newest row.
+        handed: stamps of the photos that are being inspected, as they were before.
         arrivals: the watched folder, or None.
         sorter: puts photos into folders by verdict, or None.
         overlays: the folder for pictures of rejects, or None.
@@ -47,6 +52,8 @@ class Plan:
     arrivals: FolderWatcher | None
     sorter: Sorter | None
     overlays: Path | None
+    stale: int = 0
+    handed: dict[Path, Stamp | None] = field(default_factory=dict)
 
     @classmethod
     def of(cls, config: PredictConfig, shard: Shard) -> "Plan":
@@ -66,13 +73,22 @@ class Plan:
         find = watched_folder if config.watch else find_photos
         source = find(str(config.source), wanted_folders)
 
-        def wanted(name: str) -> bool:
-            return shard.holds(name) and path_text(str(source.root / name)) not in written.paths
+        def judged(name: str) -> str | None:
+            return written.sha256.get(path_text(str(source.root / name)))
 
-        arrivals = FolderWatcher(source.root, wanted_folders, wanted) if config.watch else None
-        todo = Source(source.root, list(filter(wanted, source.names)))
+        arrivals = FolderWatcher(source.root, wanted_folders, shard.holds, judged) if config.watch else None
+        ours = Source(source.root, list(filter(shard.holds, source.names)))
         sorter = Sorter(sorted_photos, source.root, config.sort == "link") if config.sort != "none" else None
-        return cls(run, shard, output, written, todo, arrivals, sorter, overlays if config.overlays else None)
+        return cls(run, shard, output, written, ours, arrivals, sorter, overlays if config.overlays else None)
+
+    def without_done(self, stop: StopRequest) -> "Plan":
+        """Leave out the photos that have a row of the bytes they have now."""
+        root, names, sha256 = self.source.root, self.source.names, self.written.sha256
+        rows = {name: sha256[text] for name in names if (text := path_text(str(root / name))) in sha256}
+        same = same_bytes([(root / name, digest) for name, digest in rows.items()], stop)
+        done = {name for name, is_same in zip(rows, same, strict=True) if is_same}
+        todo = Source(root, [name for name in names if name not in done])
+        return replace(self, source=todo, stale=len(rows) - len(done))
 
     def check_model(self, model_id: str) -> None:
         """Refuse to add a model's rows to another one's.
@@ -89,22 +105,23 @@ class Plan:
     def __str__(self) -> str:
         share = f" of share {self.shard.number} of {self.shard.count}" if self.shard.count > 1 else ""
         before = f", {self.begun} are done" if self.begun else ""
+        before += f", {self.stale} have changed since their row and get another" if self.stale else ""
         if self.arrivals:
             return f"watching {self.source.root}{share}{before}; Ctrl-C ends"
         return f"{self.total} photos{share}{before}"
 
     @property
     def begun(self) -> int:
-        """Rows that the output has already."""
-        return len(self.written.paths)
+        """Photos that have a row already; rows of photos that have changed since are not counted."""
+        return len(self.written.sha256) - self.stale
 
     @property
     def total(self) -> int | None:
-        """Rows that the output will have; not known while watching."""
+        """Photos that will have a row; not known while watching."""
         return None if self.arrivals else self.begun + len(self.source.names)
 
-    def drawer(self, inspector: "Inspector") -> Callable[[Path, str], str] | None:
-        """What draws rejects, if they are to be drawn: given a file and its verdict it returns why it could not."""
+    def drawer(self, inspector: "Inspector") -> Callable[[Path, str, str], str] | None:
+        """What draws rejects, if they are to be drawn: of a file, its verdict and its SHA-256 to why it could not."""
         if self.overlays is None:
             return None
         from qc_lightning.prediction.overlays import Overlays
@@ -115,9 +132,15 @@ class Plan:
         """The files to look at: all at once, or while watching in one round after the other."""
         if self.arrivals:
             return self.arrivals.rounds(stop)
-        return iter([(self.source.root / name for name in self.source.names)])
+        return iter([self._handed_on()])
 
-    def row(self, found: "Inspection", model_id: str, draw: Callable[[Path, str], str] | None) -> Row | None:
+    def _handed_on(self) -> Iterator[Path]:
+        for name in self.source.names:
+            path = self.source.root / name
+            self.handed[path] = stamp_of(path)
+            yield path
+
+    def row(self, found: "Inspection", model_id: str, draw: Callable[[Path, str, str], str] | None) -> Row | None:
         """What is written of a photo, after it was put into its folder; None for one that may still be on its way.
 
         Args:
@@ -125,13 +148,17 @@ class Plan:
             model_id: of the model.
             draw: as `drawer` gives it.
         """
-        if self.arrivals and not self.arrivals.settled(found.path, readable=not found.error):
-            return None
+        if self.arrivals:
+            if not self.arrivals.settled(found.path, found.sha256, readable=not found.error):
+                return None
+        elif self._has_changed(found):
+            error = "changed while it was inspected: resume=true inspects it again"
+            found = found._replace(sha256="", probability=None, verdict="", error=error)
         error = found.error
         if self.sorter and found.verdict:
             error = error or self.sorter.put(found.path, found.verdict, found.sha256)
         if draw and found.verdict:
-            error = error or draw(found.path, found.verdict)
+            error = error or draw(found.path, found.verdict, found.sha256)
         return Row(
             path=path_text(str(found.path)),
             sha256=found.sha256 or None,
@@ -141,6 +168,12 @@ class Plan:
             model_id=model_id,
             error=path_text(" ".join(error.split())) or None,
         )
+
+    def _has_changed(self, found: "Inspection") -> bool:
+        """Whether a photo is not the file any more that was inspected: its verdict would be another one's."""
+        before = self.handed.pop(found.path)
+        now = stamp_of(found.path)
+        return now is not None and now != before and sha256_of(found.path) != found.sha256
 
     def ending(self, counts: Counter[str], done: int, complete: bool, stop: StopRequest) -> int:
         """Say how it went; return the exit code.

@@ -19,7 +19,7 @@ class Row(NamedTuple):
 
     Attributes:
         path: absolute.
-        sha256: of the file's bytes, hex.
+        sha256: of the file's bytes, hex: a photo that changes later gets a further row.
         probability: P(Incorrect) in [0, 1].
         verdict: PASS, REJECT or REVIEW.
         seconds: spent on this photo.

@@ -1,13 +1,20 @@
 """Photos into PASS/, REJECT/ and REVIEW/, as copies or links; no photo is ever overwritten."""
 
 import errno
-import filecmp
 import os
 import shutil
 from pathlib import Path
 
 from qc_lightning.core.atomic import replacing
 from qc_lightning.core.errors import UserError
+from qc_lightning.data.fingerprint import sha256_of
+
+NAME_ERRORS = (errno.ENAMETOOLONG, errno.EILSEQ, errno.EINVAL)
+"""What a file system says of one name; the photos after it may well go through."""
+
+
+class ChangedError(Exception):
+    """A photo is not the file any more that was inspected."""
 
 
 class Sorter:
@@ -25,8 +32,9 @@ class Sorter:
     def put(self, path: Path, verdict: str, sha256: str) -> str:
         """Put one photo in its place; one that is there already, from before a kill, stays.
 
-        Another photo of the same name is in the way only if an earlier prediction was sorted into the same folder; then
-        the name gets the first digits of the photo's SHA-256.
+        Another photo of the same name is in the way if an earlier prediction was sorted into the same folder, or if the
+        photo has changed since; then the name gets the first digits of the photo's SHA-256. A link that an earlier
+        verdict has put into another folder is removed: it would now lead to this photo.
 
         Args:
             path: absolute.
@@ -39,22 +47,35 @@ class Sorter:
         Raises:
             UserError: the folder cannot be written.
         """
-        target = self._folder / verdict / place_of(path, self._root)
+        place = place_of(path, self._root)
+        target = self._folder / verdict / place
         try:
             target.parent.mkdir(parents=True, exist_ok=True)
-            for place in (target, target.with_stem(f"{target.stem}-{sha256[:16]}")):
-                if self._is_there(path, place):
+            if self._link:
+                self._unlink_elsewhere(path, verdict, place)
+            for there in (target, target.with_stem(f"{target.stem}-{sha256[:16]}")):
+                if self._is_there(path, there, sha256):
                     return ""
+        except ChangedError:
+            return "changed before it could be sorted: resume=true inspects it again"
         except OSError as error:
             if not path.exists():
                 return "gone before it could be sorted"
+            if error.errno in NAME_ERRORS:
+                return f"not sorted: {os.strerror(error.errno).lower()}"
             raise UserError(
                 f"sort: cannot put {path} to {target}: {os.strerror(error.errno or errno.EIO)}; "
                 "mend that and go on with resume=true"
             ) from error
         return f"another photo is in its place: {target}"
 
-    def _is_there(self, path: Path, place: Path) -> bool:
+    def _unlink_elsewhere(self, path: Path, verdict: str, place: Path) -> None:
+        for folder in self._folder.iterdir():
+            link = folder / place
+            if folder.name != verdict and link.is_symlink() and link.readlink() == path:
+                link.unlink()
+
+    def _is_there(self, path: Path, place: Path, sha256: str) -> bool:
         """Put the photo to `place`; false when another one is there."""
         if self._link:
             try:
@@ -63,9 +84,11 @@ class Sorter:
                 return place.is_symlink() and place.readlink() == path
             return True
         if os.path.lexists(place):
-            return place.is_file() and filecmp.cmp(path, place, shallow=False)
-        with replacing(place) as temporary:
+            return sha256_of(place) == sha256
+        with replacing(place, durable=False) as temporary:
             shutil.copy2(path, temporary)
+            if sha256_of(temporary) != sha256:
+                raise ChangedError
         return True
 
 

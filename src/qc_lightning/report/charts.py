@@ -14,6 +14,7 @@ import numpy.typing as npt
 
 from qc_lightning.core.atomic import replacing
 from qc_lightning.metrics.verdict import Verdict
+from qc_lightning.report.glyphs import class_names, make_legible
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -62,7 +63,7 @@ def confusion_matrix(metrics: Mapping[str, Any], classes: tuple[str, str] = ("Co
     """
     counts = np.asarray(metrics["confusion_matrix"], dtype=np.int64)
     share = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
-    names = [name if len(name) <= 24 else name[:21] + "..." for name in classes]
+    names = [name if len(name) <= 24 else name[:21] + "..." for name in class_names(classes)]
     words = (("passed", "overkill"), ("escaped", "rejected"))
     figure = _figure(4.8, 4.0)
     axes = figure.subplots()
@@ -147,6 +148,7 @@ def robustness(result: Mapping[str, Any]) -> "Figure":
 
 def save(figure: "Figure", path: Path) -> Path:
     """Write a PNG under a temporary name and rename it, so that nobody reads half a figure."""
+    make_legible(figure)
     with replacing(path) as temporary:
         # the software name would carry the matplotlib version: same figure, same bytes
         figure.savefig(temporary, format="png", dpi=120, metadata={"Software": None})

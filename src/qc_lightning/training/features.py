@@ -127,7 +127,7 @@ def _known(folder: Path | None, names: Sequence[str], width: int) -> tuple[Tenso
 def _keep(folder: Path, names: Sequence[str], features: Tensor) -> None:
     digests = _digests(names)
     with (
-        replacing(folder / f"{hashlib.sha256(digests.tobytes()).hexdigest()[:32]}.npz") as file,
+        replacing(folder / f"{hashlib.sha256(digests.tobytes()).hexdigest()[:32]}.npz", durable=False) as file,
         file.open("wb") as out,
     ):
         np.savez(out, names=digests, features=features.numpy())

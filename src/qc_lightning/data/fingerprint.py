@@ -1,0 +1,51 @@
+"""Whether a file is still the file that was read: its bytes decide, its stamp is a hint that costs no reading."""
+
+import hashlib
+import os
+import stat
+from pathlib import Path
+from typing import NamedTuple
+
+_BLOCK = 1 << 20  # bytes read at a time
+
+
+class Stamp(NamedTuple):
+    """What a file system says of a file: equal stamps are the same bytes; unequal ones may be, then the bytes decide.
+
+    Size and time of change alone do not tell files apart: cameras write photos of one size within one tick of the
+    clock, and copying tools set the time as they like. The inode changes when another file takes the name, its time
+    (ctime) whenever the file is written, and nobody can set it.
+    """
+
+    device: int
+    inode: int
+    size: int
+    mtime_ns: int
+    ctime_ns: int
+
+    @classmethod
+    def from_stat(cls, info: os.stat_result) -> "Stamp":
+        """The stamp in what os.stat or os.fstat gives."""
+        return cls(info.st_dev, info.st_ino, info.st_size, info.st_mtime_ns, info.st_ctime_ns)
+
+
+def stamp_of(path: Path) -> Stamp | None:
+    """The stamp of a file, None when there is none or it cannot be asked."""
+    try:
+        return Stamp.from_stat(path.stat())
+    except OSError:
+        return None
+
+
+def sha256_of(path: Path) -> str:
+    """SHA-256 of a file's bytes, hex; empty when it cannot be read or is no regular file."""
+    digest = hashlib.sha256()
+    try:
+        if not stat.S_ISREG(path.stat().st_mode):  # reading a pipe could wait for ever
+            return ""
+        with path.open("rb") as file:
+            while block := file.read(_BLOCK):
+                digest.update(block)
+    except OSError:
+        return ""
+    return digest.hexdigest()

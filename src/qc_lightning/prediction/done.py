@@ -1,0 +1,36 @@
+"""Photos whose row is of the very bytes that they have now."""
+
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+from tqdm import tqdm
+
+from qc_lightning.core.shutdown import StopRequest
+from qc_lightning.core.system import cores
+from qc_lightning.data.fingerprint import sha256_of
+
+_AT_A_TIME = 256  # photos between two looks at whether to stop
+
+
+def same_bytes(files: Sequence[tuple[Path, str]], stop: StopRequest) -> list[bool]:
+    """Whether each file still has the bytes of its row; all are read for that, without decoding.
+
+    Times and sizes are not asked: a photo that was replaced by another one under its name keeps both in many a folder.
+
+    Args:
+        files: path and SHA-256 by the row, empty when the photo could not be read then.
+        stop: ends it early; files that were not looked at count as not the same.
+    """
+    same: list[bool] = []
+    with (
+        tqdm(total=len(files), desc="comparing photos with their rows", unit="photo", delay=2.0) as bar,
+        ThreadPoolExecutor(cores()) as pool,
+    ):
+        for start in range(0, len(files), _AT_A_TIME):
+            if stop.signal:
+                break
+            some = files[start : start + _AT_A_TIME]
+            same += pool.map(lambda file: sha256_of(file[0]) == file[1], some)
+            bar.update(len(some))
+    return same + [False] * (len(files) - len(same))

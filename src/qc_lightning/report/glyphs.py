@@ -1,0 +1,57 @@
+"""Names in figures stay legible: in the user's script where a font of this machine has it, else in neutral words."""
+
+from functools import cache
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+_FIRST = "DejaVu Sans"  # comes with matplotlib: what all figures are drawn in
+_MISSING = "?"
+
+
+def class_names(classes: tuple[str, str]) -> tuple[str, str]:
+    """The user's names of the two classes, or Correct and Incorrect when no font here can draw them."""
+    drawn = all(_family(sign) for name in classes for sign in name)
+    return classes if drawn else ("Correct", "Incorrect")
+
+
+def make_legible(figure: "Figure") -> None:
+    """Give each text of a figure the fonts that its signs need; a sign that no font here has becomes a question mark.
+
+    Matplotlib would draw the same box for all of them, and warn about each.
+    """
+    from matplotlib.text import Text
+
+    for text in figure.findobj(Text):
+        assert isinstance(text, Text)
+        words = text.get_text()
+        if words.isascii():
+            continue
+        families = {sign: _FIRST if sign.isspace() else _family(sign) for sign in words}
+        text.set_text("".join(sign if families[sign] else _MISSING for sign in words))
+        others = sorted({family for family in families.values() if family} - {_FIRST})
+        if others:
+            text.set_fontfamily([_FIRST, *others])
+
+
+@cache
+def _family(sign: str) -> str | None:
+    """The first font of this machine that can draw a sign, matplotlib's own before others."""
+    if sign.isascii() and sign.isprintable():
+        return _FIRST
+    from matplotlib.font_manager import fontManager
+
+    real = [font for font in fontManager.ttflist if not font.name.startswith("Last Resort")]  # has a box for every sign
+    fonts = sorted(real, key=lambda font: (font.name != _FIRST, font.style != "normal", font.name))
+    return next((font.name for font in fonts if ord(sign) in _charmap(font.fname)), None)
+
+
+@cache
+def _charmap(file: str) -> frozenset[int]:
+    from matplotlib.ft2font import FT2Font
+
+    try:
+        return frozenset(FT2Font(file).get_charmap())
+    except (OSError, RuntimeError):  # removed since matplotlib made its list, or a kind that it cannot read
+        return frozenset()
