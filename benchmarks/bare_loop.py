@@ -36,7 +36,7 @@ def load(root: Path, cache: Path) -> dict[str, tuple[Tensor, Tensor]]:
 
 
 def train(pixels: Tensor, label: Tensor, epochs: int, augmentation: AugmentConfig) -> nn.Module:
-    network = MLP(64, (128, 64), 0.5)
+    network = MLP((64, 64), (128, 64), 0.5)
     adam = torch.optim.Adam(network.parameters(), lr=1e-3, fused=True)
     loss_of = nn.BCEWithLogitsLoss()
     for _ in range(epochs):
@@ -53,7 +53,7 @@ def limits(root: Path, pixels: Tensor, label: Tensor) -> dict[str, float]:
     begun = time.perf_counter()
     open_store(sorted(root.glob("t*/*/*.png")), DecodeSettings(), "ram", Path())
     decode = time.perf_counter() - begun
-    network, loss_of = MLP(64, (128, 64), 0.5), nn.BCEWithLogitsLoss()
+    network, loss_of = MLP((64, 64), (128, 64), 0.5), nn.BCEWithLogitsLoss()
     batches = [(image.float() / 255, true) for image, true in zip(pixels.split(BATCH), label.split(BATCH), strict=True)]
     seconds = []
     for _ in range(10):

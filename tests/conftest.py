@@ -105,7 +105,7 @@ def run_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     with hydra.initialize_config_dir(str(CONF), version_base="1.3"):
         config = parse(hydra.compose("train", ["data.image_size=16", "model.hidden=[]"]), TrainConfig)
     GlobalHydra.instance().clear()
-    network = build_network(config.model, 16)
+    network = build_network(config.model, (16, 16))
     with torch.no_grad():
         weight, bias = network.parameters()
         weight.fill_(20 / weight.numel())
@@ -114,7 +114,7 @@ def run_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     run.best.parent.mkdir(parents=True)
     state = {f"network.{key}": value for key, value in network.state_dict().items()}
     torch.save({"state_dict": state, "hyper_parameters": {"model": asdict(config.model)}}, run.best)
-    complete_checkpoint(run.best, DecodeSettings(image_size=16), Decision(0.5, "test"), ("Correct", "Incorrect"))
+    complete_checkpoint(run.best, DecodeSettings(16, 16), Decision(0.5, "test"), ("Correct", "Incorrect"))
     write_text(run.split, "path,label,group,subset,sha256\n")
     return run.folder
 

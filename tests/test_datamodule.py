@@ -45,7 +45,7 @@ def test_order_follows_seed_and_epoch() -> None:
 
 def test_paper_network_size() -> None:
     """12288*128 + 128 + 128*64 + 64 + 64 + 1 weights."""
-    network = MLP(64, (128, 64), 0.5)
+    network = MLP((64, 64), (128, 64), 0.5)
     assert sum(p.numel() for p in network.parameters()) == 12288 * 128 + 128 + 128 * 64 + 64 + 64 + 1
     assert network(torch.rand(5, 3, 64, 64)).shape == (5,)
 
@@ -53,7 +53,7 @@ def test_paper_network_size() -> None:
 def test_loss_is_binary_cross_entropy_by_hand() -> None:
     """-(log p) for an Incorrect and -(log(1 - p)) for a Correct photo, averaged."""
     model = ModelConfig("own", "mlp", "none", "scratch", 1, ["avg"], 8, [4], 0.0, 1, 0.03, 0)
-    classifier = Classifier(model, OptimConfig(1e-3, 0.0, None), 8)
+    classifier = Classifier(model, OptimConfig(1e-3, 0.0, None), (8, 8))
     batch = Batch(torch.rand(6, 3, 8, 8), torch.tensor([1.0, 0, 1, 0, 0, 1]), torch.arange(6))
     p = torch.sigmoid(classifier(batch.image))
     by_hand = -(batch.label * p.log() + (1 - batch.label) * (1 - p).log()).mean()

@@ -39,13 +39,15 @@ PLAIN = ([0.0] * 3, [1.0] * 3)
 def convolutional(views: int = 1, tiles: tuple[int, int] = (1, 1)) -> Network:
     torch.manual_seed(0)
     stages = [nn.Sequential(nn.Conv2d(3, 8, 3, 2, 1), nn.ReLU()), nn.Sequential(nn.Conv2d(8, 6, 3, 2, 1), nn.ReLU())]
-    network = Network(StageBackbone(stages, nn.Flatten(), 1, False, PLAIN), ["avg"], [], 0.0, 64, views, tiles=tiles)
+    network = Network(
+        StageBackbone(stages, nn.Flatten(), 1, False, PLAIN), ["avg"], [], 0.0, (64, 64), views, tiles=tiles
+    )
     return network.eval().requires_grad_(False)
 
 
 def linear(weight: torch.Tensor) -> MLP:
     """A perceptron without hidden layers: logit = sum of weight * photo."""
-    network = MLP(weight.shape[-1], [], 0.0).eval().requires_grad_(False)
+    network = MLP(weight.shape[-2:], [], 0.0).eval().requires_grad_(False)
     last = network.layers[-1]
     assert isinstance(last, nn.Linear)
     last.weight.copy_(weight.reshape(1, -1))
@@ -145,7 +147,7 @@ def test_evidence_adds_up_to_what_sets_the_logit_apart(views: int) -> None:
     torch.manual_seed(0)
     stages = [nn.Sequential(nn.Conv2d(3, 8, 4, 4), nn.ReLU()), nn.Sequential(nn.Conv2d(8, 6, 2, 2), nn.ReLU())]
     backbone = StageBackbone(stages, nn.Flatten(), 2, False, PLAIN)
-    network = Network(backbone, ["avg", "std", "max"], [], 0.0, 64, views, "frozen").eval().requires_grad_(False)
+    network = Network(backbone, ["avg", "std", "max"], [], 0.0, (64, 64), views, "frozen").eval().requires_grad_(False)
     assert has_evidence(network)
     network.head.get_buffer("mean").uniform_(0, 1)
     image = torch.rand(2, 3, 64, 64)
@@ -206,7 +208,7 @@ def test_a_map_lies_on_the_photo_as_the_decoder_placed_it(tmp_path: Path) -> Non
     pixels[40:44, 100:104] = 255
     Image.fromarray(pixels).save(tmp_path / "wide.png")
     for resize in ("squash", "letterbox"):
-        settings = DecodeSettings(48, resize)
+        settings = DecodeSettings(48, 48, resize)
         seen = decode(tmp_path / "wide.png", settings).mean(0)
         seen[seen == 128] = 0  # padding
         heat = explained.on_photo(seen.astype(np.float32), (60, 120), settings)
@@ -221,8 +223,8 @@ def test_the_photo_itself_is_upright_at_its_own_size(tmp_path: Path) -> None:
     exif = Image.Exif()
     exif[0x0112] = 6
     Image.fromarray(np.rot90(pixels)).save(tmp_path / "turned.png", exif=exif)
-    np.testing.assert_array_equal(decode_whole(tmp_path / "turned.png", DecodeSettings(64), 100), pixels)
-    assert decode_whole(tmp_path / "turned.png", DecodeSettings(64), 25).shape == (15, 25, 3)
+    np.testing.assert_array_equal(decode_whole(tmp_path / "turned.png", DecodeSettings(64, 64), 100), pixels)
+    assert decode_whole(tmp_path / "turned.png", DecodeSettings(64, 64), 25).shape == (15, 25, 3)
 
 
 def call(*arguments: str) -> int:

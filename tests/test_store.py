@@ -26,7 +26,7 @@ from qc_lightning.data.decode import DecodeSettings, decode
 from qc_lightning.data.pixel_cache import clear, size_of
 from qc_lightning.data.pixel_store import PixelStore, open_store
 
-SMALL = DecodeSettings(image_size=8)
+SMALL = DecodeSettings(8, 8)
 COUNT, BAD = 70, 33  # more than a few tasks of 16
 
 
@@ -91,7 +91,7 @@ def test_pixels_are_those_of_decode(tmp_path: Path) -> None:
     pixels = np.random.default_rng(0).integers(0, 256, (60, 90, 3), dtype=np.uint8)
     path = tmp_path / "photo.jpg"
     Image.fromarray(pixels).save(path)
-    settings = DecodeSettings(16, "letterbox")
+    settings = DecodeSettings(16, 16, "letterbox")
     for cache in ("disk", "disk", "ram", "off"):
         store = open_store([path], settings, cache, tmp_path / "cache")
         np.testing.assert_array_equal(store.rows([0])[0], decode(path, settings))
@@ -161,14 +161,14 @@ def test_a_changed_photo_is_decoded_again(change: object, paths: list[Path], tmp
     assert (5 in store.bad) == (not paths[5].exists())
 
 
-@pytest.mark.parametrize("other", [{"image_size": 9}, {"resize": "letterbox"}, {"bit_depth": 12}, "pillow", "format"])
+@pytest.mark.parametrize("other", [{"height": 9}, {"resize": "letterbox"}, {"bit_depth": 12}, "pillow", "format"])
 def test_anything_that_changes_pixels_is_in_the_key(
     other: object, paths: list[Path], tmp_path: Path, reads: list[Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     open_store(paths, SMALL, "disk", tmp_path / "cache", progress=False)
     settings = SMALL
     if isinstance(other, dict):
-        settings = DecodeSettings(**{"image_size": 8} | other)
+        settings = DecodeSettings(**{"height": 8, "width": 8} | other)
     elif other == "pillow":
         monkeypatch.setattr("PIL.__version__", "0.0")
     else:
@@ -238,7 +238,7 @@ from qc_lightning.data.decode import DecodeSettings
 read = store.read
 store.read = lambda *a: (time.sleep(0.02), read(*a))[1]  # long enough that both are at it
 paths = [Path(line) for line in sys.stdin.read().splitlines()]
-found = store.open_store(paths, DecodeSettings(8), "disk", Path(sys.argv[1]), progress=False)
+found = store.open_store(paths, DecodeSettings(8, 8), "disk", Path(sys.argv[1]), progress=False)
 print(sum(int(row.sum()) for row in found.rows([i for i in range(len(paths)) if i not in found.bad])), len(found.bad))
 """
     command = [sys.executable, "-W", "error", "-c", program, str(tmp_path / "cache")]
@@ -374,7 +374,7 @@ def test_ctrl_c_leaves_nothing_half_written(
 def test_building_takes_no_memory_for_the_pixels(tmp_path: Path) -> None:
     path = tmp_path / "photo.png"
     Image.new("L", (8, 8), 9).save(path)
-    settings = DecodeSettings(512)
+    settings = DecodeSettings(512, 512)
     tracemalloc.start()
     store = open_store([path] * 150, settings, "disk", tmp_path / "cache", progress=False)
     _, peak = tracemalloc.get_traced_memory()

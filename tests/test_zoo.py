@@ -35,7 +35,7 @@ def configured(*overrides: str) -> ModelConfig:
 
 
 def built(*overrides: str, size: int = 224) -> Network:
-    network = build_network(configured(*overrides), size)
+    network = build_network(configured(*overrides), (size, size))
     assert isinstance(network, Network)
     return network.eval()
 
@@ -185,7 +185,7 @@ def test_pretrained_efficientnet_computes_the_same_with_its_norms_folded(
 
 def test_training_looks_at_one_view_a_batch_and_judging_at_all() -> None:
     backbone = StageBackbone([nn.Conv2d(3, 4, 3)], nn.Flatten(), 1, False, PLAIN)
-    network = Network(backbone, ["max"], [], 0.0, 8, views=2)
+    network = Network(backbone, ["max"], [], 0.0, (8, 8), views=2)
     with torch.no_grad():
         here, mirrored = (network.pooled(backbone(image)) for image in (photos(8), photos(8).flip(-1)))
         torch.testing.assert_close(network.eval().features(photos(8)), (here + mirrored) / 2)
@@ -197,7 +197,7 @@ def test_training_looks_at_one_view_a_batch_and_judging_at_all() -> None:
 
 def test_pooling_is_that_of_numpy() -> None:
     backbone = StageBackbone([nn.AvgPool2d(2), nn.Identity()], nn.Flatten(), 2, False, PLAIN)
-    network = Network(backbone, ["avg", "max", "std"], [], 0.0, 8)
+    network = Network(backbone, ["avg", "max", "std"], [], 0.0, (8, 8))
     image = photos(8)
     pixels = image.numpy().reshape(2, 3, 4, 2, 4, 2).mean((3, 5)).reshape(2, 3, 16)
     one = np.concatenate([pixels.mean(2), pixels.max(2), np.sqrt(pixels.var(2) + 1e-6)], axis=1)
@@ -205,7 +205,7 @@ def test_pooling_is_that_of_numpy() -> None:
 
 
 def test_std_pooling_has_a_gradient_where_a_map_is_constant() -> None:
-    network = Network(StageBackbone([nn.Identity()], nn.Flatten(), 1, False, PLAIN), ["std"], [], 0.0, 8)
+    network = Network(StageBackbone([nn.Identity()], nn.Flatten(), 1, False, PLAIN), ["std"], [], 0.0, (8, 8))
     image = torch.full((2, 3, 8, 8), 0.5, requires_grad=True)
     network(image).sum().backward()
     assert image.grad is not None
@@ -301,7 +301,7 @@ def test_cam_layer_of_a_transformer_gives_tokens() -> None:
 def test_views_do_not_care_which_way_the_photo_is_flipped(views: int) -> None:
     torch.manual_seed(0)
     backbone = StageBackbone([nn.Conv2d(3, 4, 5), nn.ReLU()], nn.Flatten(), 1, False, PLAIN)
-    network = Network(backbone, ["avg", "max"], [], 0.0, 64, views).eval()
+    network = Network(backbone, ["avg", "max"], [], 0.0, (64, 64), views).eval()
     with torch.no_grad():
         torch.testing.assert_close(network(photos(64)), network(photos(64).flip(-1)), rtol=1e-4, atol=1e-5)
         same_upside_down = torch.allclose(network(photos(64)), network(photos(64).flip(-2)), rtol=1e-4, atol=1e-5)
@@ -315,7 +315,7 @@ def test_every_shipped_model_builds(file: Path) -> None:
         if file.stem in ("torchvision", "timm") else []
     ))  # fmt: skip
     pytest.importorskip(choice.library if choice.library != "own" else "torch")
-    network = build_network(choice, choice.input_size).eval()
+    network = build_network(choice, (choice.input_size, choice.input_size)).eval()
     assert isinstance(network, MLP if choice.library == "own" else Network)
     with torch.no_grad():
         logit = network(photos(choice.input_size))
@@ -349,7 +349,7 @@ def test_what_a_network_cannot_do(overrides: str, size: int, line: str) -> None:
     if "timm" in overrides:
         pytest.importorskip("timm")
     with pytest.raises(UserError) as error:
-        build_network(configured(*overrides.split()), size)
+        build_network(configured(*overrides.split()), (size, size))
     assert line in str(error.value)
     assert "\n" not in str(error.value)
 
@@ -363,9 +363,9 @@ def test_pretrained_modes_need_weights(mode: str) -> None:
 def test_timm_is_an_extra(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(zoo.importlib.util, "find_spec", lambda name: None)
     with pytest.raises(UserError, match=r'pip install "qc-lightning\[pretrained\]"'):
-        build_network(configured("model=efficientnet_lite0"), 224)
+        build_network(configured("model=efficientnet_lite0"), (224, 224))
     with pytest.raises(UserError, match=r'pip install "qc-lightning\[timm\]"'):
-        build_network(configured("model=timm", "model.name=resnet18"), 224)
+        build_network(configured("model=timm", "model.name=resnet18"), (224, 224))
 
 
 def test_the_dry_run_moves_no_statistics() -> None:
@@ -373,7 +373,7 @@ def test_the_dry_run_moves_no_statistics() -> None:
     norms = [module for module in network.modules() if isinstance(module, nn.BatchNorm2d)]
     assert all(norm.num_batches_tracked == 0 and not norm.running_mean.any() for norm in norms)  # type: ignore[union-attr]
     choice = configured("model=torchvision", "model.name=shufflenet_v2_x0_5", "model.mode=scratch")
-    assert build_network(choice, 64).training
+    assert build_network(choice, (64, 64)).training
 
 
 def test_views_of_the_config_reach_the_network() -> None:

@@ -28,8 +28,8 @@ def train(cfg: DictConfig) -> None:
     seed_everything(config.seed, verbose=False)
     balanced = resolve_imbalance(config.imbalance, photos.counts()["train"]) == "sampler"
     data = PhotoDataModule(photos, config.data.batch_size, config.augment, config.seed, balanced)
-    counts, size, tiles = photos.counts()["train"], config.data.image_size, config.data.grid
-    model = Classifier(config.model, config.optim, size, config.imbalance, counts, tiles)
+    counts, shape, tiles = photos.counts()["train"], photos.decode.tile, config.data.grid
+    model = Classifier(config.model, config.optim, shape, config.imbalance, counts, tiles)
     run, in_sweep = cli.from_hydra()
     trainer = build_trainer(config.trainer, config.logger, run, config.seed, config.optim.patience, in_sweep)
     if trainer.is_global_zero:

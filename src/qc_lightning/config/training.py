@@ -53,7 +53,7 @@ class DataConfig:
     group: str  # none | folder | prefix | module
     split: SplitConfig
     image_size: int
-    resize: str  # squash | letterbox
+    resize: str  # shape | squash | letterbox
     bit_depth: int  # real bits of 16-bit files
     on_bad_file: str  # error | skip
     max_bad_share: float
@@ -63,7 +63,7 @@ class DataConfig:
     count: int | None
     uncertain: str | None  # drop | threshold
     cache_limit: float = 20.0  # gigabytes of decoded photos in the cache, the longest unused make room; 20 before
-    tiles: str = "1x1"  # rows x columns of image_size x image_size that a photo is cut into
+    tiles: str = "1x1"  # rows x columns of about image_size x image_size that a photo is cut into
 
     def __post_init__(self) -> None:
         check_choice("data.source", self.source, ("parts", "folder", "elpv"))
@@ -74,7 +74,7 @@ class DataConfig:
         check(fine, "data.tiles", "ROWSxCOLUMNS, each from 1 to 99, such as 2x3", self.tiles)
         side = self.image_size * max(self.grid)
         check(side <= 16384, "data.tiles", "at most 16384 pixels of tiles along each side", side)
-        check_choice("data.resize", self.resize, ("squash", "letterbox"))
+        check_choice("data.resize", self.resize, ("shape", "squash", "letterbox"))
         check(9 <= self.bit_depth <= 16, "data.bit_depth", "9 to 16 bits", self.bit_depth)
         check_choice("data.on_bad_file", self.on_bad_file, ("error", "skip"))
         check(0 <= self.max_bad_share < 1, "data.max_bad_share", "a share from 0 to below 1", self.max_bad_share)
@@ -112,6 +112,9 @@ class ModelConfig:
     penalty: float  # of a pretrained network: weight of the squared norm of its linear head as it is fitted
     copies: int  # of a pretrained network: augmented copies of each training photo that its head is fitted to too
     clip: float = math.inf  # so, standard deviations at which a feature is cut off; inf before this was a setting
+    resize: str = (
+        "squash"  # how it takes photos that are not square; data.resize follows it; squash before this was one
+    )
 
     def __post_init__(self) -> None:
         check(self.views in (1, 2, 4), "model.views", "1, 2 or 4", self.views)

@@ -107,8 +107,9 @@ def _blurred(images: Tensor, most: float, generator: Generator | None) -> Tensor
     if not most:
         return images
     count, channels, height, width = images.shape
-    sigma = torch.rand(count, generator=generator) * most / 100 * width + 1e-3
-    reach = min(max(1, math.ceil(2.5 * most / 100 * width)), width - 1)
+    side = math.sqrt(height * width)
+    sigma = torch.rand(count, generator=generator) * most / 100 * side + 1e-3
+    reach = min(max(1, math.ceil(2.5 * most / 100 * side)), min(height, width) - 1)
     x = torch.arange(-reach, reach + 1)
     kernel = torch.exp(-(x**2) / (2 * sigma[:, None] ** 2))
     kernel = (kernel / kernel.sum(1, keepdim=True)).repeat_interleave(channels, 0).to(images)

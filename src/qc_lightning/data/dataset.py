@@ -16,6 +16,7 @@ from qc_lightning.data.decode import DecodeSettings
 from qc_lightning.data.photo import SUBSETS, Photo
 from qc_lightning.data.pixel_cache import key_of
 from qc_lightning.data.pixel_store import PixelStore, open_store
+from qc_lightning.data.shape import common_shape
 from qc_lightning.data.split import split
 
 
@@ -59,10 +60,13 @@ class PhotoSet:
         return {subset: (seen[subset, 0], seen[subset, 1]) for subset in SUBSETS if seen[subset, 0] + seen[subset, 1]}
 
 
-def decode_settings(config: DataConfig) -> DecodeSettings:
-    """The part of the config that decides what pixels a file becomes."""
-    rows, columns = config.grid
-    return DecodeSettings(config.image_size, config.resize, config.bit_depth, rows, columns)
+def decode_settings(config: DataConfig, paths: Sequence[Path]) -> tuple[DecodeSettings, list[str]]:
+    """What decides which pixels a file becomes, and notes on photos of another shape."""
+    height, width, notes = config.image_size, config.image_size, list[str]()
+    if config.resize == "shape":
+        height, width, notes = common_shape(paths, config.image_size, config.grid)
+    resize = "letterbox" if config.resize == "letterbox" else "squash"
+    return DecodeSettings(height, width, resize, config.bit_depth, *config.grid), notes
 
 
 def load_photos(config: DataConfig, progress: bool = True) -> PhotoSet:
@@ -75,8 +79,9 @@ def load_photos(config: DataConfig, progress: bool = True) -> PhotoSet:
         UserError: the photos are not what they must be; nothing has been written then.
     """
     photos = read_catalog(config)
-    decode = decode_settings(config)
-    store = _opened([photo.path for photo in photos], decode, config, progress)
+    paths = [photo.path for photo in photos]
+    decode, shapes = decode_settings(config, paths)
+    store = _opened(paths, decode, config, progress)
     bad = [(photos[row].path, reason) for row, reason in sorted(store.bad.items())]
     if bad:
         _refuse_bad(bad, len(photos), config)
@@ -84,7 +89,7 @@ def load_photos(config: DataConfig, progress: bool = True) -> PhotoSet:
     kept = [replace(photos[row], sha256=_verified(photos[row], store.sha256[row])) for row in rows]
     kept, notes = _join_duplicates(kept)
     kept = [replace(photo, subset=subset) for photo, subset in zip(kept, split(kept, config.split), strict=True)]
-    return PhotoSet(kept, rows, store, decode, bad, notes + _straddling(kept))
+    return PhotoSet(kept, rows, store, decode, bad, shapes + notes + _straddling(kept))
 
 
 _latest: dict[str, PixelStore] = {}  # at most one, by what its pixels depend on

@@ -10,7 +10,8 @@ class DecodeSettings:
     """How a file becomes pixels: plain values that go into cache keys and checkpoints.
 
     Attributes:
-        image_size: Height and width of a tile of the output, in pixels, 8 to 2048.
+        height: Of a tile of the output, in pixels, 8 to 8192.
+        width: Of a tile of the output, in pixels, 8 to 8192.
         resize: `squash` fits the photo to the output; `letterbox` keeps its aspect and pads with mid grey (128).
         bit_depth: Real bits of 16-bit files, 9 to 16: 12 for a 12-bit camera.
         rows: Tiles from top to bottom, at least 1.
@@ -20,15 +21,17 @@ class DecodeSettings:
         UserError: A value is out of its range.
     """
 
-    image_size: int = 64
+    height: int = 64
+    width: int = 64
     resize: str = "squash"
     bit_depth: int = 16
     rows: int = 1
     columns: int = 1
 
     def __post_init__(self) -> None:
-        if not 8 <= self.image_size <= 2048:
-            raise UserError(f"image_size must be 8 to 2048 pixels, got {self.image_size}: choose one in that range")
+        if not (8 <= self.height <= 8192 and 8 <= self.width <= 8192):
+            size = f"{self.height} x {self.width}"
+            raise UserError(f"height and width must be 8 to 8192 pixels, got {size}: choose a size in that range")
         if self.resize not in ("squash", "letterbox"):
             raise UserError(f"resize must be squash or letterbox, got {self.resize!r}: choose one of the two")
         if not 9 <= self.bit_depth <= 16:
@@ -37,6 +40,11 @@ class DecodeSettings:
             raise UserError(f"rows and columns must be at least 1, got {self.rows} x {self.columns}: give 1 or more")
 
     @property
+    def tile(self) -> tuple[int, int]:
+        """Height and width of a tile; of the photo where there is one tile."""
+        return self.height, self.width
+
+    @property
     def shape(self) -> tuple[int, int, int]:
         """Shape of a decoded photo: 3, height, width."""
-        return 3, self.rows * self.image_size, self.columns * self.image_size
+        return 3, self.rows * self.height, self.columns * self.width

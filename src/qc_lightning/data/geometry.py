@@ -16,7 +16,7 @@ _TURNS = {2: (0, 1, -1), 3: (0, -1, -1), 4: (0, -1, 1), 5: (1, 1, 1), 6: (1, 1, 
 def fit_size(image: Image.Image, settings: DecodeSettings) -> tuple[int, int]:
     """Width and height that the photo gets before it is turned by its orientation."""
     _, high, wide = settings.shape
-    if _TURNS.get(orientation_of(image), (0,))[0]:  # lies on its side
+    if lies_on_its_side(image):
         high, wide = wide, high
     width, height = image.size
     if settings.resize == "squash":
@@ -24,6 +24,11 @@ def fit_size(image: Image.Image, settings: DecodeSettings) -> tuple[int, int]:
     if width * high >= height * wide:
         return wide, max(1, round(height * wide / width))
     return max(1, round(width * high / height)), high
+
+
+def lies_on_its_side(image: Image.Image) -> bool:
+    """Whether its orientation swaps height and width."""
+    return bool(_TURNS.get(orientation_of(image), (0,))[0])
 
 
 def orientation_of(image: Image.Image) -> int:

@@ -4,7 +4,7 @@ import io
 import os
 import stat
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from PIL import (
     BmpImagePlugin,
@@ -57,7 +57,9 @@ class BadImage(Exception):
 
 def open_image(data: bytes, settings: DecodeSettings) -> tuple[ImageFile.ImageFile, int]:
     """The file opened, its pixels not read yet, and the real bits of a wide gray image."""
-    image = _open(data)
+    if not data:
+        raise BadImage("empty file")
+    image = open_header(io.BytesIO(data))
     width, height = image.size
     if width * height > MAX_PIXELS:
         raise BadImage(f"too large: {width} x {height} pixels, the limit is {MAX_PIXELS // 10**6} million")
@@ -82,15 +84,18 @@ def file_bytes(path: Path) -> bytes:
     return data
 
 
-def _open(data: bytes) -> ImageFile.ImageFile:
-    """Read the header. Not Image.open: that warns about large photos, and only a global setting would silence it."""
-    if not data:
-        raise BadImage("empty file")
+def open_header(file: BinaryIO) -> ImageFile.ImageFile:
+    """Read the header; raises BadImage.
+
+    Not Image.open: that warns about large photos, and only a global setting would silence it.
+    """
+    start = file.read(16)
     problem: Exception | None = None
     for reader, accepts in (Image.OPEN[plugin.format] for plugin in _READERS):
         try:
-            if accepts is None or accepts(data[:16]) is True:
-                return reader(io.BytesIO(data), "")
+            if accepts is None or accepts(start) is True:
+                file.seek(0)
+                return reader(file, "")
         except Exception as error:
             problem = error
     raise BadImage("not an image of a known format" if problem is None else reason_of(problem)) from problem

@@ -49,8 +49,9 @@ def corrupt(pixels: Tensor, name: str, strength: float, number: Tensor) -> Tenso
 
 
 def _blur(image: Tensor, strength: float, _: Tensor) -> Tensor:
-    sigma = strength / 100 * image.shape[-1]
-    reach = min(max(1, math.ceil(3 * sigma)), image.shape[-1] - 1)
+    height, width = image.shape[-2:]
+    sigma = strength / 100 * math.sqrt(height * width)
+    reach = min(max(1, math.ceil(3 * sigma)), min(height, width) - 1)
     x = torch.arange(-reach, reach + 1, dtype=image.dtype)
     kernel = torch.exp(-(x**2) / (2 * sigma**2))
     kernel = (kernel / kernel.sum()).expand(3, 1, 1, -1)

@@ -170,7 +170,7 @@ def on_photo(heat: npt.NDArray[np.float32], shape: tuple[int, int], decode: Deco
 def _mask(subject: Subject, shape: tuple[int, int]) -> npt.NDArray[np.bool_] | None:
     if subject.mask is None:
         return None
-    settings = DecodeSettings(8)  # its size does not matter: the mask is read whole
+    settings = DecodeSettings()  # its size does not matter: the mask is read whole
     try:
         pixels = decode_whole(Path(subject.mask), settings, LONGEST)[..., 0]
     except BadImage:

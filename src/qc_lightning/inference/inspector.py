@@ -52,12 +52,12 @@ class Inspector:
         if "inspector" not in checkpoint:
             raise UserError(f"{run.folder} was stopped before it was measured; finish it with resume={run.folder}")
         parts = checkpoint["inspector"]
-        decode = DecodeSettings(**parts["decode"])
         state, prefix = checkpoint["state_dict"], "network."
         try:
+            decode = DecodeSettings(**parts["decode"])
             model = ModelConfig(**checkpoint["hyper_parameters"]["model"])
             tiles = (decode.rows, decode.columns)
-            network = build_network(model, decode.image_size, load_weights=False, tiles=tiles)
+            network = build_network(model, decode.tile, load_weights=False, tiles=tiles)
             network.load_state_dict({key.removeprefix(prefix): state[key] for key in state if key.startswith(prefix)})
         except (TypeError, RuntimeError) as error:  # settings or layers that this release does not have
             reason = str(error).splitlines()[0]

@@ -13,18 +13,18 @@ class MLP(nn.Module):
 
     The paper's is 12288-128-64-1 for 64x64 RGB photos; its sigmoid belongs to the loss and to the decision here.
 
-    Shapes: float [B, 3, rows * image_size, columns * image_size] in [0, 1] to float [B], the worst tile's logit.
+    Shapes: float [B, 3, rows * height, columns * width] in [0, 1] to float [B], the worst tile's logit.
 
-    >>> network = MLP(image_size=64, hidden=(128, 64), dropout=0.5)
+    >>> network = MLP(shape=(64, 64), hidden=(128, 64), dropout=0.5)
     >>> sum(parameter.numel() for parameter in network.parameters())
     1581313
     """
 
-    def __init__(self, image_size: int, hidden: Sequence[int], dropout: float, tiles: Grid = (1, 1)) -> None:
+    def __init__(self, shape: tuple[int, int], hidden: Sequence[int], dropout: float, tiles: Grid = (1, 1)) -> None:
         super().__init__()
         self.tiles = tiles
         self.input = nn.Identity()
-        self.layers = nn.Sequential(nn.Flatten(), *perceptron(3 * image_size * image_size, hidden, dropout))
+        self.layers = nn.Sequential(nn.Flatten(), *perceptron(3 * shape[0] * shape[1], hidden, dropout))
 
     def forward(self, image: Tensor) -> Tensor:
         """Return the logit of P(Incorrect) for each photo."""

@@ -43,7 +43,7 @@ class Network(nn.Module):
     With one stage, average pooling and no hidden layers this is the published network, its classifier replaced by one
     logit (AlexNet and VGG: also without the two wide layers below the classifier).
 
-    Shapes: float [B, 3, rows * S, columns * S] in [0, 1] to float [B], the worst tile's logit.
+    Shapes: float [B, 3, rows * H, columns * W] in [0, 1] to float [B], the worst tile's logit.
 
     Args:
         backbone: photos to feature maps.
@@ -51,7 +51,7 @@ class Network(nn.Module):
             classifier reads.
         hidden: widths of the head's hidden layers, ReLU and dropout after each, as in the paper; none: linear.
         dropout: before the linear head, or after each hidden layer.
-        image_size: side S of the photos, or of a tile of them, in pixels.
+        shape: height H and width W of the photos, or of a tile of them, in pixels.
         views: how many of the photo, its mirror image, and both upside down are looked at; their features are averaged,
             so that a defect counts alike wherever it points.
         mode: scratch; or frozen or finetune, whose head is one that is fitted to features, which it standardises.
@@ -74,7 +74,7 @@ class Network(nn.Module):
         pool: Sequence[str],
         hidden: Sequence[int],
         dropout: float,
-        image_size: int,
+        shape: tuple[int, int],
         views: int = 1,
         mode: str = "scratch",
         tiles: Grid = (1, 1),
@@ -89,7 +89,7 @@ class Network(nn.Module):
         self.weights = "none"
         self.eval()  # the dry run must not move the statistics of batch norms
         with torch.no_grad():
-            width = self.features(torch.zeros(1, 3, image_size, image_size)).shape[1]
+            width = self.features(torch.zeros(1, 3, *shape)).shape[1]
         self.train()
         self.head: nn.Module
         if mode != "scratch":
@@ -100,7 +100,7 @@ class Network(nn.Module):
         self.recipe = f"{type(backbone).__name__} {self.pool} {views} views, {width} features"
 
     def features(self, image: Tensor) -> Tensor:
-        """Return [N, F] of tiles [N, 3, S, S]: for each stage, its pooled channels in the order of `pool`."""
+        """Return [N, F] of tiles [N, 3, H, W]: for each stage, its pooled channels in the order of `pool`."""
         flips = FLIPS[: self.views]
         if self.training and self.views > 1:  # one a batch: over the epochs all are learnt from, at the cost of one
             flips = (flips[int(torch.randint(self.views, ()))],)

@@ -29,13 +29,13 @@ _PROBE = 224  # stages are found on photos of this side: the parts of a network 
 
 
 def build_network(
-    config: ModelConfig, image_size: int, load_weights: bool = True, tiles: tuple[int, int] = (1, 1)
+    config: ModelConfig, shape: tuple[int, int], load_weights: bool = True, tiles: tuple[int, int] = (1, 1)
 ) -> nn.Module:
     """Build the network that `config` names: float [B, 3, H, W] in [0, 1] to logits [B].
 
     Args:
         config: the network; `mode=scratch` never loads weights.
-        image_size: side of the photos, or of a tile of them, in pixels.
+        shape: height and width of the photos, or of a tile of them, in pixels.
         load_weights: false when a checkpoint will fill the network anyway.
         tiles: rows and columns of tiles that the photos are cut into.
 
@@ -44,7 +44,7 @@ def build_network(
             its weights cannot be had.
     """
     if config.library == "own":
-        return _paper_mlp(config, image_size, tiles)
+        return _paper_mlp(config, shape, tiles)
     if config.mode == "scratch" and config.weights not in ("none", "auto"):
         raise UserError(f"model.mode=scratch starts from random weights, and model.weights={config.weights} is a file")
     build = _torchvision if config.library == "torchvision" else _timm
@@ -55,7 +55,7 @@ def build_network(
             config.pool,
             config.hidden,
             config.dropout,
-            image_size,
+            shape,
             config.views,
             config.mode,
             tiles,
@@ -63,19 +63,20 @@ def build_network(
         )
     except (RuntimeError, AssertionError, ValueError) as error:
         reason = str(error).strip().splitlines()[0].rstrip(".") if str(error).strip() else "it fails"
-        raise UserError(
-            f"data.image_size: {config.name} cannot take photos of {image_size} px ({reason}); made for {made_for}"
-        ) from error
+        setting, size, advice = "data.image_size", f"{shape[0]} px", f"made for {made_for}"
+        if shape[0] != shape[1]:
+            setting, size, advice = "data.resize", f"{shape[0]} x {shape[1]} px", "set data.resize=squash"
+        raise UserError(f"{setting}: {config.name} cannot take photos of {size} ({reason}); {advice}") from error
     network.weights = file
     return network
 
 
-def _paper_mlp(config: ModelConfig, image_size: int, tiles: tuple[int, int]) -> MLP:
+def _paper_mlp(config: ModelConfig, shape: tuple[int, int], tiles: tuple[int, int]) -> MLP:
     if config.name != "mlp":
         raise UserError(f"model.name: expected mlp with model.library=own, got '{config.name}'")
     if config.mode != "scratch" or config.weights != "none":
         raise UserError("model=mlp has no published weights: it takes model.mode=scratch and model.weights=none only")
-    return MLP(image_size, config.hidden, config.dropout, tiles)
+    return MLP(shape, config.hidden, config.dropout, tiles)
 
 
 def _torchvision(config: ModelConfig, load: bool) -> tuple[Backbone, int, str]:

@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from qc_lightning.config import TrainConfig
+from qc_lightning.data.decode_settings import DecodeSettings
 from qc_lightning.metrics.compute import FIGURES, interval
 from qc_lightning.metrics.decision import Decision
 
@@ -11,12 +12,17 @@ _SHOWN = ("escape_rate", "overkill_rate", "accuracy", "balanced_accuracy", "auro
 
 
 def model_card(
-    config: TrainConfig, counts: Mapping[str, tuple[int, int]], metrics: Mapping[str, Any], decision: Decision
+    config: TrainConfig,
+    decode: DecodeSettings,
+    counts: Mapping[str, tuple[int, int]],
+    metrics: Mapping[str, Any],
+    decision: Decision,
 ) -> str:
     """The card as Markdown.
 
     Args:
         config: of the run.
+        decode: how its photos were decoded.
         counts: photos of each subset, (Correct, Incorrect).
         metrics: as metrics.json holds them.
         decision: the threshold and where it came from.
@@ -27,7 +33,7 @@ def model_card(
     tiles = f", {config.data.tiles} tiles of that size, the worst one counts" if config.data.tiles != "1x1" else ""
     recipe = [
         ("network", f"{model.name} ({model.library}), {model.mode}"),
-        ("input", f"{config.data.image_size} x {config.data.image_size} pixels, {config.data.resize}, no crop{tiles}"),
+        ("input", f"{decode.height} x {decode.width} pixels, {config.data.resize}, no crop{tiles}"),
         ("augmentation", _augmentation(config) + frozen),
         ("head", "linear" if not model.hidden else f"hidden layers {model.hidden}, dropout {model.dropout:g}"),
         ("seed", str(config.seed)),

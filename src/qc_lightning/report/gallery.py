@@ -63,7 +63,7 @@ class Pictures:
         from PIL import Image
 
         try:
-            pixels = decode(path, DecodeSettings(_THUMBNAIL, "letterbox", bit_depth))
+            pixels = decode(path, DecodeSettings(_THUMBNAIL, _THUMBNAIL, "letterbox", bit_depth))
         except BadImage:
             return None
         return self.embed(*_jpeg(Image.fromarray(pixels.transpose(1, 2, 0))))

@@ -39,7 +39,7 @@ class Classifier(LightningModule):
     Args:
         model: the network.
         optim: the optimizer's settings.
-        image_size: side of the photos, or of a tile of them, in pixels.
+        shape: height and width of the photos, or of a tile of them, in pixels.
         imbalance: auto | none | pos_weight | sampler | focal, see `imbalance.resolve_imbalance`.
         counts: training photos, (Correct, Incorrect); they set the class weights.
         tiles: rows and columns of tiles that the photos are cut into.
@@ -49,16 +49,16 @@ class Classifier(LightningModule):
         self,
         model: ModelConfig,
         optim: OptimConfig,
-        image_size: int,
+        shape: tuple[int, int],
         imbalance: str = "none",
         counts: tuple[int, int] = (1, 1),
         tiles: tuple[int, int] = (1, 1),
     ) -> None:
         super().__init__()
         # plain types, so that the checkpoint loads with weights_only=True
-        self.save_hyperparameters({"model": asdict(model), "optim": asdict(optim), "image_size": image_size})
+        self.save_hyperparameters({"model": asdict(model), "optim": asdict(optim), "shape": list(shape)})
         self.optim, self.finetuned = optim, model.mode == "finetune"
-        self.network = build_network(model, image_size, tiles=tiles)
+        self.network = build_network(model, shape, tiles=tiles)
         self.loss = build_loss(resolve_imbalance(imbalance, counts), counts)
         self.metrics = nn.ModuleDict(
             {f"of_{subset}": binary_metrics().clone(prefix=f"{subset}_") for subset in SUBSETS if subset != "train"}

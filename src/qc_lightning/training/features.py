@@ -52,7 +52,7 @@ def extract_features(
     # On a CPU one thread a core, each with a photo of its own: nobody waits for the others, the maps stay so small that
     # the system does not take their memory back after every layer (which cost a third more time at 300 px), and a photo
     # gets the same features to the last bit whichever photos come with it, here and in a later prediction.
-    large = max(1, (photos.decode.image_size / _GPU_SIZE) ** 2)
+    large = max(1, photos.decode.height * photos.decode.width / _GPU_SIZE**2)
     at_once, workers = (1, cores()) if device.type == "cpu" else (max(1, int(_GPU_BATCH / large)), 1)
 
     def compute(places: npt.NDArray[np.int64]) -> None:

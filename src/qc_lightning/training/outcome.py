@@ -14,7 +14,7 @@ from qc_lightning.core.atomic import csv_text, write_json, write_text
 from qc_lightning.core.run import Run
 from qc_lightning.core.timing import Timing
 from qc_lightning.data.augment import augment, mixup
-from qc_lightning.data.dataset import PhotoSet, decode_settings
+from qc_lightning.data.dataset import PhotoSet
 from qc_lightning.data.photo import Photo
 from qc_lightning.evaluation.measure import Scores, measure, predictions_csv, versions
 from qc_lightning.inference.checkpoint import complete_checkpoint
@@ -54,12 +54,12 @@ def write(
         metrics["warnings"].append(f"{len(photos.bad)} files could not be read and were left out: see bad_files.csv.")
         write_text(run.folder / "bad_files.csv", csv_text(("path", "reason"), photos.bad))
     metrics |= {"positive_class": classes[1], "seed": config.seed, "versions": versions()}
-    metrics["model_id"] = complete_checkpoint(run.best, decode_settings(config.data), decision, classes)
+    metrics["model_id"] = complete_checkpoint(run.best, photos.decode, decision, classes)
     timing.done("score")
     write_json(run.folder / "decision.json", decision.to_dict())
     if "test" in scores:
         write_text(run.folder / "predictions.csv", predictions_csv(scores, photos.photos, decision, classes))
-    write_text(run.folder / "model_card.md", model_card(config, photos.counts(), metrics, decision))
+    write_text(run.folder / "model_card.md", model_card(config, photos.decode, photos.counts(), metrics, decision))
     metrics["timing_s"] = timing.seconds
     write_json(run.metrics, finite(metrics))
     if config.report:
