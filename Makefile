@@ -3,16 +3,19 @@ PYTHON ?= python3
 PIP = .venv/bin/python -m pip install --disable-pip-version-check
 RUN = .venv/bin/python -m
 
-.PHONY: install train test quick lint bench clean
+.PHONY: install train test test-browser quick lint bench clean
 
 train: install  ## train the paper's recipe on the embedded photos
 	$(RUN) qc_lightning.train
 
-test: .venv/test  ## every test
-	$(RUN) pytest
+test: .venv/test  ## every test that needs nothing but Python
+	$(RUN) pytest -m "not browser"
+
+test-browser: .venv/test  ## the pages in a headless Chromium, which has to be installed
+	$(RUN) pytest -m browser
 
 quick: .venv/test  ## the tests of under two minutes
-	$(RUN) pytest -m "not slow"
+	$(RUN) pytest -m "not slow and not browser"
 
 lint: .venv/test  ## style and types
 	$(RUN) ruff check

@@ -65,6 +65,7 @@ def browse(page, folder, *flags):
 
 @pytest.mark.slow
 @pytest.mark.skipif(CHROMIUM is None, reason="no Chromium to open the report with")
+@pytest.mark.browser
 @pytest.mark.parametrize("hostile", [False, True])
 def test_the_slider_moves_the_counts_without_error_or_request(tmp_path, hostile):
     classes = ("<b>gut</b>", "</script>nicht") if hostile else ("Correct", "Incorrect")
