@@ -15,9 +15,9 @@ def test_an_epoch_of_many_steps_is_kept_in_few_tensors_and_in_order() -> None:
     for step in range(1000):
         position, label = torch.tensor([2 * step, 2 * step + 1]), torch.tensor([0.0, 1.0])
         model._keep("train", Batch(image, label, position), position / 7)
-        most = max(most, len(model._seen["train"]))
+        most = max(most, len(model._answers["train"]))
     assert most < 100
-    index, logit, label = (torch.cat(part) for part in zip(*model._seen["train"], strict=True))
+    index, logit, label = (torch.cat(part) for part in zip(*model._answers["train"], strict=True))
     assert index.tolist() == list(range(2000))
     torch.testing.assert_close(logit, torch.arange(2000) / 7)
     assert label.tolist() == [0.0, 1.0] * 1000

@@ -10,13 +10,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
 
 from qc_lightning import evaluate as evaluate_command
-from qc_lightning.cli.schemas import register
-from qc_lightning.config import TrainConfig, parse
-from qc_lightning.config.presets import CONF
 from qc_lightning.data.decode import decode
 from qc_lightning.models.heads.logistic import LogisticHead
 from qc_lightning.models.heads.perceptron import PerceptronHead
@@ -164,22 +160,18 @@ def test_mistakes(train: Train, own: list[str], arguments: list[str], line: str)
 @pytest.mark.parametrize("head", [LogisticHead(400), PerceptronHead(400, [32], 0.0)])
 def test_a_photo_is_never_validated_by_a_head_that_has_seen_its_copy(head: LogisticHead | PerceptronHead) -> None:
     """Labels at random: who has seen the copy knows the label by heart, who has not can only guess."""
-    from types import SimpleNamespace
-
     from sklearn.metrics import roc_auc_score
 
     from qc_lightning.data.photo import Photo
-    from qc_lightning.training.frozen import fit_head
+    from qc_lightning.models.heads.perceptron import Schedule
+    from qc_lightning.training.head import HeadSettings, TrainingFeatures, fit_head
 
     draw = np.random.default_rng(0)
     label = draw.permutation(np.arange(200) % 2)
     photos = [Photo(Path(str(i)), str(i), int(of), str(i)) for i, of in enumerate(label)]
-    known = SimpleNamespace(photos=photos, labels=label, indices=lambda _: np.arange(200))
     features = torch.from_numpy(draw.normal(size=(200, 400)).astype(np.float32))
     seen = torch.stack([features, features + 0.01 * torch.randn(features.shape)])
-    register()
-    with initialize_config_dir(str(CONF), version_base="1.3"):
-        config = parse(compose("train", ["experiment=recommended", "imbalance=none"]), TrainConfig)
-    logit = fit_head(head, seen[:, :, None], known, config)  # type: ignore[arg-type]
+    settings = HeadSettings(0.03, "none", 0, Schedule(1e-3, 0.0, 10, 32, 0))
+    logit = fit_head(head, TrainingFeatures(seen[:, :, None], photos, torch.arange(200)), settings)
     assert logit is not None
     assert roc_auc_score(label, logit.numpy()) < 0.65

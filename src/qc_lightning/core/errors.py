@@ -6,7 +6,3 @@ class UserError(Exception):
 
     Commands print it without a traceback and exit with code 2.
     """
-
-
-class Stopped(UserError):
-    """Ctrl-C came before there was anything to keep."""

@@ -95,9 +95,6 @@ class PhotoDataModule(LightningDataModule):
         augment: what training photos go through.
         seed: of the order.
         balanced: draw each class equally often, with replacement.
-
-    Attributes:
-        scored: the subsets that `test_dataloader` gives, in its order.
     """
 
     def __init__(
@@ -106,7 +103,6 @@ class PhotoDataModule(LightningDataModule):
         super().__init__()
         self.photos, self.batch_size, self.augment, self.seed = photos, batch_size, augment, seed
         self.balanced = balanced
-        self.scored = list(photos.counts())
 
     def train_dataloader(self) -> DataLoader[Batch]:
         """Shuffled training batches."""
@@ -116,9 +112,13 @@ class PhotoDataModule(LightningDataModule):
         """Validation batches in catalog order; an empty list without a validation part."""
         return self._loader("val") if len(self.photos.indices("val")) else []
 
-    def test_dataloader(self) -> list[DataLoader[Batch]]:
-        """The `scored` subsets in catalog order, not augmented: what the run's final figures are computed on."""
-        return [self._loader(subset) for subset in self.scored]
+    def test_dataloader(self) -> DataLoader[Batch]:
+        """Test batches in catalog order."""
+        return self._loader("test")
+
+    def predict_dataloader(self) -> list[DataLoader[Batch]]:
+        """Training batches, then validation batches if there are any: in catalog order, not augmented."""
+        return [self._loader(subset) for subset in ("train", "val") if len(self.photos.indices(subset))]
 
     def on_after_batch_transfer(self, batch: Batch, dataloader_idx: int) -> Batch:
         """Scale to [0, 1] and, in training, augment: on the device, the whole batch at once."""

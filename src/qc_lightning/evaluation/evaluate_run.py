@@ -10,7 +10,7 @@ import torch
 from qc_lightning.core.atomic import csv_text, write_text
 from qc_lightning.core.run import Run
 from qc_lightning.evaluation.evaluation_set import EvaluationSet, trained_on
-from qc_lightning.evaluation.measure import measure, predictions_csv, versions
+from qc_lightning.evaluation.measure import SubsetLogits, measure, predictions_csv, versions
 from qc_lightning.evaluation.score import Scored
 from qc_lightning.inference.inspector import Inspector, probabilities
 from qc_lightning.metrics.comparison import compare
@@ -19,7 +19,7 @@ from qc_lightning.metrics.compute import FIGURES, finite
 
 def evaluate_run(run: Run, inspector: Inspector, labelled: EvaluationSet, scored: Scored) -> dict[str, Any]:
     """The figures, as metrics.json of an evaluation holds them, and what they warn of."""
-    everything = {labelled.subset: (torch.arange(len(scored.photos)), scored.logit)}
+    everything = {labelled.subset: SubsetLogits(torch.arange(len(scored.photos)), scored.logit)}
     metrics = measure(everything, scored.photos, inspector.decision)
     metrics["warnings"] += scored.notes
     if not labelled.own and (known := trained_on(run, scored.photos)):
@@ -39,7 +39,7 @@ def evaluate_run(run: Run, inspector: Inspector, labelled: EvaluationSet, scored
 
 def write_photos(folder: Path, inspector: Inspector, labelled: EvaluationSet, scored: Scored) -> None:
     """Write predictions.csv and, when there are any, bad_files.csv."""
-    everything = {labelled.subset: (torch.arange(len(scored.photos)), scored.logit)}
+    everything = {labelled.subset: SubsetLogits(torch.arange(len(scored.photos)), scored.logit)}
     names = inspector.class_names
     text = predictions_csv(everything, scored.photos, inspector.decision, names, labelled.subset)
     write_text(folder / "predictions.csv", text)

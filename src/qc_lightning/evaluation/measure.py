@@ -4,7 +4,7 @@ import contextlib
 import platform
 from collections.abc import Mapping, Sequence
 from importlib.metadata import PackageNotFoundError, version
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from torch import Tensor
@@ -15,15 +15,25 @@ from qc_lightning.inference.inspector import probabilities
 from qc_lightning.metrics.compute import evaluate, warnings_for
 from qc_lightning.metrics.decision import Decision
 
-Scores = Mapping[str, tuple[Tensor, Tensor]]  # of each subset: positions in the photo set int64 [n], logits [n]
+
+class SubsetLogits(NamedTuple):
+    """The network's answers on the photos of one subset.
+
+    Attributes:
+        position: int64 [n], where each photo stands in the photo set.
+        logit: float32 [n], on the CPU; P(Incorrect) is its sigmoid.
+    """
+
+    position: Tensor
+    logit: Tensor
 
 
-def measure(scores: Scores, photos: Sequence[Photo], decision: Decision) -> dict[str, Any]:
+def measure(logits: Mapping[str, SubsetLogits], photos: Sequence[Photo], decision: Decision) -> dict[str, Any]:
     """The figures of every subset and what they warn of, as metrics.json holds them."""
     metrics: dict[str, Any] = {}
     for subset in SUBSETS:
-        if subset in scores:
-            index, logit = scores[subset]
+        if subset in logits:
+            index, logit = logits[subset]
             of = [photos[i] for i in index]
             label = np.array([photo.label for photo in of])
             group = [photo.group for photo in of]
@@ -34,10 +44,14 @@ def measure(scores: Scores, photos: Sequence[Photo], decision: Decision) -> dict
 
 
 def predictions_csv(
-    scores: Scores, photos: Sequence[Photo], decision: Decision, class_names: tuple[str, str], subset: str = "test"
+    logits: Mapping[str, SubsetLogits],
+    photos: Sequence[Photo],
+    decision: Decision,
+    class_names: tuple[str, str],
+    subset: str = "test",
 ) -> str:
     """predictions.csv as text: path,label,probability,verdict of each photo of one subset."""
-    index, logit = scores[subset]
+    index, logit = logits[subset]
     probability = probabilities(logit)
     of = [photos[i] for i in index]
     rows = [

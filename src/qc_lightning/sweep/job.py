@@ -15,7 +15,6 @@ from typing import Any
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
-from qc_lightning.core.errors import Stopped
 from qc_lightning.core.run import Run
 from qc_lightning.sweep.folder import Record, clear
 from qc_lightning.sweep.gpus import lent_gpu
@@ -62,7 +61,7 @@ class SweepJob:
                     self.command(cfg)
                 record = _of_run(Run(folder), time.perf_counter() - start)
             except (Exception, SystemExit) as error:
-                if isinstance(error, Stopped) or (isinstance(error, SystemExit) and error.code == 130):
+                if isinstance(error, SystemExit) and error.code == 130:
                     raise KeyboardInterrupt from None
                 traceback.print_exc(file=output)
                 record = Record("failed", round(time.perf_counter() - start, 3), self.describe(error) or repr(error))

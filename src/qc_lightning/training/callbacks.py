@@ -32,8 +32,8 @@ class TrainingProgressBar(ProgressBar):
         self._bar: tqdm[Any] | None = None
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Open the bar where a resumed run stands; only the first process shows one."""
-        if not trainer.is_global_zero:
+        """Open the bar where a resumed run stands; only the first process shows one, and only where steps are many."""
+        if not (trainer.is_global_zero and pl_module.automatic_optimization):
             return
         total = trainer.estimated_stepping_batches * trainer.accumulate_grad_batches
         known = None if total == float("inf") else int(total)
@@ -93,7 +93,8 @@ class History(Checkpoint):
         """Add the epoch's row."""
         figures = trainer.callback_metrics
         row = {name: figures[name].item() if name in figures else None for name in HISTORY_COLUMNS[1:-1]}
-        lr = trainer.optimizers[0].param_groups[0]["lr"]
+        # a head that is solved has no step size: Lightning gives it an optimizer of nothing
+        lr = next((group["lr"] for optimizer in trainer.optimizers for group in optimizer.param_groups), None)
         self.rows.append({"epoch": trainer.current_epoch, **row, "lr": lr})
         if trainer.is_global_zero:
             write_text(self.run.history, csv_text(HISTORY_COLUMNS, [list(row.values()) for row in self.rows]))

@@ -1,9 +1,9 @@
-"""The LightningModule: the network, binary cross-entropy on its logit, Adam, and the figures of each epoch."""
+"""The LightningModule: the network, binary cross-entropy on its logit, an optimizer, and the figures of each epoch."""
 
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import asdict
-from typing import Any
+from typing import Any, NamedTuple, Protocol
 
 import torch
 from lightning.pytorch import LightningModule
@@ -13,28 +13,42 @@ from torchmetrics import MetricCollection
 from qc_lightning.config import ModelConfig, OptimConfig
 from qc_lightning.data.datamodule import Batch
 from qc_lightning.data.photo import SUBSETS
+from qc_lightning.evaluation.measure import SubsetLogits
 from qc_lightning.metrics.compute import binary_metrics
 from qc_lightning.models.registry import build_network
-from qc_lightning.training import finetune as schedule
 from qc_lightning.training.imbalance import build_loss, resolve_imbalance
 
-Scored = tuple[Tensor, Tensor, Tensor]
-"""Positions, logits and labels of some photos, each [n]."""
 # small tensors that live until the end of the epoch lie between the large ones of the steps and keep what these have
 # freed from being used again: 1.5 GB in an epoch of 70,000 photos
 _JOINED_AFTER = 64
 
 
-def _joined(seen: Sequence[Scored]) -> Scored:
-    index, logit, label = (torch.cat(part) for part in zip(*seen, strict=True))
-    return index, logit, label
+class _Labelled(Protocol):
+    """A batch of photos, or of what stands for them."""
+
+    @property
+    def position(self) -> Tensor: ...
+    @property
+    def label(self) -> Tensor: ...
+
+
+class _Answers(NamedTuple):
+    """What the network has answered to some photos: three tensors [n]."""
+
+    position: Tensor
+    logit: Tensor
+    label: Tensor
+
+
+def _joined(answers: Sequence[_Answers]) -> _Answers:
+    return _Answers(*(torch.cat(part) for part in zip(*answers, strict=True)))
 
 
 class Classifier(LightningModule):
     """Two classes, one logit: P(Incorrect) = sigmoid(logit).
 
     Steps only keep their logits; loss and torchmetrics are computed from them once an epoch, because a metric's update
-    costs more than this network's whole step. `scores` holds, after `trainer.test`, the logits of each subset.
+    costs more than the step of a small network.
 
     Args:
         model: the network.
@@ -43,6 +57,9 @@ class Classifier(LightningModule):
         imbalance: auto | none | pos_weight | sampler | focal, see `imbalance.resolve_imbalance`.
         counts: training photos, (Correct, Incorrect); they set the class weights.
         tiles: rows and columns of tiles that the photos are cut into.
+
+    Attributes:
+        logits: of each subset that `trainer.predict` (train, val) or `trainer.test` (test) has visited.
     """
 
     def __init__(
@@ -57,7 +74,7 @@ class Classifier(LightningModule):
         super().__init__()
         # plain types, so that the checkpoint loads with weights_only=True
         self.save_hyperparameters({"model": asdict(model), "optim": asdict(optim), "shape": list(shape)})
-        self.optim, self.finetuned = optim, model.mode == "finetune"
+        self.optim = optim
         self.network = build_network(model, shape, tiles=tiles)
         self.loss = build_loss(resolve_imbalance(imbalance, counts), counts)
         self.metrics = nn.ModuleDict(
@@ -65,32 +82,42 @@ class Classifier(LightningModule):
         )
         # of augmented photos under dropout no other figure is worth its time, as long as a few steps of a small network
         self.metrics["of_train"] = MetricCollection({"accuracy": binary_metrics()["accuracy"]}, prefix="train_")
-        self.scores: dict[str, tuple[Tensor, Tensor]] = {}
-        self._seen: dict[str, list[Scored]] = defaultdict(list)
+        self.logits: dict[str, SubsetLogits] = {}
+        self._answers: dict[str, list[_Answers]] = defaultdict(list)
 
     def forward(self, image: Tensor) -> Tensor:
         """Return logits [B] for photos [B, 3, H, W] in [0, 1]."""
         logit: Tensor = self.network(image)
         return logit
 
+    def answer(self, batch: Batch) -> Tensor:
+        """Return the logits [B] of a batch."""
+        logit: Tensor = self(batch.image)
+        return logit
+
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
-        """Binary cross-entropy of one batch."""
-        logit = self(batch.image)
+        """Return the loss of one batch."""
+        logit = self.answer(batch)
         self._keep("train", batch, logit)
         loss: Tensor = self.loss(logit, batch.label)
         return loss
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
         """Keep the logits of one validation batch."""
-        self._keep("val", batch, self(batch.image))
+        self._keep("val", batch, self.answer(batch))
 
-    def test_step(self, batch: Batch, batch_idx: int, dataloader_idx: int = 0) -> None:
-        """Keep the logits of one batch of the loader's subset."""
-        data: Any = getattr(self.trainer, "datamodule", None)
-        self._keep(data.scored[dataloader_idx] if data else "test", batch, self(batch.image))
+    def test_step(self, batch: Batch, batch_idx: int) -> None:
+        """Keep the logits of one test batch."""
+        self._keep("test", batch, self.answer(batch))
+
+    def predict_step(self, batch: Batch, batch_idx: int, dataloader_idx: int = 0) -> Tensor:
+        """Return the logits of one batch; those of the data module's training and validation part are kept too."""
+        logit = self.answer(batch)
+        self._keep(SUBSETS[dataloader_idx], batch, logit)
+        return logit
 
     def on_train_epoch_end(self) -> None:
-        """Log loss and metrics over the epoch's batches, as they were trained on."""
+        """Log loss and accuracy over the epoch's batches, as they were trained on."""
         self._log_epoch("train")
 
     def on_validation_epoch_end(self) -> None:
@@ -98,47 +125,39 @@ class Classifier(LightningModule):
         self._log_epoch("val")
 
     def on_test_epoch_end(self) -> None:
-        """Log the test part's metrics and gather every subset's logits into `scores`."""
-        for subset in list(self._seen):
-            index, logit, _ = _joined(self._seen[subset])
-            if subset == "test":
-                self._log_epoch(subset)
-            self.scores[subset] = self._gather(index, logit)
-        self._seen.clear()
+        """Log the test part's metrics and gather its logits."""
+        self.logits["test"] = self._gathered("test")
+        self._log_epoch("test")
 
-    def setup(self, stage: str) -> None:
-        """Before fine-tuning, and before the processes agree on what they learn, fix what stays pretrained."""
-        if stage == "fit" and self.finetuned:
-            network: Any = self.network
-            schedule.fix_the_rest(network.backbone, network.stage_parameters())
+    def on_predict_epoch_start(self) -> None:
+        """Forget what an interrupted epoch has left."""
+        self._answers.clear()
+
+    def on_predict_epoch_end(self) -> None:
+        """Gather the logits of the training and the validation part."""
+        for subset, _ in zip(SUBSETS, self.trainer.num_predict_batches, strict=False):
+            self.logits[subset] = self._gathered(subset)
+        self._answers.clear()
 
     def configure_optimizers(self) -> Any:
-        """Adam; fused (one kernel for all weights) except under float16, whose gradient scaler cannot clip with it.
+        """Adam; fused (one kernel for all weights) except under float16, whose gradient scaler cannot clip with it."""
+        return self.optimizer(self.parameters())
 
-        Fine-tuning moves the head and the later stages by `schedule.groups` and `schedule.warm_cosine`.
-        """
+    def optimizer(self, parameters: Any) -> torch.optim.Optimizer:
+        """The configured optimizer of these parameters or parameter groups."""
         fused = not str(self.trainer.precision).startswith("16")
-        parameters: Any = self.parameters()
-        if self.finetuned:
-            network: Any = self.network
-            stages = schedule.learning(network.stage_parameters())
-            parameters = schedule.groups(network.head.parameters(), stages, self.optim.lr)
-        adam = torch.optim.Adam(parameters, lr=self.optim.lr, weight_decay=self.optim.weight_decay, fused=fused)
-        if not self.finetuned:
-            return adam
-        steps = int(self.trainer.estimated_stepping_batches)
-        return [adam], [{"scheduler": schedule.warm_cosine(adam, steps), "interval": "step"}]
+        return torch.optim.Adam(parameters, lr=self.optim.lr, weight_decay=self.optim.weight_decay, fused=fused)
 
-    def _keep(self, subset: str, batch: Batch, logit: Tensor) -> None:
-        seen = self._seen[subset]
-        seen.append((batch.position, logit.detach().float(), batch.label))
-        if len(seen) == _JOINED_AFTER:
-            seen[:] = [_joined(seen)]
+    def _keep(self, subset: str, batch: _Labelled, logit: Tensor) -> None:
+        answers = self._answers[subset]
+        answers.append(_Answers(batch.position, logit.detach().float(), batch.label))
+        if len(answers) == _JOINED_AFTER:
+            answers[:] = [_joined(answers)]
 
     def _log_epoch(self, subset: str) -> None:
-        if not self._seen[subset]:
+        if not self._answers[subset]:
             return
-        _, logit, label = _joined(self._seen.pop(subset))
+        _, logit, label = _joined(self._answers.pop(subset))
         loss = nn.functional.binary_cross_entropy_with_logits(logit, label)
         metrics: Any = self.metrics[f"of_{subset}"]
         assert isinstance(metrics, MetricCollection)
@@ -148,11 +167,14 @@ class Classifier(LightningModule):
         self.log_dict(metrics.compute(), sync_dist=False)
         metrics.reset()
 
-    def _gather(self, index: Tensor, logit: Tensor) -> tuple[Tensor, Tensor]:
-        """All processes' photos, in catalog order: shares may differ in length, so they travel as objects."""
+    def _gathered(self, subset: str) -> SubsetLogits:
+        """All processes' photos, in catalog order: their parts may differ in length, so they travel as objects."""
+        # a process may have got no photo of a small subset
+        nothing = _Answers(torch.empty(0, dtype=torch.int64), torch.empty(0), torch.empty(0))
+        position, logit, _ = _joined(self._answers[subset]) if self._answers[subset] else nothing
         if self.trainer.world_size > 1:
-            shares: list[Any] = [None] * self.trainer.world_size
-            torch.distributed.all_gather_object(shares, (index.cpu(), logit.cpu()))
-            index, logit = (torch.cat([share[part] for share in shares]) for part in (0, 1))
-        order = torch.argsort(index.cpu())
-        return index.cpu()[order], logit.cpu()[order]
+            parts: list[Any] = [None] * self.trainer.world_size
+            torch.distributed.all_gather_object(parts, (position.cpu(), logit.cpu()))
+            position, logit = (torch.cat(tensors) for tensors in zip(*parts, strict=True))
+        order = torch.argsort(position.cpu())
+        return SubsetLogits(position.cpu()[order], logit.cpu()[order])

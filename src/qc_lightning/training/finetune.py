@@ -1,4 +1,4 @@
-"""What fine-tuning learns, and how its step sizes move: warm-up, then a cosine."""
+"""Fine-tuning: where it begins, what it learns, and how its step sizes move: warm-up, then a cosine."""
 
 import math
 from collections.abc import Iterable, Sequence
@@ -6,10 +6,61 @@ from functools import partial
 from typing import Any
 
 import torch
+from lightning.pytorch import Callback, LightningModule, Trainer
 from torch import nn
+
+from qc_lightning.models.heads.logistic import LogisticHead
+from qc_lightning.models.heads.perceptron import PerceptronHead
+from qc_lightning.models.network import Network
+from qc_lightning.training.classifier import Classifier
+from qc_lightning.training.feature_data import FeatureStore
+from qc_lightning.training.head import HeadSettings, fit_head
 
 FALL = 0.8  # the last stage has the head's step size, each earlier one this share of the next one's
 WARM_UP = 0.1  # share of the training until the step sizes are reached
+
+
+class FineTunedClassifier(Classifier):
+    """The head and the later half of a pretrained network's stages learn, the earlier stages more slowly."""
+
+    def setup(self, stage: str) -> None:
+        """Before the processes agree on what they learn, fix what stays pretrained."""
+        if stage == "fit":
+            network: Any = self.network
+            fix_the_rest(network.backbone, network.stage_parameters())
+
+    def configure_optimizers(self) -> Any:
+        """The optimizer of the `groups`, whose step sizes move as `warm_cosine` says."""
+        network: Any = self.network
+        stages = learning(network.stage_parameters())
+        optimizer = self.optimizer(groups(network.head.parameters(), stages, self.optim.lr))
+        steps = int(self.trainer.estimated_stepping_batches)
+        return [optimizer], [{"scheduler": warm_cosine(optimizer, steps), "interval": "step"}]
+
+
+class ExactHeadFirst(Callback):
+    """Before fine-tuning, fit the head as a frozen network's.
+
+    The stages that then learn with it are not led astray by a head that knows nothing yet (Kumar et al. 2022).
+
+    Args:
+        store: features of the training photos.
+        settings: how the head is fitted.
+    """
+
+    def __init__(self, store: FeatureStore, settings: HeadSettings) -> None:
+        self.store, self.settings = store, settings
+
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """Fit the head, unless a checkpoint is about to bring one."""
+        if stage == "fit" and trainer.ckpt_path is None:
+            network: Any = pl_module.network
+            assert isinstance(network, Network)
+            features = self.store.training(trainer.strategy.root_device)
+            head = network.head.cpu()
+            assert isinstance(head, LogisticHead | PerceptronHead)
+            fit_head(head, features, self.settings)
+            network.train()
 
 
 def learning(stages: Sequence[list[nn.Parameter]]) -> Sequence[list[nn.Parameter]]:

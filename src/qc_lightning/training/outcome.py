@@ -1,7 +1,7 @@
 """From the logits of a finished training to what the run folder says of it: decision, figures, predictions."""
 
 import csv
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -16,7 +16,7 @@ from qc_lightning.core.timing import Timing
 from qc_lightning.data.augment import augment, mixup
 from qc_lightning.data.dataset import PhotoSet
 from qc_lightning.data.photo import Photo
-from qc_lightning.evaluation.measure import Scores, measure, predictions_csv, versions
+from qc_lightning.evaluation.measure import SubsetLogits, measure, predictions_csv, versions
 from qc_lightning.inference.checkpoint import complete_checkpoint
 from qc_lightning.inference.inspector import probabilities
 from qc_lightning.metrics.compute import finite, table
@@ -24,15 +24,20 @@ from qc_lightning.metrics.decision import Decision, choose_threshold
 from qc_lightning.report.card import model_card
 
 
-def decide(scores: Scores, photos: Sequence[Photo], config: DecisionConfig) -> Decision:
+def decide(logits: Mapping[str, SubsetLogits], photos: Sequence[Photo], config: DecisionConfig) -> Decision:
     """Set the threshold, on the validation part alone when the rule looks at photos at all."""
-    index, logit = scores.get("val", (torch.empty(0, dtype=torch.int64), torch.empty(0)))
+    index, logit = logits.get("val", (torch.empty(0, dtype=torch.int64), torch.empty(0)))
     label = [photos[i].label for i in index]
     return choose_threshold(probabilities(logit), label, config.rule, config.threshold)
 
 
 def write(
-    run: Run, config: TrainConfig, photos: PhotoSet, scores: Scores, timing: Timing, finished: bool = True
+    run: Run,
+    config: TrainConfig,
+    photos: PhotoSet,
+    logits: Mapping[str, SubsetLogits],
+    timing: Timing,
+    finished: bool = True,
 ) -> dict[str, Any]:
     """Write decision.json, metrics.json, predictions.csv, the figures and the report; print the table.
 
@@ -40,13 +45,13 @@ def write(
         run: where to.
         config: of the run.
         photos: what it was trained on.
-        scores: logits of each subset; without `test` when the training was interrupted.
+        logits: of each subset; without `test` when the training was interrupted.
         timing: the command's stages so far.
         finished: False after Ctrl-C.
     """
     classes = config.data.classes.names
-    decision = decide(scores, photos.photos, config.decision)
-    metrics = measure(scores, photos.photos, decision)
+    decision = decide(logits, photos.photos, config.decision)
+    metrics = measure(logits, photos.photos, decision)
     if not finished:
         metrics["warnings"].insert(0, f"Interrupted: the test part is still unseen; go on with resume={run.folder}")
     metrics["warnings"] += photos.notes
@@ -57,8 +62,8 @@ def write(
     metrics["model_id"] = complete_checkpoint(run.best, photos.decode, decision, classes)
     timing.done("score")
     write_json(run.folder / "decision.json", decision.to_dict())
-    if "test" in scores:
-        write_text(run.folder / "predictions.csv", predictions_csv(scores, photos.photos, decision, classes))
+    if "test" in logits:
+        write_text(run.folder / "predictions.csv", predictions_csv(logits, photos.photos, decision, classes))
     write_text(run.folder / "model_card.md", model_card(config, photos.decode, photos.counts(), metrics, decision))
     metrics["timing_s"] = timing.seconds
     write_json(run.metrics, finite(metrics))

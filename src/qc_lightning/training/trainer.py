@@ -3,8 +3,7 @@
 import inspect
 import logging
 import warnings
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Sequence
 
 import torch
 from lightning.fabric.utilities.exceptions import MisconfigurationException
@@ -12,8 +11,8 @@ from lightning.pytorch import Callback, LightningDataModule, LightningModule, Tr
 from lightning.pytorch.callbacks import EarlyStopping
 from lightning.pytorch.loggers import Logger
 
-from qc_lightning.config import LoggerConfig
-from qc_lightning.core.errors import Stopped, UserError
+from qc_lightning.config import LoggerConfig, TrainConfig
+from qc_lightning.core.errors import UserError
 from qc_lightning.core.run import Run
 from qc_lightning.core.suggestions import nearest
 from qc_lightning.training.callbacks import Checkpoints, History, SeedEpochs, TrainingProgressBar
@@ -21,19 +20,19 @@ from qc_lightning.training.callbacks import Checkpoints, History, SeedEpochs, Tr
 _OURS = ("callbacks", "logger")
 
 
-def build_trainer(
-    flags: Mapping[str, Any],
-    logger: LoggerConfig,
-    run: Run,
-    seed: int,
-    patience: int | None = None,
-    in_sweep: bool = False,
-) -> Trainer:
-    """Build the Trainer, which stops early when the validation loss has not fallen for `patience` epochs.
+def build_trainer(config: TrainConfig, run: Run, in_sweep: bool, callbacks: Sequence[Callback]) -> Trainer:
+    """Build the Trainer, which stops early when the validation loss has not fallen for `optim.patience` epochs.
+
+    Args:
+        config: of the run.
+        run: whose checkpoints and history.
+        in_sweep: whether the run is a job of a sweep.
+        callbacks: of the task; those of every run are added.
 
     Raises:
         UserError: a flag that Lightning does not have or does not accept, or a device that is not there.
     """
+    flags, patience = config.trainer, config.optim.patience
     known = [name for name in inspect.signature(Trainer.__init__).parameters if name not in ("self", *_OURS)]
     for name in flags:
         if name not in known:
@@ -44,13 +43,13 @@ def build_trainer(
         # Lightning starts the further processes with this command line, so each would start the whole sweep again
         raise UserError("trainer=ddp does not work inside a multirun (-m): give each job one device, trainer.devices=1")
     _quieten()
-    callbacks: list[Callback] = [SeedEpochs(seed), History(run), Checkpoints(run, anew=in_sweep)]
+    added: list[Callback] = [SeedEpochs(config.seed), History(run), Checkpoints(run, anew=in_sweep)]
     if patience is not None:
-        callbacks.append(EarlyStopping("val_loss", patience=patience))
+        added.append(EarlyStopping("val_loss", patience=patience))
     if flags.get("enable_progress_bar", True):
-        callbacks.append(TrainingProgressBar())
+        added.append(TrainingProgressBar())
     try:
-        return Trainer(**flags, callbacks=callbacks, logger=_logger(logger, run))
+        return Trainer(**flags, callbacks=[*callbacks, *added], logger=_logger(config.logger, run))
     except (MisconfigurationException, ValueError, TypeError) as error:
         raise UserError(f"trainer: {' '.join(str(error).split())}") from error
 
@@ -62,7 +61,7 @@ def fit(trainer: Trainer, model: LightningModule, data: LightningDataModule, run
         False when Ctrl-C ended it after at least one epoch, else True.
 
     Raises:
-        Stopped: Ctrl-C came before the first epoch was over.
+        KeyboardInterrupt: Ctrl-C came before the first epoch was over, and there is nothing to keep.
     """
     try:
         trainer.fit(model, data, ckpt_path=run.last if resume else None, weights_only=True)
@@ -70,7 +69,7 @@ def fit(trainer: Trainer, model: LightningModule, data: LightningDataModule, run
         if not trainer.interrupted:
             raise
         if not run.best.is_file():
-            raise Stopped("stopped before the first epoch was over; there is nothing to keep") from None
+            raise KeyboardInterrupt from None
         return False
     return True
 
@@ -109,5 +108,9 @@ def _quieten() -> None:
     warnings.filterwarnings("ignore", ".*Total length of `list` across ranks is zero.*")
     # torchmetrics has gathered what all processes saw before the figures are logged
     warnings.filterwarnings("ignore", ".*sync_dist=True.*on epoch level in distributed setting.*")
+    # a head that is solved has no optimizer
+    warnings.filterwarnings("ignore", ".*this fit will run with no optimizer.*")
+    # the logits carry their photos' positions themselves
+    warnings.filterwarnings("ignore", ".*couldn't infer the indices fetched for your dataloader.*")
     # two optimizer steps an epoch are normal on a hundred photos
     warnings.filterwarnings("ignore", ".*smaller than the logging interval.*")

@@ -1,0 +1,110 @@
+"""The LightningModule of a head that is solved instead of trained step by step."""
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from qc_lightning.config import ModelConfig, OptimConfig
+from qc_lightning.core.errors import UserError
+from qc_lightning.evaluation.measure import SubsetLogits
+from qc_lightning.models.heads.logistic import LogisticHead
+from qc_lightning.models.heads.perceptron import PerceptronHead
+from qc_lightning.models.network import Network
+from qc_lightning.models.tiles import Grid, max_over_tiles
+from qc_lightning.training.classifier import Classifier
+from qc_lightning.training.feature_data import FeatureBatch
+from qc_lightning.training.head import HeadSettings, TrainingFeatures, fit_head
+
+
+class ClosedFormClassifier(Classifier):
+    """The head of a pretrained network, solved in the one step of the one epoch; nothing else of the network learns.
+
+    Takes a `FeatureDataModule`. Without a validation part its place is taken by out-of-fold logits of the training
+    photos: each from a head that has not seen the photo or its group.
+
+    Args:
+        model: the network.
+        optim: kept with the checkpoint; hidden layers of the head are fitted with it.
+        shape: height and width of the photos, or of a tile of them, in pixels.
+        tiles: rows and columns of tiles that the photos are cut into.
+        settings: how the head is fitted.
+
+    Attributes:
+        out_of_fold: float32 [n], logits of the training photos in the order of the photo set; None before the fit and
+            where a class has too few groups to be cross-validated.
+    """
+
+    def __init__(
+        self, model: ModelConfig, optim: OptimConfig, shape: tuple[int, int], tiles: Grid, settings: HeadSettings
+    ) -> None:
+        super().__init__(model, optim, shape, tiles=tiles)
+        self.settings = settings
+        self.automatic_optimization = False
+        self.out_of_fold: Tensor | None = None
+        self._restored = False
+
+    @property
+    def head(self) -> LogisticHead | PerceptronHead:
+        """The head, on the CPU."""
+        assert isinstance(self.network, Network)
+        head = self.network.head.cpu()
+        assert isinstance(head, LogisticHead | PerceptronHead)
+        return head
+
+    def setup(self, stage: str) -> None:
+        """Refuse several processes: each would solve for its own part of the photos.
+
+        Raises:
+            UserError: there are several.
+        """
+        if self.trainer.world_size > 1:
+            raise UserError("model.mode=frozen works in one process: leave out trainer=ddp")
+
+    def configure_optimizers(self) -> None:
+        """There is nothing to step."""
+
+    def on_fit_start(self) -> None:
+        """Train no further when the checkpoint holds a solved head."""
+        self.trainer.should_stop = self._restored
+
+    def training_step(self, batch: TrainingFeatures, batch_idx: int) -> None:  # type: ignore[override]
+        """Solve the head for all training photos at once."""
+        with torch.no_grad(), torch.autocast("cpu", enabled=False):
+            self.out_of_fold = fit_head(self.head, batch, self.settings)
+        plain = FeatureBatch(batch.features[0], batch.label.float(), batch.position)
+        self._keep("train", plain, self.answer(plain))
+        self.trainer.should_stop = True  # one epoch is all
+
+    def answer(self, batch: FeatureBatch) -> Tensor:  # type: ignore[override]
+        """Return the logits of photos by their features: one at a time, as a later prediction computes them.
+
+        The last bits of a matrix product depend on how many come at a time.
+        """
+        assert isinstance(self.network, Network)
+        head, tiles = self.head, self.network.tiles
+        with torch.autocast("cpu", enabled=False):
+            return torch.cat([max_over_tiles(head(features), tiles) for features in batch.features])
+
+    def on_train_epoch_end(self) -> None:
+        """Log the figures of the fitted head on the training photos, and out of fold without a validation part."""
+        position, _, label = self._answers["train"][0]
+        super().on_train_epoch_end()
+        if self.out_of_fold is not None and "val_loss" not in self.trainer.callback_metrics:
+            self._keep("val", FeatureBatch(self.out_of_fold, label, position), self.out_of_fold)
+            self._log_epoch("val")
+
+    def on_predict_epoch_end(self) -> None:
+        """Gather the logits; out-of-fold ones stand in for a validation part."""
+        super().on_predict_epoch_end()
+        if self.out_of_fold is not None and "val" not in self.logits:
+            self.logits["val"] = SubsetLogits(self.logits["train"].position, self.out_of_fold)
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Keep the out-of-fold logits with the head."""
+        checkpoint["out_of_fold"] = self.out_of_fold
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Take up the out-of-fold logits."""
+        self._restored = "out_of_fold" in checkpoint
+        self.out_of_fold = checkpoint.get("out_of_fold")

@@ -1,0 +1,88 @@
+"""Solve a head: features of the training photos in, the fitted head and its out-of-fold logits out."""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from qc_lightning.config import TrainConfig
+from qc_lightning.data.photo import Photo
+from qc_lightning.data.split import folds
+from qc_lightning.models.heads.logistic import LogisticHead
+from qc_lightning.models.heads.perceptron import PerceptronHead, Schedule
+from qc_lightning.training.imbalance import build_loss, resolve_imbalance
+
+FOLDS = 5
+
+
+class TrainingFeatures(NamedTuple):
+    """What a head is fitted to.
+
+    Attributes:
+        features: float32 [1 + copies, n, tiles, width] of the n training photos and of their augmented copies.
+        photos: the n photos, for their labels and groups.
+        position: int64 [n], where each stands in the photo set.
+    """
+
+    features: Tensor
+    photos: Sequence[Photo]
+    position: Tensor
+
+    @property
+    def label(self) -> Tensor:
+        """1 for Incorrect, int64 [n]."""
+        return torch.tensor([photo.label for photo in self.photos])
+
+
+class HeadSettings(NamedTuple):
+    """How a head is fitted.
+
+    Attributes:
+        penalty: weight of the squared norm of a linear head, above 0.
+        imbalance: auto | none | pos_weight, for hidden layers also focal | sampler; see `resolve_imbalance`.
+        seed: of the folds.
+        schedule: how the weights of hidden layers are moved.
+    """
+
+    penalty: float
+    imbalance: str
+    seed: int
+    schedule: Schedule
+
+    @classmethod
+    def from_config(cls, config: TrainConfig) -> "HeadSettings":
+        """The settings of a run."""
+        optim, epochs = config.optim, config.trainer["max_epochs"]
+        schedule = Schedule(optim.lr, optim.weight_decay, epochs, config.data.batch_size, config.seed)
+        return cls(config.model.penalty, config.imbalance, config.seed, schedule)
+
+
+def fit_head(head: LogisticHead | PerceptronHead, data: TrainingFeatures, settings: HeadSettings) -> Tensor | None:
+    """Fit a head, and cross-validate it.
+
+    A photo weighs 1 with all its copies, and they are in its fold.
+
+    Args:
+        head: on the CPU; it is fitted to all photos.
+        data: the training photos.
+        settings: how.
+
+    Returns:
+        Out-of-fold logits, float32 [n]: each photo's from a head that has seen neither it nor its group. None where a
+        class has too few groups to be cross-validated.
+    """
+    times, label = len(data.features), data.label
+    fold = np.array(folds(data.photos, FOLDS, settings.seed), dtype=np.int64)
+    # a single fold would leave nothing to fit on: fit to all, and have no out-of-fold logits
+    alone = not fold.any()
+    fold, labels = np.tile(fold + alone, times), label.repeat(times)
+    counts = (int((label == 0).sum()), int((label == 1).sum()))
+    balance = resolve_imbalance(settings.imbalance, counts)
+    features = data.features.flatten(0, 1)
+    if isinstance(head, LogisticHead):
+        logit = head.fit(features, labels, times * settings.penalty, fold, balance == "pos_weight")
+    else:
+        logit = head.fit(features, labels, fold, build_loss(balance, counts), settings.schedule)
+    return None if alone else logit[: len(label)]

@@ -1,0 +1,49 @@
+"""The one place that asks for `model.mode`: which module a run trains, on which data."""
+
+from typing import NamedTuple
+
+from lightning.pytorch import Callback, LightningDataModule
+
+from qc_lightning.config import TrainConfig
+from qc_lightning.data.datamodule import PhotoDataModule
+from qc_lightning.data.dataset import PhotoSet
+from qc_lightning.models.network import Network
+from qc_lightning.training.classifier import Classifier
+from qc_lightning.training.closed_form import ClosedFormClassifier
+from qc_lightning.training.feature_data import FeatureDataModule, FeatureStore
+from qc_lightning.training.finetune import ExactHeadFirst, FineTunedClassifier
+from qc_lightning.training.head import HeadSettings
+from qc_lightning.training.imbalance import resolve_imbalance
+
+
+class Task(NamedTuple):
+    """What a Trainer gets."""
+
+    module: Classifier
+    data: LightningDataModule
+    callbacks: list[Callback]
+
+
+def build_task(config: TrainConfig, photos: PhotoSet) -> Task:
+    """Pick the module that `model.mode` names, and the data and callbacks that go with it.
+
+    Args:
+        config: of the run.
+        photos: decoded and split.
+    """
+    counts, shape, tiles = photos.counts()["train"], photos.decode.tile, config.data.grid
+    settings = HeadSettings.from_config(config)
+    if config.model.mode == "frozen":
+        solved = ClosedFormClassifier(config.model, config.optim, shape, tiles, settings)
+        return Task(solved, FeatureDataModule(_store(config, photos, solved)), [])
+    balanced = resolve_imbalance(config.imbalance, counts) == "sampler"
+    data = PhotoDataModule(photos, config.data.batch_size, config.augment, config.seed, balanced)
+    if config.model.mode == "finetune":
+        tuned = FineTunedClassifier(config.model, config.optim, shape, config.imbalance, counts, tiles)
+        return Task(tuned, data, [ExactHeadFirst(_store(config, photos, tuned), settings)])
+    return Task(Classifier(config.model, config.optim, shape, config.imbalance, counts, tiles), data, [])
+
+
+def _store(config: TrainConfig, photos: PhotoSet, module: Classifier) -> FeatureStore:
+    assert isinstance(module.network, Network)
+    return FeatureStore(photos, module.network, config)
