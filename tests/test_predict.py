@@ -25,7 +25,8 @@ from qc_lightning.prediction.output import VerdictFile, read_written
 from qc_lightning.prediction.rows import Row
 
 Predict = Callable[..., tuple[int, str, str]]
-COLUMNS = ["path", "sha256", "probability", "verdict", "seconds", "model_id", "error"]
+COLUMNS = ["path", "sha256", "probability", "verdict", "seconds", "model_id", "error", "time", "threshold", "logit",
+           "novelty", "reason"]  # fmt: skip
 NOWHERE = Path("/nowhere")
 
 
@@ -88,7 +89,8 @@ def test_json_lines_and_parquet_hold_the_same(predict: Predict, photos: Path) ->
     lines = [json.loads(line) for line in Path("a.jsonl").read_text().splitlines()]
     table = parquet.read_table("a.parquet").to_pylist()
     for csv_row, line, row in zip(read(Path("a.csv")), lines, table, strict=True):
-        del csv_row["seconds"], line["seconds"], row["seconds"]
+        for one in (csv_row, line, row):
+            del one["seconds"], one["time"]
         assert line == row
         assert csv_row == {key: "" if value is None else str(value) for key, value in line.items()}
     assert not list(Path().glob("*.parquet.*")), "the rows kept meanwhile are gone"
@@ -105,14 +107,16 @@ def test_bad_files_get_a_row_and_the_rest_go_on(predict: Predict, photos: Path) 
     (photos / "box 1" / "gone.png").symlink_to("nothing")
     code, output, errors = predict(f"source={photos}")
     assert code == 3
-    assert "photos with an error instead of a verdict: 3" in errors
+    assert "photos with an error: 3" in errors
     assert "5 PASS" not in output
-    assert "4 PASS, 4 REJECT" in output
+    assert "4 PASS, 4 REJECT, 3 REVIEW" in output
     bad = {Path(row["path"]).name: row for row in read(Path("verdicts.csv")) if row["error"]}
     assert {name: row["error"] for name, row in bad.items() if name != "2.png"} == {
         "3.png": "empty file", "gone.png": "no such file or directory",
     }  # fmt: skip
-    assert all(row["verdict"] == row["probability"] == "" for row in bad.values())
+    assert {(row["verdict"], row["probability"], row["reason"]) for row in bad.values()} == {
+        ("REVIEW", "", "cannot be read")
+    }
     assert len(read(Path("verdicts.csv"))) == 11
 
 
@@ -127,11 +131,12 @@ def test_an_output_is_never_overwritten(predict: Predict, photos: Path) -> None:
     assert Path("verdicts.csv").read_text() == "mine"
 
 
+MODEL, TIME = "0123456789ab", "2026-01-31T12:00:00.000+00:00"
 ROWS = [
-    Row("/a/1.png", "ab" * 32, 0.1234567890123456, "PASS", 0.001, "0123456789ab", None),
-    Row('/a/"q",\n2.png', "cd" * 32, 1e-17, "PASS", 0.25, "0123456789ab", None),
-    Row("/a/caf\\xe9.png", None, None, None, 1e-06, "0123456789ab", 'damaged, "so", or truncated'),
-    Row("/a/grün.png", "ef" * 32, 1.0, "REJECT", 2.5, "0123456789ab", None),
+    Row("/a/1.png", "ab" * 32, 0.1234567890123456, "PASS", 0.001, MODEL, None, TIME, 0.5, -1.96, None, None),
+    Row('/a/"q",\n2.png', "cd" * 32, 1e-17, "PASS", 0.25, MODEL, None, TIME, 0.5, -39.14, 2.5, None),
+    Row("/a/caf\\xe9.png", None, None, "REVIEW", 1e-06, MODEL, 'damaged, "so", or truncated', TIME, 0.5, *3 * [None]),
+    Row("/a/grün.png", "ef" * 32, 1.0, "REVIEW", 2.5, MODEL, None, TIME, 0.5, 39.5, 17.0, "unlike, so"),
 ]
 
 
@@ -148,7 +153,7 @@ def test_cut_anywhere_and_resumed(tmp_path: Path, suffix: str) -> None:
         written = read_written(output, resume=True)
         with VerdictFile(output, written) as file:
             file.write([row for row in ROWS if row.path not in written.sha256])
-            assert file.counts == {"PASS": 2, "REJECT": 1, "error": 1}
+            assert file.counts == {"PASS": 2, "REVIEW": 2, "error": 1}
         assert output.read_bytes() == whole, cut
 
 
@@ -399,7 +404,7 @@ def test_quick_answers_import_no_torch(arguments: list[str], run_folder: Path, t
     done = subprocess.run([sys.executable, "-c", script, *arguments], cwd=tmp_path, capture_output=True, text=True)
     assert done.stdout.splitlines()[-1] == "False"
     if arguments[-1] == "--help":
-        assert "Exit codes: 0 every photo has a verdict" in done.stdout
+        assert "Exit codes: 0 every photo was read" in done.stdout
     else:
         assert done.returncode == 2
 

@@ -26,9 +26,10 @@ def predict(cfg: DictConfig) -> None:
 
         from qc_lightning.inference.inspector import Inspector
         from qc_lightning.inference.stream import Stream
+        from qc_lightning.metrics.verdict import Verdict
         from qc_lightning.prediction.output import VerdictFile
 
-        inspector = Inspector.load(plan.run, config.device)
+        inspector = Inspector.load(plan.run, config.device, Verdict(config.unreadable.upper()))
         plan.check_model(inspector.model_id)
         print(f"{plan.run.folder}: model {inspector.model_id}, threshold {inspector.decision.threshold:g}; {plan}")
         draw = plan.drawer(inspector)
@@ -39,7 +40,7 @@ def predict(cfg: DictConfig) -> None:
         with VerdictFile(plan.output, plan.written) as verdicts, Stream(inspector, config.batch_size) as stream, bar:
             for paths in plan.rounds(stop):
                 for batch in stream.inspect(takewhile(lambda _: not stop.signal, paths)):
-                    rows = [row for found in batch if (row := plan.row(found, inspector.model_id, draw))]
+                    rows = [row for found in batch if (row := plan.row(found, draw))]
                     verdicts.write(rows)
                     bar.update(len(rows))
             complete = plan.total is None or bar.n == plan.total

@@ -20,6 +20,7 @@ class PredictConfig:
     resume: bool  # go on with an output that is there
     watch: bool  # go on as photos arrive
     sort: str  # none | copy | link: photos into a folder for each verdict
+    unreadable: str  # review | reject: the verdict on a photo that cannot be read
     overlays: bool  # a picture of each reject: where the evidence against it lies
     shard: str | None  # i/n: the i-th of n shares; null asks torchrun and SLURM, else all photos
     trainer: dict[str, Any] | None = None  # cpu | gpu | ddp as in training: its accelerator, strategy and devices count
@@ -32,6 +33,7 @@ class PredictConfig:
         check_device(self.device)
         check(self.batch_size >= 1, "batch_size", "at least 1", self.batch_size)
         check_choice("sort", self.sort, ("none", "copy", "link"))
+        check_choice("unreadable", self.unreadable, ("review", "reject"))
         trainer = self.trainer or {}
         if self.device == "auto":
             self.device = {"cpu": "cpu", "gpu": "cuda", "cuda": "cuda"}.get(trainer.get("accelerator", ""), "auto")

@@ -28,9 +28,18 @@ from PIL import Image, JpegImagePlugin, TiffImagePlugin
 
 from qc_lightning.data.decode_settings import DecodeSettings
 from qc_lightning.data.geometry import finish, fit_size, orientation_of, upright
-from qc_lightning.data.image_file import IMAGE_SUFFIXES, BadImage, file_bytes, open_image, reason_of
+from qc_lightning.data.image_file import IMAGE_SUFFIXES, BadImage, check_size, file_bytes, open_image, reason_of
 
-__all__ = ["IMAGE_SUFFIXES", "BadImage", "DecodeSettings", "decode", "decode_bytes", "decode_whole", "read"]
+__all__ = [
+    "IMAGE_SUFFIXES",
+    "BadImage",
+    "DecodeSettings",
+    "decode",
+    "decode_bytes",
+    "decode_image",
+    "decode_whole",
+    "read",
+]
 
 _PHOTOMETRIC = 0x0106  # tag of TIFF
 _WHITE = 255  # under transparency
@@ -65,7 +74,27 @@ def decode_bytes(data: bytes, settings: DecodeSettings) -> npt.NDArray[np.uint8]
     Raises:
         BadImage: Empty, truncated, damaged or no image; more than MAX_PIXELS pixels; values outside the bit depth.
     """
-    image, bits = open_image(data, settings)
+    return _decoded(*open_image(data, settings), settings)
+
+
+def decode_image(image: Image.Image, settings: DecodeSettings) -> npt.NDArray[np.uint8]:
+    """Decode an image that is in memory already; the image stays as it is.
+
+    Args:
+        image: of any size and mode; a wide gray one has the bit depth of the settings.
+        settings: Output size, resize and bit depth.
+
+    Returns:
+        uint8 RGB of `settings.shape`, values 0 to 255.
+
+    Raises:
+        BadImage: more than MAX_PIXELS pixels, or values outside the bit depth.
+    """
+    check_size(image)
+    return _decoded(image, settings.bit_depth, settings)
+
+
+def _decoded(image: Image.Image, bits: int, settings: DecodeSettings) -> npt.NDArray[np.uint8]:
     drafted = None
     try:
         if isinstance(image, JpegImagePlugin.JpegImageFile):  # of others, asking for the orientation loads the pixels

@@ -60,10 +60,15 @@ def open_image(data: bytes, settings: DecodeSettings) -> tuple[ImageFile.ImageFi
     if not data:
         raise BadImage("empty file")
     image = open_header(io.BytesIO(data))
+    check_size(image)
+    return image, _bits(image, settings)
+
+
+def check_size(image: Image.Image) -> None:
+    """Refuse an image of more than MAX_PIXELS pixels; raises BadImage."""
     width, height = image.size
     if width * height > MAX_PIXELS:
         raise BadImage(f"too large: {width} x {height} pixels, the limit is {MAX_PIXELS // 10**6} million")
-    return image, _bits(image, settings)
 
 
 def file_bytes(path: Path) -> bytes:

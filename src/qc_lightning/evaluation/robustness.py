@@ -19,7 +19,6 @@ from qc_lightning.evaluation.evaluation_set import verified
 from qc_lightning.inference.inspector import Inspector, probabilities
 from qc_lightning.metrics.intervals import proportion
 from qc_lightning.metrics.verdict import Verdicts, escapes, overkills, reviews
-from qc_lightning.models.network import Network
 
 RATES = ("escape_rate", "overkill_rate", "accuracy", "flips")
 VARIANTS = [(name, strength) for name, corruption in CORRUPTIONS.items() for strength in corruption.strengths]
@@ -69,7 +68,6 @@ def robustness(inspector: Inspector, photos: Sequence[Photo]) -> dict[str, Any]:
 def _logits(inspector: Inspector, photos: Sequence[Photo]) -> Tensor:
     """Float32 [n, 1 + variants]; the first column is of the photos as they are."""
     cpu = inspector.device.type == "cpu"
-    step = 1 if cpu and isinstance(inspector.network, Network) else 1 + len(VARIANTS)
 
     def of(item: tuple[int, Photo]) -> Tensor:
         number, photo = item
@@ -81,7 +79,7 @@ def _logits(inspector: Inspector, photos: Sequence[Photo]) -> Tensor:
         verified(photo, sha256, error, own=True)
         whole, at = torch.from_numpy(pixels)[None], torch.tensor([number])
         variants = torch.cat([whole, *(corrupt(whole, name, strength, at) for name, strength in VARIANTS)]).numpy()
-        return torch.cat([inspector.logits(variants[i : i + step]) for i in range(0, len(variants), step)])
+        return inspector.logits(variants)
 
     # as in prediction: on a CPU each core takes a photo of its own
     workers = cores()

@@ -1,33 +1,48 @@
-"""A trained classifier outside of training: photos in, probabilities and verdicts out. Needs torch, not Lightning."""
+"""A trained classifier outside of training: photos in, inspections out. Needs torch, not Lightning."""
 
 import os
+import time
+from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
+from typing import overload
 
 import numpy as np
 import numpy.typing as npt
 import torch
 from torch import nn
 
-from qc_lightning.config import ModelConfig
+from qc_lightning.config.training import ModelConfig
 from qc_lightning.core.errors import UserError
 from qc_lightning.core.run import Run
 from qc_lightning.data.decode import DecodeSettings
 from qc_lightning.inference.checkpoint import read_checkpoint
+from qc_lightning.inference.inspection import Decoded, Inspection, PhotoLike, conclude, decode_photo
 from qc_lightning.metrics.decision import Decision
+from qc_lightning.metrics.verdict import Verdict
+from qc_lightning.models.network import Network
 from qc_lightning.models.registry import build_network
+
+_BLOCK = 16  # photos that go through a network on a CPU at a time, see `Inspector.logits`
+_AT_ONCE = 64  # photos that are in memory at a time
 
 
 @dataclass(frozen=True)
 class Inspector:
-    """Everything that turns a file into a verdict, as one checkpoint holds it.
+    """Everything that turns a photo into a verdict, as one checkpoint holds it.
+
+    >>> inspector = Inspector.load("outputs/2026-01-31/12-00-00")  # doctest: +SKIP
+    >>> inspector("incoming/0001.jpg").verdict  # doctest: +SKIP
+    <Verdict.PASS: 'PASS'>
 
     Attributes:
         network: float [B, 3, H, W] in [0, 1] to logits [B], in eval mode, on `device`.
         decode: how a file becomes the uint8 [3, H, W] that the network was trained on.
-        decision: the threshold.
+        decision: what turns a probability into a verdict.
         class_names: what the user calls Correct and Incorrect.
         model_id: first 12 digits of the SHA-256 over the weights: which model a verdict came from.
         device: where the network is.
+        unreadable: the verdict on a photo that cannot be read, REVIEW or REJECT.
     """
 
     network: nn.Module
@@ -36,21 +51,30 @@ class Inspector:
     class_names: tuple[str, str]
     model_id: str
     device: torch.device
+    unreadable: Verdict = Verdict.REVIEW
+
+    def __post_init__(self) -> None:
+        if self.unreadable == Verdict.PASS:
+            raise ValueError("expected REVIEW or REJECT for photos that cannot be read, got PASS")
 
     @classmethod
-    def load(cls, run: Run, device: str = "auto") -> "Inspector":
-        """Load the best checkpoint of a run.
+    def load(
+        cls, where: Run | str | os.PathLike[str], device: str = "auto", unreadable: Verdict = Verdict.REVIEW
+    ) -> "Inspector":
+        """Load the model of a run.
 
         Args:
-            run: the run folder.
+            where: a run, its folder, its best.ckpt alone, or `latest`, the newest run below ./outputs.
             device: `auto` (a GPU when there is one), `cpu`, `cuda` or `cuda:<n>`.
+            unreadable: the verdict on a photo that cannot be read, REVIEW or REJECT.
 
         Raises:
-            UserError: the run has no finished checkpoint, or the device is not there.
+            UserError: there is no finished checkpoint, or the device is not there.
         """
-        checkpoint = read_checkpoint(run.best)
+        path = _checkpoint(where)
+        checkpoint = read_checkpoint(path)
         if "inspector" not in checkpoint:
-            raise UserError(f"{run.folder} was stopped before it was measured; finish it with resume={run.folder}")
+            raise UserError(f"{path} is of a run that was stopped before it was measured; finish it with resume=<run>")
         parts = checkpoint["inspector"]
         state, prefix = checkpoint["state_dict"], "network."
         try:
@@ -61,29 +85,122 @@ class Inspector:
             network.load_state_dict({key.removeprefix(prefix): state[key] for key in state if key.startswith(prefix)})
         except (TypeError, RuntimeError) as error:  # settings or layers that this release does not have
             reason = str(error).splitlines()[0]
-            raise UserError(f"{run.best} was made by another release of qc-lightning ({reason}): train anew") from error
-        where = _device(device)
+            raise UserError(f"{path} was made by another release of qc-lightning ({reason}): train again") from error
+        where_to = _device(device)
         correct, incorrect = parts["class_names"]
-        network = network.to(where).eval().requires_grad_(False)
-        return cls(
-            network, decode, Decision.from_dict(parts["decision"]), (correct, incorrect), parts["model_id"], where
-        )
+        network = network.to(where_to).eval().requires_grad_(False)
+        decision = Decision.from_dict(parts["decision"])
+        return cls(network, decode, decision, (correct, incorrect), parts["model_id"], where_to, unreadable)
+
+    @overload
+    def __call__(self, photo: list[PhotoLike] | tuple[PhotoLike, ...]) -> list[Inspection]: ...
+
+    @overload
+    def __call__(self, photo: PhotoLike) -> Inspection: ...
+
+    def __call__(self, photo: PhotoLike | list[PhotoLike] | tuple[PhotoLike, ...]) -> Inspection | list[Inspection]:
+        """Inspect a photo, or each of a list of photos; on a CPU the result does not depend on the others.
+
+        Args:
+            photo: a path, the bytes of an image file, a PIL image, or RGB pixels uint8 [H, W, 3] of any size. All go
+                through the decoder that the training's photos went through.
+
+        Returns:
+            What `predict` writes of the photo, to the last digit; a list for a list. A photo that cannot be read has a
+            verdict, `unreadable`, and an error.
+
+        Raises:
+            TypeError: it is something else, or an array of another type than uint8.
+            ValueError: it is an array of another shape than [H, W, 3].
+        """
+        if not isinstance(photo, list | tuple):
+            (one,) = self.judge([decode_photo(photo, self.decode)])
+            return one
+        results: list[Inspection] = []
+        for start in range(0, len(photo), _AT_ONCE):
+            results += self.judge([decode_photo(one, self.decode) for one in photo[start : start + _AT_ONCE]])
+        return results
+
+    def judge(self, photos: Sequence[Decoded], exact: bool = False) -> list[Inspection]:
+        """The results of decoded photos.
+
+        Args:
+            photos: decoded with `decode`.
+            exact: all go through the network as one batch, as in the training.
+
+        Raises:
+            UserError: they do not fit into the device's memory at a time.
+        """
+        pixels = [photo.pixels for photo in photos if photo.pixels is not None]
+        begun = time.perf_counter()
+        logit = torch.empty(0)
+        if pixels:
+            try:
+                batch = np.stack(pixels)
+                logit = self.batch_logits(batch) if exact else self.logits(batch)
+            except torch.OutOfMemoryError:
+                raise UserError(
+                    f"{len(pixels)} photos at a time do not fit into the memory of {self.device}: "
+                    "give a smaller batch_size="
+                ) from None
+        share = (time.perf_counter() - begun) / max(1, len(pixels))
+        found = logit.tolist(), probabilities(logit).tolist(), None
+        return conclude(photos, *found, self.decision, self.model_id, self.unreadable, share)
 
     def logits(self, pixels: npt.NDArray[np.uint8]) -> torch.Tensor:
-        """Logits of P(Incorrect), float32 [B] on the CPU, for decoded photos uint8 [B, 3, H, W]."""
+        """Logits of P(Incorrect), float32 [B] on the CPU.
+
+        On a CPU the last bits of a matrix product depend on how many photos it is of. So a network with maps takes one
+        photo at a time there, which is no slower, and gives each the features that the training of a frozen network
+        gave it; any other network takes blocks of one size, the last one filled up.
+
+        Args:
+            pixels: photos uint8 [B, 3, H, W] of `decode.shape`.
+
+        Raises:
+            TypeError: they are not uint8.
+            ValueError: they have another shape.
+        """
+        if pixels.dtype != np.uint8:
+            raise TypeError(f"expected decoded photos of type uint8, got {pixels.dtype}")
+        if pixels.shape[1:] != self.decode.shape:
+            wanted = ["B", *self.decode.shape]
+            raise ValueError(f"expected decoded photos of shape {wanted}, got {list(pixels.shape)}: see `decode`")
+        if self.device.type != "cpu" or len(pixels) == 0:
+            return self.batch_logits(pixels)
+        block = 1 if isinstance(self.network, Network) else _BLOCK
+        missing = -len(pixels) % block
+        filled = np.concatenate([pixels, np.zeros((missing, *pixels.shape[1:]), np.uint8)]) if missing else pixels
+        parts = [self.batch_logits(filled[start : start + block]) for start in range(0, len(filled), block)]
+        return torch.cat(parts)[: len(pixels)]
+
+    def batch_logits(self, pixels: npt.NDArray[np.uint8]) -> torch.Tensor:
+        """Logits, float32 [B] on the CPU, of decoded photos uint8 [B, 3, H, W] as one batch."""
         with torch.inference_mode():
-            image = torch.from_numpy(pixels).to(self.device).float() / 255
-            logit: torch.Tensor = self.network(image)
+            logit: torch.Tensor = self.network(torch.from_numpy(pixels).to(self.device).float() / 255)
         return logit.float().cpu()
 
     def probabilities(self, pixels: npt.NDArray[np.uint8]) -> npt.NDArray[np.float64]:
-        """P(Incorrect), float64 [B] in [0, 1], for decoded photos uint8 [B, 3, H, W]."""
+        """P(Incorrect), float64 [B] in [0, 1], for decoded photos; arguments and errors as of `logits`."""
         return probabilities(self.logits(pixels))
 
 
 def probabilities(logit: torch.Tensor) -> npt.NDArray[np.float64]:
     """P(Incorrect), float64 [B] in [0, 1]: the sigmoid of float32 logits [B], taken in double precision."""
     return torch.sigmoid(logit.double()).numpy()
+
+
+def _checkpoint(where: Run | str | os.PathLike[str]) -> Path:
+    if isinstance(where, Run):
+        return where.best
+    if where == "latest":
+        return Run.open("latest").best
+    path = Path(where).expanduser()
+    if path.is_file():
+        return path
+    if not path.is_dir():
+        raise UserError(f"expected a run folder or a checkpoint, there is nothing at {path}")
+    return Run(path).best
 
 
 def _device(name: str) -> torch.device:

@@ -11,52 +11,19 @@ from functools import partial
 from itertools import chain, islice
 from pathlib import Path
 from types import TracebackType
-from typing import NamedTuple, Self
+from typing import Self
 
-import numpy as np
-import numpy.typing as npt
 import torch
 
-from qc_lightning.core.errors import UserError
 from qc_lightning.core.system import cores
-from qc_lightning.data.decode import BadImage, read
-from qc_lightning.inference.inspector import Inspector, probabilities
+from qc_lightning.inference.inspection import Decoded, Inspection, decode_photo
+from qc_lightning.inference.inspector import Inspector
 from qc_lightning.models.network import Network
 
 _TASK_PHOTOS = 16  # photos that a thread takes at a time: queueing stays cheap
 _TASK_SECONDS = 0.02  # ... unless they take longer than this: all threads stay busy
 _TASK_BYTES = 4 << 20  # ... or their pixels are more than this: memory stays small
 _HELD_SECONDS = 0.4  # a decoded photo does not wait longer for its batch, a batch does not take longer
-
-
-class Inspection(NamedTuple):
-    """What was found out about one photo.
-
-    Attributes:
-        path: the file.
-        sha256: of its bytes, also when they are no photo; empty when there are none to read.
-        logit: the network's output; None when the photo could not be read.
-        probability: P(Incorrect) in [0, 1]; None too when the network's output is no finite number.
-        verdict: PASS or REJECT; empty when the photo could not be read.
-        seconds: its decoding and its share of the network's time.
-        error: why there is no probability, else empty.
-    """
-
-    path: Path
-    sha256: str
-    logit: float | None
-    probability: float | None
-    verdict: str
-    seconds: float
-    error: str
-
-
-class _Decoded(NamedTuple):
-    path: Path
-    pixels: npt.NDArray[np.uint8] | None  # [3, H, W]
-    sha256: str
-    seconds: float
-    error: str
 
 
 class Stream:
@@ -80,8 +47,6 @@ class Stream:
         self._inspector, self._batch_size, self._exact = inspector, batch_size, exact
         self._threads = cores()
         self._network_in_pool = cpu and not exact
-        # as in the training of a frozen network: one at a time is no slower there, and the same to the last bit
-        self._step = 1 if self._network_in_pool and isinstance(network, Network) else batch_size
         self._torch_threads = torch.get_num_threads()
         alone = partial(torch.set_num_threads, 1) if self._network_in_pool else None
         self._pool = ThreadPoolExecutor(self._threads, initializer=alone)
@@ -126,9 +91,9 @@ class Stream:
         while judged:
             yield judged.popleft().result()
 
-    def _batches(self, paths: Iterator[Path]) -> Iterator[list[_Decoded]]:
+    def _batches(self, paths: Iterator[Path]) -> Iterator[list[Decoded]]:
         """Decoded photos in order, as many as go through the network at a time; an empty list now and then."""
-        held: list[_Decoded] = []
+        held: list[Decoded] = []
         readable, since = 0, 0.0
         for decoded in self._decode(paths):
             for photo in decoded:
@@ -152,9 +117,9 @@ class Stream:
         # a power of two: the network's library prepares itself for every new size
         return 1 << max(0, int(_HELD_SECONDS / self._network_seconds).bit_length() - 1)
 
-    def _decode(self, paths: Iterator[Path]) -> Iterator[list[_Decoded]]:
+    def _decode(self, paths: Iterator[Path]) -> Iterator[list[Decoded]]:
         """Decoded photos in order, and an empty list whenever the next ones let us wait."""
-        waiting: deque[Future[list[_Decoded]]] = deque()
+        waiting: deque[Future[list[Decoded]]] = deque()
         most = max(1, min(_TASK_PHOTOS, _TASK_BYTES // math.prod(self._inspector.decode.shape)))
         while True:
             while len(waiting) < 4 * self._threads:
@@ -173,47 +138,17 @@ class Stream:
             self._decode_seconds = max(1e-6, sum(photo.seconds for photo in decoded) / max(1, len(decoded)))
             yield decoded
 
-    def _decode_some(self, paths: list[Path]) -> list[_Decoded]:
+    def _decode_some(self, paths: list[Path]) -> list[Decoded]:
         decoded = []
         for path in paths:
             if self._ended.is_set():
                 break
-            begun = time.perf_counter()
-            pixels, sha256, error = None, "", ""
-            try:
-                pixels, sha256 = read(path, self._inspector.decode)
-            except BadImage as reason:
-                error, sha256 = str(reason), reason.sha256
-            except Exception as reason:  # one strange file must not end the other million
-                error = f"{type(reason).__name__}: {reason}"
-            decoded.append(_Decoded(path, pixels, sha256, time.perf_counter() - begun, error))
+            decoded.append(decode_photo(path, self._inspector.decode))
         return decoded
 
-    def _judge(self, photos: list[_Decoded]) -> list[Inspection]:
-        pixels = [photo.pixels for photo in photos if photo.pixels is not None]
-        found: Iterator[tuple[float, float, str]] = iter(())
-        share = 0.0
-        if pixels:
-            begun = time.perf_counter()
-            steps = range(0, len(pixels), self._step)
-            try:
-                logit = torch.cat([self._inspector.logits(np.stack(pixels[i : i + self._step])) for i in steps])
-            except torch.OutOfMemoryError:
-                raise UserError(
-                    f"{len(pixels)} photos at a time do not fit into the memory of {self._inspector.device}: "
-                    "give a smaller batch_size="
-                ) from None
-            probability = probabilities(logit)
-            verdicts = self._inspector.decision.verdicts(probability)
-            share = self._network_seconds = (time.perf_counter() - begun) / len(pixels)
-            found = zip(logit.tolist(), probability.tolist(), verdicts.tolist(), strict=True)
-        inspections = []
-        for path, seen, sha256, seconds, error in photos:
-            if seen is None:
-                inspections.append(Inspection(path, sha256, None, None, "", seconds, error))
-                continue
-            z, p, verdict = next(found)
-            known = math.isfinite(p)
-            error = error if known else "the network gave no finite number"
-            inspections.append(Inspection(path, sha256, z, p if known else None, verdict, seconds + share, error))
+    def _judge(self, photos: list[Decoded]) -> list[Inspection]:
+        begun = time.perf_counter()
+        inspections = self._inspector.judge(photos, self._exact)
+        if readable := sum(photo.pixels is not None for photo in photos):
+            self._network_seconds = (time.perf_counter() - begun) / readable
         return inspections

@@ -64,6 +64,19 @@ class Decision:
             verdicts = np.where(familiar, verdicts, Verdict.REVIEW)
         return verdicts
 
+    def reason(self, probability: float, novelty: float | None = None) -> str:
+        """Why a person has to look at a photo, in words; empty when that is not so.
+
+        Args:
+            probability: P(Incorrect).
+            novelty: how unlike the training photos the photo is; None: not measured.
+        """
+        if self.novelty is not None and novelty is not None and not novelty <= self.novelty:
+            return f"unlike the training photos: novelty {novelty:.3g}, the limit is {self.novelty:.3g}"
+        if self.review is not None and self.review[0] <= probability < self.review[1]:
+            return f"cannot tell: {probability:.3f} lies between {self.review[0]:.3f} and {self.review[1]:.3f}"
+        return ""
+
     def to_dict(self) -> dict[str, Any]:
         """What decision.json holds; review band, limit of novelty and certificate are null until a run has them."""
         review = None if self.review is None else list(self.review)

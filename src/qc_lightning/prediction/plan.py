@@ -1,9 +1,11 @@
 """What a prediction is going to do, checked before anything slow starts."""
 
+import math
 import sys
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,6 +17,7 @@ from qc_lightning.data.catalog import path_text
 from qc_lightning.data.fingerprint import Stamp, sha256_of, stamp_of
 from qc_lightning.inference.sources import Source, find_photos, watched_folder
 from qc_lightning.inference.watch import FolderWatcher
+from qc_lightning.metrics.verdict import Verdict
 from qc_lightning.prediction.done import same_bytes
 from qc_lightning.prediction.output import Written, read_written
 from qc_lightning.prediction.rows import Row
@@ -22,8 +25,8 @@ from qc_lightning.prediction.shards import Shard
 from qc_lightning.prediction.sort import Sorter
 
 if TYPE_CHECKING:  # they need torch
+    from qc_lightning.inference.inspection import Inspection
     from qc_lightning.inference.inspector import Inspector
-    from qc_lightning.inference.stream import Inspection
 
 
 @dataclass(frozen=True)
@@ -140,40 +143,48 @@ class Plan:
             self.handed[path] = stamp_of(path)
             yield path
 
-    def row(self, found: "Inspection", model_id: str, draw: Callable[[Path, str, str], str] | None) -> Row | None:
+    def row(self, found: "Inspection", draw: Callable[[Path, str, str], str] | None) -> Row | None:
         """What is written of a photo, after it was put into its folder; None for one that may still be on its way.
 
         Args:
-            found: about the photo.
-            model_id: of the model.
+            found: about the photo, a file.
             draw: as `drawer` gives it.
         """
+        path = found.path
+        assert path is not None
         if self.arrivals:
-            if not self.arrivals.settled(found.path, found.sha256, readable=not found.error):
+            if not self.arrivals.settled(path, found.sha256, readable=not found.error):
                 return None
-        elif self._has_changed(found):
-            error = "changed while it was inspected: resume=true inspects it again"
-            found = found._replace(sha256="", probability=None, verdict="", error=error)
+        elif self._has_changed(path, found.sha256):
+            reason = "changed while it was inspected"
+            found = replace(found, verdict=Verdict.REVIEW, sha256="", probability=None, logit=None, novelty=None)
+            found = replace(found, reason=reason, error=f"{reason}: resume=true inspects it again")
         error = found.error
-        if self.sorter and found.verdict:
-            error = error or self.sorter.put(found.path, found.verdict, found.sha256)
-        if draw and found.verdict:
-            error = error or draw(found.path, found.verdict, found.sha256)
+        if self.sorter and found.sha256:
+            trouble = self.sorter.put(path, found.verdict, found.sha256)
+            error = error or trouble
+        if draw and found.probability is not None:
+            error = error or draw(path, found.verdict, found.sha256)
         return Row(
-            path=path_text(str(found.path)),
+            path=path_text(str(path)),
             sha256=found.sha256 or None,
             probability=found.probability,
-            verdict=found.verdict or None,
+            verdict=found.verdict.value,
             seconds=round(found.seconds, 6),
-            model_id=model_id,
+            model_id=found.model_id,
             error=path_text(" ".join(error.split())) or None,
+            time=datetime.now(UTC).isoformat(timespec="milliseconds"),
+            threshold=found.threshold,
+            logit=found.logit if found.logit is not None and math.isfinite(found.logit) else None,
+            novelty=found.novelty,
+            reason=found.reason or None,
         )
 
-    def _has_changed(self, found: "Inspection") -> bool:
+    def _has_changed(self, path: Path, sha256: str) -> bool:
         """Whether a photo is not the file any more that was inspected: its verdict would be another one's."""
-        before = self.handed.pop(found.path)
-        now = stamp_of(found.path)
-        return now is not None and now != before and sha256_of(found.path) != found.sha256
+        before = self.handed.pop(path)
+        now = stamp_of(path)
+        return now is not None and now != before and sha256_of(path) != sha256
 
     def ending(self, counts: Counter[str], done: int, complete: bool, stop: StopRequest) -> int:
         """Say how it went; return the exit code.
@@ -192,5 +203,5 @@ class Plan:
         if self.arrivals and (left := self.arrivals.unsettled):
             print(f"still on their way and without a row: {left}; resume=true goes on", file=sys.stderr)
         if errors := counts["error"]:
-            print(f"photos with an error instead of a verdict: {errors}; the column error says why", file=sys.stderr)
+            print(f"photos with an error: {errors}; the column error says which", file=sys.stderr)
         return 3 if errors else 0

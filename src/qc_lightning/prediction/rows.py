@@ -21,19 +21,29 @@ class Row(NamedTuple):
         path: absolute.
         sha256: of the file's bytes, hex: a photo that changes later gets a further row.
         probability: P(Incorrect) in [0, 1].
-        verdict: PASS, REJECT or REVIEW.
+        verdict: PASS, REVIEW or REJECT.
         seconds: spent on this photo.
         model_id: which model said so.
-        error: why there is no verdict.
+        error: why there is no probability, or no copy or picture of the photo.
+        time: when the photo was inspected, UTC, ISO 8601.
+        threshold: of the decision.
+        logit: the network's output.
+        novelty: how unlike the training photos the photo is.
+        reason: why a person has to look at it.
     """
 
     path: str
     sha256: str | None
     probability: float | None
-    verdict: str | None
+    verdict: str
     seconds: float
     model_id: str
     error: str | None
+    time: str
+    threshold: float
+    logit: float | None
+    novelty: float | None
+    reason: str | None
 
 
 def is_csv(path: Path) -> bool:
@@ -84,7 +94,7 @@ def to_parquet(source: Path, target: Path) -> None:
     import pyarrow
     import pyarrow.parquet
 
-    numbers = {"probability", "seconds"}
+    numbers = {"probability", "seconds", "threshold", "logit", "novelty"}
     kinds = {True: pyarrow.float64(), False: pyarrow.string()}
     schema = pyarrow.schema([(name, kinds[name in numbers]) for name in Row._fields])
     with (
@@ -126,9 +136,13 @@ def _csv(rows: Iterable[Sequence[Any]]) -> str:
 
 def _csv_row(text: str) -> Row:
     (fields,) = csv.reader([text])
-    path, sha256, probability, verdict, seconds, model_id, error = fields
-    known = float(probability) if probability else None
-    return Row(path, sha256 or None, known, verdict or None, float(seconds), model_id, error or None)
+    path, sha256, probability, verdict, seconds, model_id, error, time, threshold, logit, novelty, reason = fields
+    said = error or None, time, float(threshold), _number(logit), _number(novelty), reason or None
+    return Row(path, sha256 or None, _number(probability), verdict, float(seconds), model_id, *said)
+
+
+def _number(text: str) -> float | None:
+    return float(text) if text else None
 
 
 def _json_row(text: str) -> Row:

@@ -1,0 +1,166 @@
+"""One photo's result, and the way there that every kind of model shares: decode, score, decide. Needs no torch."""
+
+import hashlib
+import io
+import math
+import os
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image, ImageFile
+
+from qc_lightning.data.decode import BadImage, DecodeSettings, decode_bytes, decode_image
+from qc_lightning.data.image_file import file_bytes
+from qc_lightning.metrics.decision import Decision
+from qc_lightning.metrics.verdict import Verdict
+
+PhotoLike = str | os.PathLike[str] | bytes | Image.Image | npt.NDArray[np.uint8]
+"""A file's name, a file's bytes, a PIL image, or pixels uint8 [H, W, 3] in RGB of any size."""
+
+
+@dataclass(frozen=True, slots=True)
+class Inspection:
+    """One photo's result.
+
+    Attributes:
+        path: the file; None when the photo came from elsewhere.
+        sha256: of the file's bytes, hex; empty when there are none.
+        verdict: what the line does with the part.
+        probability: P(Incorrect) in [0, 1]; None when the photo could not be read or the network gave no finite number.
+        logit: the network's output; None when the photo could not be read.
+        threshold: of the decision.
+        novelty: how unlike the training photos the photo is, 0 or above; None when the model does not measure it.
+        reason: why a person has to look at it, in words; empty when the probability alone gave the verdict.
+        model_id: which model said so.
+        seconds: decoding and the photo's share of the network's time.
+        error: why there is no probability, else empty.
+    """
+
+    path: Path | None
+    sha256: str
+    verdict: Verdict
+    probability: float | None
+    logit: float | None
+    threshold: float
+    novelty: float | None
+    reason: str
+    model_id: str
+    seconds: float
+    error: str
+
+
+class Decoded(NamedTuple):
+    """A photo on its way.
+
+    Attributes:
+        path: the file, if there is one.
+        pixels: uint8 [3, H, W] as the network was trained on; None when the photo could not be read.
+        sha256: of the file's bytes, hex.
+        seconds: that decoding took.
+        error: why there are no pixels, else empty.
+    """
+
+    path: Path | None
+    pixels: npt.NDArray[np.uint8] | None
+    sha256: str
+    seconds: float
+    error: str
+
+
+def decode_photo(photo: PhotoLike, settings: DecodeSettings) -> Decoded:
+    """Decode a photo as the training's photos were; one that cannot be read is no exception but says why.
+
+    Pixels of a JPEG's file and of the same JPEG loaded before can differ by a few levels, because a file is decoded at
+    the scale that is needed (see `data.decode`). An image that Pillow has opened and not yet loaded counts as its file.
+
+    Raises:
+        TypeError: it is none of these things, or an array of another type than uint8.
+        ValueError: it is an array of another shape than [H, W, 3].
+    """
+    path, pixels, sha256, error = None, None, "", ""
+    begun = time.perf_counter()
+    if isinstance(photo, np.ndarray):
+        photo = Image.fromarray(_checked(photo))
+    elif not isinstance(photo, str | os.PathLike | bytes | Image.Image):
+        raise TypeError(f"expected a path, bytes, a PIL image or a uint8 array, got {type(photo).__name__}")
+    try:
+        if isinstance(photo, Image.Image):
+            data = _unread(photo)
+        elif isinstance(photo, bytes):
+            data = photo
+        else:
+            path = Path(photo)
+            data = file_bytes(path)
+        sha256 = "" if data is None else hashlib.sha256(data).hexdigest()
+        if data is not None:
+            pixels = decode_bytes(data, settings)
+        elif isinstance(photo, Image.Image):
+            pixels = decode_image(photo, settings)
+    except BadImage as reason:
+        error = str(reason)
+    except Exception as reason:  # one strange file must not end the other million
+        error = f"{type(reason).__name__}: {reason}"
+    return Decoded(path, pixels, sha256, time.perf_counter() - begun, error)
+
+
+def conclude(
+    photos: Sequence[Decoded],
+    logit: Sequence[float],
+    probability: Sequence[float],
+    novelty: Sequence[float] | None,
+    decision: Decision,
+    model_id: str,
+    unreadable: Verdict,
+    seconds: float,
+) -> list[Inspection]:
+    """The results of some photos from what a network said of those that could be read.
+
+    Args:
+        photos: n photos.
+        logit: the network's output for the m <= n photos that could be read, in their order.
+        probability: P(Incorrect) of the same.
+        novelty: of the same; None when the model does not measure it.
+        decision: what makes the verdicts.
+        model_id: of the model.
+        unreadable: the verdict on a photo that could not be read.
+        seconds: of the network's time, for each of the m photos.
+    """
+    verdicts = iter(decision.verdicts(probability, novelty).tolist())
+    found = zip(logit, probability, novelty if novelty is not None else [None] * len(logit), strict=True)
+    inspections = []
+    for path, pixels, sha256, spent, error in photos:
+        verdict, z, p, n, reason = unreadable, None, None, None, "cannot be read"
+        if pixels is not None:
+            (z, p, n), verdict = next(found), Verdict(next(verdicts))
+            reason = decision.reason(p, n)
+            error = error if math.isfinite(p) else "the network gave no finite number"
+            spent += seconds
+            p = p if math.isfinite(p) else None
+        inspections.append(
+            Inspection(path, sha256, verdict, p, z, decision.threshold, n, reason, model_id, spent, error)
+        )
+    return inspections
+
+
+def _checked(pixels: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
+    if pixels.dtype != np.uint8:
+        raise TypeError(f"expected pixels of type uint8 from 0 to 255, got {pixels.dtype}")
+    if pixels.ndim != 3 or pixels.shape[2] != 3 or 0 in pixels.shape:
+        raise ValueError(f"expected pixels [height, width, 3] in RGB, got an array of shape {list(pixels.shape)}")
+    return np.ascontiguousarray(pixels)
+
+
+def _unread(image: Image.Image) -> bytes | None:
+    """The bytes of the file that an image was opened from, if its pixels have not been loaded yet."""
+    if not isinstance(image, ImageFile.ImageFile) or not image.tile or image.fp is None or image.tell() != 0:
+        return None
+    place = image.fp.tell()
+    image.fp.seek(0, io.SEEK_SET)
+    data = image.fp.read()
+    image.fp.seek(place, io.SEEK_SET)
+    return data
