@@ -25,7 +25,7 @@ from sklearn.model_selection import PredefinedSplit, cross_val_predict
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from qc_lightning.cli.schemas import register
+from qc_lightning.cli.compose import register
 from qc_lightning.config import TrainConfig, parse
 from qc_lightning.config.presets import CONF
 from qc_lightning.data.dataset import PhotoSet, load_photos

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 from hydra import compose, initialize_config_dir
 
-from qc_lightning.cli.schemas import register
+from qc_lightning.cli.compose import register
 from qc_lightning.config import TrainConfig, parse
 from qc_lightning.config.presets import CONF
 from qc_lightning.data.catalog import read_catalog

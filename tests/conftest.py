@@ -5,7 +5,6 @@ from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 
-import hydra
 import numpy as np
 import pytest
 import torch
@@ -15,8 +14,8 @@ from PIL import Image
 
 from qc_lightning import predict as predict_command
 from qc_lightning import train as train_command
-from qc_lightning.cli.schemas import register
-from qc_lightning.config import TrainConfig, parse
+from qc_lightning.cli.compose import compose
+from qc_lightning.config import PredictConfig, parse
 from qc_lightning.config.presets import CONF
 from qc_lightning.core.atomic import write_text
 from qc_lightning.core.errors import UserError
@@ -100,11 +99,7 @@ def call(monkeypatch: pytest.MonkeyPatch) -> Callable[..., int]:
 @pytest.fixture(scope="session")
 def run_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run whose network is a scale for brightness, so that every probability is known without it."""
-    register()
-    GlobalHydra.instance().clear()
-    with hydra.initialize_config_dir(str(CONF), version_base="1.3"):
-        config = parse(hydra.compose("train", ["data.image_size=16", "model.hidden=[]"]), TrainConfig)
-    GlobalHydra.instance().clear()
+    config = compose(["data.image_size=16", "model.hidden=[]"])
     network = build_network(config.model, (16, 16))
     with torch.no_grad():
         weight, bias = network.parameters()
@@ -154,7 +149,7 @@ def predict(
         config = OmegaConf.merge(defaults, {"run": str(run_folder)}, OmegaConf.from_dotlist([*arguments]))
         code = 0
         try:
-            predict_command.predict(DictConfig(config))
+            predict_command.predict(parse(DictConfig(config), PredictConfig))
         except UserError as error:
             code = 2
             print(error, file=sys.stderr)

@@ -143,7 +143,7 @@ def test_mixup_blends_labels_as_it_blends_photos() -> None:
 def test_every_policy_of_conf_loads_as_hydra_composes_it() -> None:
     from hydra import compose, initialize_config_dir
 
-    from qc_lightning.cli.schemas import register
+    from qc_lightning.cli.compose import register
     from qc_lightning.config import TrainConfig, parse
     from qc_lightning.config.presets import CONF
 

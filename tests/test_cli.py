@@ -21,7 +21,7 @@ Train = Callable[..., tuple[int, Path, str]]
     [
         (["optim.lrr=1"], "error: there is no setting 'optim.lrr' (did you mean optim.lr?)"),
         (["lr=1"], "error: there is no setting 'lr' (did you mean optim.lr?)"),
-        (["+optim.lrr=1"], "error: optim.lrr: Key 'lrr' not in 'OptimConfig'"),
+        (["+optim.lrr=1"], "error: there is no setting 'optim.lrr' (did you mean optim.lr?)"),
         (["modle=mlp"], "error: there is no setting 'modle' (did you mean model"),
         (["trainer.max_epoch=3"], "did you mean trainer.max_epochs"),
         (["+trainer.epochs=3"], "error: trainer.epochs: lightning.Trainer has no such flag (did you mean"),

@@ -4,6 +4,7 @@ import hashlib
 import io
 import json
 import re
+import shlex
 import shutil
 import time
 from html.parser import HTMLParser
@@ -12,6 +13,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from qc_lightning.config.record import RunRecord
 from qc_lightning.core.errors import UserError
 from qc_lightning.metrics.compute import evaluate, interval, warnings_for
 from qc_lightning.metrics.decision import Decision
@@ -41,7 +43,7 @@ def read_csv(path):
 
 def make_run(folder, n=120, skill=2.0, classes=("Correct", "Incorrect"), name="part_{}.png", threshold=0.5):
     """A run folder as training leaves it: the first third test, the next val, the rest train."""
-    (folder / ".hydra").mkdir(parents=True)
+    folder.mkdir(parents=True)
     rng = np.random.default_rng(0)
     label = rng.integers(0, 2, n)
     logit = rng.normal(size=n) + skill * (label - 0.5)
@@ -74,8 +76,11 @@ def make_run(folder, n=120, skill=2.0, classes=("Correct", "Incorrect"), name="p
             "classes": dict(zip(("correct", "incorrect"), classes, strict=True)),
         }
     }
-    (folder / ".hydra" / "config.yaml").write_text(json.dumps(config | {"note": "</pre><script>alert(1)</script>"}))
-    (folder / ".hydra" / "overrides.yaml").write_text("- optim.lr=3e-4\n- data.root=my photos\n")
+    overrides = ["optim.lr=3e-4", "data.root=my photos"]
+    command = shlex.join(["python", "-m", "qc_lightning.train", *overrides])
+    note = {"note": "</pre><script>alert(1)</script>"}
+    record = RunRecord(command, overrides, str(folder.parent), config | note)
+    (folder / "config.yaml").write_text(record.to_yaml())
     return folder, metrics
 
 

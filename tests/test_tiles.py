@@ -189,7 +189,7 @@ def test_a_run_from_before_tiles_opens(train: Train, photo_root: Path) -> None:
         del checkpoint["inspector"]["decode"][name]
     del checkpoint["hyper_parameters"]["model"]["clip"]
     torch.save(checkpoint, run.best)
-    record = folder / ".hydra" / "config.yaml"
+    record = folder / "config.yaml"
     record.write_text("".join(line for line in record.read_text().splitlines(True) if "tiles:" not in line))
     assert Inspector.load(run, "cpu").decode.shape == (3, 64, 64)
     assert trained_with(run).grid == (1, 1)

@@ -39,7 +39,7 @@ def test_the_run_folder_keeps_its_contract(train: Train, easy: list[str], photo_
     code, run, output = train(*easy, "report=true", "augment=none", "model.dropout=0")
     assert code == 0, output
     assert {path.name for path in run.iterdir()} == {
-        ".hydra", "split.csv", "checkpoints", "history.csv", "metrics.json", "predictions.csv", "decision.json",
+        "config.yaml", "split.csv", "checkpoints", "history.csv", "metrics.json", "predictions.csv", "decision.json",
         "report.html", "figures", "model_card.md",
     }  # fmt: skip
     assert {path.name for path in (run / "checkpoints").iterdir()} == {"best.ckpt", "last.ckpt"}

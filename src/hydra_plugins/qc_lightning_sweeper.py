@@ -27,7 +27,7 @@ class QcLightningSweeper(Sweeper):
 
     def sweep(self, arguments: list[str]) -> Any:
         """Run the jobs that the command line and the preset ask for; return their records."""
-        from qc_lightning.cli.app import one_line
+        from qc_lightning.cli.errors import one_line
         from qc_lightning.sweep.run_sweep import run_sweep
 
         assert self.hydra_context is not None

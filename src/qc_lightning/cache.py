@@ -2,15 +2,12 @@
 
 from pathlib import Path
 
-from omegaconf import DictConfig
-
 from qc_lightning.cli import app as cli
-from qc_lightning.config import CacheConfig, parse
+from qc_lightning.config import CacheConfig
 
 
-def cache(cfg: DictConfig) -> None:
+def cache(config: CacheConfig) -> None:
     """Say how large each kind of cached files is, or remove them; runs and rendered photos stay."""
-    config = parse(cfg, CacheConfig)
     from qc_lightning.data import pixel_cache as files
 
     root = Path(config.cache_dir).expanduser()

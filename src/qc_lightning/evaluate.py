@@ -1,14 +1,11 @@
 """Judge a trained run on photos with labels: `python -m qc_lightning.evaluate`, settings as Hydra overrides."""
 
-from omegaconf import DictConfig
-
 from qc_lightning.cli import app as cli
-from qc_lightning.config import EvaluateConfig, parse
+from qc_lightning.config import EvaluateConfig
 
 
-def evaluate(cfg: DictConfig) -> None:
+def evaluate(config: EvaluateConfig) -> None:
     """EvaluationSet photos to the same figures as a training's, and to what sets two runs apart."""
-    config = parse(cfg, EvaluateConfig)
     from qc_lightning.core.atomic import write_json
     from qc_lightning.core.run import Run
     from qc_lightning.core.timing import Timing

@@ -4,17 +4,14 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from omegaconf import DictConfig
-
 from qc_lightning.cli import app as cli
-from qc_lightning.config import ExplainConfig, parse
+from qc_lightning.config import ExplainConfig
 
 _STEM = 200  # bytes of a photo's name in the name of its picture: file systems take 255 in all
 
 
-def explain(cfg: DictConfig) -> None:
+def explain(config: ExplainConfig) -> None:
     """Photos to heat maps, pictures of them, and figures on how far they can be trusted."""
-    config = parse(cfg, ExplainConfig)
     from qc_lightning.core.atomic import csv_text, write_json, write_text
     from qc_lightning.core.run import Run
     from qc_lightning.data.catalog import path_text

@@ -1,14 +1,11 @@
 """Time a run's model on this machine: `python -m qc_lightning.latency`, settings as Hydra overrides."""
 
-from omegaconf import DictConfig
-
 from qc_lightning.cli import app as cli
-from qc_lightning.config import LatencyConfig, parse
+from qc_lightning.config import LatencyConfig
 
 
-def latency(cfg: DictConfig) -> None:
+def latency(config: LatencyConfig) -> None:
     """Photos to milliseconds, decoding and network apart and together, and to whether a line is kept up with."""
-    config = parse(cfg, LatencyConfig)
     from qc_lightning.core.atomic import write_json
     from qc_lightning.core.run import Run
     from qc_lightning.evaluation.evaluation_set import own_photos

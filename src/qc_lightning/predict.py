@@ -2,15 +2,12 @@
 
 from itertools import takewhile
 
-from omegaconf import DictConfig
-
 from qc_lightning.cli import app as cli
-from qc_lightning.config import PredictConfig, parse
+from qc_lightning.config import PredictConfig
 
 
-def predict(cfg: DictConfig) -> None:
+def predict(config: PredictConfig) -> None:
     """Photos to rows of verdicts, in one stream from the files to the output."""
-    config = parse(cfg, PredictConfig)
     from qc_lightning.core.shutdown import graceful_shutdown
     from qc_lightning.prediction.plan import Plan
     from qc_lightning.prediction.processes import in_processes

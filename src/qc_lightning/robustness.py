@@ -1,14 +1,11 @@
 """Worsen a run's photos and see its verdicts: `python -m qc_lightning.robustness`, settings as Hydra overrides."""
 
-from omegaconf import DictConfig
-
 from qc_lightning.cli import app as cli
-from qc_lightning.config import RobustnessConfig, parse
+from qc_lightning.config import RobustnessConfig
 
 
-def robustness(cfg: DictConfig) -> None:
+def robustness(config: RobustnessConfig) -> None:
     """A run's labelled photos, each through nine corruptions at five strengths, to rates and a picture of them."""
-    config = parse(cfg, RobustnessConfig)
     from qc_lightning.core.atomic import csv_text, write_json, write_text
     from qc_lightning.core.run import Run
     from qc_lightning.evaluation.evaluation_set import own_photos

@@ -1,14 +1,11 @@
 """Say who won a sweep: `python -m qc_lightning.sweep_report`, settings as Hydra overrides."""
 
-from omegaconf import DictConfig
-
 from qc_lightning.cli import app as cli
-from qc_lightning.config import SweepReportConfig, parse
+from qc_lightning.config import SweepReportConfig
 
 
-def sweep_report(cfg: DictConfig) -> None:
+def sweep_report(config: SweepReportConfig) -> None:
     """A sweep's folder to sweep.csv, sweep.html and the winner's command."""
-    config = parse(cfg, SweepReportConfig)
     from qc_lightning.sweep.folder import Sweep
     from qc_lightning.sweep.winner import announce
 

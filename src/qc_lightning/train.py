@@ -1,14 +1,20 @@
 """Train a pass/fail classifier: `python -m qc_lightning.train`, settings as Hydra overrides."""
 
-from omegaconf import DictConfig
-
 from qc_lightning.cli import app as cli
-from qc_lightning.config import TrainConfig, parse
+from qc_lightning.config import TrainConfig
+from qc_lightning.config.record import RunRecord
+from qc_lightning.core.run import Run
 
 
-def train(cfg: DictConfig) -> None:
-    """Photos to a trained, measured and reported classifier; everything lands in the run's folder."""
-    config = parse(cfg, TrainConfig)
+def train(config: TrainConfig, run: Run, record: RunRecord | None = None, in_sweep: bool = False) -> Run:
+    """Photos to a trained, measured and reported classifier; everything lands in the run's folder.
+
+    Args:
+        config: every setting; with `resume`, those that the run is continued with.
+        run: its folder, claimed for a new run.
+        record: what config.yaml is to hold from now on; None leaves it as it is.
+        in_sweep: whether this is a job of a sweep.
+    """
     from qc_lightning.core.timing import Timing
     from qc_lightning.data.dataset import load_photos, split_csv
 
@@ -24,11 +30,12 @@ def train(cfg: DictConfig) -> None:
 
     seed_everything(config.seed, verbose=False)
     module, data, callbacks = build_task(config, photos)
-    run, in_sweep = cli.from_hydra()
     trainer = build_trainer(config, run, in_sweep, callbacks)
     if trainer.is_global_zero:
         begin = run.start if config.resume is None else run.resume
         begin(split_csv(photos.photos, config.data.classes.names))
+        if record is not None:
+            record.write(run)
     timing.done("setup")
 
     finished = fit(trainer, module, data, run, resume=config.resume is not None)
@@ -40,6 +47,7 @@ def train(cfg: DictConfig) -> None:
         outcome.write(run, config, photos, module.logits, timing, finished)
     if not finished:
         raise SystemExit(130)
+    return run
 
 
 def main() -> None:

@@ -4,8 +4,10 @@ Hydra composes `conf/<command>.yaml` over these classes, so a wrong key or type 
 `parse` then checks the ranges and hands plain dataclasses on. Nothing below a command sees a DictConfig.
 """
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, TypeVar, cast
 
+from qc_lightning.config.build import build
 from qc_lightning.config.commands import (
     CacheConfig,
     EvaluateConfig,
@@ -63,11 +65,10 @@ def parse(cfg: "DictConfig", schema: type[T]) -> T:
     """Turn what Hydra composed into plain dataclasses.
 
     Raises:
-        UserError: a value is out of its range.
-        omegaconf.OmegaConfBaseException: a value is missing or of the wrong type.
+        UserError: a setting is not known, is missing, is of the wrong type or out of its range.
+        omegaconf.OmegaConfBaseException: an interpolation leads nowhere.
     """
     from omegaconf import OmegaConf
 
-    # through a container: merging the DictConfig itself would let keys added with `+key=` pass
-    typed = OmegaConf.merge(OmegaConf.structured(schema), OmegaConf.to_container(cfg))
-    return cast(T, OmegaConf.to_object(typed))
+    plain = OmegaConf.to_container(cfg, resolve=True, throw_on_missing=True)
+    return build(schema, cast(Mapping[str, object], plain))

@@ -1,11 +1,11 @@
-"""A run folder: what lies where in it, how to start, open and find one, how a file is written whole or not at all."""
+"""A run folder: what lies where in it, how to start, open and find one."""
 
-import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
 from qc_lightning.core.atomic import write_text
 from qc_lightning.core.errors import UserError
+from qc_lightning.core.lock import is_held
 
 OUTPUTS = Path("outputs")
 
@@ -19,6 +19,11 @@ class Run:
     """
 
     folder: Path
+
+    @property
+    def record(self) -> Path:
+        """What it was called with and all its settings."""
+        return self.folder / "config.yaml"
 
     @property
     def split(self) -> Path:
@@ -51,53 +56,45 @@ class Run:
         return self.folder / "figures"
 
     def start(self, split: str) -> None:
-        """Claim the folder for a new run, with its split.csv.
-
-        Raises:
-            UserError: it already holds a run; two runs never share a folder.
-        """
-        self.folder.mkdir(parents=True, exist_ok=True)
-        try:
-            self.split.touch(exist_ok=False)
-        except FileExistsError:
-            raise UserError(
-                f"{self.folder} already holds a run: start again for a folder of its own, "
-                f"or go on with resume={self.folder}"
-            ) from None
+        """Write split.csv: from here on the folder is a run."""
         write_text(self.split, split)
 
     def resume(self, split: str) -> None:
-        """Check that the run can be gone on with.
+        """Check that the run can be continued.
 
         Raises:
             UserError: it has no finished epoch, or was begun on other photos than these.
         """
         if not self.last.is_file():
-            raise UserError(f"resume: there is no {self.last}: no epoch was finished; train anew")
+            raise UserError(f"resume: there is no {self.last}: no epoch was finished; train again")
         if self.split.read_text(encoding="utf-8") != split:
-            raise UserError(f"resume: the photos or the split settings are not those of {self.split}; train anew")
+            raise UserError(f"resume: the photos or the split settings are not those of {self.split}; train again")
 
     @classmethod
-    def open(cls, where: str) -> "Run":
+    def open(cls, where: str, key: str = "run") -> "Run":
         """Open a run by its folder, or the newest one by the word `latest`.
+
+        Args:
+            where: what the user said.
+            key: of the setting that said it. For `resume` the newest run is the one that was begun last; for all others
+                the one that was measured last and is not being trained again.
 
         Raises:
             UserError: there is no run there.
         """
         if where == "latest":
-            runs = sorted(OUTPUTS.glob("[0-9]*/*/split.csv"), key=lambda path: path.stat().st_mtime)
-            if not runs:
-                raise UserError(f"run=latest: no run below {OUTPUTS.resolve()}; train one or give its folder")
-            return cls(runs[-1].parent)
-        folder = Path(where).expanduser()
-        if not (folder / "split.csv").is_file():
-            raise UserError(f"expected a run folder (with split.csv and checkpoints/ in it), got {where}")
-        return cls(folder)
+            return cls._latest(key)
+        run = cls(Path(where).expanduser())
+        if not run.split.is_file():
+            raise UserError(f"{key}: expected a run folder (with split.csv and checkpoints/ in it), got {where}")
+        return run
 
-
-def discard_unstarted(folder: Path) -> None:
-    """Remove a folder in which nothing but Hydra's own record of the call lies, and the date above it when empty."""
-    if folder.is_dir() and {entry.name for entry in folder.iterdir()} <= {".hydra"}:
-        shutil.rmtree(folder)
-        if folder.parent.is_dir() and not any(folder.parent.iterdir()):
-            folder.parent.rmdir()
+    @classmethod
+    def _latest(cls, key: str) -> "Run":
+        mark = "split.csv" if key == "resume" else "metrics.json"
+        for path in sorted(OUTPUTS.glob(f"[0-9]*/*/{mark}"), key=lambda path: path.stat().st_mtime, reverse=True):
+            run = cls(path.parent)
+            if key == "resume" or (run.split.is_file() and not is_held(run.folder)):
+                return run
+        kind = "run" if key == "resume" else "finished run"
+        raise UserError(f"{key}=latest: no {kind} below {OUTPUTS.resolve()}; train one or give its folder")

@@ -26,3 +26,8 @@ def keep_freed_memory() -> None:
 def cores() -> int:
     """Cores that the process is allowed, at least 1; all of the machine's where the system does not say (macOS)."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def process_number() -> int:
+    """Which of the processes of one training this is, from 0: as Lightning, torchrun and srun number them."""
+    return int(next((os.environ[name] for name in ("RANK", "LOCAL_RANK", "SLURM_PROCID") if name in os.environ), 0))

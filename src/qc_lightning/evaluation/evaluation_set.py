@@ -7,10 +7,8 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
 
-from omegaconf import DictConfig, OmegaConf
-from omegaconf.errors import OmegaConfBaseException
-
-from qc_lightning.config import ClassNames, DataConfig, EvaluateConfig, parse
+from qc_lightning.config import ClassNames, DataConfig, EvaluateConfig
+from qc_lightning.config.record import RunRecord
 from qc_lightning.core.errors import UserError
 from qc_lightning.core.run import Run
 from qc_lightning.data.catalog import read_catalog
@@ -35,20 +33,12 @@ class EvaluationSet:
 
 
 def trained_with(run: Run) -> DataConfig:
-    """The data settings of a training, from the record that Hydra wrote of it.
+    """The data settings of a training.
 
     Raises:
-        UserError: the record is missing or of another release.
+        UserError: its record is missing, damaged or of another release.
     """
-    record = run.folder / ".hydra" / "config.yaml"
-    try:
-        settings = OmegaConf.to_container(OmegaConf.load(record).data, resolve=True)
-        return parse(DictConfig(settings), DataConfig)
-    except OSError as error:
-        raise UserError(f"expected the training's settings in {record}: {error.strerror}") from error
-    except OmegaConfBaseException as error:
-        reason = str(error).splitlines()[0]
-        raise UserError(f"{record} is of another release of qc-lightning ({reason}): train anew") from error
+    return RunRecord.read(run).data
 
 
 def evaluation_folder(run: Run, name: str | None) -> Path:

@@ -19,8 +19,10 @@ from typing import Any
 
 import numpy as np
 
+from qc_lightning.config.record import RunRecord
 from qc_lightning.core.atomic import replacing
 from qc_lightning.core.errors import UserError
+from qc_lightning.core.run import Run
 from qc_lightning.metrics import curves
 from qc_lightning.metrics.compute import FIGURES, finite, interval, percent
 from qc_lightning.report.advice import advice
@@ -66,7 +68,8 @@ def write_report(run_dir: Path) -> Path:
 def _content(run: Path) -> dict[str, Any]:
     """Everything the template shows."""
     metrics = _metrics(run)
-    config, starts, pretrained = _config(run)
+    record = _record(run)
+    config, starts, pretrained = _config(record)
     names = config.get("classes") or {}
     classes = [str(names.get(key) or key.title()) for key in ("correct", "incorrect")]
     bits = config.get("bit_depth")
@@ -122,8 +125,8 @@ def _content(run: Path) -> dict[str, Any]:
         "bad_total": len(bad_files),
         "left_out": pictures.left_out,
         "epochs": epochs,
-        "config": _text(run / ".hydra" / "config.yaml"),
-        "commands": _commands(run),
+        "config": _text(run / "config.yaml"),
+        "commands": _commands(run, record),
     }
 
 
@@ -190,30 +193,26 @@ def _number(text: str | None) -> float | None:
     return value if math.isfinite(value) else None
 
 
-def _config(run: Path) -> tuple[dict[str, Any], list[Path], bool]:
+def _record(run: Path) -> RunRecord | None:
+    """The run's record, None for runs of releases that had none."""
+    return RunRecord.read(Run(run)) if Run(run).record.is_file() else None
+
+
+def _config(record: RunRecord | None) -> tuple[Mapping[str, Any], list[Path], bool]:
     """The data part of the config, the folders that a photo's relative path may start from, pretrained or not."""
-    from omegaconf import OmegaConf
-
-    path, hydra = run / ".hydra" / "config.yaml", run / ".hydra" / "hydra.yaml"
-    whole = OmegaConf.load(path) if path.is_file() else OmegaConf.create()
-    data, mode = (OmegaConf.select(whole, key) for key in ("data", "model.mode"))
-    plain = OmegaConf.to_container(data) if data is not None else {}
-    start = OmegaConf.select(OmegaConf.load(hydra), "hydra.runtime.cwd") if hydra.is_file() else None
-    config = {str(key): value for key, value in plain.items()} if isinstance(plain, dict) else {}
-    cwd = Path(start or ".")
-    return config, [cwd / str(config.get("root") or "."), cwd], mode in ("frozen", "finetune")
+    if record is None:
+        return {}, [Path()], False
+    data = record.settings.get("data")
+    config = data if isinstance(data, Mapping) else {}
+    model = record.settings.get("model")
+    pretrained = isinstance(model, Mapping) and model.get("mode") in ("frozen", "finetune")
+    here = Path(record.directory)
+    return config, [here / str(config.get("root") or "."), here], pretrained
 
 
-def _commands(run: Path) -> list[tuple[str, str]]:
-    from omegaconf import OmegaConf
-
-    path = run / ".hydra" / "overrides.yaml"
-    overrides = OmegaConf.to_container(OmegaConf.load(path)) if path.is_file() else None
-    given = [str(item) for item in overrides] if isinstance(overrides, list) else []
-    return [
-        ("this run", shlex.join(["python", "-m", "qc_lightning.train", *given])),
-        ("this page", shlex.join(["python", "-m", "qc_lightning.report.page", str(run)])),
-    ]
+def _commands(run: Path, record: RunRecord | None) -> list[tuple[str, str]]:
+    this = [("this run", record.command)] if record is not None else []
+    return [*this, ("this page", shlex.join(["python", "-m", "qc_lightning.report.page", str(run)]))]
 
 
 def _samples(sweep: Mapping[str, Sequence[Any]] | None) -> list[dict[str, Any]]:

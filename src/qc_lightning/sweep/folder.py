@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
+from qc_lightning.config.build import build
 from qc_lightning.core.atomic import write_json
 from qc_lightning.core.errors import UserError
 from qc_lightning.core.run import OUTPUTS
@@ -44,10 +45,14 @@ class Record:
     @classmethod
     def read(cls, folder: Path) -> "Record | None":
         """The record in a job's folder, None while there is none."""
+        path = folder / "job.json"
         try:
-            return cls(**json.loads((folder / "job.json").read_text(encoding="utf-8")))
+            return build(cls, json.loads(path.read_text(encoding="utf-8")))
         except FileNotFoundError:
             return None
+        except (OSError, ValueError, RecursionError, AttributeError, UserError) as error:
+            reason = " ".join(str(error).split())
+            return cls("failed", 0.0, f"{path} is damaged ({reason}): sweep.resume={folder.parent} runs the job again")
 
 
 @dataclass(frozen=True)
@@ -126,10 +131,8 @@ def without(arguments: Sequence[str], *keys: str) -> list[str]:
 
 
 def clear(folder: Path) -> None:
-    """Remove what an earlier try has left in a job's folder; Hydra's record of the call stays."""
+    """Remove what an earlier try has left in a job's folder."""
     for entry in folder.iterdir():
-        if entry.name == ".hydra":
-            continue
         if entry.is_dir() and not entry.is_symlink():
             shutil.rmtree(entry)
         else:

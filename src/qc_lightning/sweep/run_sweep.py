@@ -16,6 +16,7 @@ from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, OmegaConf, open_dict, read_write
 
 from qc_lightning.config import SweepConfig, TrainConfig, parse
+from qc_lightning.core.claim import claim_sweep
 from qc_lightning.core.errors import UserError
 from qc_lightning.core.system import cores
 from qc_lightning.sweep import tpe
@@ -105,11 +106,6 @@ def _begin(config: DictConfig, settings: SweepConfig, arguments: Sequence[str], 
             )
     else:
         sweep = Sweep(Path(str(config.hydra.sweep.dir)), command, settings.objective, laid_out)
-        if (sweep.folder / "sweep.json").is_file():
-            raise UserError(
-                f"{sweep.folder} already holds a sweep: start again for a folder of its own, "
-                f"or go on with sweep.resume={sweep.folder}"
-            )
     with read_write(config), open_dict(config):
         config.hydra.sweep.dir = str(sweep.folder.resolve())
     seen: set[str] = set()
@@ -119,8 +115,11 @@ def _begin(config: DictConfig, settings: SweepConfig, arguments: Sequence[str], 
             seen |= {"", *job.overrides}
             cfg = loader.load_sweep_config(config, [*laid_out.fixed, *job.overrides])
             parse(OmegaConf.masked_copy(cfg, [str(key) for key in cfg if key != "hydra"]), TrainConfig)
-    sweep.folder.mkdir(parents=True, exist_ok=True)
-    OmegaConf.save(config, sweep.folder / "multirun.yaml")
+    if settings.resume is None:
+        named = any(str(override).startswith("hydra.sweep.dir=") for override in config.hydra.overrides.hydra)
+        sweep = replace(sweep, folder=claim_sweep(sweep.folder, named))
+        with read_write(config):
+            config.hydra.sweep.dir = str(sweep.folder.resolve())
     sweep.write()
     return sweep
 

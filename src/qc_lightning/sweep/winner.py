@@ -3,12 +3,11 @@
 import shlex
 import statistics
 from collections.abc import Sequence
-from pathlib import Path
 
 from hydra.core.config_loader import ConfigLoader
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 
-from qc_lightning.config import TrainConfig, parse
+from qc_lightning.config.record import RunRecord
 from qc_lightning.core.run import Run
 from qc_lightning.sweep.folder import Record, Sweep, without
 from qc_lightning.sweep.page import write_page
@@ -103,15 +102,9 @@ def _report(run: Run) -> None:
     from qc_lightning.report.page import write_report
     from qc_lightning.training import outcome as results
 
-    if (run.folder / "report.html").is_file() or not (run.folder / ".hydra" / "config.yaml").is_file():
+    if (run.folder / "report.html").is_file():
         return
-    config = parse(_composed(run.folder), TrainConfig)
+    config = RunRecord.read(run).training
     metrics = json.loads(run.metrics.read_text(encoding="utf-8"))
     results.draw(run, config, load_photos(config.data, progress=False), metrics)
     write_report(run.folder)
-
-
-def _composed(folder: Path) -> DictConfig:
-    loaded = OmegaConf.load(folder / ".hydra" / "config.yaml")
-    assert isinstance(loaded, DictConfig)
-    return loaded

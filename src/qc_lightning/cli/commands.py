@@ -1,0 +1,47 @@
+"""The commands: a line each. A new one is a module of its name, `conf/<name>.yaml`, a dataclass and a line here."""
+
+from dataclasses import dataclass
+
+from qc_lightning import config
+
+
+@dataclass(frozen=True)
+class Command:
+    """One command.
+
+    Attributes:
+        name: of its module in the package, of its file in `conf/`, and the word on the command line.
+        group: under which the list of commands shows it.
+        summary: what it does, in one line.
+        schema: its settings.
+        path: the setting that a bare path on the command line is a value of; empty for none.
+    """
+
+    name: str
+    group: str
+    summary: str
+    schema: type
+    path: str = ""
+
+    @property
+    def schema_name(self) -> str:
+        """What the defaults list in its `conf/` file begins with."""
+        return f"{self.name}_schema"
+
+
+TRAIN, LOOK, LINE = "train an inspector", "look at what it knows", "use it on the line"
+
+COMMANDS = {
+    command.name: command
+    for command in (
+        Command("train", TRAIN, "photos of both classes to an inspector", config.TrainConfig, "data.root"),
+        Command("sweep_report", TRAIN, "table and page of a sweep", config.SweepReportConfig, "run"),
+        Command("cache", TRAIN, "what is kept between runs: show it, clear it", config.CacheConfig),
+        Command("evaluate", LOOK, "figures of a run on other labelled photos", config.EvaluateConfig, "data.root"),
+        Command("explain", LOOK, "where in a photo the evidence for its verdict lies", config.ExplainConfig, "source"),
+        Command("robustness", LOOK, "verdicts on blurred, dark, shifted photos", config.RobustnessConfig, "source"),
+        Command("predict", LINE, "a verdict for every photo of a folder", config.PredictConfig, "source"),
+        Command("latency", LINE, "milliseconds a photo on this machine", config.LatencyConfig, "source"),
+    )
+}
+"""By name, in the order of the list that `qc-lightning` prints."""

@@ -1,0 +1,52 @@
+"""A user's mistake as one line in words of this project."""
+
+import re
+import sys
+from typing import NoReturn
+
+from hydra.errors import HydraException
+from omegaconf.errors import OmegaConfBaseException
+
+from qc_lightning.config.presets import CONF
+from qc_lightning.core.errors import UserError
+from qc_lightning.core.suggestions import nearest
+
+
+def fail(message: str) -> NoReturn:
+    """Print the one line and exit with code 2."""
+    print(f"error: {message}", file=sys.stderr)
+    raise SystemExit(2)
+
+
+def one_line(error: BaseException, command: str | None = None) -> str:
+    """An error as one line; a mistake of the user's in words of this project."""
+    text = str(error)
+    if not isinstance(error, UserError | HydraException | OmegaConfBaseException):
+        return " ".join(f"{type(error).__name__}: {text}".split())
+    if isinstance(error, UserError):
+        return text
+    cause = error.__cause__ if isinstance(error.__cause__, OmegaConfBaseException) else error
+    unknown_key = re.search(r"Could not (?:override|append to config\.?) '([^']+)'", text)
+    if unknown_key and "not in" in f"{text} {cause}":
+        key = unknown_key[1].lstrip("+")
+        return f"there is no setting '{key}'{nearest(key, _settings(command))}; --help lists them all"
+    option = re.search(r"Could not (?:find|load) '([^']+)/([^'/]+)'", text)
+    if option and option[1] == "hydra/launcher" and (extra := option[2].split("_")[0]) in ("joblib", "submitit", "ray"):
+        return f'hydra/launcher={option[2]} needs a package that is not installed: pip install "qc-lightning[{extra}]"'
+    if option:
+        choices = sorted(path.stem for path in (CONF / option[1]).glob("*.yaml") if path.stem != "base")
+        if choices:
+            return f"{option[1]}: expected one of {', '.join(choices)}, got '{option[2]}'{nearest(option[2], choices)}"
+    group = re.search(r"Could not override '([^']+)'\. No match", text)
+    if group:
+        return f"there is no group '{group[1]}'{nearest(group[1], _settings(command))}; --help lists them all"
+    key_of = getattr(cause, "full_key", None)
+    lines = [line.strip() for line in str(getattr(cause, "msg", None) or cause).splitlines()]
+    message = ", ".join(lines[:2] if "parsing override" in lines[0] else lines[:1])
+    return f"{key_of}: {message}" if key_of else message
+
+
+def _settings(command: str | None) -> list[str]:
+    from qc_lightning.cli.compose import setting_names
+
+    return setting_names(command) if command else []

@@ -1,0 +1,100 @@
+"""One training, from its settings to a folder of its own: a new run's, or that of the run to resume."""
+
+import shlex
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+from hydra.core.hydra_config import HydraConfig
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Quote, QuotedString
+from hydra.types import RunMode
+from omegaconf import DictConfig
+
+from qc_lightning.config import TrainConfig, parse
+from qc_lightning.config.build import build
+from qc_lightning.config.record import RunRecord
+from qc_lightning.core.claim import claimed
+from qc_lightning.core.errors import UserError
+from qc_lightning.core.lock import held
+from qc_lightning.core.run import Run
+from qc_lightning.core.system import keep_freed_memory, process_number
+
+
+class TrainingTask:
+    """`train` as Hydra calls it, for a single training and for each job of a sweep."""
+
+    def __init__(self, train: Callable[..., Run]) -> None:
+        self.train = train
+
+    def __call__(self, cfg: DictConfig) -> Run:
+        """Claim or open the run's folder and train in it."""
+        keep_freed_memory()
+        hydra = HydraConfig.get()
+        config, overrides = parse(cfg, TrainConfig), [str(override) for override in hydra.overrides.task]
+        in_sweep = hydra.mode == RunMode.MULTIRUN
+        if config.resume is not None:
+            if in_sweep:
+                raise UserError("resume continues one run; leave out -m")
+            return self._resume(config, config.resume, overrides)
+        named = in_sweep or any(str(override).startswith("hydra.run.dir=") for override in hydra.overrides.hydra)
+        folder = Path(hydra.runtime.output_dir)
+        if process_number():  # a further process of a training: the first one has claimed the folder
+            return self.train(config, Run(folder), in_sweep=in_sweep)
+        typed = overrides if in_sweep else sys.argv[1:]
+        record = RunRecord.of(config, shlex.join(["python", "-m", "qc_lightning.train", *typed]), overrides)
+        with claimed(folder, record.to_yaml(), named) as run:
+            if not in_sweep:
+                _tell_further_processes("hydra.run.dir", run)
+            return self.train(config, run, in_sweep=in_sweep)
+
+    def _resume(self, config: TrainConfig, where: str, overrides: Sequence[str]) -> Run:
+        run = Run.open(where, "resume")
+        stored = RunRecord.read(run)
+        given = [override for override in overrides if not override.startswith("resume=")]
+        config = resumed(config, stored, given, str(run.folder))
+        if process_number():
+            return self.train(config, run)
+        with held(run.folder):
+            _tell_further_processes("resume", run)
+            record = replace(stored, overrides=[*stored.overrides, *given], settings=asdict(config))
+            return self.train(config, run, record)
+
+
+def resumed(now: TrainConfig, stored: RunRecord, overrides: Sequence[str], where: str) -> TrainConfig:
+    """The settings of a resumed training: those on record, but for what the command line names.
+
+    Args:
+        now: what the command line alone gives.
+        stored: the run's record.
+        overrides: of the command line.
+        where: the run's folder.
+
+    Raises:
+        UserError: the record is of another release, or an override chooses a recipe.
+    """
+    settings, given = asdict(stored.training), asdict(now)
+    for override in OverridesParser.create().parse_overrides(list(overrides)):
+        key = override.key_or_group
+        if key in ("experiment", "sweep") or override.is_delete():
+            raise UserError(f"resume: a run is continued with its own recipe, leave out {override.input_line}")
+        *above, last = key.split(".")
+        source: Any = given
+        target: Any = settings
+        for name in above:
+            source, target = source[name], target[name]
+        target[last] = source[last]
+    return build(TrainConfig, {**settings, "resume": where})
+
+
+def quoted(text: str) -> str:
+    """A text as a value on Hydra's command line, taken literally."""
+    return QuotedString(text, Quote.single).with_quotes()
+
+
+def _tell_further_processes(key: str, run: Run) -> None:
+    """Send the processes that trainer=ddp starts, which get this command line, to the same folder."""
+    sys.argv = [*sys.argv, f"{key}={quoted(str(run.folder.absolute()))}"]
+    HydraConfig.instance().cfg = None  # else Lightning would add a folder of its own making

@@ -1,0 +1,137 @@
+"""A run's own record, `config.yaml` in its folder: what it was called with and every setting, resolved.
+
+The only place that reads or writes stored settings. They are plain data: nothing in a record is looked up, resolved or
+run, so a record from a stranger can do no more than name settings.
+"""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from qc_lightning.config.build import build
+from qc_lightning.config.training import DataConfig, TrainConfig
+from qc_lightning.core.atomic import write_text
+from qc_lightning.core.errors import UserError
+from qc_lightning.core.run import Run
+
+if TYPE_CHECKING:
+    import yaml
+
+T = TypeVar("T")
+
+FORMAT = 1
+_LARGEST = 1 << 20  # bytes; ours have a few thousand
+
+
+@dataclass(frozen=True)
+class RunRecord:
+    """What `config.yaml` holds.
+
+    Attributes:
+        command: what was typed, as one line for a shell.
+        overrides: the settings that it gave, as Hydra takes them.
+        directory: where relative paths count from.
+        settings: of the training, as plain data.
+    """
+
+    command: str
+    overrides: list[str]
+    directory: str
+    settings: Mapping[str, Any]
+
+    @classmethod
+    def of(cls, config: TrainConfig, command: str, overrides: list[str]) -> "RunRecord":
+        """The record of a training that begins here and now."""
+        return cls(command, overrides, str(Path.cwd()), asdict(config))
+
+    def to_yaml(self) -> str:
+        """The text of `config.yaml`."""
+        import yaml
+
+        content = {"format": FORMAT, **asdict(self)}
+        text: str = yaml.safe_dump(content, sort_keys=False, allow_unicode=True, width=120)
+        return text
+
+    def write(self, run: Run) -> None:
+        """Put it into a run's folder, in place of the one that is there."""
+        write_text(run.record, self.to_yaml())
+
+    @classmethod
+    def read(cls, run: Run) -> "RunRecord":
+        """Read the record of a run.
+
+        Raises:
+            UserError: there is none, it is damaged, or another release wrote it.
+        """
+        content = read_yaml(run)
+        if content.get("format") != FORMAT:
+            raise UserError(
+                f"{run.record}: expected format {FORMAT}, got {content.get('format')!r}: written by another release of "
+                "qc-lightning; train again"
+            )
+        del content["format"]
+        try:
+            return build(cls, content)
+        except UserError as error:
+            raise UserError(f"{run.record} is damaged ({error}): restore it or train again") from error
+
+    @property
+    def training(self) -> TrainConfig:
+        """The settings as dataclasses.
+
+        Raises:
+            UserError: they are not those of this release.
+        """
+        return _of_this_release(TrainConfig, self.settings)
+
+    @property
+    def data(self) -> DataConfig:
+        """The settings of the photos; raises as `training` does."""
+        data = self.settings.get("data")
+        return _of_this_release(DataConfig, data if isinstance(data, Mapping) else {})
+
+
+def read_yaml(run: Run) -> dict[str, Any]:
+    """A run's `config.yaml` as plain data.
+
+    Raises:
+        UserError: there is no such file, or it is no YAML that this project has written.
+    """
+    import yaml
+
+    path = run.record
+    try:
+        if path.stat().st_size > _LARGEST:
+            raise UserError(f"{path} is damaged (larger than {_LARGEST >> 20} MB): restore it or train again")
+        content: object = yaml.load(path.read_text(encoding="utf-8"), _loader())
+    except FileNotFoundError:
+        why = "made by a release that kept its settings in .hydra/" if (run.folder / ".hydra").is_dir() else "no run"
+        raise UserError(f"{run.folder} has no config.yaml ({why}): train again") from None
+    except (OSError, UnicodeDecodeError, RecursionError, ValueError, yaml.YAMLError) as error:
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise UserError(f"{path} is damaged ({reason}): restore it or train again") from error
+    if not isinstance(content, dict):
+        raise UserError(f"{path} is damaged (expected settings, got {type(content).__name__}): restore or train again")
+    return content
+
+
+def _loader() -> "type[yaml.SafeLoader]":
+    import yaml
+
+    class Loader(yaml.SafeLoader):
+        """Plain data only; no aliases, which a few lines can make expand without end."""
+
+        def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
+            if self.check_event(yaml.AliasEvent):
+                raise yaml.YAMLError("aliases are not allowed")
+            return super().compose_node(parent, index)
+
+    return Loader
+
+
+def _of_this_release(schema: type[T], settings: Mapping[str, Any]) -> T:
+    try:
+        return build(schema, settings)
+    except UserError as error:
+        raise UserError(f"its settings are of another release of qc-lightning ({error}): train again") from error

@@ -1,0 +1,70 @@
+"""Whose a run folder is: claimed by one training, and held while that works in it."""
+
+import contextlib
+import itertools
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+from qc_lightning.core.atomic import write_text
+from qc_lightning.core.errors import UserError
+from qc_lightning.core.lock import held
+from qc_lightning.core.run import Run
+
+
+@contextmanager
+def claimed(folder: Path, record: str, named: bool) -> Iterator[Run]:
+    """Claim a folder for a new run, and hold it while the block runs.
+
+    The claim is the run's `config.yaml`, made exclusively: of two trainings that start in one second, one gets the
+    folder. A block that ends before its run has begun (before split.csv is there) leaves nothing behind.
+
+    Args:
+        folder: where the run is to be.
+        record: text of `config.yaml`.
+        named: whether the user named the folder; the default one gets a suffix when it is taken.
+
+    Raises:
+        UserError: the folder holds a run, or cannot be written to.
+    """
+    made = [path for path in (folder, *folder.parents) if not path.exists()]
+    otherwise = "continue that run with resume={}"
+    run = Run(_claim(folder, ("config.yaml", "split.csv", "checkpoints", ".hydra"), named, "run", otherwise))
+    try:
+        try:
+            write_text(run.record, record)
+        except OSError as error:
+            raise UserError(f"expected room for a run in {run.folder}: {error.strerror}") from error
+        with held(run.folder):
+            yield run
+    finally:
+        if not run.split.exists():
+            run.record.unlink(missing_ok=True)
+            for path in dict.fromkeys((run.folder, *made)):
+                with contextlib.suppress(OSError):  # others have put something there
+                    path.rmdir()
+
+
+def claim_sweep(folder: Path, named: bool) -> Path:
+    """Claim a folder for a new sweep, by an empty sweep.json; arguments and errors as of `claimed`."""
+    kept = ("sweep.json",)
+    return _claim(folder, kept, named, "sweep", "continue it with sweep.resume={}")
+
+
+def _claim(folder: Path, kept: Sequence[str], named: bool, what: str, otherwise: str) -> Path:
+    """Make the first of `kept` in `folder`, or in one beside it, in which none of `kept` is."""
+    for number in itertools.count(1):
+        here = folder if number == 1 else folder.with_name(f"{folder.name}-{number}")
+        try:
+            here.mkdir(parents=True, exist_ok=True)
+            if not any((here / name).exists() for name in kept):
+                (here / kept[0]).touch(exist_ok=False)
+                return here
+        except FileExistsError:
+            if not here.is_dir():
+                raise UserError(f"expected a folder for the {what}, {here} is a file") from None
+        except OSError as error:
+            raise UserError(f"expected a folder that can be written to, {here}: {error.strerror}") from error
+        if named:
+            raise UserError(f"{here} already holds a {what}: name another folder, or {otherwise.format(here)}")
+    raise AssertionError("counting never ends")

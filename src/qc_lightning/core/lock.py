@@ -1,0 +1,56 @@
+"""A lock on a folder that ends with its process, whatever ends that."""
+
+import os
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from qc_lightning.core.errors import UserError
+
+
+@contextmanager
+def held(folder: Path) -> Iterator[None]:
+    """Lock a run's folder while the block runs; the system unlocks it when the process dies.
+
+    Raises:
+        UserError: another process trains in it.
+    """
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        for attempt in range(5):  # a look at whether it is held locks it for a moment
+            if _lock(handle, exclusive=True):
+                break
+            if attempt == 4:
+                raise UserError(f"{folder} is still being trained by another process: wait for its end or stop it")
+            time.sleep(0.05)
+        yield
+    finally:
+        os.close(handle)
+
+
+def is_held(folder: Path) -> bool:
+    """Whether a living process trains in a run's folder."""
+    try:
+        handle = os.open(folder, os.O_RDONLY)
+    except OSError:
+        return False
+    try:
+        return not _lock(handle, exclusive=False)
+    finally:
+        os.close(handle)
+
+
+def _lock(handle: int, exclusive: bool) -> bool:
+    """Whether nobody else holds the folder; also True where the system has no such locks."""
+    try:
+        import fcntl
+    except ImportError:
+        return True
+    try:
+        fcntl.flock(handle, (fcntl.LOCK_EX if exclusive else fcntl.LOCK_SH) | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    except OSError:  # a file system without locks
+        return True
+    return True

@@ -1,0 +1,176 @@
+"""A run's own record and claim: what config.yaml keeps, what a damaged one says, whose a folder is."""
+
+import multiprocessing
+import os
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import yaml
+
+from qc_lightning import evaluate as evaluate_command
+from qc_lightning.cli.compose import compose
+from qc_lightning.config.record import RunRecord
+from qc_lightning.core.claim import claimed
+from qc_lightning.core.errors import UserError
+from qc_lightning.core.lock import held, is_held
+from qc_lightning.core.run import Run
+
+Train = Callable[..., tuple[int, Path, str]]
+SMALL = ("data.count=24", "data.image_size=16", "model.hidden=[16]", "trainer.max_epochs=1", "report=false")
+NASTY = [
+    "true",
+    "null",
+    "1_0",
+    "1e0",
+    "0x1",
+    "~",
+    "良品",
+    "a: b",
+    "#",
+    "'",
+    '"',
+    "\u202e",
+    "\udcff",
+    "${oc.env:HOME}",
+    " ",
+]
+
+
+def test_a_record_comes_back_as_it_was(tmp_path: Path) -> None:
+    config = compose(["optim.lr=1e-05", "model.hidden=[16,8]", "augment=light"])
+    for name in NASTY:
+        names = replace(config.data.classes, correct=name, incorrect="other")
+        written = replace(config, data=replace(config.data, classes=names, root=name))
+        run = Run(tmp_path)
+        RunRecord.of(written, name, [name]).write(run)
+        read = RunRecord.read(run)
+        assert read.training == written
+        assert (read.command, read.overrides, read.directory) == (name, [name], str(Path.cwd()))
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "", "[]", "format: 1", "format: 2\n", "a: [", "\x00", "format: 1\ncommand: x\noverrides: y\n",
+        "x: &x [1]\ny: *x\n", "[" * 10000, "? {a: b}\n: c\n", "!!python/object/apply:os.system [touch PWNED]",
+        "format: 1\ncommand: ''\noverrides: []\ndirectory: ''\nsettings: {data: 1}\n", "2026-99-99",
+    ],
+)  # fmt: skip
+def test_a_damaged_record_is_one_line(tmp_path: Path, text: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "config.yaml").write_text(text)
+    with pytest.raises(UserError) as error:
+        _ = RunRecord.read(Run(tmp_path)).training
+    assert "\n" not in str(error.value)
+    assert "again" in str(error.value)
+    assert not Path("PWNED").exists()
+
+
+def test_a_run_is_whole_without_hidden_files(
+    train: Train, call: Callable[..., int], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """`cp -r run/* there/` gives a run."""
+    code, run, output = train(*SMALL)
+    assert code == 0, output
+    assert not list(run.rglob(".*"))
+    content = yaml.safe_load((run / "config.yaml").read_text())
+    assert content["format"] == 1
+    assert content["overrides"][0] == "trainer.enable_progress_bar=false"
+    assert content["settings"]["data"]["image_size"] == 16
+    os.system(f"mkdir there && cp -r {run}/* there/")
+    assert call(evaluate_command.main, "run=there") == 0
+    assert "to the last digit" in capsys.readouterr().out
+
+
+def test_a_refused_command_leaves_the_run_that_is_there_alone(train: Train) -> None:
+    _, run, _ = train(*SMALL)
+    before = {path: path.read_bytes() for path in run.rglob("*") if path.is_file()}
+    for arguments in (["model.dropout=0.1"], ["optim.lr=-1"], ["data=folder", "data.root=nowhere"]):
+        code, _, output = train(*SMALL, *arguments, f"hydra.run.dir={run}", folder=run)
+        assert code == 2, output
+    assert {path: path.read_bytes() for path in run.rglob("*") if path.is_file()} == before
+
+
+def test_two_starts_in_one_second_get_a_folder_each(tmp_path: Path) -> None:
+    folder = tmp_path / "outputs" / "today" / "12-00-00"
+    with claimed(folder, "first", named=False) as one, claimed(folder, "second", named=False) as two:
+        for run in (one, two):
+            run.split.touch()
+    assert (one.folder, two.folder) == (folder, folder.with_name("12-00-00-2"))
+    assert (one.record.read_text(), two.record.read_text()) == ("first", "second")
+    with pytest.raises(UserError, match="already holds a run"), claimed(folder, "third", named=True):
+        pass
+
+
+def test_what_never_began_leaves_no_trace(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="no photos"), claimed(tmp_path / "a" / "b", "record", named=False):
+        raise UserError("no photos")
+    assert list(tmp_path.iterdir()) == []
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "notes.txt").touch()
+    with pytest.raises(UserError, match="no photos"), claimed(tmp_path / "mine", "record", named=True):
+        raise UserError("no photos")
+    assert [path.name for path in (tmp_path / "mine").iterdir()] == ["notes.txt"]
+
+
+def hold(folder: Path, ready: "multiprocessing.synchronize.Event") -> None:
+    with held(folder):
+        ready.set()
+        ready.wait(60)
+        while ready.is_set():
+            pass
+
+
+def test_a_living_run_is_not_resumed_and_not_the_latest(train: Train, tmp_path: Path) -> None:
+    _, older, _ = train(*SMALL)
+    _, run, _ = train(*SMALL)
+    (train(*SMALL)[1] / "metrics.json").unlink()  # stopped before it was measured
+    assert Run.open("latest").folder.name == run.name
+    context = multiprocessing.get_context("spawn")
+    ready = context.Event()
+    other = context.Process(target=hold, args=(run, ready))
+    other.start()
+    try:
+        assert ready.wait(60)
+        assert is_held(run)
+        assert Run.open("latest").folder.name == older.name
+        code, _, output = train(f"resume={run}", "trainer.max_epochs=2")
+        assert code == 2
+        assert "is still being trained by another process" in output
+    finally:
+        other.kill()
+        other.join()
+    assert not is_held(run), "the lock dies with its process"
+    assert train(f"resume={run}", "trainer.max_epochs=2")[0] == 0
+
+
+def test_resume_takes_nothing_but_settings_out_of_a_record(train: Train) -> None:
+    _, run, _ = train(*SMALL)
+    record = RunRecord.read(Run(run))
+    evil = ["+hydra.callbacks.x={_target_: os.system, command: 'touch PWNED'}"]
+    replace(record, overrides=evil).write(Run(run))
+    train(f"resume={run}", "trainer.max_epochs=2")
+    for settings in (
+        {**record.settings, "hydra": {"callbacks": {"x": {"_target_": "os.system", "command": "touch PWNED"}}}},
+        {**record.settings, "trainer": {"callbacks": {"_target_": "os.system", "command": "touch PWNED"}}},
+    ):
+        replace(record, settings=settings).write(Run(run))
+        code, _, output = train(f"resume={run}", "trainer.max_epochs=2")
+        assert code == 2, output
+        assert "Traceback" not in output
+    assert not Path("PWNED").exists()
+
+
+def test_resume_keeps_what_it_was_resumed_with(train: Train) -> None:
+    _, run, _ = train(*SMALL, "optim.lr=1e-2")
+    assert train(f"resume={run}", "trainer.max_epochs=3")[0] == 0
+    settings = RunRecord.read(Run(run)).training
+    assert (settings.trainer["max_epochs"], settings.optim.lr) == (3, 0.01)
+    code, _, output = train(f"resume={run}", "optim.lr=-1")
+    assert code == 2, output
+    code, _, output = train(f"resume={run}", "experiment=recommended")
+    assert code == 2
+    assert "resume: a run is continued with its own recipe" in output
+    assert RunRecord.read(Run(run)).training == settings
