@@ -207,7 +207,7 @@ def test_the_other_run_has_seen_the_photos(evaluate: Evaluate, place: Path) -> N
     ("arguments", "line"),
     [
         (["run=nowhere"], "expected a run folder (with split.csv and checkpoints/ in it), got nowhere"),
-        (["run=latest"], "run=latest: no run below"),
+        (["run=latest"], "run=latest: no finished run below"),
         (["against=nowhere"], "expected a run folder"),
         (["subset=all"], "subset: expected one of train, val, test, got 'all'"),
         (["subset=test", "data.root=photos"], "subset=test names photos of the run: leave it out, or leave out data.*"),
