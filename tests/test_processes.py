@@ -133,7 +133,7 @@ def test_the_wheel_runs_from_an_empty_folder(tmp_path: Path) -> None:
     (report,) = empty.glob("outputs/*/*/report.html")
     assert report.stat().st_size > 10_000
     where = subprocess.run(
-        [sys.executable, "-c", "import qc_lightning.cli.app as cli; print(cli.CONF)"],
+        [sys.executable, "-c", "from qc_lightning.config.presets import CONF; print(CONF)"],
         cwd=empty, env=environment, capture_output=True, text=True,
     )  # fmt: skip
     assert Path(where.stdout.strip()) == site / "qc_lightning" / "conf"
