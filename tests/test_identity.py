@@ -86,7 +86,7 @@ def test_a_photo_that_was_half_written_is_inspected_when_it_is_whole(predict: Pr
 def plan_of(run: Path, photo: Path) -> Plan:
     config = PredictConfig(
         run=str(run), source=str(photo), output=str(photo.parent.parent / "v.csv"), device="cpu", batch_size=8,
-        resume=False, watch=False, sort="none", overlays=False, shard=None,
+        resume=False, watch=False, sort="none", unreadable="review", overlays=False, shard=None,
     )  # fmt: skip
     return Plan.of(config, Shard())
 
@@ -105,7 +105,7 @@ def test_a_photo_that_changes_while_it_is_inspected_has_no_verdict(how: str, run
         save(photo, BRIGHT)
     else:
         photo.write_bytes(photo.read_bytes() + b"\0")
-    row = plan.row(found, inspector.model_id, None)
+    row = plan.row(found, None)
     assert row is not None
     assert row.verdict != "PASS"
     assert row.probability is None
@@ -119,7 +119,7 @@ def test_a_photo_that_was_only_touched_keeps_its_verdict(run_folder: Path, tmp_p
     with Stream(inspector, 8) as stream:
         ((found,),) = stream.inspect(next(iter(plan.rounds(StopRequest()))))
     os.link(photo, tmp_path / "backup.png")  # as backups do: its inode has changed, its bytes have not
-    row = plan.row(found, inspector.model_id, None)
+    row = plan.row(found, None)
     assert row is not None
     assert row.verdict == "PASS"
 
