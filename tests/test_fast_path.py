@@ -3,6 +3,7 @@
 import csv
 import json
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -21,31 +22,36 @@ def opened(path: str) -> Tensor:
     return torch.from_numpy(np.array(photo)).permute(2, 0, 1) / 255
 
 
-def slow_logits(rows: list[dict[str, str]]) -> Tensor:
-    """Decode each photo anew whenever it is needed, one at a time; plain Adam; no Lightning, no cache."""
+OPTIMIZERS = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW, "sgd": partial(torch.optim.SGD, momentum=0.9)}
+DECAY = 0.1
+
+
+def slow_logits(rows: list[dict[str, str]], name: str) -> Tensor:
+    """Decode each photo whenever it is needed, one at a time; torch's plain optimizer; no Lightning, no cache."""
     label = torch.tensor([float(row["label"] == "Incorrect") for row in rows])
     learnt = np.flatnonzero([row["subset"] == "train" for row in rows])
     torch.manual_seed(SEED)
     network = nn.Sequential(nn.Flatten(), nn.Linear(3 * SIZE * SIZE, 16), nn.ReLU(), nn.Linear(16, 1))
-    adam = torch.optim.Adam(network.parameters(), lr=RATE, fused=False, foreach=False)
+    optimizer = OPTIMIZERS[name](network.parameters(), lr=RATE, weight_decay=DECAY, fused=False, foreach=False)
     for epoch in range(EPOCHS):
         order = np.random.default_rng((SEED, epoch)).permutation(learnt)
         for start in range(0, len(order), BATCH):
             batch = order[start : start + BATCH]
             image = torch.stack([opened(rows[row]["path"]) for row in batch])
-            adam.zero_grad()
+            optimizer.zero_grad()
             loss = nn.functional.binary_cross_entropy_with_logits(network(image)[:, 0], label[batch])
             loss.backward()  # type: ignore[no-untyped-call]
-            adam.step()
+            optimizer.step()
     with torch.no_grad():
         return torch.cat([network(opened(row["path"])[None])[:, 0] for row in rows])
 
 
-@pytest.mark.parametrize("cache", ["disk", "ram", "off"])
+@pytest.mark.parametrize(("cache", "optimizer"), [("disk", "adam"), ("ram", "sgd"), ("off", "adamw")])
 def test_a_run_ends_at_the_figures_of_a_slow_reference(
-    train: Callable[..., tuple[int, Path, str]], photo_root: Path, cache: str
+    train: Callable[..., tuple[int, Path, str]], photo_root: Path, cache: str, optimizer: str
 ) -> None:
     settings = [f"data.image_size={SIZE}", "model.hidden=[16]", "model.dropout=0", "augment=none", f"seed={SEED}"]
+    settings += [f"optim.name={optimizer}", f"optim.weight_decay={DECAY}"]
     settings += [f"data.batch_size={BATCH}", f"optim.lr={RATE}", f"trainer.max_epochs={EPOCHS}", "report=false"]
     code, run, output = train(
         "data=folder", f"data.root={photo_root}", f"data.cache={cache}", "data.split.val=0", *settings
@@ -54,7 +60,7 @@ def test_a_run_ends_at_the_figures_of_a_slow_reference(
     with (run / "split.csv").open(newline="") as file:
         rows = sorted(csv.DictReader(file), key=lambda row: row["path"])
     tested = np.array([row["subset"] == "test" for row in rows])
-    probability = torch.sigmoid(slow_logits(rows)).double().numpy()[tested]
+    probability = torch.sigmoid(slow_logits(rows, optimizer)).double().numpy()[tested]
     label = np.array([row["label"] == "Incorrect" for row in rows])[tested]
 
     with (run / "predictions.csv").open(newline="") as file:

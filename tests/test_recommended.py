@@ -171,7 +171,7 @@ def test_a_photo_is_never_validated_by_a_head_that_has_seen_its_copy(head: Logis
     photos = [Photo(Path(str(i)), str(i), int(of), str(i)) for i, of in enumerate(label)]
     features = torch.from_numpy(draw.normal(size=(200, 400)).astype(np.float32))
     seen = torch.stack([features, features + 0.01 * torch.randn(features.shape)])
-    settings = HeadSettings(0.03, "none", 0, Schedule(1e-3, 0.0, 10, 32, 0))
+    settings = HeadSettings(0.03, "none", 0, Schedule(torch.optim.Adam, 10, 32, 0))
     logit = fit_head(head, TrainingFeatures(seen[:, :, None], photos, torch.arange(200)), settings)
     assert logit is not None
     assert roc_auc_score(label, logit.numpy()) < 0.65

@@ -175,13 +175,6 @@ def test_rare_defects(train: Train, easy: list[str], photo_root: Path, imbalance
     assert json.loads((run / "metrics.json").read_text())["test"]["auroc"]["value"] == 1.0
 
 
-def test_tensorboard(train: Train, easy: list[str]) -> None:
-    pytest.importorskip("tensorboard")
-    code, run, output = train(*easy, "logger=tensorboard", "trainer.max_epochs=1")
-    assert code == 0, output
-    assert list((run / "tensorboard").glob("events.out.tfevents.*"))
-
-
 def test_a_torchvision_network_trains(train: Train, easy: list[str]) -> None:
     code, run, output = train(
         *easy[:2],

@@ -25,6 +25,7 @@ def train(config: TrainConfig, run: Run, record: RunRecord | None = None, in_swe
     from lightning.pytorch import seed_everything
 
     from qc_lightning.training import outcome
+    from qc_lightning.training.loggers import attach_report
     from qc_lightning.training.modes import build_task
     from qc_lightning.training.trainer import build_trainer, fit
 
@@ -40,11 +41,14 @@ def train(config: TrainConfig, run: Run, record: RunRecord | None = None, in_swe
 
     finished = fit(trainer, module, data, run, resume=config.resume is not None)
     trainer.predict(module, data, return_predictions=False, ckpt_path=run.best, weights_only=True)
+    decision = outcome.decide(module.logits, photos.photos, config.decision)
     if finished and config.score_test:  # after Ctrl-C the test part stays unseen until all is trained
+        module.threshold = decision.threshold
         trainer.test(module, data, verbose=False)
     timing.done("fit")
     if trainer.is_global_zero:
-        outcome.write(run, config, photos, module.logits, timing, finished)
+        outcome.write(run, config, photos, module.logits, decision, timing, finished)
+        attach_report(trainer.loggers, run.folder / "report.html")
     if not finished:
         raise SystemExit(130)
     return run

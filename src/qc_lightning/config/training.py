@@ -165,13 +165,15 @@ class AugmentConfig:
 
 @dataclass
 class OptimConfig:
-    """Adam."""
+    """How the weights are moved."""
 
     lr: float
     weight_decay: float
     patience: int | None  # stop when the validation loss has not fallen for this many epochs; null: never
+    name: str = "adam"  # adam | adamw | sgd (momentum 0.9)
 
     def __post_init__(self) -> None:
+        check_choice("optim.name", self.name, ("adam", "adamw", "sgd"))
         check(self.patience is None or self.patience >= 1, "optim.patience", "at least 1 epoch", self.patience)
         check(self.lr > 0, "optim.lr", "a step size above 0", self.lr)
         check(self.weight_decay >= 0, "optim.weight_decay", "0 or more", self.weight_decay)
@@ -179,13 +181,13 @@ class OptimConfig:
 
 @dataclass
 class LoggerConfig:
-    """Where the figures of every epoch go besides history.csv."""
+    """Where the figures of every epoch and of the test go besides the run folder: any number of these."""
 
-    name: str  # csv | tensorboard | mlflow | wandb
-    project: str
-
-    def __post_init__(self) -> None:
-        check_choice("logger.name", self.name, ("csv", "tensorboard", "mlflow", "wandb"))
+    csv: bool = True  # history.csv, which every run writes
+    tensorboard: bool = False
+    mlflow: bool = False
+    wandb: bool = False
+    project: str = "qc-lightning"  # what MLflow and Weights & Biases file the run under
 
 
 @dataclass

@@ -17,6 +17,7 @@ from qc_lightning.evaluation.measure import SubsetLogits
 from qc_lightning.metrics.compute import binary_metrics
 from qc_lightning.models.registry import build_network
 from qc_lightning.training.imbalance import build_loss, resolve_imbalance
+from qc_lightning.training.optimizer import build_optimizer
 
 # small tensors that live until the end of the epoch lie between the large ones of the steps and keep what these have
 # freed from being used again: 1.5 GB in an epoch of 70,000 photos
@@ -59,6 +60,8 @@ class Classifier(LightningModule):
         tiles: rows and columns of tiles that the photos are cut into.
 
     Attributes:
+        threshold: on P(Incorrect), of the test figures; a run sets it to its decision's before the test. Those of the
+            epochs are at 0.5.
         logits: of each subset that `trainer.predict` (train, val) or `trainer.test` (test) has visited.
     """
 
@@ -77,11 +80,10 @@ class Classifier(LightningModule):
         self.optim = optim
         self.network = build_network(model, shape, tiles=tiles)
         self.loss = build_loss(resolve_imbalance(imbalance, counts), counts)
-        self.metrics = nn.ModuleDict(
-            {f"of_{subset}": binary_metrics().clone(prefix=f"{subset}_") for subset in SUBSETS if subset != "train"}
-        )
+        self.threshold = 0.5
         # of augmented photos under dropout no other figure is worth its time, as long as a few steps of a small network
-        self.metrics["of_train"] = MetricCollection({"accuracy": binary_metrics()["accuracy"]}, prefix="train_")
+        accuracy = MetricCollection({"accuracy": binary_metrics()["accuracy"]})
+        self.metrics = nn.ModuleDict({"train_": accuracy, "val_": binary_metrics()})
         self.logits: dict[str, SubsetLogits] = {}
         self._answers: dict[str, list[_Answers]] = defaultdict(list)
 
@@ -124,6 +126,10 @@ class Classifier(LightningModule):
         """Log loss and metrics over the validation part."""
         self._log_epoch("val")
 
+    def on_test_epoch_start(self) -> None:
+        """Measure at the threshold that has been set by now."""
+        self.metrics["test_"] = binary_metrics(self.threshold).to(self.device)
+
     def on_test_epoch_end(self) -> None:
         """Log the test part's metrics and gather its logits."""
         self.logits["test"] = self._gathered("test")
@@ -140,13 +146,12 @@ class Classifier(LightningModule):
         self._answers.clear()
 
     def configure_optimizers(self) -> Any:
-        """Adam; fused (one kernel for all weights) except under float16, whose gradient scaler cannot clip with it."""
+        """The optimizer of all weights."""
         return self.optimizer(self.parameters())
 
     def optimizer(self, parameters: Any) -> torch.optim.Optimizer:
         """The configured optimizer of these parameters or parameter groups."""
-        fused = not str(self.trainer.precision).startswith("16")
-        return torch.optim.Adam(parameters, lr=self.optim.lr, weight_decay=self.optim.weight_decay, fused=fused)
+        return build_optimizer(self.optim, parameters, fused=not str(self.trainer.precision).startswith("16"))
 
     def _keep(self, subset: str, batch: _Labelled, logit: Tensor) -> None:
         answers = self._answers[subset]
@@ -159,13 +164,14 @@ class Classifier(LightningModule):
             return
         _, logit, label = _joined(self._answers.pop(subset))
         loss = nn.functional.binary_cross_entropy_with_logits(logit, label)
-        metrics: Any = self.metrics[f"of_{subset}"]
-        assert isinstance(metrics, MetricCollection)
+        metrics: Any = self.metrics[f"{subset}_"]
         metrics.update(torch.sigmoid(logit), label.round().long())
-        show = subset != "test"
-        self.log(f"{subset}_loss", loss, batch_size=len(label), sync_dist=True, prog_bar=show)
-        self.log_dict(metrics.compute(), sync_dist=False)
+        figures = metrics.compute()
         metrics.reset()
+        if subset != "train":
+            figures |= {"escape_rate": 1 - figures["recall"], "overkill_rate": 1 - figures["specificity"]}
+        self.log(f"{subset}_loss", loss, batch_size=len(label), sync_dist=True, prog_bar=subset != "test")
+        self.log_dict({f"{subset}_{name}": figure for name, figure in figures.items()}, sync_dist=False)
 
     def _gathered(self, subset: str) -> SubsetLogits:
         """All processes' photos, in catalog order: their parts may differ in length, so they travel as objects."""

@@ -1,6 +1,7 @@
 """Solve a head: features of the training photos in, the fitted head and its out-of-fold logits out."""
 
 from collections.abc import Sequence
+from functools import partial
 from typing import NamedTuple
 
 import numpy as np
@@ -13,6 +14,7 @@ from qc_lightning.data.split import folds
 from qc_lightning.models.heads.logistic import LogisticHead
 from qc_lightning.models.heads.perceptron import PerceptronHead, Schedule
 from qc_lightning.training.imbalance import build_loss, resolve_imbalance
+from qc_lightning.training.optimizer import build_optimizer
 
 FOLDS = 5
 
@@ -54,8 +56,8 @@ class HeadSettings(NamedTuple):
     @classmethod
     def from_config(cls, config: TrainConfig) -> "HeadSettings":
         """The settings of a run."""
-        optim, epochs = config.optim, config.trainer["max_epochs"]
-        schedule = Schedule(optim.lr, optim.weight_decay, epochs, config.data.batch_size, config.seed)
+        optimizer, epochs = partial(build_optimizer, config.optim), config.trainer["max_epochs"]
+        schedule = Schedule(optimizer, epochs, config.data.batch_size, config.seed)
         return cls(config.model.penalty, config.imbalance, config.seed, schedule)
 
 

@@ -36,6 +36,7 @@ def write(
     config: TrainConfig,
     photos: PhotoSet,
     logits: Mapping[str, SubsetLogits],
+    decision: Decision,
     timing: Timing,
     finished: bool = True,
 ) -> dict[str, Any]:
@@ -46,11 +47,11 @@ def write(
         config: of the run.
         photos: what it was trained on.
         logits: of each subset; without `test` when the training was interrupted.
+        decision: set on the validation part, before the test part was looked at.
         timing: the command's stages so far.
         finished: False after Ctrl-C.
     """
     classes = config.data.classes.names
-    decision = decide(logits, photos.photos, config.decision)
     metrics = measure(logits, photos.photos, decision)
     if not finished:
         metrics["warnings"].insert(0, f"Interrupted: the test part is still unseen; go on with resume={run.folder}")

@@ -9,13 +9,13 @@ import torch
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch import Callback, LightningDataModule, LightningModule, Trainer
 from lightning.pytorch.callbacks import EarlyStopping
-from lightning.pytorch.loggers import Logger
 
-from qc_lightning.config import LoggerConfig, TrainConfig
+from qc_lightning.config import TrainConfig
 from qc_lightning.core.errors import UserError
 from qc_lightning.core.run import Run
 from qc_lightning.core.suggestions import nearest
 from qc_lightning.training.callbacks import Checkpoints, History, SeedEpochs, TrainingProgressBar
+from qc_lightning.training.loggers import build_loggers
 
 _OURS = ("callbacks", "logger")
 
@@ -49,7 +49,7 @@ def build_trainer(config: TrainConfig, run: Run, in_sweep: bool, callbacks: Sequ
     if flags.get("enable_progress_bar", True):
         added.append(TrainingProgressBar())
     try:
-        return Trainer(**flags, callbacks=[*callbacks, *added], logger=_logger(config.logger, run))
+        return Trainer(**flags, callbacks=[*callbacks, *added], logger=build_loggers(config.logger, run))
     except (MisconfigurationException, ValueError, TypeError) as error:
         raise UserError(f"trainer: {' '.join(str(error).split())}") from error
 
@@ -72,29 +72,6 @@ def fit(trainer: Trainer, model: LightningModule, data: LightningDataModule, run
             raise KeyboardInterrupt from None
         return False
     return True
-
-
-def _logger(config: LoggerConfig, run: Run) -> Logger | bool:
-    folder = run.folder
-    try:
-        if config.name == "tensorboard":
-            from lightning.pytorch.loggers import TensorBoardLogger
-
-            return TensorBoardLogger(folder, name="", version="tensorboard")
-        if config.name == "mlflow":
-            from lightning.pytorch.loggers import MLFlowLogger
-
-            store = f"sqlite:///{(folder.parent / 'mlflow.db').resolve()}"
-            return MLFlowLogger(config.project, run_name=str(folder), tracking_uri=store)
-        if config.name == "wandb":
-            from lightning.pytorch.loggers import WandbLogger
-
-            return WandbLogger(project=config.project, save_dir=folder)
-    except ModuleNotFoundError as error:
-        raise UserError(
-            f'logger={config.name} needs a package that is not installed: pip install "qc-lightning[{config.name}]"'
-        ) from error
-    return False  # history.csv, which every run writes
 
 
 def _quieten() -> None:

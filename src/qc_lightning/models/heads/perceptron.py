@@ -1,7 +1,7 @@
 """The paper's head: hidden layers with ReLU and dropout, here on the features of a pretrained network."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -24,18 +24,16 @@ def perceptron(width: int, hidden: Sequence[int], dropout: float) -> nn.Sequenti
 
 
 class Schedule(NamedTuple):
-    """How the weights are moved: Adam.
+    """How the weights are moved.
 
     Attributes:
-        lr: the step size.
-        weight_decay: weight of the squared norm.
+        optimizer: builds it for the weights.
         epochs: how often each photo is seen.
         batch_size: photos a step.
         seed: of the first weights, the order and dropout.
     """
 
-    lr: float
-    weight_decay: float
+    optimizer: Callable[[Iterable[nn.Parameter]], torch.optim.Optimizer]
     epochs: int
     batch_size: int
     seed: int
@@ -94,12 +92,12 @@ def _learn(layers: nn.Sequential, x: Tensor, target: Tensor, rows: Tensor, loss:
         for layer in layers.train():
             if isinstance(layer, nn.Linear):
                 layer.reset_parameters()
-        adam = torch.optim.Adam(layers.parameters(), lr=how.lr, weight_decay=how.weight_decay, fused=True)
+        optimizer = how.optimizer(layers.parameters())
         for _ in range(how.epochs):
             order = rows[torch.randperm(len(rows))]
             for start in range(0, len(order), how.batch_size):
                 batch = order[start : start + how.batch_size]
-                adam.zero_grad()
+                optimizer.zero_grad()
                 loss(max_over_tiles(layers(x[batch]), (1, x.shape[1])), target[batch]).backward()
-                adam.step()
+                optimizer.step()
     layers.eval()
