@@ -24,7 +24,7 @@ def alone(n):
 
 
 def advise(p, z, y, threshold=0.5, **changed):
-    found = {"test": evaluate(p, z, y, None, threshold), **changed.pop("others", {})}
+    found = {"test": evaluate(p, z, y, None, Decision(threshold, "")), **changed.pop("others", {})}
     known = {"history": [], "grouped": True, "bad_files": 0, "pretrained": False, **changed}
     return advice(found, "test", sweep(p, y == 1, alone(len(y)), threshold), **known)
 
@@ -46,7 +46,7 @@ def test_the_sweep_counts_what_each_threshold_would_do_and_leaves_no_count_out(p
 def test_the_sweep_has_the_intervals_of_metrics_json():
     p, z, y = photos(200)
     group = [f"part {i // 4}" for i in range(200)]
-    found = evaluate(p, z, y, group, 0.4)
+    found = evaluate(p, z, y, group, Decision(0.4, ""))
     columns = sweep(p, y == 1, np.arange(200) // 4, 0.4)
     at = columns["run"].index(True)
     for name in ("escape", "overkill"):
@@ -135,7 +135,7 @@ def test_a_model_that_no_threshold_saves():
 
 def test_few_photos_knowing_by_heart_short_training_groups_and_bad_files_each_have_their_advice():
     p, z, y = photos(40, skill=2, seed=1)
-    train = {"train": evaluate(*photos(2000, skill=9), None, 0.5)}
+    train = {"train": evaluate(*photos(2000, skill=9), None, Decision(0.5, ""))}
     history = [{"epoch": e, "train_loss": 1 / (e + 1), "val_loss": 1 / (e + 1)} for e in range(5)]
     steps = advise(p, z, y, others=train, history=history, grouped=False, bad_files=2)
     text = " ".join(step.text for step in steps)

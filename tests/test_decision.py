@@ -109,7 +109,7 @@ def test_without_a_band_the_figures_are_those_of_the_threshold_alone(pairs, thre
     assert not verdict.reviews(verdicts).any()
     assert verdict.escapes(verdicts, y).tolist() == (~rejected & (y == 1)).tolist()
     assert overkills(verdicts, y).tolist() == (rejected & (y == 0)).tolist()
-    figures = evaluate(p, np.zeros(len(p)), y, None, threshold)
+    figures = evaluate(p, np.zeros(len(p)), y, None, Decision(threshold, ""))
     (tn, fp), (fn, tp) = figures["confusion_matrix"]
     assert (tn, fp) == ((~rejected & (y == 0)).sum(), (rejected & (y == 0)).sum())
     assert (fn, tp) == ((~rejected & (y == 1)).sum(), (rejected & (y == 1)).sum())

@@ -16,6 +16,7 @@ from qc_lightning.metrics.compute import (
     table,
     warnings_for,
 )
+from qc_lightning.metrics.decision import Decision
 from qc_lightning.metrics.intervals import wilson
 
 
@@ -35,7 +36,7 @@ def verdicts(tn, fp, fn, tp):
     """Metrics of photos with these outcomes at a threshold of 0.5."""
     label = np.array([0] * (tn + fp) + [1] * (fn + tp))
     logit = np.array([-1.0] * tn + [1.0] * fp + [-1.0] * fn + [1.0] * tp)
-    return evaluate(sigmoid(logit), logit, label, None, 0.5)
+    return evaluate(sigmoid(logit), logit, label, None, Decision(0.5, ""))
 
 
 @pytest.mark.parametrize("ties", [False, True])
@@ -54,19 +55,20 @@ def test_every_value_is_that_of_scikit_learn(ties, threshold):
         "auroc": sk.roc_auc_score(y, p),
         "average_precision": sk.average_precision_score(y, p),
         "escape_rate": 1 - sk.recall_score(y, hard),
+        "review_rate": 0.0,
         "overkill_rate": 1 - sk.recall_score(y, hard, pos_label=0),
     }
-    found = evaluate(p, z, y, None, threshold)
+    found = evaluate(p, z, y, None, Decision(threshold, ""))
     assert found["confusion_matrix"] == sk.confusion_matrix(y, hard).tolist()
-    assert {name: found[name]["value"] for name in FIGURES} == pytest.approx(expected, abs=1e-6)
-    for name in FIGURES:
+    assert {name: found[name]["value"] for name in FIGURES} == pytest.approx(expected, abs=1e-12)
+    for name in FIGURES.keys() - {"review_rate"}:
         assert found[name]["low"] < found[name]["value"] < found[name]["high"]
 
 
 def test_the_keys_are_those_of_the_contract():
     found = verdicts(5, 1, 1, 5)
     named = "loss accuracy balanced_accuracy precision recall f1 specificity auroc average_precision escape_rate"
-    assert found.keys() == {"n", "confusion_matrix", "overkill_rate", *named.split()}
+    assert found.keys() == {"n", "confusion_matrix", "verdicts", "overkill_rate", "review_rate", *named.split()}
     assert json.loads(json.dumps(found, allow_nan=False)) == found
 
 
@@ -87,7 +89,7 @@ def test_training_metrics_and_evaluate_give_one_verdict_on_a_photo_at_the_thresh
     streaming = binary_metrics(threshold)
     for part in (slice(0, 2), slice(2, 6)):  # batches must not matter
         streaming.update(torch.from_numpy(p[part]), torch.from_numpy(y[part]))
-    found = evaluate(p, np.zeros(6), y, None, threshold)
+    found = evaluate(p, np.zeros(6), y, None, Decision(threshold, ""))
     for name, value in streaming.compute().items():
         assert value.item() == pytest.approx(found[name]["value"] or 0.0, abs=1e-6), name
 
@@ -113,7 +115,7 @@ def test_training_metrics_survive_a_copy_and_a_reset():
 )
 def test_what_is_undefined_is_null(label, undefined):
     z = np.array([1.0, -1.0])[: len(label)]
-    found = evaluate(sigmoid(z), z, np.array(label, dtype=int), None, 0.5)
+    found = evaluate(sigmoid(z), z, np.array(label, dtype=int), None, Decision(0.5, ""))
     assert {name for name in FIGURES if found[name] == {"value": None, "low": None, "high": None}} == undefined
 
 
@@ -125,7 +127,7 @@ def test_precision_is_undefined_when_nothing_is_rejected():
 
 def test_a_diverged_model_gives_nulls_and_a_warning_and_passes_nothing():
     y = np.array([0, 1] * 20)
-    found = evaluate(np.full(40, np.nan), np.full(40, np.nan), y, None, 0.5)
+    found = evaluate(np.full(40, np.nan), np.full(40, np.nan), y, None, Decision(0.5, ""))
     assert found["confusion_matrix"] == [[0, 20], [0, 20]]
     assert found["loss"]["value"] is None
     assert found["auroc"]["value"] is None
@@ -134,21 +136,21 @@ def test_a_diverged_model_gives_nulls_and_a_warning_and_passes_nothing():
 
 
 def test_huge_logits_have_an_exact_loss():
-    found = evaluate(np.array([0.0, 1.0]), np.array([-800.0, 800.0]), np.array([1, 1]), None, 0.5)
+    found = evaluate(np.array([0.0, 1.0]), np.array([-800.0, 800.0]), np.array([1, 1]), None, Decision(0.5, ""))
     assert found["loss"]["value"] == 400.0
 
 
 def test_photos_of_one_part_widen_every_interval():
     p, z, y = photos(60)
     copies = np.repeat(np.arange(60), 4)
-    alone = evaluate(p[copies], z[copies], y[copies], None, 0.5)
-    grouped = evaluate(p[copies], z[copies], y[copies], [f"part {i}" for i in copies], 0.5)
+    alone = evaluate(p[copies], z[copies], y[copies], None, Decision(0.5, ""))
+    grouped = evaluate(p[copies], z[copies], y[copies], [f"part {i}" for i in copies], Decision(0.5, ""))
     for name in FIGURES:
         a, b = alone[name], grouped[name]
         assert a["value"] == b["value"]
         assert b["high"] - b["low"] > 1.5 * (a["high"] - a["low"]), name
     each = [str(i) for i in range(60)]
-    assert evaluate(p, z, y, each, 0.5) == evaluate(p, z, y, None, 0.5)
+    assert evaluate(p, z, y, each, Decision(0.5, "")) == evaluate(p, z, y, None, Decision(0.5, ""))
 
 
 @pytest.mark.parametrize(
@@ -198,7 +200,8 @@ def test_percent_never_rounds_a_few_to_none():
 
 def test_the_table_puts_escapes_first_and_fits_the_console():
     subsets = {
-        name: evaluate(*photos(n, share=0.5), None, 0.5) for name, n in (("train", 50_000), ("val", 19), ("test", 54))
+        name: evaluate(*photos(n, share=0.5), None, Decision(0.5, ""))
+        for name, n in (("train", 50_000), ("val", 19), ("test", 54))
     }
     text = table({**subsets, "threshold": 0.5, "warnings": []}, ("c" * 60, "Incorrect"))
     lines = text.splitlines()
@@ -212,4 +215,19 @@ def test_the_table_puts_escapes_first_and_fits_the_console():
 
 
 def test_the_table_of_nothing_is_no_error():
-    assert table({"test": evaluate(np.zeros(0), np.zeros(0), np.zeros(0, dtype=int), None, 0.5)}) != ""
+    assert table({"test": evaluate(np.zeros(0), np.zeros(0), np.zeros(0, dtype=int), None, Decision(0.5, ""))}) != ""
+
+
+def test_reviewed_parts_are_a_column_of_their_own():
+    """By hand: a band from 0.4 to 0.6 around the threshold; the confusion matrix goes by the threshold alone."""
+    p = np.array([0.1, 0.45, 0.55, 0.9, 0.2, 0.45, 0.7, 0.8])
+    y = np.array([0, 0, 0, 0, 1, 1, 1, 1])
+    found = evaluate(p, np.log(p / (1 - p)), y, None, Decision(0.5, "", (0.4, 0.6)))
+    assert found["verdicts"] == {
+        "correct": {"PASS": 1, "REVIEW": 2, "REJECT": 1},
+        "incorrect": {"PASS": 1, "REVIEW": 1, "REJECT": 2},
+    }
+    assert found["confusion_matrix"] == [[2, 2], [2, 2]]
+    assert [found[name]["value"] for name in ("escape_rate", "overkill_rate", "review_rate")] == [0.25, 0.25, 3 / 8]
+    assert "review rate" in table({"test": found})
+    assert "review rate" not in table({"test": evaluate(p, p, y, None, Decision(0.5, ""))})

@@ -52,7 +52,7 @@ def make_run(folder, n=120, skill=2.0, classes=("Correct", "Incorrect"), name="p
     sha256 = [hashlib.sha256(str(i).encode()).hexdigest() for i in range(n)]
     subset = np.array(["test", "val", "train"]).repeat(n // 3)
     parts = {part: subset == part for part in ("train", "val", "test")}
-    metrics = {part: evaluate(p[k], logit[k], label[k], None, threshold) for part, k in parts.items()}
+    metrics = {part: evaluate(p[k], logit[k], label[k], None, Decision(threshold, "")) for part, k in parts.items()}
     extra = {
         "warnings": warnings_for(metrics),
         "threshold": threshold,
@@ -238,7 +238,7 @@ def test_one_class_only_and_no_number_are_no_error(tmp_path):
     run, _ = make_run(tmp_path / "run")
     (run / "predictions.csv").write_text("path,label,probability,verdict\na,Correct,nan,REJECT\nb,Correct,0.2,PASS\n")
     z = np.array([np.nan, -1.0])
-    found = evaluate(1 / (1 + np.exp(-z)), z, np.array([0, 0]), None, 0.5)
+    found = evaluate(1 / (1 + np.exp(-z)), z, np.array([0, 0]), None, Decision(0.5, ""))
     (run / "metrics.json").write_text(json.dumps({"test": found, "threshold": 0.5, "warnings": []}))
     page = Page(write_report(run))
     assert "not a number" in page.text

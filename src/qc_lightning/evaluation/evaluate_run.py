@@ -55,7 +55,7 @@ def same_as_trained(run: Run, metrics: dict[str, Any], subset: str) -> str:
     before, now = stored[subset], finite(metrics[subset])
     if before == now:
         return "the figures are those of the training, to the last digit"
-    values = [(before[name]["value"], now[name]["value"]) for name in FIGURES]
+    values = [(before[name]["value"], now[name]["value"]) for name in FIGURES if name in before]
     gap = max((abs(a - b) for a, b in values if a is not None and b is not None), default=0.0)
     return f"the figures differ from those of the training by up to {gap:.1g}: another device, precision or release?"
 

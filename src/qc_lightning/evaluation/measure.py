@@ -37,7 +37,7 @@ def measure(logits: Mapping[str, SubsetLogits], photos: Sequence[Photo], decisio
             of = [photos[i] for i in index]
             label = np.array([photo.label for photo in of])
             group = [photo.group for photo in of]
-            metrics[subset] = evaluate(probabilities(logit), logit.numpy(), label, group, decision.threshold)
+            metrics[subset] = evaluate(probabilities(logit), logit.numpy(), label, group, decision)
     metrics["warnings"] = warnings_for(metrics)
     metrics["threshold"] = decision.threshold
     return metrics

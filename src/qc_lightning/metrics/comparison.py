@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from qc_lightning.metrics.intervals import wilson
+from qc_lightning.metrics.intervals import design_effect, wilson
 from qc_lightning.metrics.verdict import Verdicts, escapes, overkills, reviews
 
 BoolArray = npt.NDArray[np.bool_]
@@ -158,29 +158,10 @@ def _difference(
     only_here, only_there = int((here & ~there).sum()), int((there & ~here).sum())
     both, neither = int((here & there).sum()), int((~here & ~there).sum())
     difference = here.astype(np.float64) - there
-    low, high = paired_interval(both, only_here, only_there, neither, _design_effect(difference, unit))
+    low, high = paired_interval(both, only_here, only_there, neither, design_effect(difference, unit))
     # Photos of one part do not fall to either side independently, parts do: each part has one vote, for the run that is
     # ahead on it. With a photo a part that is McNemar's test.
     votes = np.bincount(unit, weights=difference)
     p = mcnemar_exact(int((votes > 0).sum()), int((votes < 0).sum()))
     n = len(here)
     return Difference(name, here.mean(), there.mean(), low, high, only_here, only_there, p, more_is_better, n)
-
-
-def _design_effect(difference: npt.NDArray[np.float64], unit: npt.NDArray[np.int64]) -> float:
-    """How much wider groups make the variance of the mean of `difference`, as `intervals.design_effect` for a rate.
-
-    The ratio of the variance over groups, m / ((m - 1) n^2) * sum (x_i - n_i mean)^2, to that over n single photos. At
-    least 1; where nothing varies, photos of one group are taken as copies of each other.
-    """
-    n = len(difference)
-    size = np.bincount(unit).astype(np.float64)
-    total = np.bincount(unit, weights=difference)[size > 0]
-    size = size[size > 0]
-    m, mean = len(size), difference.mean()
-    if m == n:
-        return 1.0
-    variance = float(((difference - mean) ** 2).sum())
-    if m == 1 or variance == 0.0:
-        return float((size**2).sum()) / n
-    return max(1.0, m / (m - 1) * float(((total - size * mean) ** 2).sum()) / variance)

@@ -8,8 +8,8 @@ import numpy as np
 import numpy.typing as npt
 
 from qc_lightning.metrics.decision import Decision
-from qc_lightning.metrics.intervals import bootstrap, proportion
-from qc_lightning.metrics.verdict import Verdict, escapes, overkills
+from qc_lightning.metrics.intervals import f1_interval, mean_interval, mean_of, proportion, ranking
+from qc_lightning.metrics.verdict import Verdict, escapes, overkills, reviews
 
 if TYPE_CHECKING:
     from torchmetrics import MetricCollection
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 FIGURES = {
     "escape_rate": "escape rate",
     "overkill_rate": "overkill rate",
+    "review_rate": "review rate",
     "accuracy": "accuracy",
     "balanced_accuracy": "balanced accuracy",
     "precision": "precision",
@@ -67,7 +68,8 @@ def evaluate(
     logit: npt.NDArray[np.floating],
     label: npt.NDArray[np.integer],
     group: Sequence[str] | None,
-    threshold: float,
+    decision: Decision,
+    novelty: npt.NDArray[np.floating] | None = None,
 ) -> dict[str, Any]:
     """Every figure of one subset, as metrics.json holds it.
 
@@ -77,17 +79,19 @@ def evaluate(
         logit: float [n], the network's output for the same photos.
         label: int [n], 1 = Incorrect.
         group: n names; photos of one group count as dependent in every interval. None: each photo stands for itself.
-        threshold: in [0, 1]; at or above it a photo is rejected.
+        decision: gives the verdicts.
+        novelty: float [n], for the decision's limit; None: not measured.
 
     Returns:
-        {"n": n, "confusion_matrix": [[TN, FP], [FN, TP]], figure: {"value", "low", "high"}, ...}; the three are None
-        where the figure is undefined. Rates have Wilson intervals (with a design effect when photos come in groups),
-        loss, balanced accuracy, F1, AUROC and average precision bootstrap ones.
+        {"n": n, "confusion_matrix": [[TN, FP], [FN, TP]], "verdicts": {"correct": {verdict: count}, "incorrect": ...},
+        figure: {"value", "low", "high"}, ...}; the three are None where the figure is undefined. Escape rate, overkill
+        rate and review rate count verdicts; the confusion matrix and what follows from it go by the threshold alone.
+        Intervals: docs/statistics.md.
     """
     truth: npt.NDArray[np.int64] = np.asarray(label, dtype=np.int64)
     score, z = np.asarray(probability, dtype=np.float64), np.asarray(logit, dtype=np.float64)
-    verdicts, bad = Decision(threshold, "").verdicts(score), truth == 1
-    rejected = verdicts == Verdict.REJECT
+    verdicts, bad = decision.verdicts(score, novelty), truth == 1
+    rejected = Decision(decision.threshold, "").verdicts(score) == Verdict.REJECT
     n, tp, fp = len(truth), int((rejected & bad).sum()), int((rejected & ~bad).sum())
     fn, tn = int(bad.sum()) - tp, int((~bad).sum()) - fp
     unit: npt.NDArray[np.int64] | None = None
@@ -97,40 +101,44 @@ def evaluate(
     def rate(hit: npt.NDArray[np.bool_], among: npt.NDArray[np.bool_]) -> dict[str, float | None]:
         chosen = hit[among]
         if not len(chosen):
-            return _figure(None)
-        return _figure(int(chosen.sum()) / len(chosen), *proportion(chosen, None if unit is None else unit[among]))
+            return figure(None)
+        return figure(int(chosen.sum()) / len(chosen), *proportion(chosen, None if unit is None else unit[among]))
 
+    everything = np.ones(n, dtype=bool)
     figures = {
         "escape_rate": rate(escapes(verdicts, truth), bad),
         "overkill_rate": rate(overkills(verdicts, truth), ~bad),
-        "accuracy": rate(rejected == bad, np.ones(n, dtype=bool)),
+        "review_rate": rate(reviews(verdicts), everything),
+        "accuracy": rate(rejected == bad, everything),
         "precision": rate(bad, rejected),
         "recall": rate(rejected, bad),
         "specificity": rate(~rejected, ~bad),
     }
+    figures |= dict.fromkeys(("balanced_accuracy", "f1", "auroc", "average_precision"), figure(None))
     with np.errstate(invalid="ignore"):
         losses = np.logaddexp(0.0, z) - truth * z  # binary cross-entropy on the logit, without overflow
-    values: dict[str, float | None] = dict.fromkeys(("loss", "balanced_accuracy", "f1", "auroc", "average_precision"))
-    values["loss"] = float(losses.mean()) if n else None
-    values["f1"] = 2 * tp / (2 * tp + fp + fn) if bad.any() else None
-    both, finite_scores = 0 < bad.sum() < n, np.isfinite(score).all()
-    if both:
-        values["balanced_accuracy"] = (tp / (tp + fn) + tn / (tn + fp)) / 2
-    if both and finite_scores:
-        import torch
-        from torchmetrics.functional.classification import binary_auroc, binary_average_precision
+        figures["loss"] = figure(float(losses.mean()) if n else None, *mean_interval(losses, unit))
+    if bad.any():
+        figures["f1"] = figure(2 * tp / (2 * tp + fp + fn), *f1_interval(rejected, bad, unit))
+    if 0 < bad.sum() < n:
+        recall, specificity = tp / (tp + fn), tn / (tn + fp)
+        ends = [
+            proportion(right[of], None if unit is None else unit[of])
+            for right, of in ((rejected, bad), (~rejected, ~bad))
+        ]
+        figures["balanced_accuracy"] = figure((recall + specificity) / 2, *mean_of(recall, specificity, *ends))
+        if np.isfinite(score).all():
+            found = ranking(score, bad, unit)
+            figures["auroc"] = figure(found.auroc, *found.auroc_interval)
+            figures["average_precision"] = figure(found.average_precision, *found.average_precision_interval)
+    counts = {name: {str(verdict): int((verdicts[of] == verdict).sum()) for verdict in Verdict} for name, of in
+              (("correct", ~bad), ("incorrect", bad))}  # fmt: skip
+    matrix = [[tn, fp], [fn, tp]]
+    return {"n": n, **{name: figures[name] for name in FIGURES}, "confusion_matrix": matrix, "verdicts": counts}
 
-        p, target = torch.from_numpy(score), torch.from_numpy(truth)
-        # single precision inside torchmetrics: digits after the seventh are noise, and 0.99999994 is 1
-        values["auroc"] = round(float(binary_auroc(p, target)), 7)
-        values["average_precision"] = round(float(binary_average_precision(p, target)), 7)
-    spread = bootstrap(np.where(np.isfinite(score), score, 1.0), losses, truth, rejected, unit)
-    figures |= {name: _figure(value, *spread[name]) for name, value in values.items()}
-    return {"n": n, **{name: figures[name] for name in FIGURES}, "confusion_matrix": [[tn, fp], [fn, tp]]}
 
-
-def _figure(value: float | None, low: float = math.nan, high: float = math.nan) -> dict[str, float | None]:
-    """One entry of metrics.json; a percentile interval is widened to hold the value it is about."""
+def figure(value: float | None, low: float = math.nan, high: float = math.nan) -> dict[str, float | None]:
+    """One entry of metrics.json."""
     if value is None or not math.isfinite(value):
         return {"value": None, "low": None, "high": None}
     return {"value": value, "low": min(value, low), "high": max(value, high)}
@@ -209,6 +217,17 @@ def interval(figure: Mapping[str, float | None]) -> str:
     return f"{percent(value, decimals)} ({percent(low, decimals)} to {percent(high, decimals)})"
 
 
+def shown_figures(metrics: Mapping[str, Any]) -> dict[str, str]:
+    """FIGURES without those that a run of an earlier release lacks, and without the review rate where there is none."""
+    parts = [part for name in ("train", "val", "test") if (part := metrics.get(name) or {}).get("n")]
+    reviewed = any(part.get("review_rate", {}).get("value") for part in parts)
+    return {
+        key: words
+        for key, words in FIGURES.items()
+        if all(key in part for part in parts) and (reviewed or key != "review_rate")
+    }
+
+
 def table(metrics: Mapping[str, Any], classes: tuple[str, str] = ("Correct", "Incorrect")) -> str:
     """The subsets side by side as plain text of at most 100 columns, the escape and overkill rate first.
 
@@ -218,7 +237,7 @@ def table(metrics: Mapping[str, Any], classes: tuple[str, str] = ("Correct", "In
     """
     subsets = [name for name in ("train", "val", "test") if (metrics.get(name) or {}).get("n")]
     rows = [["", *subsets], ["photos", *(str(metrics[name]["n"]) for name in subsets)]]
-    for key, words in FIGURES.items():
+    for key, words in shown_figures(metrics).items():
         cells = [metrics[name][key] for name in subsets]
         rows.append([words, *(_loss(cell) if key == "loss" else interval(cell) for cell in cells)])
     blocks = [_aligned(rows)]

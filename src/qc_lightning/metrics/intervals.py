@@ -1,7 +1,12 @@
-"""How sure a figure is: 95% intervals from the photos that were tested, honest about several photos of one part."""
+"""How sure a figure is: 95% intervals from the photos that were tested, honest about several photos of one part.
+
+Every interval of a figure in [0, 1] is Wilson's, of as many independent photos as would leave the figure as uncertain
+as these photos do. docs/statistics.md has the coverage of each in simulations.
+"""
 
 import math
 from statistics import NormalDist
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -9,14 +14,16 @@ import numpy.typing as npt
 BoolArray = npt.NDArray[np.bool_]
 FloatArray = npt.NDArray[np.float64]
 IntArray = npt.NDArray[np.int64]
+Interval = tuple[float, float]
 
-# Work grows with resamples x photos: above this many cells fewer resamples are drawn; blocks in cache are faster.
-_CELLS = 10_000_000
-_BLOCK = 300_000
-_FEWEST = 200
+# Measured variances of few photos are unreliable: they are averaged with that of a model, which counts for so many
+# groups of the rarer class. Chosen in simulations (benchmarks/coverage.py), as is the factor, which makes up for the
+# skew of average precision.
+_AUROC_PRIOR, _PRECISION_PRIOR, _F1_PRIOR = 10, 3, 1
+_PRECISION_FACTOR = 1.125
 
 
-def wilson(successes: float, n: float, confidence: float = 0.95, design_effect: float = 1.0) -> tuple[float, float]:
+def wilson(successes: float, n: float, confidence: float = 0.95, design_effect: float = 1.0) -> Interval:
     """Wilson score interval of a proportion (Wilson 1927).
 
     Args:
@@ -39,35 +46,35 @@ def wilson(successes: float, n: float, confidence: float = 0.95, design_effect: 
     return max(0.0, min(p, centre - half)), min(1.0, max(p, centre + half))
 
 
-def design_effect(success: BoolArray, group: IntArray) -> float:
-    """How much wider photos that come in groups make a proportion's variance (Rao & Scott 1992, Biometrics 48).
+def design_effect(value: FloatArray | BoolArray, group: IntArray) -> float:
+    """How much wider photos that come in groups make the variance of a mean (Rao & Scott 1992, Biometrics 48).
 
-    The ratio of the ratio-estimator variance over groups, m / ((m - 1) n^2) * sum (x_i - n_i p)^2, to the binomial
-    p (1 - p) / n, for m groups with x_i successes in n_i photos. At least 1.
+    The ratio of the ratio-estimator variance over groups, m / ((m - 1) n^2) * sum (x_i - n_i mean)^2, to that of n
+    single photos, for m groups of n_i photos with the sum x_i. At least 1.
 
-    When every photo gives the same answer, or there is one group only, the ratio is 0 / 0 and the photos say nothing
+    When every photo gives the same value, or there is one group only, the ratio is 0 / 0 and the photos say nothing
     on how alike a group is; then photos of one group are taken as copies of each other: sum n_i^2 / n.
 
     Args:
-        success: bool [n].
+        value: [n]; of a proportion bool.
         group: int [n], the group of each photo, 0 <= group.
     """
-    n = len(success)
+    n = len(value)
     if n == 0:
         return 1.0
     size = np.bincount(group).astype(np.float64)
-    hits = np.bincount(group, weights=success)[size > 0]
+    total = np.bincount(group, weights=value)[size > 0]
     size = size[size > 0]
-    m, p = len(size), float(hits.sum()) / n
+    m, mean = len(size), float(total.sum()) / n
     if m == n:
         return 1.0
-    if m == 1 or p in (0.0, 1.0):
+    variance = float(((value - mean) ** 2).sum())
+    if m == 1 or variance <= 1e-12 * n:
         return float((size**2).sum()) / n
-    spread = float(((hits - size * p) ** 2).sum())
-    return max(1.0, m / ((m - 1) * n) * spread / (p * (1 - p)))
+    return max(1.0, m / (m - 1) * float(((total - size * mean) ** 2).sum()) / variance)
 
 
-def proportion(success: BoolArray, group: IntArray | None, confidence: float = 0.95) -> tuple[float, float]:
+def proportion(success: BoolArray, group: IntArray | None, confidence: float = 0.95) -> Interval:
     """Wilson interval of the share of `success`, with the design effect of the groups.
 
     A few escapes bound the rate no tighter than none would: one photo out of a group says little on how alike the group
@@ -86,95 +93,134 @@ def proportion(success: BoolArray, group: IntArray | None, confidence: float = 0
     return min(low, wilson(n, n, confidence, alike)[0]), max(high, wilson(0, n, confidence, alike)[1])
 
 
-def bootstrap(
-    probability: FloatArray,
-    loss: FloatArray,
-    label: IntArray,
-    rejected: BoolArray,
-    group: IntArray | None = None,
-    resamples: int = 1000,
-    confidence: float = 0.95,
-    seed: int = 0,
-) -> dict[str, tuple[float, float]]:
-    """Percentile bootstrap intervals (Efron 1979) of the figures that are no plain proportion.
+def mean_of(first: float, second: float, first_interval: Interval, second_interval: Interval) -> Interval:
+    """Interval of the mean of two independent figures from their own intervals: balanced accuracy.
 
-    Each resample draws as many groups as there are, with replacement, so that photos of one part come and go together.
-    Resamples in which a figure is undefined (no Incorrect drawn, say) are left out of that figure.
+    The method of variance estimates recovery (Zou & Donner 2008, Statistics in Medicine 27).
+    """
+    low = math.hypot(first - first_interval[0], second - second_interval[0])
+    high = math.hypot(first_interval[1] - first, second_interval[1] - second)
+    mean = (first + second) / 2
+    return max(0.0, mean - low / 2), min(1.0, mean + high / 2)
 
-    A flawless or hopeless result (a figure of exactly 1 or 0, or a verdict that never changes) looks the same in every
-    resample, so its bootstrap interval has no width and claims certainty. There Wilson's interval takes its place, for
-    as many trials as the rarer class has groups.
+
+def f1_interval(flagged: BoolArray, bad: BoolArray, group: IntArray | None, confidence: float = 0.95) -> Interval:
+    """Interval of F1, which rises with the share of caught parts among those that are Incorrect or rejected.
 
     Args:
-        probability: float [n], P(Incorrect), finite.
-        loss: float [n], the loss of each photo.
-        label: int [n], 1 = Incorrect.
-        rejected: bool [n], the verdict at the threshold.
-        group: int [n], 0 <= group < number of groups, or None when each photo stands for itself.
-        resamples: draws; fewer are used above 10,000 photos to keep within about 2 s.
-        confidence: of the interval, in (0, 1).
-        seed: of the draws; the same seed gives the same intervals.
-
-    Returns:
-        (low, high) for "loss", "balanced_accuracy", "f1", "auroc", "average_precision"; (nan, nan) where undefined.
+        flagged: bool [n], rejected.
+        bad: bool [n], Incorrect; at least one is.
+        group: int [n], or None.
+        confidence: in (0, 1).
     """
-    n = len(label)
-    order = np.argsort(-probability, kind="stable")
-    probability, loss, label, rejected = probability[order], loss[order], label[order], rejected[order]
-    unit = np.arange(n) if group is None else group[order]
-    units = n if group is None else int(unit.max(initial=-1)) + 1
-    positive = label == 1
-    # the first photo of each run of equal probabilities: ties enter the ranking together
-    starts = np.flatnonzero(np.concatenate(([True], probability[1:] != probability[:-1]))) if n else np.zeros(0, int)
-
-    resamples = max(_FEWEST, min(resamples, _CELLS // max(n, 1)))
-    block = max(1, _BLOCK // max(n, 1))
-    rng = np.random.default_rng(seed)
-    parts = []
-    for first in range(0, resamples if n else 0, block):
-        rows = min(block, resamples - first)
-        drawn = rng.integers(units, size=(rows, units)) + units * np.arange(rows)[:, None]
-        weight = np.bincount(drawn.ravel(), minlength=rows * units).reshape(rows, units).astype(np.float64)
-        if group is not None:
-            weight = weight[:, unit]
-        parts.append(_weighted(weight, loss, positive, rejected, starts))
-    names = ("loss", "balanced_accuracy", "f1", "auroc", "average_precision")
-    draws = np.concatenate(parts, axis=1) if parts else np.full((len(names), 1), np.nan)
-
-    rarer = min(len(np.unique(unit[positive])), len(np.unique(unit[~positive])))
-    tail = (1 - confidence) / 2
-    intervals = {}
-    for name, values in zip(names, draws, strict=True):
-        values = values[np.isfinite(values)]
-        low, high = np.quantile(values, (tail, 1 - tail)) if len(values) else (np.nan, np.nan)
-        if name != "loss" and high - low < 1e-12:
-            low, high = wilson(rarer * low, rarer, confidence)
-        intervals[name] = (float(low), float(high))
-    return intervals
+    unit = np.arange(len(bad)) if group is None else group
+    either, m = flagged | bad, int(bad.sum())
+    count = int(either.sum())
+    share = int((flagged & bad).sum()) / count
+    hit = flagged.astype(np.float64)
+    of_bad, of_good = hit[bad] * (m / count), hit[~bad] * (-share * (len(bad) - m) / count)
+    alone = count / design_effect(flagged[either] == bad[either], unit[either])
+    parts = len(np.unique(unit[bad]))
+    low, high = _steady(share, _variance(of_bad, of_good, bad, unit), parts, 1 / alone, _F1_PRIOR, alone, confidence)
+    return 2 * low / (1 + low), 2 * high / (1 + high)
 
 
-def _weighted(
-    weight: FloatArray, loss: FloatArray, positive: BoolArray, rejected: BoolArray, starts: IntArray
-) -> FloatArray:
-    """The five figures [5, rows] for rows of weights [rows, n]; photos sorted from the highest probability down."""
-    columns = np.stack([np.ones(len(loss)), loss, positive, rejected, positive & rejected], axis=1)
-    total, loss_sum, p, flagged, tp = (weight @ columns).T
-    w_positive = weight * positive
-    tied = len(starts) < weight.shape[1]
-    tp_at = np.add.reduceat(w_positive, starts, axis=1) if tied else w_positive
-    all_at = np.add.reduceat(weight, starts, axis=1) if tied else weight
-    tp_to, all_to = np.cumsum(tp_at, axis=1), np.cumsum(all_at, axis=1)
-    negatives = total - p
-    with np.errstate(divide="ignore", invalid="ignore"):
-        # Mann-Whitney U: each Correct photo is outranked by the Incorrect above it and half of those it ties with
-        wins = ((tp_to - tp_at / 2) * (all_at - tp_at)).sum(axis=1)
-        steps = np.divide(tp_at * tp_to, all_to, out=np.zeros_like(tp_to), where=all_to > 0)
-        return np.stack(
-            [
-                loss_sum / total,
-                (tp / p + 1 - (flagged - tp) / negatives) / 2,
-                2 * tp / (p + flagged),
-                wins / (p * negatives),
-                steps.sum(axis=1) / p,
-            ]
-        )
+def mean_interval(value: FloatArray, group: IntArray | None, confidence: float = 0.95) -> Interval:
+    """Interval of the mean of positive values, such as the loss: on the logarithm, with the variance over groups.
+
+    (nan, nan) where it is undefined.
+    """
+    n = len(value)
+    mean = float(value.mean()) if n else math.nan
+    if n < 2 or not 0 < mean < math.inf:
+        return (mean, mean) if mean == 0 else (math.nan, math.nan)
+    effect = 1.0 if group is None else design_effect(value, group)
+    half = NormalDist().inv_cdf((1 + confidence) / 2) * math.sqrt(float(value.var(ddof=1)) * effect / n) / mean
+    return mean * math.exp(-half), mean * math.exp(half)
+
+
+class Ranking(NamedTuple):
+    """How well scores rank Incorrect above Correct, with 95% intervals."""
+
+    auroc: float
+    auroc_interval: Interval
+    average_precision: float
+    average_precision_interval: Interval
+
+
+def ranking(score: FloatArray, bad: BoolArray, group: IntArray | None = None, confidence: float = 0.95) -> Ranking:
+    """AUROC and average precision with intervals.
+
+    The variance of both is that of the influence of single photos (for AUROC: DeLong, DeLong & Clarke-Pearson 1988,
+    Biometrics 44; with groups Obuchowski 1997, Biometrics 53). Of few photos it is unreliable and often too small, so
+    it is averaged with the variance of a model: for AUROC that of Hanley & McNeil 1982 in Newcombe's form (2006,
+    Statistics in Medicine 25), for average precision that of a proportion among the Incorrect photos (Boyd, Eng & Page
+    2013); the larger of average and measured counts. A few misranked photos bound AUROC no tighter than none would.
+
+    Args:
+        score: float [n], finite; equal ones count half for AUROC and together for average precision.
+        bad: bool [n], both values occur.
+        group: int [n], 0 <= group, or None when each photo stands for itself.
+        confidence: in (0, 1).
+    """
+    unit = np.arange(len(score)) if group is None else group
+    high, low = np.sort(score[bad]), np.sort(score[~bad])
+    m, n = len(high), len(low)
+
+    above = (np.searchsorted(low, score[bad], "left") + np.searchsorted(low, score[bad], "right")) / (2 * n)
+    below = 1 - (np.searchsorted(high, score[~bad], "left") + np.searchsorted(high, score[~bad], "right")) / (2 * m)
+    auroc = float(above.mean())
+    variance, rarer = _variance(above, below, bad, unit), min(len(np.unique(unit[bad])), len(np.unique(unit[~bad])))
+    m_alone, n_alone = m / design_effect(above, unit[bad]), n / design_effect(below, unit[~bad])
+    half = (m_alone + n_alone) / 2 - 1
+    model = (1 + half * ((1 - auroc) / (2 - auroc) + auroc / (1 + auroc))) / (m_alone * n_alone)
+    flawless = m_alone * n_alone / (1 + max(0.0, half) / 2)
+    found = _steady(auroc, variance, rarer, model, _AUROC_PRIOR, flawless, confidence)
+    least = wilson(flawless, flawless, confidence)[0]
+    auroc_interval = min(found[0], least), max(found[1], 1 - least)
+
+    # precision where each Incorrect photo is the last one rejected; caught and overkill count photos at or above it
+    caught, overkill = m - np.searchsorted(high, high, "left"), n - np.searchsorted(low, high, "left")
+    precision = caught / (caught + overkill)
+    average = float(precision.mean())
+    gain = np.cumsum(overkill / (caught + overkill) ** 2)
+    loss = np.concatenate([[0.0], np.cumsum(caught / (caught + overkill) ** 2)])
+    place = np.searchsorted(high, score[bad], "right")
+    of_bad = precision[place - 1] + gain[place - 1]
+    of_good = -(n / m) * loss[np.searchsorted(high, score[~bad], "right")]
+    alone, parts = m / design_effect(of_bad, unit[bad]), len(np.unique(unit[bad]))
+    variance = _PRECISION_FACTOR * _variance(of_bad, of_good, bad, unit)
+    model = _PRECISION_FACTOR / m
+    average_interval = _steady(average, variance, parts, model, _PRECISION_PRIOR, alone, confidence)
+    return Ranking(auroc, auroc_interval, average, average_interval)
+
+
+def _variance(of_bad: FloatArray, of_good: FloatArray, bad: BoolArray, unit: IntArray) -> float:
+    """Variance of a figure from the influence of each photo, whose mean it is, over groups."""
+    share = np.zeros(len(bad))
+    for chosen, influence in ((bad, of_bad), (~bad, of_good)):
+        groups = len(np.unique(unit[chosen]))
+        if groups > 1:
+            correction = math.sqrt(groups / (groups - 1))
+            share[chosen] = (influence - influence.mean()) / len(influence) * correction
+    return float((np.bincount(unit, weights=share) ** 2).sum())
+
+
+def _steady(
+    value: float, variance: float, groups: int, model: float, prior: float, flawless: float, confidence: float
+) -> Interval:
+    """Wilson's interval of as many photos as give a proportion the variance of a figure.
+
+    Args:
+        value: the figure, in [0, 1].
+        variance: as measured.
+        groups: that it was measured on.
+        model: variance by a model, as a multiple of value (1 - value).
+        prior: how many groups the model counts for.
+        flawless: photos to assume where the value is 0 or 1, so that nothing varies.
+        confidence: in (0, 1).
+    """
+    odds = value * (1 - value)
+    spread = max(variance, (groups * variance + prior * model * odds) / (groups + prior))
+    n = odds / spread if odds > 1e-15 else flawless
+    return wilson(value * n, n, confidence)

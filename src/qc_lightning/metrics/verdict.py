@@ -27,7 +27,7 @@ def escapes(verdicts: npt.ArrayLike, label: npt.ArrayLike) -> npt.NDArray[np.boo
     >>> escapes(["PASS", "REVIEW", "REJECT", "PASS"], [1, 1, 1, 0]).tolist()
     [True, False, False, False]
     """
-    return np.equal(verdicts, Verdict.PASS) & np.equal(label, 1)
+    return np.equal(np.asarray(verdicts, dtype=np.str_), Verdict.PASS) & np.equal(label, 1)
 
 
 def overkills(verdicts: npt.ArrayLike, label: npt.ArrayLike) -> npt.NDArray[np.bool_]:
@@ -36,7 +36,7 @@ def overkills(verdicts: npt.ArrayLike, label: npt.ArrayLike) -> npt.NDArray[np.b
     >>> overkills(["PASS", "REVIEW", "REJECT", "REJECT"], [0, 0, 0, 1]).tolist()
     [False, False, True, False]
     """
-    return np.equal(verdicts, Verdict.REJECT) & np.not_equal(label, 1)
+    return np.equal(np.asarray(verdicts, dtype=np.str_), Verdict.REJECT) & np.not_equal(label, 1)
 
 
 def reviews(verdicts: npt.ArrayLike) -> npt.NDArray[np.bool_]:
@@ -45,7 +45,7 @@ def reviews(verdicts: npt.ArrayLike) -> npt.NDArray[np.bool_]:
     >>> reviews(["PASS", "REVIEW", "REJECT"]).tolist()
     [False, True, False]
     """
-    return np.equal(verdicts, Verdict.REVIEW)
+    return np.equal(np.asarray(verdicts, dtype=np.str_), Verdict.REVIEW)
 
 
 def worst_first(verdicts: npt.ArrayLike, probability: npt.ArrayLike, label: npt.ArrayLike) -> npt.NDArray[np.intp]:

@@ -24,7 +24,7 @@ from qc_lightning.core.atomic import replacing
 from qc_lightning.core.errors import UserError
 from qc_lightning.core.run import Run
 from qc_lightning.metrics import curves
-from qc_lightning.metrics.compute import FIGURES, finite, interval, percent
+from qc_lightning.metrics.compute import finite, interval, percent, shown_figures
 from qc_lightning.report.advice import advice
 from qc_lightning.report.gallery import Pictures, mistakes
 from qc_lightning.report.leaks import leak_checks, split_counts
@@ -102,7 +102,7 @@ def _content(run: Path) -> dict[str, Any]:
     return {
         "name": "/".join(run.resolve().parts[-2:]),
         "metrics": metrics,
-        "figure_names": FIGURES,
+        "figure_names": shown_figures(metrics),
         "subset": subset,
         "classes": classes,
         "threshold": threshold,
