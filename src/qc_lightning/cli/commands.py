@@ -41,6 +41,7 @@ COMMANDS = {
         Command("explain", LOOK, "where in a photo the evidence for its verdict lies", config.ExplainConfig, "source"),
         Command("robustness", LOOK, "verdicts on blurred, dark, shifted photos", config.RobustnessConfig, "source"),
         Command("predict", LINE, "a verdict for every photo of a folder", config.PredictConfig, "source"),
+        Command("export", LINE, "one .onnx file for the line, checked on the run", config.ExportConfig, "run"),
         Command("latency", LINE, "milliseconds a photo on this machine", config.LatencyConfig, "source"),
     )
 }

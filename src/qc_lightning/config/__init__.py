@@ -12,12 +12,14 @@ from qc_lightning.config.commands import (
     CacheConfig,
     EvaluateConfig,
     ExplainConfig,
+    ExportConfig,
     LatencyConfig,
     OtherNames,
     OtherPhotosConfig,
     PredictConfig,
     RobustnessConfig,
     SweepReportConfig,
+    VerifyConfig,
 )
 from qc_lightning.config.training import (
     AugmentConfig,
@@ -40,6 +42,7 @@ __all__ = [
     "DecisionConfig",
     "EvaluateConfig",
     "ExplainConfig",
+    "ExportConfig",
     "LatencyConfig",
     "LoggerConfig",
     "ModelConfig",
@@ -52,6 +55,7 @@ __all__ = [
     "SweepConfig",
     "SweepReportConfig",
     "TrainConfig",
+    "VerifyConfig",
     "parse",
 ]
 

@@ -1,7 +1,7 @@
 """The settings of the commands that work on a finished run."""
 
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from qc_lightning.config.checks import check, check_choice, check_device
@@ -169,3 +169,25 @@ class ExplainConfig:
         check_choice("target", self.target, ("verdict", "incorrect"))
         check(self.batch_size >= 1, "batch_size", "at least 1", self.batch_size)
         check_device(self.device)
+
+
+@dataclass
+class ExportConfig:
+    """`python -m qc_lightning.export`."""
+
+    run: str  # a run folder, or latest
+    output: str | None  # the file; null: <run>/export/inspector.onnx
+
+    def __post_init__(self) -> None:
+        named = self.output is None or self.output.lower().endswith(".onnx")
+        check(named, "output", "a name that ends in .onnx", self.output)
+
+
+@dataclass
+class VerifyConfig:
+    """`python -m qc_lightning.verify`; its values are here, because it runs where no YAML can be read."""
+
+    model: str = field(metadata={"help": "an exported inspector, .onnx"})
+    source: str | None = field(
+        default=None, metadata={"help": "photos in a folder for each class, or rows with verdicts or labels"}
+    )

@@ -61,7 +61,7 @@ def own_photos(run: Run, subset: str) -> EvaluationSet:
     Raises:
         UserError: there are none.
     """
-    photos = [photo for photo in _split(run, trained_with(run).classes.names) if photo.subset == subset]
+    photos = [photo for photo in split_photos(run, trained_with(run).classes.names) if photo.subset == subset]
     if not photos:
         raise UserError(f"subset={subset}: {run.split} lists no such photos")
     return EvaluationSet(photos, subset, f"its own {subset} photos", own=True)
@@ -87,7 +87,7 @@ def labelled_photos(run: Run, config: EvaluateConfig) -> EvaluationSet:
 
 def trained_on(run: Run, photos: Iterable[Photo]) -> int:
     """How many of the photos, by their bytes, a run has learnt from or chosen its checkpoint and threshold with."""
-    learnt = {photo.sha256 for photo in _split(run) if photo.subset != "test"}
+    learnt = {photo.sha256 for photo in split_photos(run) if photo.subset != "test"}
     return sum(photo.sha256 in learnt for photo in photos)
 
 
@@ -106,7 +106,7 @@ def verified(photo: Photo, sha256: str, error: str, own: bool) -> Photo:
     return replace(photo, sha256=sha256 or None)
 
 
-def _split(run: Run, class_names: Sequence[str] = ()) -> list[Photo]:
+def split_photos(run: Run, class_names: Sequence[str] = ()) -> list[Photo]:
     """split.csv in its order, which is the order in which the training scored its photos."""
     with run.split.open(newline="", encoding="utf-8") as file:
         return [

@@ -10,7 +10,7 @@ After fine-tuning the head still standardises by the means from before it, altho
 photos' maps, 75% passed the check against random maps so, and 69% when laid out from the new means.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import cast
 
 import torch
@@ -66,28 +66,42 @@ def evidence(network: Network, image: Tensor) -> tuple[Tensor, Tensor]:
         head's bias, as far as resizing the maps keeps sums; of photos in tiles all of it lies in the worst tile. And
         the logits [B].
     """
-    head = cast(LogisticHead, network.head)
     tiles = split(image, network.tiles)
     with torch.no_grad():
         flips = FLIPS[: network.views]
         seen = [network.backbone(tiles.flip(axes).contiguous(memory_format=torch.channels_last)) for axes in flips]
-        feature = torch.stack([network.pooled(maps) for maps in seen]).mean(0)
-        views = [[one.flip(axes) for one in maps] for maps, axes in zip(seen, flips, strict=True)]
-        logit = head(feature)
-        # how much the logit rises with a feature on its whole way from the mean, cut-off and length included
-        slope = (head.normalise(feature) * head.linear.weight / (feature - head.mean)).nan_to_num(0, 0, 0)
-    found = torch.zeros(len(tiles), *tiles.shape[2:], device=image.device)
-    with torch.no_grad():
-        begin = 0
-        for stage in zip(*views, strict=True):  # the same stage as each view saw it
-            channels = stage[0].shape[1]
-            for pool in network.pool:
-                part = slice(begin, begin := begin + channels)
-                shares = torch.stack([_SHARES[pool](maps, head.mean[part]) for maps in stage]).mean(0)
-                cells = (slope[:, part, None, None] * shares).sum(1, keepdim=True)
-                size = cells.shape[2] * cells.shape[3] / (found.shape[1] * found.shape[2])
-                found += size * nn.functional.interpolate(cells, found.shape[1:], mode="bilinear")[:, 0]
-        by_photo = logit.view(len(image), -1)
-        worst = nn.functional.one_hot(by_photo.argmax(1), by_photo.shape[1]).flatten()
-        whole = join((found * worst[:, None, None])[:, None], network.tiles)[:, 0]
-    return whole, by_photo.amax(1)
+        return lay_out(network, seen, (tiles.shape[2], tiles.shape[3]))
+
+
+def lay_out(network: Network, seen: Sequence[Sequence[Tensor]], side: tuple[int, int]) -> tuple[Tensor, Tensor]:
+    """Lay the logits out over the photos, from the maps of each view.
+
+    Args:
+        network: one that `has_evidence`.
+        seen: for each view the backbone's maps [B * tiles, C, h, w] of the mirrored tiles.
+        side: height and width of a tile in pixels.
+
+    Returns:
+        As `evidence`.
+    """
+    head = cast(LogisticHead, network.head)
+    feature = torch.stack([network.pooled(maps) for maps in seen]).mean(0)
+    flips = FLIPS[: network.views]
+    views = [[one.flip(axes) if axes else one for one in maps] for maps, axes in zip(seen, flips, strict=True)]
+    logit = head(feature)
+    # how much the logit rises with a feature on its whole way from the mean, cut-off and length included
+    slope = (head.normalise(feature) * head.linear.weight / (feature - head.mean)).nan_to_num(0, 0, 0)
+    found = torch.zeros(feature.shape[0], *side, device=feature.device)
+    begin = 0
+    for stage in zip(*views, strict=True):  # the same stage as each view saw it
+        channels = stage[0].shape[1]
+        for pool in network.pool:
+            part = slice(begin, begin := begin + channels)
+            shares = torch.stack([_SHARES[pool](maps, head.mean[part]) for maps in stage]).mean(0)
+            cells = (slope[:, part, None, None] * shares).sum(1, keepdim=True)
+            size = cells.shape[2] * cells.shape[3] / (side[0] * side[1])
+            found = found + size * nn.functional.interpolate(cells, side, mode="bilinear")[:, 0]
+    by_photo = logit.view(-1, network.tiles[0] * network.tiles[1])
+    worst = nn.functional.one_hot(by_photo.argmax(1), by_photo.shape[1]).flatten()
+    laid = join((found * worst[:, None, None])[:, None], network.tiles)[:, 0]
+    return laid, by_photo.amax(1)

@@ -1,0 +1,72 @@
+"""How a command of the line starts: `key=value` checked like any other, without Hydra and YAML."""
+
+import sys
+from collections.abc import Callable
+from dataclasses import MISSING, fields
+from typing import Any, NoReturn, TypeVar, cast
+
+from qc_lightning.config.build import build
+from qc_lightning.core.errors import UserError
+
+T = TypeVar("T")
+
+_WORDS = {"null": None, "none": None, "true": True, "false": False}
+
+
+def run_plain(command: Callable[[T], Any], schema: type[T], path: str, help_text: str) -> None:
+    """Run `command` on the settings of the command line; how it ends is as for every command, see `cli.app.run`.
+
+    Args:
+        command: takes the settings.
+        schema: their dataclass, with defaults for what may be left out.
+        path: the setting that an argument without `=` is the value of.
+        help_text: what `--help` prints above the settings.
+    """
+    arguments = sys.argv[1:]
+    if {"-h", "--help"} & set(arguments):
+        print(f"{help_text}\n\nSettings, given as key=value:\n\n{_settings(schema)}")
+        return
+    try:
+        command(build(schema, _parse(arguments, schema, path)))
+    except UserError as error:
+        fail(str(error))
+    except KeyboardInterrupt:
+        print("stopped by Ctrl-C", file=sys.stderr)
+        raise SystemExit(130) from None
+
+
+def fail(message: str) -> NoReturn:
+    """Print the one line and exit with code 2."""
+    print(f"error: {message}", file=sys.stderr)
+    raise SystemExit(2)
+
+
+def _parse(arguments: list[str], schema: type, path: str) -> dict[str, object]:
+    """Each setting's value as plain data; a setting of text takes the text as it is, whatever characters it holds."""
+    texts = {field.name for field in fields(cast(Any, schema)) if str(field.type).startswith(("str", "<class 'str'"))}
+    settings: dict[str, object] = {}
+    for argument in arguments:
+        key, equals, value = argument.partition("=")
+        if not equals or not key.isidentifier():
+            key, value = path, argument
+        settings[key] = None if value == "null" else value if key in texts else _value(value)
+    return settings
+
+
+def _value(text: str) -> object:
+    if text.lower() in _WORDS:
+        return _WORDS[text.lower()]
+    for kind in (int, float):
+        try:
+            return kind(text)
+        except ValueError:
+            continue
+    return text
+
+
+def _settings(schema: type) -> str:
+    lines = []
+    for field in fields(cast(Any, schema)):
+        default = "" if field.default is MISSING else "null" if field.default is None else str(field.default).lower()
+        lines.append(f"  {field.name}={default:<24}{field.metadata.get('help', '')}".rstrip())
+    return "\n".join(lines)

@@ -1,0 +1,29 @@
+"""A count on standard error, where no progress bar's library is at hand."""
+
+import sys
+import time
+from collections.abc import Iterable, Iterator
+from typing import TypeVar
+
+T = TypeVar("T")
+
+_DELAY = 2.0  # seconds before the first count
+_INTERVAL = 0.5
+
+
+def counted(items: Iterable[T], total: int, unit: str) -> Iterator[T]:
+    """Hand items on and show how many came, once that takes longer than two seconds.
+
+    Args:
+        items: of any kind.
+        total: how many there will be.
+        unit: what they are, in the plural.
+    """
+    due, shown = time.monotonic() + _DELAY, False
+    for number, item in enumerate(items, 1):
+        yield item
+        if time.monotonic() >= due:
+            print(f"\r{number}/{total} {unit}", end="", file=sys.stderr, flush=True)
+            due, shown = time.monotonic() + _INTERVAL, True
+    if shown:
+        print(f"\r{total}/{total} {unit}", file=sys.stderr)

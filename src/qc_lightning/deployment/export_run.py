@@ -1,0 +1,79 @@
+"""From a run to the file that the line gets: translate, add what a line must know, pass the gate, put it in place."""
+
+import json
+from collections.abc import Sequence
+from importlib.metadata import version
+from pathlib import Path
+
+import numpy as np
+from tqdm import tqdm
+
+from qc_lightning.core.atomic import replacing
+from qc_lightning.core.errors import UserError
+from qc_lightning.data.decode import decode
+from qc_lightning.data.photo import Photo
+from qc_lightning.deployment.gate import GateResult, pass_gate
+from qc_lightning.deployment.onnx_model import add_metadata, to_onnx
+from qc_lightning.deployment.photos import golden_places
+from qc_lightning.evaluation.evaluation_set import verified
+from qc_lightning.inference.exported import GOLDEN, METADATA, ExportedInspector, ExportMetadata
+from qc_lightning.inference.golden import Golden
+from qc_lightning.inference.inspection import Inspection
+from qc_lightning.inference.inspector import Inspector
+from qc_lightning.inference.sealed_file import seal
+from qc_lightning.inference.stream import Stream
+
+_BATCH = 16
+
+
+def export_inspector(inspector: Inspector, photos: Sequence[Photo], output: Path) -> GateResult:
+    """Write an inspector as one .onnx file, once it has passed the gate.
+
+    Args:
+        inspector: of the run, on the CPU.
+        photos: of the run, to check the export on; some of them travel with it as golden inputs.
+        output: the file, which appears whole or not at all.
+
+    Raises:
+        UserError: a photo cannot be read or is not the one on record, the network cannot be translated, or the export
+            says something else than the run.
+    """
+    model = to_onnx(inspector.network, inspector.decode.shape)
+    before = _inspect(inspector, photos)
+    logit = np.array([found.logit for found in before], np.float32)
+    places = golden_places(logit, inspector.decode.shape)
+    pixels = np.stack([decode(photos[place].path, inspector.decode) for place in places])
+    metadata = ExportMetadata(
+        inspector.model_id,
+        inspector.class_names,
+        inspector.decode,
+        inspector.decision.to_dict(),
+        version("qc-lightning"),
+    )
+    golden = json.dumps(Golden(pixels, logit[places]).to_dict(), allow_nan=False)
+    add_metadata(model, {METADATA: metadata.to_json(), GOLDEN: golden})
+    with replacing(output) as temporary:
+        temporary.write_bytes(seal(model.SerializeToString(deterministic=True)))
+        exported = ExportedInspector.load(temporary, threads=1)
+        exported.verify_golden()
+        after = exported.inspect_files([photo.path for photo in photos])
+        bar = tqdm(after, "inspecting as exported", len(photos), unit="photo", delay=1.0)
+        return pass_gate(before, list(bar), inspector.decision)
+
+
+def _inspect(inspector: Inspector, photos: Sequence[Photo]) -> list[Inspection]:
+    """What the run's network says of the photos, each of which must be readable and the one on record."""
+    results: list[Inspection] = []
+    with (
+        Stream(inspector, _BATCH) as stream,
+        tqdm(desc="inspecting as trained", total=len(photos), unit="photo", delay=1.0) as bar,
+    ):
+        for batch in stream.inspect(photo.path for photo in photos):
+            for found, photo in zip(batch, photos[len(results) :], strict=False):
+                verified(photo, found.sha256, found.error, own=True)
+            results += batch
+            bar.update(len(batch))
+    broken = next((found for found in results if found.probability is None), None)
+    if broken:
+        raise UserError(f"not exported: the run's network gives no finite number for {broken.path}")
+    return results

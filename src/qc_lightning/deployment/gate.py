@@ -1,0 +1,76 @@
+"""The gate: an exported inspector must say of the run's own photos what the run's network says."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from qc_lightning.core.errors import UserError
+from qc_lightning.inference.golden import TOLERANCE
+from qc_lightning.inference.inspection import Inspection
+from qc_lightning.metrics.decision import Decision
+
+
+@dataclass(frozen=True)
+class GateResult:
+    """What the gate found of photos that passed it.
+
+    Attributes:
+        photos: how many.
+        gap: largest difference of a logit.
+        margin: smallest distance of a photo's logit to a limit of the decision; infinite when there is none.
+        closest: the photo of that distance.
+    """
+
+    photos: int
+    gap: float
+    margin: float
+    closest: str
+
+    def __str__(self) -> str:
+        """One line for a person."""
+        near = f"; the closest to a limit is {self.closest}, {self.margin:.2g} away" if self.closest else ""
+        return f"{self.photos} photos keep their verdicts, logits differ by at most {self.gap:.2g}{near}"
+
+
+def pass_gate(before: Sequence[Inspection], after: Sequence[Inspection], decision: Decision) -> GateResult:
+    """Compare what the run's network and its export say of the same photos.
+
+    Args:
+        before: of the run's network; every photo could be read.
+        after: of the export, in the same order.
+        decision: of both.
+
+    Raises:
+        UserError: a verdict differs, or a logit by more than the tolerance.
+    """
+    changed = [(old, new) for old, new in zip(before, after, strict=True) if old.verdict != new.verdict]
+    if changed:
+        old, new = changed[0]
+        raise UserError(
+            f"not exported: expected every verdict as the run gives it, got {len(changed)} of {len(before)} others, "
+            f"such as {old.path}: {old.verdict} at {old.probability}, exported {new.verdict} at {new.probability}"
+        )
+    logit = np.array([_number(old.logit) for old in before])
+    gap = np.abs(logit - np.array([_number(new.logit) for new in after]))
+    worst = int(np.argmax(np.where(np.isfinite(gap), gap, np.inf)))
+    if not gap[worst] <= TOLERANCE:
+        raise UserError(
+            f"not exported: expected logits within {TOLERANCE:g} of the run's, got {gap[worst]:.2g} "
+            f"on {before[worst].path}"
+        )
+    distance = np.min([np.abs(logit - limit) for limit in limits(decision)], axis=0, initial=np.inf)
+    place = int(np.argmin(distance))
+    closest = str(before[place].path) if math.isfinite(distance[place]) else ""
+    return GateResult(len(before), float(gap[worst]), float(distance[place]), closest)
+
+
+def limits(decision: Decision) -> list[float]:
+    """The logits at which the decision's verdict changes; none for a probability of 0 or 1, which no logit reaches."""
+    edges = decision.review or (decision.threshold,)
+    return [math.log(p / (1 - p)) for p in edges if 0 < p < 1]
+
+
+def _number(logit: float | None) -> float:
+    return math.nan if logit is None else logit

@@ -1,0 +1,49 @@
+"""The network of a run as one graph: the pixels of decoded photos in, all that the line needs out."""
+
+import torch
+from torch import Tensor, nn
+
+from qc_lightning.explanation.evidence import has_evidence, lay_out
+from qc_lightning.inference.exported import EVIDENCE, FEATURES, LOGIT, PROBABILITY
+from qc_lightning.models.network import FLIPS, Network
+from qc_lightning.models.tiles import max_over_tiles, split
+
+
+class ExportedGraph(nn.Module):
+    """Scaling, normalisation, tiles, views, backbone, head and sigmoid in one module, without branches on its input.
+
+    The views of a photo go through the backbone as one batch, so that the graph holds the backbone once.
+
+    Shapes: uint8 [B, 3, H, W] to the tensors that `names` lists: probability float64 [B], logit float32 [B], features
+    float32 [B, F] (averaged over the tiles), evidence float32 [B, H, W].
+
+    Args:
+        network: float [B, 3, H, W] in [0, 1] to logits [B], in eval mode.
+    """
+
+    def __init__(self, network: nn.Module) -> None:
+        super().__init__()
+        self.network = network
+        self.names = [PROBABILITY, LOGIT]
+        if isinstance(network, Network):
+            self.names.append(FEATURES)
+        if has_evidence(network):
+            self.names.append(EVIDENCE)
+
+    def forward(self, pixels: Tensor) -> tuple[Tensor, ...]:
+        """Return what `names` lists."""
+        network, image = self.network, pixels.float() / 255
+        if not isinstance(network, Network):
+            logit = network(image)
+            return torch.sigmoid(logit.double()), logit
+        tiles, count = split(image, network.tiles), network.tiles[0] * network.tiles[1]
+        flips = FLIPS[: network.views]
+        maps = network.backbone(torch.cat([tiles.flip(axes) if axes else tiles for axes in flips]))
+        by_view = [one.unflatten(0, (len(flips), -1)).unbind() for one in maps]
+        seen = [list(of_view) for of_view in zip(*by_view, strict=True)]
+        feature = torch.stack([network.pooled(of_view) for of_view in seen]).mean(0)
+        logit = max_over_tiles(network.head(feature), network.tiles)
+        outputs = [torch.sigmoid(logit.double()), logit, feature.view(-1, count, network.width).mean(1)]
+        if EVIDENCE in self.names:
+            outputs.append(lay_out(network, seen, (tiles.shape[2], tiles.shape[3]))[0])
+        return tuple(outputs)

@@ -1,0 +1,36 @@
+"""Export a run as one file for the line: `qc-lightning export run=outputs/<date>/<time>`."""
+
+from pathlib import Path
+
+from qc_lightning.cli import app as cli
+from qc_lightning.config import ExportConfig
+
+
+def export(config: ExportConfig) -> Path:
+    """A run to inspector.onnx, which appears only when it gives the run's own photos their verdicts.
+
+    Returns:
+        The file.
+    """
+    from qc_lightning.core.run import Run
+    from qc_lightning.deployment.export_run import export_inspector
+    from qc_lightning.deployment.photos import gate_photos
+    from qc_lightning.inference.inspector import Inspector
+
+    run = Run.open(config.run)
+    output = Path(config.output or run.folder / "export" / "inspector.onnx").expanduser()
+    photos = gate_photos(run)
+    inspector = Inspector.load(run, "cpu")
+    print(f"{run.folder}: model {inspector.model_id}; exporting, then checking it on {len(photos)} photos")
+    result = export_inspector(inspector, photos, output)
+    print(f"gate: {result}\nexport: {output} ({output.stat().st_size / 1e6:.1f} MB)")
+    return output
+
+
+def main() -> None:
+    """Run the command."""
+    cli.run(export, "export")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,114 @@
+"""What verdicts photos must get: those of a record, or what their labels ask for. Needs no torch."""
+
+import csv
+import json
+import os
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from qc_lightning.core.errors import UserError
+from qc_lightning.inference.sources import find_photos
+from qc_lightning.metrics.verdict import Verdict
+
+if TYPE_CHECKING:
+    from qc_lightning.inference.inspection import Inspection
+
+
+@dataclass(frozen=True)
+class Expectation:
+    """One photo and what is on record of it.
+
+    Attributes:
+        path: the file.
+        label: 0 for Correct, 1 for Incorrect, None where nobody has said.
+        verdict: that it got before, None where none is on record.
+        sha256: of the file's bytes then, hex, None where that is not on record.
+    """
+
+    path: Path
+    label: int | None = None
+    verdict: Verdict | None = None
+    sha256: str | None = None
+
+    def disagreement(self, found: "Inspection") -> str:
+        """Why an inspection is not what was expected, in words; empty when it is.
+
+        A recorded verdict must come again. A label alone asks only that no Incorrect part passes and no Correct part is
+        rejected: REVIEW is right for both.
+        """
+        if found.error and self.verdict != found.verdict:
+            return f"cannot be inspected ({found.error})"
+        if self.sha256 and found.sha256 and self.sha256 != found.sha256:
+            return "is not the file that it was: its sha256 has changed"
+        if self.verdict is not None:
+            return "" if found.verdict == self.verdict else f"was {self.verdict}, now {_said(found)}"
+        wrong = Verdict.PASS if self.label == 1 else Verdict.REJECT
+        kind = "escape" if self.label == 1 else "overkill"
+        return f"{kind}: {_said(found)}" if found.verdict == wrong else ""
+
+
+def read_expectations(source: str, class_names: tuple[str, str]) -> list[Expectation]:
+    """List photos with what is expected of them.
+
+    Args:
+        source: a folder with one folder of photos for each class; or a .csv or .jsonl with a row a photo: `path` and
+            `verdict` (rows of `predict`, predictions.csv) or `label` (split.csv, a manifest).
+        class_names: what the model calls Correct and Incorrect.
+
+    Raises:
+        UserError: there is no such source, or it says of no photo what is expected.
+    """
+    path = Path(os.path.abspath(os.path.expanduser(source)))  # noqa: PTH100, PTH111  # a link keeps its name
+    if path.is_file() and path.suffix.lower() in (".csv", ".jsonl"):
+        expected = [_of_row(row, path, class_names) for row in _rows(path)]
+    else:
+        photos = find_photos(source, [])
+        labels = {name: label for label, name in enumerate(class_names)}
+        named = [
+            (photos.root / name, [labels[part] for part in Path(name).parts[:-1] if part in labels])
+            for name in photos.names
+        ]
+        expected = [Expectation(photo, label=found[0]) for photo, found in named if found]
+        if len(expected) < len(named):
+            other = next(photo for photo, found in named if not found)
+            raise UserError(
+                f"source: expected every photo in a folder {class_names[0]} or {class_names[1]}, got {other} "
+                f"({len(named) - len(expected)} of {len(named)} are elsewhere)"
+            )
+    if not expected:
+        raise UserError(f"source: expected photos in {path}, got none")
+    return expected
+
+
+def _rows(path: Path) -> Iterator[Mapping[str, str | None]]:
+    try:
+        with path.open(newline="", encoding="utf-8-sig", errors="surrogateescape") as file:
+            if path.suffix.lower() == ".csv":
+                yield from csv.DictReader(file)
+            else:
+                yield from (json.loads(line) for line in file if line.strip())
+    except (csv.Error, ValueError) as error:
+        raise UserError(f"{path}: expected a row a photo, cannot read it ({error})") from error
+
+
+def _of_row(row: Mapping[str, str | None], listing: Path, class_names: tuple[str, str]) -> Expectation:
+    verdict, label = row.get("verdict") or None, row.get("label") or None
+    if not row.get("path") or (verdict is None and label is None):
+        raise UserError(f"{listing}: expected columns path and verdict or label, got {', '.join(map(str, row))}")
+    if verdict is not None and verdict not in list(Verdict):
+        raise UserError(f"{listing}: expected PASS, REVIEW or REJECT as verdict, got {verdict!r}")
+    if label is not None and label not in class_names:
+        raise UserError(f"{listing}: expected {class_names[0]} or {class_names[1]} as label, got {label!r}")
+    return Expectation(
+        listing.parent / Path(str(row["path"])).expanduser(),
+        None if label is None else class_names.index(label),
+        None if verdict is None else Verdict(verdict),
+        row.get("sha256") or None,
+    )
+
+
+def _said(found: "Inspection") -> str:
+    probability = "no probability" if found.probability is None else f"probability {found.probability:.6f}"
+    return f"{found.verdict} ({probability}, threshold {found.threshold:.6f})"

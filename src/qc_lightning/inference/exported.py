@@ -1,0 +1,203 @@
+"""An exported inspector under onnxruntime: numpy, Pillow and onnxruntime are all that it needs."""
+
+import json
+import os
+import time
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, overload
+
+import numpy as np
+import numpy.typing as npt
+
+from qc_lightning.core.errors import UserError
+from qc_lightning.core.system import cores
+from qc_lightning.data.decode_settings import DecodeSettings
+from qc_lightning.inference.golden import TOLERANCE, Golden
+from qc_lightning.inference.inspection import Decoded, Inspection, PhotoLike, conclude, decode_photo
+from qc_lightning.inference.sealed_file import read_sealed
+from qc_lightning.metrics.decision import Decision
+from qc_lightning.metrics.verdict import Verdict
+
+if TYPE_CHECKING:
+    import onnxruntime
+
+METADATA, GOLDEN, DRIFT = "qc_lightning", "qc_lightning.golden", "qc_lightning.drift"
+"""Keys of the metadata, each with a JSON text; `DRIFT`, the reference of the training, is there when a run has one."""
+
+PIXELS, PROBABILITY, LOGIT, FEATURES, EVIDENCE = "pixels", "probability", "logit", "features", "evidence"
+"""Names of the graph's input and outputs; the last two are there where the network has them."""
+
+
+@dataclass(frozen=True)
+class ExportMetadata:
+    """What an exported inspector says of itself.
+
+    Attributes:
+        model_id: first 12 digits of the SHA-256 over the weights, as in the run.
+        class_names: what the user calls Correct and Incorrect.
+        decode: how a file becomes the uint8 [3, H, W] that the graph takes.
+        decision: the decision record in force when the inspector was exported, as decision.json has it.
+        release: of qc-lightning that exported it.
+    """
+
+    model_id: str
+    class_names: tuple[str, str]
+    decode: DecodeSettings
+    decision: dict[str, Any]
+    release: str
+
+    def to_json(self) -> str:
+        """The text of the metadata."""
+        return json.dumps(asdict(self), ensure_ascii=False, allow_nan=False, sort_keys=True)
+
+    @classmethod
+    def from_json(cls, text: str) -> "ExportMetadata":
+        """Read back `to_json`."""
+        stored = json.loads(text)
+        correct, incorrect = stored.pop("class_names")
+        return cls(decode=DecodeSettings(**stored.pop("decode")), class_names=(correct, incorrect), **stored)
+
+
+class ExportedInspector:
+    """An inspector in one .onnx file, run by onnxruntime on the CPU: the interface of `Inspector`, without torch.
+
+    On one machine a photo's result is the same to the last bit whichever photos come with it. Several threads may call.
+
+    Attributes:
+        path: the file.
+        decode: how a photo becomes the uint8 [3, H, W] that the graph takes.
+        decision: what turns a probability into a verdict.
+        class_names: what the user calls Correct and Incorrect.
+        model_id: which model a verdict came from, as in the run.
+        unreadable: the verdict on a photo that cannot be read, REVIEW or REJECT.
+        metadata: all that the file says of itself.
+        golden: photos that must come out as they did at the export, see `verify_golden`.
+        outputs: names of what the graph gives.
+        drift: JSON text of the training's reference for drift; None when the file has none.
+    """
+
+    def __init__(self, path: Path, unreadable: Verdict = Verdict.REVIEW, threads: int = 0) -> None:
+        self.path, self.unreadable = path, unreadable
+        self._session = _session(path, threads)
+        stored = self._session.get_modelmeta().custom_metadata_map
+        try:
+            self.metadata = ExportMetadata.from_json(stored[METADATA])
+            self.golden = Golden.from_dict(json.loads(stored[GOLDEN]))
+        except (KeyError, TypeError, ValueError, OSError) as error:
+            raise UserError(f"{path} lacks what an inspector needs ({error!r}): export it again") from error
+        self.decode, self.class_names = self.metadata.decode, self.metadata.class_names
+        self.decision, self.model_id = Decision.from_dict(self.metadata.decision), self.metadata.model_id
+        self.drift = stored.get(DRIFT)
+        self.outputs = [output.name for output in self._session.get_outputs()]
+
+    @classmethod
+    def load(
+        cls, path: str | os.PathLike[str], unreadable: Verdict = Verdict.REVIEW, threads: int = 0
+    ) -> "ExportedInspector":
+        """Load an exported inspector.
+
+        Args:
+            path: of the .onnx file.
+            unreadable: the verdict on a photo that cannot be read, REVIEW or REJECT.
+            threads: of the CPU that one call may use; 0: one for each core.
+
+        Raises:
+            UserError: the file is missing, damaged, not ours or newer, or onnxruntime cannot run it.
+        """
+        return cls(Path(path).expanduser(), unreadable, threads)
+
+    @overload
+    def __call__(self, photo: list[PhotoLike] | tuple[PhotoLike, ...]) -> list[Inspection]: ...
+
+    @overload
+    def __call__(self, photo: PhotoLike) -> Inspection: ...
+
+    def __call__(self, photo: PhotoLike | list[PhotoLike] | tuple[PhotoLike, ...]) -> Inspection | list[Inspection]:
+        """Inspect a photo, or each of a list of photos; arguments, result and errors as of `Inspector`."""
+        if isinstance(photo, list | tuple):
+            return [result for one in photo for result in self.judge([decode_photo(one, self.decode)])]
+        return self.judge([decode_photo(photo, self.decode)])[0]
+
+    def judge(self, photos: Sequence[Decoded]) -> list[Inspection]:
+        """The results of photos decoded with `decode`, as one batch."""
+        pixels = [photo.pixels for photo in photos if photo.pixels is not None]
+        begun = time.perf_counter()
+        logit = self.logits(np.stack(pixels)) if pixels else np.empty(0, np.float32)
+        share = (time.perf_counter() - begun) / max(1, len(pixels))
+        probability = 1 / (1 + np.exp(-logit.astype(np.float64)))
+        return conclude(
+            photos, logit.tolist(), probability.tolist(), None, self.decision, self.model_id, self.unreadable, share
+        )
+
+    def inspect_files(self, paths: Sequence[Path]) -> Iterator[Inspection]:
+        """Inspect files on all cores, one on each; the results come in the order of the files."""
+
+        def inspect(path: Path) -> Inspection:
+            return self(path)
+
+        pool = ThreadPoolExecutor(cores())
+        try:
+            yield from pool.map(inspect, paths)
+        finally:  # Ctrl-C too: what is not begun yet is let go
+            pool.shutdown(cancel_futures=True)
+
+    def logits(self, pixels: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
+        """Logits of P(Incorrect), float32 [B], for decoded photos uint8 [B, 3, H, W]."""
+        return self.run(pixels, LOGIT)[0]
+
+    def run(self, pixels: npt.NDArray[np.uint8], *names: str) -> list[npt.NDArray[Any]]:
+        """Run the part of the graph that some outputs need.
+
+        Args:
+            pixels: decoded photos, uint8 [B, 3, H, W] of `decode.shape`.
+            names: of the outputs, from `outputs`.
+
+        Returns:
+            The outputs in that order: probability float64 [B], logit float32 [B], features float32 [B, F], evidence
+            float32 [B, H, W].
+        """
+        import onnxruntime
+
+        options = onnxruntime.RunOptions()
+        options.only_execute_path_to_fetches = True
+        results: list[npt.NDArray[Any]] = self._session.run(list(names), {PIXELS: pixels}, options)
+        return results
+
+    def verify_golden(self) -> float:
+        """Replay the golden inputs: this machine and this onnxruntime must give what the run's network gave.
+
+        Returns:
+            The largest difference of a logit.
+
+        Raises:
+            UserError: it is above the tolerance.
+        """
+        logit = np.concatenate([self.logits(photo[None]) for photo in self.golden.pixels])
+        gap = self.golden.gap(logit)
+        if gap > TOLERANCE:
+            raise UserError(
+                f"{self.path}: expected the golden inputs' logits within {TOLERANCE:g}, got {gap:.2g} off: onnxruntime "
+                "computes otherwise on this machine; install another version of it"
+            )
+        return gap
+
+
+def _session(path: Path, threads: int) -> "onnxruntime.InferenceSession":
+    try:
+        import onnxruntime
+    except ModuleNotFoundError as error:
+        raise UserError("an exported inspector needs onnxruntime: pip install onnxruntime") from error
+    data = read_sealed(path)
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.log_severity_level = 3  # errors only
+    try:
+        return onnxruntime.InferenceSession(data, options, providers=["CPUExecutionProvider"])
+    except Exception as error:  # onnxruntime raises kinds of its own
+        reason = str(error).splitlines()[0][:200]
+        raise UserError(
+            f"{path}: onnxruntime {onnxruntime.__version__} cannot run it ({reason}); install a newer one"
+        ) from error

@@ -1,0 +1,55 @@
+"""Golden inputs: photos that travel with a model, and the logits that it must give them wherever it runs.
+
+A runtime that computes in a lower precision, or has a fault, shows here before it gives a verdict.
+"""
+
+import base64
+import io
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Self
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image
+
+TOLERANCE = 1e-3
+"""Of a logit. In the paper's order of things: a thousandth moves a probability by 0.00025 at most."""
+
+
+@dataclass(frozen=True)
+class Golden:
+    """Photos as the network gets them and what it made of them when it was exported.
+
+    Attributes:
+        pixels: uint8 [n, 3, H, W].
+        logit: float32 [n].
+    """
+
+    pixels: npt.NDArray[np.uint8]
+    logit: npt.NDArray[np.float32]
+
+    def to_dict(self) -> dict[str, Any]:
+        """As JSON holds it: each photo a lossless PNG in base64."""
+        return {"png": [_png(photo) for photo in self.pixels], "logit": [float(z) for z in self.logit]}
+
+    @classmethod
+    def from_dict(cls, stored: Mapping[str, Any]) -> Self:
+        """Read back `to_dict`."""
+        return cls(np.stack([_pixels(text) for text in stored["png"]]), np.array(stored["logit"], np.float32))
+
+    def gap(self, logit: npt.NDArray[np.float32]) -> float:
+        """How far logits [n] of the golden inputs are from what they were, at most; infinite where one is no number."""
+        gap = np.abs(logit.astype(np.float64) - self.logit)
+        return float(np.where(np.isfinite(gap), gap, np.inf).max(initial=0.0))
+
+
+def _png(pixels: npt.NDArray[np.uint8]) -> str:
+    file = io.BytesIO()
+    Image.fromarray(np.ascontiguousarray(pixels.transpose(1, 2, 0))).save(file, "PNG", compress_level=9)
+    return base64.b64encode(file.getvalue()).decode()
+
+
+def _pixels(png: str) -> npt.NDArray[np.uint8]:
+    with Image.open(io.BytesIO(base64.b64decode(png)), formats=["PNG"]) as image:
+        return np.ascontiguousarray(np.asarray(image, np.uint8).transpose(2, 0, 1))

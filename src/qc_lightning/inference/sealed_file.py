@@ -1,0 +1,63 @@
+"""The bytes of an exported inspector: an ONNX model, and at its end a seal that tells a good file from a damaged one.
+
+The seal is one more entry of the model's metadata, appended as protobuf bytes: a message followed by another of its
+kind reads as both together, so that every ONNX reader takes the file as it is. The seal guards against damage and edits
+by mistake, not against forgery: whoever rewrites a file can seal it again.
+"""
+
+import hashlib
+import re
+from pathlib import Path
+
+from qc_lightning.core.errors import UserError
+
+FORMAT = 1
+"""Of the metadata and of the graph's inputs and outputs; a newer one is refused."""
+
+_KEY = b"qc_lightning.seal"
+_DIGITS = 4  # of the format
+_VALUE = _DIGITS + 1 + 64
+# field 14 of ModelProto (metadata_props), its length; in it field 1 (key) and field 2 (value), each with its length
+_HEAD = bytes([0x72, 4 + len(_KEY) + _VALUE, 0x0A, len(_KEY)]) + _KEY + bytes([0x12, _VALUE])
+_SEAL = re.compile(re.escape(_HEAD) + rb"(\d{4}) ([0-9a-f]{64})")
+_LENGTH = len(_HEAD) + _VALUE
+_LARGEST = 2**31 - 1  # bytes that a protobuf message can have
+
+
+def seal(model: bytes) -> bytes:
+    """Append the seal to a serialised ONNX model.
+
+    Raises:
+        UserError: the model is larger than an ONNX file can be.
+    """
+    if len(model) + _LENGTH > _LARGEST:
+        raise UserError(
+            f"expected a model below 2 GiB, which is what one .onnx file holds, got {len(model) / 2**30:.1f}"
+        )
+    return model + _HEAD + f"{FORMAT:0{_DIGITS}d} {hashlib.sha256(model).hexdigest()}".encode()
+
+
+def read_sealed(path: Path) -> bytes:
+    """Read an exported inspector and check its seal.
+
+    Raises:
+        UserError: the file cannot be read, is none of ours, torn, changed, or of a newer format.
+    """
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise UserError(f"expected an exported inspector (.onnx), cannot read {path}: {error.strerror}") from error
+    found = _SEAL.fullmatch(data, max(0, len(data) - _LENGTH))
+    if found is None:
+        if b"qc_lightning" in data:
+            raise UserError(f"{path} is torn or was changed after its export: copy it again, or export again")
+        raise UserError(
+            f"{path} is no inspector that qc-lightning exported: make one with `qc-lightning export run=...`"
+        )
+    if int(found[1]) > FORMAT:
+        raise UserError(
+            f"{path} has format {int(found[1])}, this release reads up to {FORMAT}: install the release that wrote it"
+        )
+    if hashlib.sha256(memoryview(data)[:-_LENGTH]).hexdigest() != found[2].decode():
+        raise UserError(f"{path} is torn or was changed after its export: copy it again, or export again")
+    return data

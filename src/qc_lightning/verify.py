@@ -1,0 +1,47 @@
+"""Check an exported inspector on this machine: `qc-lightning verify model=inspector.onnx source=qualification/`."""
+
+from qc_lightning.cli.plain import run_plain
+from qc_lightning.config import VerifyConfig
+
+HELP = """\
+Check an exported inspector on the machine that serves: golden inputs, then photos whose verdicts are known.
+
+  qc-lightning verify model=inspector.onnx
+  qc-lightning verify model=inspector.onnx source=qualification/       with qualification/Correct and /Incorrect
+  qc-lightning verify model=inspector.onnx source=verdicts.csv         rows of predict, or predictions.csv, split.csv
+
+A recorded verdict must come again; of a photo with a label only, an Incorrect part must not pass and a Correct one not
+be rejected. Exit codes: 0 all as expected; 1 some verdicts differ, each in a line; 2 a mistake, or golden inputs that
+this machine gets wrong."""
+
+
+def verify(config: VerifyConfig) -> None:
+    """Replay the golden inputs, and judge photos again whose verdicts or labels are known."""
+    from qc_lightning.core.progress import counted
+    from qc_lightning.inference.expectations import read_expectations
+    from qc_lightning.inference.exported import ExportedInspector
+
+    inspector = ExportedInspector.load(config.model, threads=1)
+    gap = inspector.verify_golden()
+    print(f"{config.model}: model {inspector.model_id}, threshold {inspector.decision.threshold:g}")
+    print(f"{len(inspector.golden.logit)} golden inputs: logits differ by at most {gap:.2g}")
+    if config.source is None:
+        return
+    expected, differing = read_expectations(config.source, inspector.class_names), 0
+    found = inspector.inspect_files([photo.path for photo in expected])
+    for photo, inspection in zip(expected, counted(found, len(expected), "photos"), strict=True):
+        if words := photo.disagreement(inspection):
+            print(f"{photo.path} {words}")
+            differing += 1
+    print(f"{len(expected)} photos: {len(expected) - differing} as expected, {differing} not")
+    if differing:
+        raise SystemExit(1)
+
+
+def main() -> None:
+    """Run the command."""
+    run_plain(verify, VerifyConfig, "source", HELP)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,358 @@
+"""One file for the line: what it gives is what the run's network gives, and a wrong file is refused in one line."""
+
+import hashlib
+import json
+import math
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import pytest
+import torch
+from onnx import TensorProto, helper, numpy_helper
+from torch import nn
+
+from conftest import save_photo
+from qc_lightning import verify as verify_command
+from qc_lightning.config import ModelConfig
+from qc_lightning.core.atomic import csv_text, write_text
+from qc_lightning.core.errors import UserError
+from qc_lightning.core.run import Run
+from qc_lightning.data.decode import DecodeSettings, read
+from qc_lightning.deployment.export_run import export_inspector
+from qc_lightning.deployment.gate import pass_gate
+from qc_lightning.deployment.onnx_model import to_onnx
+from qc_lightning.deployment.photos import gate_photos, golden_places
+from qc_lightning.inference.checkpoint import complete_checkpoint
+from qc_lightning.inference.exported import EVIDENCE, ExportedInspector
+from qc_lightning.inference.inspection import Inspection
+from qc_lightning.inference.inspector import Inspector
+from qc_lightning.inference.sealed_file import FORMAT, seal
+from qc_lightning.metrics.decision import Decision
+from qc_lightning.metrics.verdict import Verdict
+from qc_lightning.models.registry import build_network
+
+PAPER = ModelConfig("own", "mlp", "none", "scratch", 1, ["avg"], 16, [8], 0.5, 1, 0.03, 0, math.inf)
+NOT_ON_THE_LINE = ("torch", "scipy", "hydra", "omegaconf", "yaml", "tqdm", "jinja2", "onnx", "matplotlib", "lightning")
+
+
+def network_of(model: ModelConfig, decode: DecodeSettings, seed: int = 0) -> nn.Module:
+    """A network with random weights whose logits are of the size that trained ones have."""
+    torch.manual_seed(seed)
+    network = build_network(model, decode.tile, load_weights=False, tiles=(decode.rows, decode.columns))
+    with torch.no_grad():
+        for name, value in (*network.named_parameters(), *network.named_buffers()):
+            if name == "head.linear.weight":
+                value.normal_(0, 3)
+            elif name == "head.mean":
+                value.normal_(0, 0.1)
+            elif name.startswith("layers.") and name.endswith("weight"):
+                value.mul_(5)
+    return network.eval().requires_grad_(False)
+
+
+def run_of(folder: Path, model: ModelConfig, decode: DecodeSettings, decision: Decision | None = None) -> Run:
+    """A run folder with a random network, twelve photos in the validation part and four in the test part."""
+    run = Run(folder / "run")
+    rows = []
+    for seed in range(16):
+        name = ("Correct", "Incorrect")[seed % 2]
+        path = save_photo(folder / "photos" / name / f"{seed}.png", bright=seed % 2 == 1, seed=seed)
+        rows.append(
+            (path, name, path.stem, "test" if seed >= 12 else "val", hashlib.sha256(path.read_bytes()).hexdigest())
+        )
+    run.best.parent.mkdir(parents=True)
+    state = {f"network.{key}": value for key, value in network_of(model, decode).state_dict().items()}
+    torch.save({"state_dict": state, "hyper_parameters": {"model": asdict(model)}}, run.best)
+    complete_checkpoint(run.best, decode, decision or Decision(0.5, "test"), ("Correct", "Incorrect"))
+    write_text(run.split, csv_text(("path", "label", "group", "subset", "sha256"), rows))
+    return run
+
+
+@pytest.fixture(scope="module")
+def paper(tmp_path_factory: pytest.TempPathFactory) -> tuple[Run, Path]:
+    """A run of the paper's network on photos in two tiles, and its export."""
+    run = run_of(tmp_path_factory.mktemp("paper"), PAPER, DecodeSettings(16, 16, rows=1, columns=2))
+    output = run.folder / "export" / "inspector.onnx"
+    export_inspector(Inspector.load(run, "cpu"), gate_photos(run), output)
+    return run, output
+
+
+def test_the_export_judges_photos_as_the_run_does(paper: tuple[Run, Path], tmp_path: Path) -> None:
+    run, output = paper
+    inspector, exported = Inspector.load(run, "cpu"), ExportedInspector.load(output)
+    assert (exported.decode, exported.decision, exported.class_names, exported.model_id) == (
+        inspector.decode,
+        inspector.decision,
+        inspector.class_names,
+        inspector.model_id,
+    )
+    photos = [save_photo(tmp_path / f"{seed}.png", bright=seed % 2 == 0, seed=1000 + seed) for seed in range(6)]
+    for before, after in zip(inspector([*map(str, photos)]), exported([*map(str, photos)]), strict=True):
+        assert after.logit == pytest.approx(before.logit, abs=1e-5)
+        assert after.probability == pytest.approx(before.probability, abs=1e-6)
+        assert (after.verdict, after.sha256, after.path) == (before.verdict, before.sha256, before.path)
+    alone = [exported(photo) for photo in photos]
+    pixels = np.stack([read(photo, exported.decode)[0] for photo in photos])
+    probability, logit = exported.run(pixels, "probability", "logit")
+    assert [found.logit for found in alone] == logit.tolist(), "a photo's logit depends on what comes with it"
+    np.testing.assert_allclose(probability, 1 / (1 + np.exp(-logit.astype(np.float64))), rtol=1e-12)
+
+
+def test_what_is_no_photo_is_for_a_person(paper: tuple[Run, Path]) -> None:
+    found = ExportedInspector.load(paper[1])(b"no photo")
+    assert (found.verdict, found.probability) == (Verdict.REVIEW, None)
+    assert found.error
+
+
+def test_the_file_is_plain_onnx_that_says_what_it_is(paper: tuple[Run, Path]) -> None:
+    model = onnx.load(paper[1])
+    onnx.checker.check_model(model, full_check=True)
+    entries = {entry.key: entry.value for entry in model.metadata_props}
+    assert json.loads(entries["qc_lightning"])["class_names"] == ["Correct", "Incorrect"]
+    assert entries["qc_lightning.seal"].startswith(f"{FORMAT:04d} ")
+    (pixels,) = model.graph.input
+    dims = [dim.dim_param or dim.dim_value for dim in pixels.type.tensor_type.shape.dim]
+    assert (pixels.type.tensor_type.elem_type, dims[1:]) == (TensorProto.UINT8, [3, 16, 32])
+    assert isinstance(dims[0], str)
+    assert str(Path.cwd()).encode() not in paper[1].read_bytes(), "the file names folders of this machine"
+
+
+def test_the_same_bytes_again(paper: tuple[Run, Path], tmp_path: Path) -> None:
+    run, output = paper
+    export_inspector(Inspector.load(run, "cpu"), gate_photos(run), tmp_path / "again.onnx")
+    assert (tmp_path / "again.onnx").read_bytes() == output.read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("damage", "words"),
+    [
+        (lambda data: data[:-1000], "torn or was changed"),
+        (lambda data: data[: len(data) // 2] + b"\x00" + data[len(data) // 2 + 1 :], "torn or was changed"),
+        (lambda data: data.replace(b'"threshold": 0.5', b'"threshold": 0.9'), "torn or was changed"),
+        (lambda data: b"", "no inspector that qc-lightning exported"),
+        (lambda data: helper.make_model(helper.make_graph([], "g", [], [])).SerializeToString(), "no inspector"),
+        (lambda data: seal(data[:-92]).replace(b"0001 ", b"0002 "), "has format 2, this release reads up to 1"),
+        (lambda data: seal(helper.make_model(helper.make_graph([], "g", [], [])).SerializeToString()), "onnxruntime"),
+    ],
+    ids=["torn", "a byte", "the threshold", "empty", "foreign", "newer", "no graph"],
+)
+def test_a_wrong_file_is_refused_in_one_line(
+    paper: tuple[Run, Path], tmp_path: Path, damage: Callable[[bytes], bytes], words: str
+) -> None:
+    data = paper[1].read_bytes()
+    changed = damage(data)
+    assert changed != data
+    (tmp_path / "inspector.onnx").write_bytes(changed)
+    with pytest.raises(UserError, match=words) as error:
+        ExportedInspector.load(tmp_path / "inspector.onnx")
+    assert "\n" not in str(error.value)
+
+
+def test_a_machine_that_computes_otherwise_is_refused(paper: tuple[Run, Path], tmp_path: Path) -> None:
+    """Weights in bfloat16: what OpenVINO makes of a network on some processors unless told otherwise."""
+    model = onnx.load(paper[1])
+    for weight in model.graph.initializer:
+        if weight.data_type == TensorProto.FLOAT:
+            rounded = torch.from_numpy(numpy_helper.to_array(weight).copy()).bfloat16().float().numpy()
+            weight.CopyFrom(numpy_helper.from_array(rounded, weight.name))
+    kept = [entry for entry in model.metadata_props if entry.key != "qc_lightning.seal"]
+    del model.metadata_props[:]
+    model.metadata_props.extend(kept)
+    (tmp_path / "coarse.onnx").write_bytes(seal(model.SerializeToString()))
+    with pytest.raises(UserError, match="golden inputs"):
+        ExportedInspector.load(tmp_path / "coarse.onnx").verify_golden()
+    assert ExportedInspector.load(paper[1]).verify_golden() < 1e-5
+
+
+def inspection(logit: float, verdict: Verdict) -> Inspection:
+    p = 1 / (1 + math.exp(-logit))
+    return Inspection(Path("a.png"), "", verdict, p, logit, 0.5, None, "", "m", 0.0, "")
+
+
+def test_the_gate_by_hand() -> None:
+    decision = Decision(0.5, "test", review=(0.5, 0.75))  # logits 0 and log 3
+    before = [inspection(-2.0, Verdict.PASS), inspection(0.1, Verdict.REVIEW), inspection(1.0, Verdict.REVIEW)]
+    after = [inspection(-2.0005, Verdict.PASS), inspection(0.1, Verdict.REVIEW), inspection(1.0, Verdict.REVIEW)]
+    passed = pass_gate(before, after, decision)
+    assert (passed.photos, passed.gap) == (3, pytest.approx(0.0005))
+    assert passed.margin == pytest.approx(math.log(3) - 1.0)
+    with pytest.raises(UserError, match=r"0.0011 on a\.png"):
+        pass_gate(before, [inspection(-2.0011, Verdict.PASS), *after[1:]], decision)
+    with pytest.raises(UserError, match=r"got 1 of 3 others"):
+        pass_gate(before, [inspection(-2.0, Verdict.REJECT), *after[1:]], decision)
+
+
+class Otherwise(nn.Module):
+    """A network that is another one when it is exported."""
+
+    def forward(self, image: torch.Tensor) -> torch.Tensor:
+        """Mean brightness as logit."""
+        logit = image.mean((1, 2, 3))
+        return logit + 0.01 if torch.compiler.is_exporting() else logit
+
+
+def test_an_export_that_differs_leaves_no_file(paper: tuple[Run, Path], tmp_path: Path) -> None:
+    from dataclasses import replace
+
+    inspector = replace(Inspector.load(paper[0], "cpu"), network=Otherwise().eval())
+    with pytest.raises(UserError, match="golden inputs"):
+        export_inspector(inspector, gate_photos(paper[0]), tmp_path / "inspector.onnx")
+    assert list(tmp_path.iterdir()) == []
+
+
+class OfTwo(nn.Module):
+    """A network that only knows batches of two."""
+
+    def forward(self, image: torch.Tensor) -> torch.Tensor:
+        """Mean brightness as logit."""
+        return torch.stack([image[0].mean(), image[1].mean()])
+
+
+class Undecided(nn.Module):
+    """A network that takes one of two ways, by what it sees."""
+
+    def forward(self, image: torch.Tensor) -> torch.Tensor:
+        """Brightest or darkest pixel as logit."""
+        return image.amax((1, 2, 3)) if image.mean() > 0.5 else image.amin((1, 2, 3))
+
+
+@pytest.mark.parametrize("kind", [OfTwo, Undecided])
+def test_a_network_that_cannot_be_translated_is_refused_in_one_line(kind: type[nn.Module]) -> None:
+    with pytest.raises(UserError, match=rf"\({kind.__name__}\) cannot be exported") as error:
+        to_onnx(kind(), (3, 16, 16))
+    assert "\n" not in str(error.value)
+
+
+def test_golden_inputs_are_spread_over_the_logits() -> None:
+    logit = np.random.RandomState(0).normal(size=500).astype(np.float32)
+    places = golden_places(logit, (3, 64, 64))
+    assert len(places) == len(set(places.tolist())) == 32
+    assert {logit[places].min(), logit[places].max()} == {logit.min(), logit.max()}
+    assert len(golden_places(logit, (3, 600, 900))) == 9  # at most 16 million values
+    assert golden_places(logit[:3], (3, 64, 64)).tolist() == np.argsort(logit[:3]).tolist()
+
+
+def test_the_line_needs_neither_torch_nor_hydra(paper: tuple[Run, Path]) -> None:
+    photo = next((paper[0].folder.parent / "photos").rglob("*.png"))
+    script = f"""
+import sys
+from qc_lightning.inference.exported import ExportedInspector
+from qc_lightning.verify import verify
+from qc_lightning.config import VerifyConfig
+verify(VerifyConfig({str(paper[1])!r}))
+print(ExportedInspector.load({str(paper[1])!r})({str(photo)!r}).verdict)
+print([name for name in {NOT_ON_THE_LINE!r} if name in sys.modules])
+"""
+    out = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True).stdout
+    *_, verdict, imported = out.splitlines()
+    assert imported == "[]"
+    assert verdict == Inspector.load(paper[0], "cpu")(photo).verdict
+
+
+@pytest.fixture
+def verify(call: Callable[..., int], capsys: pytest.CaptureFixture[str]) -> Callable[..., tuple[int, str, str]]:
+    """Call `qc-lightning verify ARGS`: exit code, stdout, stderr."""
+    return lambda *arguments: (call(verify_command.main, *arguments), *capsys.readouterr())
+
+
+def test_verify_finds_the_one_verdict_that_differs(paper: tuple[Run, Path], tmp_path: Path, verify: Any) -> None:
+    run, output = paper
+    photos = [photo.path for photo in gate_photos(run)]
+    rows = [(found.path, found.verdict) for found in Inspector.load(run, "cpu")(photos)]
+    write_text(tmp_path / "rows.csv", csv_text(("path", "verdict"), rows))
+    assert verify(f"model={output}", f"source={tmp_path / 'rows.csv'}")[:2] == (
+        0,
+        verify(f"model={output}")[1] + "16 photos: 16 as expected, 0 not\n",
+    )
+    other = Verdict.PASS if rows[3][1] == Verdict.REJECT else Verdict.REJECT
+    rows[3] = (rows[3][0], other)
+    write_text(tmp_path / "rows.csv", csv_text(("path", "verdict"), rows))
+    code, out, _ = verify(f"model={output}", str(tmp_path / "rows.csv"))
+    assert (code, out.splitlines()[-1]) == (1, "16 photos: 15 as expected, 1 not")
+    assert f"{rows[3][0]} was {other}, now" in out
+
+
+def test_verify_against_labels_counts_escapes_and_overkills(paper: tuple[Run, Path], verify: Any) -> None:
+    run, output = paper
+    root = run.folder.parent / "photos"
+    found = {path: Inspector.load(run, "cpu")(path).verdict for path in root.rglob("*.png")}
+    wrong = sum(
+        verdict == (Verdict.PASS if path.parent.name == "Incorrect" else Verdict.REJECT)
+        for path, verdict in found.items()
+    )
+    code, out, _ = verify(f"model={output}", f"source={root}")
+    assert out.splitlines()[-1] == f"16 photos: {16 - wrong} as expected, {wrong} not"
+    assert code == (1 if wrong else 0)
+
+
+def test_verify_says_mistakes_in_one_line(paper: tuple[Run, Path], tmp_path: Path, verify: Any) -> None:
+    save_photo(tmp_path / "loose" / "a.png", bright=True, seed=1)
+    for arguments, words in (
+        ((f"model={tmp_path / 'none.onnx'}",), "No such file"),
+        (
+            (f"model={paper[1]}", f"source={tmp_path / 'loose'}"),
+            "expected every photo in a folder Correct or Incorrect",
+        ),
+        ((f"model={paper[1]}", "sorce=x"), "there is no setting 'sorce' (did you mean source?)"),
+        ((), "model: expected a value"),
+    ):
+        code, _, err = verify(*arguments)
+        assert (code, err.count("\n")) == (2, 1), err
+        assert words in err
+
+
+TINY = {
+    "frozen, three stages, two views, tiles": (
+        ModelConfig(
+            "timm", "test_efficientnet", "auto", "frozen", 3, ["avg", "std", "max"], 32, [], 0.0, 2, 0.03, 0, 10.0
+        ),
+        DecodeSettings(32, 32, rows=1, columns=2),
+    ),
+    "hidden head, four views": (
+        ModelConfig("timm", "test_resnet", "auto", "frozen", 2, ["avg"], 32, [8], 0.5, 4, 0.03, 0, 10.0),
+        DecodeSettings(32, 48),
+    ),
+    "fine-tuned torchvision": (
+        ModelConfig(
+            "torchvision", "squeezenet1_1", "auto", "finetune", 2, ["avg", "max"], 64, [], 0.0, 1, 0.03, 0, 10.0
+        ),
+        DecodeSettings(64, 64),
+    ),
+    "torchvision from scratch": (
+        ModelConfig("torchvision", "resnet18", "none", "scratch", 1, ["avg"], 32, [], 0.5, 1, 0.03, 0, math.inf),
+        DecodeSettings(32, 32),
+    ),
+    "vision transformer": (
+        ModelConfig("timm", "test_vit", "none", "scratch", 1, ["avg"], 160, [], 0.0, 1, 0.03, 0, math.inf),
+        DecodeSettings(160, 160),
+    ),
+}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", TINY)
+def test_every_kind_of_network_exports(kind: str, tmp_path: Path) -> None:
+    model, decode = TINY[kind]
+    run = run_of(tmp_path, model, decode)
+    inspector = Inspector.load(run, "cpu")
+    result = export_inspector(inspector, gate_photos(run), tmp_path / "inspector.onnx")
+    assert (result.photos, result.gap < 1e-3) == (16, True)
+    exported = ExportedInspector.load(tmp_path / "inspector.onnx")
+    pixels = np.stack([read(photo.path, decode)[0] for photo in gate_photos(run)[:3]])
+    logit, features = exported.run(pixels, "logit", "features")
+    image = torch.from_numpy(pixels).float() / 255
+    np.testing.assert_allclose(features, inspector.network.tile_features(image).mean(1).numpy(), atol=1e-4)
+    if EVIDENCE in exported.outputs:  # over a photo it adds up to the logit less the head's bias
+        (evidence,) = exported.run(pixels, EVIDENCE)
+        bias = inspector.network.head.linear.bias.item()
+        assert evidence.shape == (3, *decode.shape[1:])
+        np.testing.assert_allclose(evidence.sum((1, 2)), logit - bias, rtol=0.05)
+    assert (EVIDENCE in exported.outputs) == (
+        kind in ("frozen, three stages, two views, tiles", "fine-tuned torchvision")
+    )
