@@ -25,7 +25,7 @@ def main(folder: str, seeds: str, *overrides: str) -> None:
     register()
     with initialize_config_dir(str(CONF), version_base="1.3"):
         config = parse(compose("train", list(overrides)), TrainConfig).data
-    photos = read_catalog(config)
+    photos = read_catalog(config).photos
     Path(folder).mkdir(parents=True, exist_ok=True)
     for seed in map(int, seeds.split(",")):
         draw = np.random.default_rng(seed)

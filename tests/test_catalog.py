@@ -32,7 +32,7 @@ def test_folders_of_any_depth(photo_root: Path, config: Callable[..., DataConfig
     save_photo(photo_root / "Correct" / "line 2" / "monday" / "x.PNG", bright=False, seed=1)
     save_photo(photo_root / "Correct" / ".thumbs" / "y.png", bright=False, seed=1)
     (photo_root / "Correct" / "notes.txt").write_text("not a photo")
-    catalog = read_catalog(config())
+    catalog = read_catalog(config()).photos
     assert Counter(photo.label for photo in catalog) == {0: 21, 1: 20}
     assert [photo.name for photo in catalog] == sorted(photo.name for photo in catalog)
     assert "Correct/line 2/monday/x.PNG" in {photo.name for photo in catalog}
@@ -41,7 +41,7 @@ def test_folders_of_any_depth(photo_root: Path, config: Callable[..., DataConfig
 def test_own_class_names(photo_root: Path, config: Callable[..., DataConfig]) -> None:
     (photo_root / "Correct").rename(photo_root / "ok")
     (photo_root / "Incorrect").rename(photo_root / "nok")
-    assert len(read_catalog(config(classes=ClassNames("ok", "nok")))) == 40
+    assert len(read_catalog(config(classes=ClassNames("ok", "nok"))).photos) == 40
 
 
 @pytest.mark.parametrize(
@@ -52,7 +52,7 @@ def test_groups(tmp_path: Path, config: Callable[..., DataConfig], rule: str, gr
     for seed, name in enumerate(("Correct/a/p1_left.png", "Correct/a/p1_right.png", "Correct/b/p1_top.png")):
         save_photo(tmp_path / "photos" / name, bright=False, seed=seed)
     save_photo(tmp_path / "photos/Incorrect/p2_left.png", bright=True, seed=9)
-    assert len({photo.group for photo in read_catalog(config(group=rule))}) == groups
+    assert len({photo.group for photo in read_catalog(config(group=rule)).photos}) == groups
 
 
 def test_fixed_train_val_test_folders(tmp_path: Path, config: Callable[..., DataConfig]) -> None:
@@ -168,8 +168,8 @@ def test_bad_files(photo_root: Path, config: Callable[..., DataConfig], name: st
 def test_elpv_counts(config: Callable[..., DataConfig]) -> None:
     """1,508 Correct and 715 Incorrect without the uncertain ones; 2,624 cells in all (Deitsch et al. 2019)."""
     pytest.importorskip("elpv_dataset")
-    drop = Counter(photo.label for photo in read_catalog(config(source="elpv", uncertain="drop")))
+    drop = Counter(photo.label for photo in read_catalog(config(source="elpv", uncertain="drop")).photos)
     assert drop == {0: 1508, 1: 715}
-    everything = read_catalog(config(source="elpv", uncertain="threshold", group="module"))
+    everything = read_catalog(config(source="elpv", uncertain="threshold", group="module")).photos
     assert len(everything) == 2624
     assert len({photo.group for photo in everything}) == 44

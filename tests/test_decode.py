@@ -384,7 +384,11 @@ def test_bad_paths(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     os.mkfifo(tmp_path / "pipe.png")
     (tmp_path / "folder.png").mkdir()
     (tmp_path / "good.png").write_bytes(GOOD)
-    for name, reason in {"pipe.png": "not a file", "folder.png": "not a file", "gone.png": "no such file"}.items():
+    for name, reason in {
+        "pipe.png": "not a file",
+        "folder.png": "a folder, not a photo",
+        "gone.png": "no such file",
+    }.items():
         with pytest.raises(BadImage, match=reason):
             decode(tmp_path / name, EIGHT)
     monkeypatch.setattr(image_file, "MAX_BYTES", 100)

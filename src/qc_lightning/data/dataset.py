@@ -78,7 +78,7 @@ def load_photos(config: DataConfig, progress: bool = True) -> PhotoSet:
     Raises:
         UserError: the photos are not what they must be; nothing has been written then.
     """
-    photos = read_catalog(config)
+    photos, left_out = read_catalog(config)
     paths = [photo.path for photo in photos]
     decode, shapes = decode_settings(config, paths)
     store = _opened(paths, decode, config, progress)
@@ -89,7 +89,7 @@ def load_photos(config: DataConfig, progress: bool = True) -> PhotoSet:
     kept = [replace(photos[row], sha256=_verified(photos[row], store.sha256[row])) for row in rows]
     kept, notes = _join_duplicates(kept)
     kept = [replace(photo, subset=subset) for photo, subset in zip(kept, split(kept, config.split), strict=True)]
-    return PhotoSet(kept, rows, store, decode, bad, shapes + notes + _straddling(kept))
+    return PhotoSet(kept, rows, store, decode, bad, left_out + shapes + notes + _straddling(kept))
 
 
 _latest: dict[str, PixelStore] = {}  # at most one, by what its pixels depend on

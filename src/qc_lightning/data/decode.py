@@ -28,7 +28,15 @@ from PIL import Image, JpegImagePlugin, TiffImagePlugin
 
 from qc_lightning.data.decode_settings import DecodeSettings
 from qc_lightning.data.geometry import finish, fit_size, orientation_of, upright
-from qc_lightning.data.image_file import IMAGE_SUFFIXES, BadImage, check_size, file_bytes, open_image, reason_of
+from qc_lightning.data.image_file import (
+    IMAGE_SUFFIXES,
+    BadImage,
+    check_ending,
+    check_size,
+    file_bytes,
+    open_image,
+    reason_of,
+)
 
 __all__ = [
     "IMAGE_SUFFIXES",
@@ -47,7 +55,7 @@ _WHITE = 255  # under transparency
 
 def decode(path: Path, settings: DecodeSettings) -> npt.NDArray[np.uint8]:
     """Decode a file to uint8 RGB of `settings.shape`, values 0 to 255; raises BadImage."""
-    return decode_bytes(file_bytes(path), settings)
+    return read(path, settings)[0]
 
 
 def read(path: Path, settings: DecodeSettings) -> tuple[npt.NDArray[np.uint8], str]:
@@ -55,6 +63,7 @@ def read(path: Path, settings: DecodeSettings) -> tuple[npt.NDArray[np.uint8], s
     data = file_bytes(path)
     sha256 = hashlib.sha256(data).hexdigest()
     try:
+        check_ending(path)
         return decode_bytes(data, settings), sha256
     except BadImage as error:
         error.sha256 = sha256

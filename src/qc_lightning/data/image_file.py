@@ -74,7 +74,11 @@ def check_size(image: Image.Image) -> None:
 def file_bytes(path: Path) -> bytes:
     """The bytes of a regular file of at most MAX_BYTES that stands still meanwhile; raises BadImage."""
     try:
-        if not stat.S_ISREG(path.stat().st_mode):  # reading a pipe could wait for ever, opening a device does things
+        mode = path.stat().st_mode
+        if stat.S_ISDIR(mode):
+            os.scandir(path).close()  # says why if it cannot be read
+            raise BadImage("a folder, not a photo")
+        if not stat.S_ISREG(mode):  # reading a pipe could wait for ever, opening a device does things
             raise BadImage("not a file")
         with path.open("rb") as file:
             before = os.fstat(file.fileno())
@@ -87,6 +91,38 @@ def file_bytes(path: Path) -> bytes:
     if len(data) != before.st_size or before.st_mtime_ns != after.st_mtime_ns:
         raise BadImage("still being written")
     return data
+
+
+def unread_ending(path: Path) -> str:
+    """Why a file of this ending is never a photo; empty for those that are read and for a name without any.
+
+    What a file is called decides for training and prediction alike; formats that Pillow may read here and not there
+    (AVIF), or only as the preview in them (DNG), are refused by name.
+    """
+    suffix = path.suffix.lower()
+    return f"ending {suffix} is not read: save it as JPEG or PNG" if suffix and suffix not in IMAGE_SUFFIXES else ""
+
+
+def check_ending(path: Path) -> None:
+    """Raise BadImage for a file that is never a photo by its ending."""
+    if reason := unread_ending(path):
+        raise BadImage(reason)
+
+
+def looks_like_image(path: Path) -> bool:
+    """Whether a file begins as one of the formats does that can be read."""
+    try:
+        if not stat.S_ISREG(path.stat().st_mode):
+            return False
+        with path.open("rb") as file:
+            start = file.read(16)
+    except OSError:
+        return False
+    accepts = [Image.OPEN[reader.format][1] for reader in _READERS]
+    try:
+        return any(accept is not None and accept(start) is True for accept in accepts)
+    except Exception:  # they expect more bytes than a tiny file has
+        return False
 
 
 def open_header(file: BinaryIO) -> ImageFile.ImageFile:

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 SUBSETS = ("train", "val", "test")
 
@@ -25,3 +26,28 @@ class Photo:
     group: str
     subset: str | None = None
     sha256: str | None = None
+
+
+class Catalog(NamedTuple):
+    """Which photos there are, and in words what was left out."""
+
+    photos: list[Photo]
+    notes: list[str]
+
+
+def group_of(name: str, rule: str) -> str:
+    """Return the group of a photo by its name.
+
+    >>> group_of("Correct/bracket-7/left.jpg", "folder")
+    'Correct/bracket-7'
+    >>> group_of("Correct/bracket-7_left.jpg", "prefix")
+    'bracket-7'
+    """
+    parent, _, file = name.rpartition("/")
+    stem = file.rsplit(".", 1)[0]
+    if rule == "folder":
+        return parent
+    if rule == "prefix":
+        cut = max(stem.rfind("_"), stem.rfind("-"))
+        return stem[:cut] if cut > 0 else stem
+    return name

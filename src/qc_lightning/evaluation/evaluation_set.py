@@ -3,7 +3,7 @@
 import csv
 import os
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from pathlib import Path
 
@@ -24,12 +24,14 @@ class EvaluationSet:
         subset: of the run, or `test` for other photos: they stand in its place.
         origin: where they come from, in words.
         own: whether they are the run's own, listed in its split.csv.
+        notes: what was left out.
     """
 
     photos: list[Photo]
     subset: str
     origin: str
     own: bool
+    notes: list[str] = field(default_factory=list)
 
 
 def trained_with(run: Run) -> DataConfig:
@@ -82,7 +84,8 @@ def labelled_photos(run: Run, config: EvaluateConfig) -> EvaluationSet:
     )
     group = other.group or ("none" if data.group == "module" else data.group)
     data = replace(data, source="folder", root=other.root, manifest=other.manifest, classes=classes, group=group)
-    return EvaluationSet(read_catalog(data), "test", str(other.manifest or other.root), own=False)
+    photos, notes = read_catalog(data)
+    return EvaluationSet(photos, "test", str(other.manifest or other.root), own=False, notes=notes)
 
 
 def trained_on(run: Run, photos: Iterable[Photo]) -> int:

@@ -67,7 +67,8 @@ def score(inspector: Inspector, labelled: EvaluationSet, batch_size: int) -> Sco
             bar.update(len(batch))
     if not photos:
         raise UserError(f"none of the {len(bad)} photos of {labelled.origin} can be read: {bad[0][0]} ({bad[0][1]})")
-    notes: list[str] = []
+    notes = [*labelled.notes]
     if not labelled.own:  # copies of a photo are one part; a run's own are grouped by its split.csv
-        photos, notes = join_duplicates(photos)
+        photos, copies = join_duplicates(photos)
+        notes += copies
     return Scored(photos, torch.tensor(logits, dtype=torch.float32), bad, notes)

@@ -15,7 +15,7 @@ import numpy.typing as npt
 from PIL import Image, ImageFile
 
 from qc_lightning.data.decode import BadImage, DecodeSettings, decode_bytes, decode_image
-from qc_lightning.data.image_file import file_bytes
+from qc_lightning.data.image_file import check_ending, file_bytes
 from qc_lightning.metrics.decision import Decision
 from qc_lightning.metrics.verdict import Verdict
 
@@ -97,6 +97,8 @@ def decode_photo(photo: PhotoLike, settings: DecodeSettings) -> Decoded:
             path = Path(photo)
             data = file_bytes(path)
         sha256 = "" if data is None else hashlib.sha256(data).hexdigest()
+        if path is not None:
+            check_ending(path)
         if data is not None:
             pixels = decode_bytes(data, settings)
         elif isinstance(photo, Image.Image):

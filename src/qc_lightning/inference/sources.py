@@ -3,13 +3,15 @@
 import csv
 import os
 import re
+from collections import Counter
 from collections.abc import Collection, Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import takewhile
 from pathlib import Path
 
 from qc_lightning.core.errors import UserError
 from qc_lightning.data.decode import IMAGE_SUFFIXES
+from qc_lightning.data.walk import Walk, is_photo, why_unread
 
 
 @dataclass(frozen=True)
@@ -20,10 +22,12 @@ class Source:
         root: absolute folder that the names count from.
         names: below `root`, with forward slashes, or absolute for a photo elsewhere; each once. Sorted, but of a list
             in the list's order. A million of them take about 100 MB; nothing else is kept of a photo.
+        passed_over: how many folders were left out, by what they are.
     """
 
     root: Path
     names: list[str]
+    passed_over: Counter[str] = field(default_factory=Counter)
 
 
 def find_photos(source: str, skip: Collection[Path]) -> Source:
@@ -39,7 +43,8 @@ def find_photos(source: str, skip: Collection[Path]) -> Source:
     """
     path = _absolute(source)
     if path.is_dir():
-        found = Source(path, sorted(photos_below(path, skip)))
+        walk = Walk(path, skip)
+        found = Source(path, sorted(photos_below(walk)), walk.passed_over)
     elif path.is_file():
         suffix = path.suffix.lower()
         if suffix not in (".txt", ".csv"):
@@ -67,57 +72,16 @@ def watched_folder(source: str, skip: Collection[Path]) -> Source:
     return Source(path, [])
 
 
-def photos_below(root: Path, skip: Collection[Path], seen: set[tuple[int, int]] | None = None) -> Iterator[str]:
-    """Names of the photos in a folder and all below it, in no order; hidden files and folders are left out.
-
-    Links to folders are followed, but each folder is looked into once, so a link to a folder above it does no harm.
-
-    Args:
-        root: the folder.
-        skip: folders to leave out.
-        seen: device and inode of folders that were looked into before; added to.
-
-    Raises:
-        UserError: a folder may not be read; photos in it would be missing without a word.
-    """
-    seen = set() if seen is None else seen
-    folders = [""]
-    while folders:
-        below = folders.pop()
-        try:
-            folder = root / below
-            info = folder.stat()
-            if folder in skip or (info.st_dev, info.st_ino) in seen:
-                continue
-            seen.add((info.st_dev, info.st_ino))
-            inner = []
-            with os.scandir(folder) as entries:
-                for entry in entries:
-                    if entry.name.startswith("."):
-                        continue
-                    if _is_folder(entry):
-                        inner.append(f"{below}{entry.name}/")
-                    elif Path(entry.name).suffix.lower() in IMAGE_SUFFIXES:
-                        yield below + entry.name
-            # of two links to one folder always the same is followed
-            folders += sorted(inner, reverse=True)
-        except FileNotFoundError:  # removed while we looked
-            continue
-        except OSError as error:
-            raise UserError(f"source: cannot read {root / below}: {error.strerror}") from error
-
-
-def _is_folder(entry: os.DirEntry[str]) -> bool:
-    try:
-        return entry.is_dir()
-    except OSError:  # a link to itself
-        return False
+def photos_below(walk: Walk) -> Iterator[str]:
+    """Names of the photos in a folder and all below it, then of what may be photos but is not read: each gets a row."""
+    yield from walk.photos()
+    yield from (name for name, _ in walk.unread)
 
 
 def _glob(pattern: Path, skip: Collection[Path]) -> Source:
     fixed = list(takewhile(lambda part: not re.search(r"[*?[]", part), pattern.parts))
     root = Path(*fixed)
-    names, seen = set[str](), set[tuple[int, int]]()
+    names, passed_over = set[str](), Counter[str]()
     try:
         # unlike the module glob it does not follow links for **, which can lead round in circles
         matches = sorted(root.glob(str(Path(*pattern.parts[len(fixed) :]))))
@@ -129,10 +93,12 @@ def _glob(pattern: Path, skip: Collection[Path]) -> Source:
             continue
         if path.is_dir():
             prefix = "" if name == "." else f"{name}/"
-            names.update(prefix + below for below in photos_below(path, skip, seen))
-        elif path.suffix.lower() in IMAGE_SUFFIXES and not any(folder in path.parents for folder in skip):
+            walk = Walk(path, skip)
+            names.update(prefix + below for below in photos_below(walk))
+            passed_over += walk.passed_over
+        elif (is_photo(path) or why_unread(path)) and not any(folder in path.parents for folder in skip):
             names.add(name)
-    return Source(root, sorted(names))
+    return Source(root, sorted(names), passed_over)
 
 
 def _lines(path: Path) -> Iterable[str]:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from qc_lightning.core.shutdown import StopRequest
 from qc_lightning.data.fingerprint import Stamp, sha256_of, stamp_of
+from qc_lightning.data.walk import Walk
 from qc_lightning.inference.sources import photos_below
 
 _POLL_SECONDS = 0.1
@@ -71,7 +72,7 @@ class FolderWatcher:
         """Names of the files to look into now, those without a row first, sorted."""
         now = time.monotonic()
         before, self._waiting = self._waiting, {}
-        for name in photos_below(self._root, self._skip):
+        for name in photos_below(Walk(self._root, self._skip)):
             if not self._wanted(name) or (stamp := stamp_of(self._root / name)) is None:  # gone, or a link to nothing
                 continue
             if name in self._done and self._done[name][0] == stamp:

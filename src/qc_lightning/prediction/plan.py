@@ -80,7 +80,7 @@ class Plan:
             return written.sha256.get(path_text(str(source.root / name)))
 
         arrivals = FolderWatcher(source.root, wanted_folders, shard.holds, judged) if config.watch else None
-        ours = Source(source.root, list(filter(shard.holds, source.names)))
+        ours = replace(source, names=list(filter(shard.holds, source.names)))
         sorter = Sorter(sorted_photos, source.root, config.sort == "link") if config.sort != "none" else None
         return cls(run, shard, output, written, ours, arrivals, sorter, overlays if config.overlays else None)
 
@@ -90,7 +90,7 @@ class Plan:
         rows = {name: sha256[text] for name in names if (text := path_text(str(root / name))) in sha256}
         same = same_bytes([(root / name, digest) for name, digest in rows.items()], stop)
         done = {name for name, is_same in zip(rows, same, strict=True) if is_same}
-        todo = Source(root, [name for name in names if name not in done])
+        todo = replace(self.source, names=[name for name in names if name not in done])
         return replace(self, source=todo, stale=len(rows) - len(done))
 
     def check_model(self, model_id: str) -> None:
@@ -111,7 +111,8 @@ class Plan:
         before += f", {self.stale} have changed since their row and get another" if self.stale else ""
         if self.arrivals:
             return f"watching {self.source.root}{share}{before}; Ctrl-C ends"
-        return f"{self.total} photos{share}{before}"
+        left_out = "".join(f"; left out: {what}: {count}" for what, count in sorted(self.source.passed_over.items()))
+        return f"{self.total} photos{share}{before}{left_out}"
 
     @property
     def begun(self) -> int:

@@ -1,0 +1,88 @@
+"""Photos by folder: one a class, or one a subset with one a class in each."""
+
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+
+from qc_lightning.config import ClassNames
+from qc_lightning.core.errors import UserError
+from qc_lightning.core.suggestions import nearest
+from qc_lightning.data.decode import IMAGE_SUFFIXES
+from qc_lightning.data.photo import SUBSETS, Catalog, Photo, group_of
+from qc_lightning.data.walk import Walk, in_words
+
+_SUBSET_NAMES = {"train": "train", "training": "train", "val": "val", "valid": "val", "validation": "val"}
+_SUBSET_NAMES |= {"dev": "val", "test": "test", "testing": "test"}
+_MASKS = ("masks", "mask", "ground_truth")  # pictures of defects, as explain takes them: no photos
+
+
+def read_folders(root: Path, classes: ClassNames, group: str) -> Catalog:
+    """List the photos of a folder a class, in subsets when there are folders train/, val/ and test/ above them.
+
+    Raises:
+        UserError: a folder is missing, cannot be read, or has no photos.
+    """
+    if not root.is_dir():
+        wanted = f"{classes.correct}/ and {classes.incorrect}/"
+        raise UserError(f"data.root: expected a folder with {wanted} in it, there is no folder {root}")
+    folders = _folders(root)
+    subsets = {folder: subset for folder in folders if (subset := _SUBSET_NAMES.get(folder.lower()))}
+    if "train" not in subsets.values() or set(classes.names) & set(folders):
+        return _scan_classes(root, "", classes, group, None)
+    for subset in SUBSETS:
+        if len(same := [folder for folder, of in subsets.items() if of == subset]) > 1:
+            raise UserError(
+                f"data.root: expected one {subset} folder in {root}, there are {' and '.join(same)}: join them"
+            )
+    photos, notes = [], _third_folders(root, [*subsets, *_MASKS], "is no subset (train, val, test)")
+    for folder, subset in subsets.items():
+        found = _scan_classes(root, f"{folder}/", classes, group, subset)
+        photos += found.photos
+        notes += found.notes
+    return Catalog(photos, notes)
+
+
+def _folders(base: Path) -> list[str]:
+    try:
+        return sorted(entry.name for entry in base.iterdir() if entry.is_dir() and not entry.name.startswith("."))
+    except OSError as error:
+        raise UserError(f"data.root: cannot read the folder {base}: {error.strerror}") from error
+
+
+def _scan_classes(root: Path, prefix: str, classes: ClassNames, group: str, subset: str | None) -> Catalog:
+    base = root / prefix
+    folders = _folders(base)
+    photos: list[Photo] = []
+    unread: list[tuple[str, str]] = []
+    passed_over: Counter[str] = Counter()
+    for label, class_name in enumerate(classes.names):
+        key = f"data.classes.{'incorrect' if label else 'correct'}"
+        if class_name not in folders:
+            others = [folder for folder in folders if folder not in classes.names]
+            hint = nearest(class_name, others)
+            hint = hint or f" (there is: {', '.join(folders[:5]) or 'no folder at all'})"
+            raise UserError(f"expected a folder '{class_name}' in {base}{hint}: rename it or set {key}=<its name>")
+        walk = Walk(base / class_name, home=root)
+        found = [f"{prefix}{class_name}/{name}" for name in walk.photos()]
+        unread += [(f"{prefix}{class_name}/{name}", reason) for name, reason in walk.unread]
+        passed_over += walk.passed_over
+        if not found:
+            left_out = in_words(walk.unread) or ", ".join(sorted(IMAGE_SUFFIXES))
+            raise UserError(f"expected photos in {base / class_name}, found none ({left_out})")
+        photos += [
+            Photo(root / name, name, label, group_of(name.removeprefix(prefix), group), subset) for name in found
+        ]
+    notes = [f"Left out: {what}: {count}." for what, count in sorted(passed_over.items())]
+    notes += [note] if (note := in_words(unread)) else []
+    return Catalog(photos, notes + _third_folders(base, [*classes.names, *_MASKS], "is neither class"))
+
+
+def _third_folders(base: Path, known: Sequence[str], what: str) -> list[str]:
+    """Photos in folders that the training does not look into, and those beside the folders."""
+    notes = []
+    walk = Walk(base, [base / name for name in known])
+    counts = Counter(name.split("/")[0] if "/" in name else "" for name in walk.photos())
+    for folder, count in sorted(counts.items()):
+        place = f"{base / folder}, which {what}" if folder else f"{base} itself, beside the folders"
+        notes.append(f"Photos left out: {count} in {place}.")
+    return notes

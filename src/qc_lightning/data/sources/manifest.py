@@ -1,0 +1,81 @@
+"""Photos by a table: the manifest."""
+
+import csv
+import io
+import re
+from pathlib import Path
+
+from qc_lightning.config import DataConfig
+from qc_lightning.core.errors import UserError
+from qc_lightning.core.suggestions import nearest
+from qc_lightning.data.photo import SUBSETS, Catalog, Photo, group_of
+
+_COLUMNS = ("path", "label", "group", "subset", "sha256")
+
+
+def read_manifest(manifest: Path, config: DataConfig) -> Catalog:
+    """List the photos of a CSV with path,label[,group][,subset][,sha256].
+
+    Raises:
+        UserError: a line is not what it must be.
+    """
+    if not manifest.is_file():
+        raise UserError(f"data.manifest: expected a CSV file with path,label[,group][,subset], no file {manifest}")
+    root = Path(config.root).expanduser() if config.root else manifest.parent
+    try:
+        text = manifest.read_text(encoding="utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = error.object[: error.start].count(b"\n") + 1
+        raise UserError(f"{manifest}, line {line}: expected UTF-8; save it again as 'CSV UTF-8'") from error
+    with io.StringIO(text, newline="") as file:
+        reader = csv.DictReader(file)
+        columns = reader.fieldnames or []
+        if len(columns) == 1 and re.search("[;\t]", columns[0]):
+            raise UserError(f"{manifest}: expected commas between the columns, line 1 is: {columns[0]}")
+        unknown = [column for column in columns if column not in _COLUMNS]
+        for column in unknown:
+            missing = [known for known in _COLUMNS if known not in columns]
+            if hint := nearest(column, missing):
+                raise UserError(f"{manifest}: unknown column '{column}'{hint}; known: {', '.join(_COLUMNS)}")
+        for column in ("path", "label"):
+            if column not in columns:
+                raise UserError(f"{manifest}: expected a column '{column}' in line 1, got: {', '.join(columns)}")
+        try:
+            rows = list(reader)
+        except csv.Error as error:  # a field of more than 131,072 letters, or a NUL
+            raise UserError(f"{manifest}, line {reader.line_num}: expected a CSV ({error})") from error
+    photos: dict[str, Photo] = {}
+    for line, row in enumerate(rows, start=2):
+        where = f"{manifest}, line {line}"
+        if None in row or None in row.values():
+            raise UserError(f"{where}: expected {len(columns)} fields like the first line has")
+        names = config.classes.names
+        if row["label"] not in names:
+            hint = nearest(row["label"], list(names))
+            raise UserError(f"{where}: unknown label '{row['label']}'{hint}; expected {names[0]} or {names[1]}")
+        if (subset := row.get("subset") or None) not in (*SUBSETS, None):
+            raise UserError(f"{where}: unknown subset '{subset}'; expected {', '.join(SUBSETS)} or nothing")
+        path = root / Path(row["path"]).expanduser()
+        if not _is_file(path):
+            hint = "paths count from the manifest's folder or from data.root"
+            if "\\" in row["path"]:
+                hint = "it has backslashes, as on Windows: write / between folders"
+            raise UserError(f"{where}: no file {_shortened(str(path))}; {hint}")
+        name = Path(row["path"]).as_posix()
+        if name in photos:
+            raise UserError(f"{where}: {name} stands in the manifest twice; remove one of the lines")
+        group = row.get("group") or group_of(name, config.group)
+        photos[name] = Photo(path.resolve(), name, names.index(row["label"]), group, subset, row.get("sha256") or None)
+    unused = f"columns of {manifest.name} that are not used: {', '.join(unknown)}."
+    return Catalog(list(photos.values()), [unused] if unknown else [])
+
+
+def _is_file(path: Path) -> bool:
+    try:
+        return path.is_file()
+    except (OSError, ValueError):  # longer than a file system takes, or with a NUL
+        return False
+
+
+def _shortened(text: str) -> str:
+    return text if len(text) <= 300 else f"{text[:200]}... ({len(text)} letters)"

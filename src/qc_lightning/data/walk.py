@@ -1,0 +1,145 @@
+"""Which photos lie in a folder, for training and for prediction alike; what is left out has a name."""
+
+import os
+from collections import Counter
+from collections.abc import Collection, Iterator, Sequence
+from pathlib import Path
+
+from qc_lightning.core.errors import UserError
+from qc_lightning.data.image_file import IMAGE_SUFFIXES, looks_like_image, unread_ending
+
+_IMAGES = (
+    ".heic .heif .hif .avif .jxl .jxr .dng .cr2 .cr3 .crw .nef .nrw .arw .sr2 .srf .srw .orf .rw2 .raf .pef .3fr .iiq "
+    ".raw .psd .psb .exr .hdr .tga .dcm .ico .pcx .sgi .svg .eps .jpx .jpf .j2c .djvu .dib .dds .xcf .qoi"
+)
+_OTHERS = ".txt .csv .json .jsonl .xml .yaml .yml .html .md .log .ini .db .lnk .pdf .zip .npy .npz .mp4 .avi .mov"
+_UNREAD_SUFFIXES, _OTHER_SUFFIXES = frozenset(_IMAGES.split()), frozenset(_OTHERS.split())
+"""Endings of images that `decode` does not read, and of files that often lie beside photos and are not even opened."""
+
+_NAS = ("@eadir", "@recycle", "#recycle", "#snapshot", "@recently-snapshot")
+_COMPUTER = ("$recycle.bin", "recycler", "system volume information", "found.000", "__macosx", "lost+found")
+_SYSTEM_FOLDERS = frozenset((*_NAS, *_COMPUTER))
+"""Folders of devices and operating systems, in lower case: previews and deleted files."""
+
+# what lies in folders that this package has written: a run, a sweep, explanations
+_OWN = ({"split.csv", "checkpoints"}, {"sweep.csv", "sweep.html"}, {"explain.csv", "explain.json"})
+_OWN_ENDINGS, _OUTPUTS = ("_sorted", "_overlays"), (".csv", ".jsonl", ".parquet")
+_OWN_FOLDERS, _LINKS = "folders that qc-lightning has written", "links to folders that are looked into anyway"
+
+
+class Walk:
+    """The photos in a folder and all below it.
+
+    Hidden files and folders are no photos. Links to folders are followed when they lead out of the folder, each target
+    once: what a link to a folder above it, or to a place inside, leads to is found anyway.
+
+    Args:
+        root: the folder.
+        skip: folders to leave out without a word.
+        home: links that lead to a place in this folder are not followed; the root itself when None.
+
+    Attributes:
+        unread: name and reason of what may be photos but is not read: image files of other endings, folders that cannot
+            be opened. Complete once `photos` has ended, as is the next.
+        passed_over: how many folders were left out, by what they are.
+    """
+
+    def __init__(self, root: Path, skip: Collection[Path] = (), home: Path | None = None) -> None:
+        self.root = root
+        self.unread: list[tuple[str, str]] = []
+        self.passed_over: Counter[str] = Counter()
+        self._skip = skip
+        self._real, self._home = os.path.realpath(root), os.path.realpath(home or root)
+        self._seen: set[tuple[int, int]] = set()
+
+    def photos(self) -> Iterator[str]:
+        """Names of the photos below the root, with forward slashes, in no order.
+
+        Raises:
+            UserError: the root itself cannot be read.
+        """
+        folders = [("", self._real)]
+        while folders:
+            below, real = folders.pop()
+            try:
+                with os.scandir(self.root / below) as found:
+                    entries = sorted((entry for entry in found if entry.name[0] != "."), key=lambda entry: entry.name)
+            except FileNotFoundError:  # removed while we looked
+                continue
+            except OSError as error:
+                reason = str(error.strerror).lower()
+                if not below:
+                    raise UserError(f"cannot read the folder {self.root}: {reason}") from error
+                self.unread.append((below.rstrip("/"), f"folder cannot be read: {reason}"))
+                continue
+            beside = {entry.name for entry in entries}
+            if below and any(marks <= beside for marks in _OWN):
+                self.passed_over[_OWN_FOLDERS] += 1
+                continue
+            inner = []
+            for entry in entries:
+                name = below + entry.name
+                if _is_folder(entry):
+                    if reason := self._passes_over(entry, real, beside):
+                        self.passed_over[reason] += 1
+                    elif Path(entry.path) not in self._skip:
+                        inner.append((f"{name}/", os.path.realpath(entry.path)))
+                elif is_photo(Path(entry.path)):
+                    yield name
+                elif reason := why_unread(Path(entry.path)):
+                    self.unread.append((name, reason))
+            folders += reversed(inner)
+
+    def _passes_over(self, entry: os.DirEntry[str], above: str, beside: set[str]) -> str:
+        """Why a folder is not looked into; empty when it is."""
+        if entry.name.lower() in _SYSTEM_FOLDERS:
+            return "folders of the system (previews, deleted files)"
+        stem = next((entry.name.removesuffix(end) for end in _OWN_ENDINGS if entry.name.endswith(end)), None)
+        if stem is not None and any(stem + suffix in beside for suffix in _OUTPUTS):
+            return _OWN_FOLDERS
+        if entry.is_symlink():
+            real = os.path.realpath(entry.path)
+            if _inside(real, self._home) or _inside(above, real):
+                return _LINKS
+        try:
+            info = Path(entry.path).stat()
+        except OSError:  # gone, or it cannot be entered: that is said when it is opened
+            return ""
+        if (info.st_dev, info.st_ino) in self._seen:
+            return _LINKS
+        self._seen.add((info.st_dev, info.st_ino))
+        return ""
+
+
+def is_photo(path: Path) -> bool:
+    """Whether a file is taken for a photo: by its ending, one without any by its first bytes."""
+    suffix = path.suffix.lower()
+    return suffix in IMAGE_SUFFIXES or (not suffix and looks_like_image(path))
+
+
+def why_unread(path: Path) -> str:
+    """Why a file of a folder that is no photo by its ending may be one all the same; empty when nothing says so."""
+    suffix = path.suffix.lower()
+    known = suffix in _UNREAD_SUFFIXES or (suffix not in _OTHER_SUFFIXES and looks_like_image(path))
+    return unread_ending(path) if known else ""
+
+
+def in_words(unread: Sequence[tuple[str, str]]) -> str:
+    """One sentence that counts and names what was left out; empty when nothing was."""
+    if not unread:
+        return ""
+    reasons = Counter(reason for _, reason in unread)
+    counted = "; ".join(f"{count}: {reason}" for reason, count in reasons.most_common(6))
+    names = ", ".join(name for name, _ in unread[:3])
+    return f"Files and folders left out: {len(unread)}, for example {names} ({counted})."
+
+
+def _inside(path: str, folder: str) -> bool:
+    return path == folder or path.startswith(folder.rstrip(os.sep) + os.sep)
+
+
+def _is_folder(entry: os.DirEntry[str]) -> bool:
+    try:
+        return entry.is_dir()
+    except OSError:  # a link to itself
+        return False
