@@ -16,7 +16,7 @@ def train(config: TrainConfig, run: Run, record: RunRecord | None = None, in_swe
         in_sweep: whether this is a job of a sweep.
     """
     from qc_lightning.core.timing import Timing
-    from qc_lightning.data.dataset import load_photos, split_csv
+    from qc_lightning.data.dataset import load_photos
 
     timing = Timing()
     photos = load_photos(config.data)
@@ -27,16 +27,13 @@ def train(config: TrainConfig, run: Run, record: RunRecord | None = None, in_swe
     from qc_lightning.training import outcome
     from qc_lightning.training.loggers import attach_report
     from qc_lightning.training.modes import build_task
+    from qc_lightning.training.start import begin
     from qc_lightning.training.trainer import build_trainer, fit
 
     seed_everything(config.seed, verbose=False)
     module, data, callbacks = build_task(config, photos)
     trainer = build_trainer(config, run, in_sweep, callbacks)
-    if trainer.is_global_zero:
-        begin = run.start if config.resume is None else run.resume
-        begin(split_csv(photos.photos, config.data.classes.names))
-        if record is not None:
-            record.write(run)
+    begin(run, config, photos, trainer, module, record)
     timing.done("setup")
 
     finished = fit(trainer, module, data, run, resume=config.resume is not None)

@@ -1,8 +1,6 @@
 """What happens beside the training steps: seeding each epoch, history.csv, the two checkpoints."""
 
 import math
-import os
-import shutil
 import time
 from typing import Any
 
@@ -14,6 +12,7 @@ from tqdm import tqdm
 
 from qc_lightning.core.atomic import csv_text, replacing, write_text
 from qc_lightning.core.run import Run
+from qc_lightning.training.start import link
 
 HISTORY_COLUMNS = ("epoch", "train_loss", "train_accuracy", "val_loss", "val_accuracy", "lr")
 LOSSES = ("train_loss", "val_loss")
@@ -137,7 +136,7 @@ class Checkpoints(Checkpoint):
         over = trainer.should_stop or trainer.current_epoch + 1 == trainer.max_epochs
         over, best = over or 0 <= trainer.max_steps <= trainer.global_step, better and loss is not None
         if self.anew and (best or (better and over)):
-            with replacing(self.run.best) as temporary:
+            with replacing(self.run.best, durable=False) as temporary:
                 trainer.save_checkpoint(temporary, weights_only=True)
         due = best or time.monotonic() - self._saved >= _SAVE_SECONDS
         if not trainer.strategy.broadcast(over or (due and not self.anew)):  # one clock decides for all processes
@@ -151,12 +150,7 @@ class Checkpoints(Checkpoint):
         with replacing(self.run.last) as temporary:
             trainer.save_checkpoint(temporary)
         if better and not self.anew:
-            with replacing(self.run.best) as temporary:
-                temporary.unlink()
-                try:
-                    os.link(self.run.last, temporary)
-                except OSError:  # a file system without hard links
-                    shutil.copyfile(self.run.last, temporary)
+            link(self.run.last, self.run.best)
         trainer.strategy.barrier()
 
     def state_dict(self) -> dict[str, Any]:

@@ -1,0 +1,116 @@
+"""What a training begins with: a run folder of its own, or a stopped training that can be continued."""
+
+import os
+import shutil
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from lightning.pytorch import LightningModule, Trainer
+
+from qc_lightning.config import TrainConfig
+from qc_lightning.config.record import RunRecord
+from qc_lightning.core.atomic import replacing
+from qc_lightning.core.errors import UserError
+from qc_lightning.core.run import Run
+from qc_lightning.data.dataset import PhotoSet, split_csv
+from qc_lightning.inference.checkpoint import read_checkpoint
+
+
+def begin(
+    run: Run,
+    config: TrainConfig,
+    photos: PhotoSet,
+    trainer: Trainer,
+    module: LightningModule,
+    record: RunRecord | None,
+) -> None:
+    """Write split.csv, or make sure that the run in the folder can be continued; then write the record.
+
+    Of several processes only the first does so.
+
+    Args:
+        run: the folder.
+        config: of the run; `resume` says that it is continued.
+        photos: decoded and split.
+        trainer: that is to train.
+        module: that is to be trained.
+        record: what config.yaml is to hold from now on; None leaves it as it is.
+
+    Raises:
+        UserError: the run cannot be continued.
+    """
+    if not trainer.is_global_zero:
+        return
+    split = split_csv(photos.photos, config.data.classes.names)
+    if config.resume is None:
+        run.start(split)
+    else:
+        run.resume(split)
+        _check_resume(run, trainer, module)
+    if record is not None:
+        record.write(run)
+
+
+def _check_resume(run: Run, trainer: Trainer, module: LightningModule) -> None:
+    """Make sure that last.ckpt can be continued from, and that best.ckpt belongs to it.
+
+    last.ckpt is written first and says which epoch is the best one so far. After a kill between the two files that is
+    the epoch of last.ckpt itself, and best.ckpt is made from it.
+    """
+    last = read_checkpoint(run.last)
+    try:
+        epoch, best_epoch = last["epoch"], last["callbacks"]["Checkpoints"]["best_epoch"]
+        _same_settings(last["hyper_parameters"], module)
+        _same_weights(last["state_dict"], module)
+    except (KeyError, TypeError, AttributeError) as error:
+        raise UserError(f"resume: {run.last} is no checkpoint of a training ({error!r}): train again") from error
+    limit = trainer.max_epochs
+    if limit not in (None, -1) and limit < epoch + 1:
+        raise UserError(
+            f"trainer.max_epochs: expected at least {epoch + 1}, the epochs that {run.folder} already has, got {limit}"
+        )
+    if _epoch_of(run.best) == best_epoch:
+        return
+    if best_epoch != epoch:
+        raise UserError(f"resume: {run.best} is not the checkpoint of epoch {best_epoch}, the best one: train again")
+    link(run.last, run.best)
+
+
+def link(source: Path, target: Path) -> None:
+    """Replace `target` by a hard link to `source`, or by a copy where the file system has none."""
+    with replacing(target, durable=False) as temporary:
+        temporary.unlink()
+        try:
+            os.link(source, temporary)
+        except OSError:
+            shutil.copyfile(source, temporary)
+
+
+def _epoch_of(checkpoint: Path) -> object:
+    with suppress(UserError, AttributeError):  # missing or damaged
+        return read_checkpoint(checkpoint).get("epoch")
+    return None
+
+
+def _same_settings(stored: dict[str, Any], module: LightningModule) -> None:
+    """Refuse another network or optimizer; a setting that the checkpoint's release did not have is passed over."""
+    for part, names in (("model", None), ("optim", ("name",))):
+        before, now = stored[part], module.hparams[part]
+        for name in before.keys() & now.keys() if names is None else before.keys() & set(names):
+            if before[name] != now[name]:
+                raise UserError(
+                    f"resume: expected {part}.{name}={before[name]}, with which the training was begun, "
+                    f"got {now[name]}: leave it out, or train again"
+                )
+
+
+def _same_weights(stored: dict[str, Any], module: LightningModule) -> None:
+    before = {name: tuple(tensor.shape) for name, tensor in stored.items()}
+    now = {name: tuple(tensor.shape) for name, tensor in module.state_dict().items()}
+    if before != now:
+        name = sorted(before.items() ^ now.items())[0][0]
+        raise UserError(
+            f"resume: the network is not the one that the training was begun with ({name}: expected "
+            f"{before.get(name)}, got {now.get(name)}): give the same settings, or train again"
+        )
