@@ -64,6 +64,7 @@ class DataConfig:
     uncertain: str | None  # drop | threshold
     cache_limit: float = 20.0  # gigabytes of decoded photos in the cache, the longest unused make room; 20 before
     tiles: str = "1x1"  # rows x columns of about image_size x image_size that a photo is cut into
+    near_duplicates: str = "group"  # warn | group | error: what to do about photos that are nearly copies of others
 
     def __post_init__(self) -> None:
         check_choice("data.source", self.source, ("parts", "folder", "elpv"))
@@ -74,6 +75,7 @@ class DataConfig:
         check(fine, "data.tiles", "ROWSxCOLUMNS, each from 1 to 99, such as 2x3", self.tiles)
         side = self.image_size * max(self.grid)
         check(side <= 16384, "data.tiles", "at most 16384 pixels of tiles along each side", side)
+        check_choice("data.near_duplicates", self.near_duplicates, ("warn", "group", "error"))
         check_choice("data.resize", self.resize, ("shape", "squash", "letterbox"))
         check(9 <= self.bit_depth <= 16, "data.bit_depth", "9 to 16 bits", self.bit_depth)
         check_choice("data.on_bad_file", self.on_bad_file, ("error", "skip"))

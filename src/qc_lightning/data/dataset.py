@@ -12,6 +12,7 @@ from qc_lightning.config import DataConfig
 from qc_lightning.core.atomic import csv_text
 from qc_lightning.core.errors import UserError
 from qc_lightning.data.catalog import read_catalog
+from qc_lightning.data.checks import check_photos, copies_across_subsets
 from qc_lightning.data.decode import DecodeSettings
 from qc_lightning.data.photo import SUBSETS, Photo
 from qc_lightning.data.pixel_cache import key_of
@@ -87,8 +88,11 @@ def load_photos(config: DataConfig, progress: bool = True) -> PhotoSet:
         _refuse_bad(bad, len(photos), config)
     rows = np.array([row for row in range(len(photos)) if row not in store.bad], dtype=np.int64)
     kept = [replace(photos[row], sha256=_verified(photos[row], store.sha256[row])) for row in rows]
-    kept, notes = _join_duplicates(kept)
-    kept = [replace(photo, subset=subset) for photo, subset in zip(kept, split(kept, config.split), strict=True)]
+    checked = check_photos(kept, rows, store, config, progress)
+    subsets = split(checked.photos, config.split)
+    kept = [replace(photo, subset=subset) for photo, subset in zip(checked.photos, subsets, strict=True)]
+    checks = [*checked.checks, copies_across_subsets(kept, checked.copies)]
+    notes = [check.text for check in checks if check.flagged]
     return PhotoSet(kept, rows, store, decode, bad, left_out + shapes + notes + _straddling(kept))
 
 
@@ -126,33 +130,6 @@ def _verified(photo: Photo, sha256: str) -> str:
     if photo.sha256 is not None and photo.sha256 != sha256:
         raise UserError(f"{photo.path} is not the file that the manifest names: its sha256 has changed")
     return sha256
-
-
-def _join_duplicates(photos: list[Photo]) -> tuple[list[Photo], list[str]]:
-    """Give byte-identical photos, and all that share a group with one of them, one group."""
-    leader: dict[str, str] = {}
-
-    def find(group: str) -> str:
-        while leader.setdefault(group, group) != group:
-            group = leader[group]
-        return group
-
-    copies: dict[str, list[Photo]] = defaultdict(list)
-    for photo in photos:
-        copies[photo.sha256 or ""].append(photo)
-    for same in copies.values():
-        for photo in same[1:]:
-            first, other = sorted((find(same[0].group), find(photo.group)))
-            leader[other] = first
-    notes = []
-    doubled = sum(len(same) - 1 for same in copies.values())
-    if doubled:
-        notes.append(f"{doubled} photos are copies of others byte for byte; copies stay on one side of the split.")
-    torn = [same for same in copies.values() if len({photo.label for photo in same}) > 1]
-    if torn:
-        names = ", ".join(photo.name for photo in torn[0][:2])
-        notes.append(f"{len(torn)} photos lie in both classes, for example {names}: one of the labels is wrong.")
-    return [replace(photo, group=find(photo.group)) for photo in photos], notes
 
 
 def _straddling(photos: Sequence[Photo]) -> list[str]:

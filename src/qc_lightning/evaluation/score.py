@@ -8,7 +8,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from qc_lightning.core.errors import UserError
-from qc_lightning.data.dataset import _join_duplicates as join_duplicates
+from qc_lightning.data.checks import join_identical
 from qc_lightning.data.photo import Photo
 from qc_lightning.evaluation.evaluation_set import EvaluationSet, verified
 from qc_lightning.inference.inspector import Inspector
@@ -69,6 +69,6 @@ def score(inspector: Inspector, labelled: EvaluationSet, batch_size: int) -> Sco
         raise UserError(f"none of the {len(bad)} photos of {labelled.origin} can be read: {bad[0][0]} ({bad[0][1]})")
     notes = [*labelled.notes]
     if not labelled.own:  # copies of a photo are one part; a run's own are grouped by its split.csv
-        photos, copies = join_duplicates(photos)
+        photos, copies = join_identical(photos)
         notes += copies
     return Scored(photos, torch.tensor(logits, dtype=torch.float32), bad, notes)

@@ -1,0 +1,75 @@
+"""Small pictures and mean colours of decoded photos: what the checks of a photo set compare."""
+
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+from tqdm import tqdm
+
+from qc_lightning.core.system import cores
+from qc_lightning.data.pixel_store import PixelStore
+
+SIDE = 16  # pixels of the small pictures
+_FINE = 32  # cells a side in which the border is one cell wide
+_BLOCK = 16  # photos at a time
+_DENSE = 150  # pixels a side that are enough; of larger photos every second, third, ... is taken
+
+Floats = npt.NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class Appearance:
+    """What n photos look like from afar.
+
+    Attributes:
+        small: float32 [n, SIDE, SIDE], mean grey of each cell, 0 to 255.
+        border: float32 [n, 6], mean and standard deviation of red, green and blue along the photo's border, a
+            thirty-second of its side wide.
+        colour: float32 [n, 3], mean red, green and blue.
+    """
+
+    small: Floats
+    border: Floats
+    colour: Floats
+
+
+def measure_appearance(store: PixelStore, rows: npt.NDArray[np.int64], progress: bool = True) -> Appearance:
+    """Measure some rows of the store, on all cores, a block at a time."""
+    n = len(rows)
+    found = Appearance(
+        np.empty((n, SIDE, SIDE), np.float32), np.empty((n, 6), np.float32), np.empty((n, 3), np.float32)
+    )
+    border = np.ones((_FINE, _FINE), bool)
+    border[1:-1, 1:-1] = False
+
+    def work(start: int) -> int:
+        block = slice(start, min(start + _BLOCK, n))
+        pixels = store.rows(rows[block])
+        step_y, step_x = (max(1, side // _DENSE) for side in pixels.shape[2:])
+        pixels = pixels[:, :, ::step_y, ::step_x]
+        down, across = (_averaging(side, _FINE) for side in pixels.shape[2:])
+        fine = down @ pixels.astype(np.float32) @ across.T  # [b, 3, _FINE, _FINE]
+        edge = fine[:, :, border]
+        found.border[block] = np.concatenate([edge.mean(2), edge.std(2)], axis=1)
+        found.colour[block] = fine.mean((2, 3))
+        half = _FINE // SIDE
+        found.small[block] = fine.mean(1).reshape(-1, SIDE, half, SIDE, half).mean((2, 4))
+        return len(pixels)
+
+    with (
+        tqdm(total=n, desc="Checking photos", unit="photo", delay=1.5, disable=not progress) as bar,
+        ThreadPoolExecutor(cores()) as pool,
+    ):
+        for count in pool.map(work, range(0, n, _BLOCK)):
+            bar.update(count)
+    return found
+
+
+def _averaging(pixels: int, cells: int) -> Floats:
+    """Matrix [cells, pixels] that averages a line of pixels over equal cells, a pixel on a boundary in proportion."""
+    edges = np.arange(pixels + 1) * cells / pixels
+    cell = np.arange(cells)[:, None]
+    covered = np.minimum(edges[1:], cell + 1) - np.maximum(edges[:-1], cell)
+    averaging: Floats = np.clip(covered, 0, None).astype(np.float32)
+    return averaging

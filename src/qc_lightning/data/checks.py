@@ -1,0 +1,156 @@
+"""The checks that every photo set goes through before it is split: copies, and shortcuts to the class."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from weakref import WeakKeyDictionary
+
+import numpy as np
+import numpy.typing as npt
+
+from qc_lightning.config import DataConfig
+from qc_lightning.core.errors import UserError
+from qc_lightning.data.appearance import Appearance, measure_appearance
+from qc_lightning.data.duplicates import Copies, find_copies, identical_files, join_copies
+from qc_lightning.data.file_facts import FileFacts, read_file_facts
+from qc_lightning.data.findings import Check, Finding
+from qc_lightning.data.photo import Photo
+from qc_lightning.data.pixel_store import PixelStore
+from qc_lightning.data.shortcuts import check_shortcuts
+
+_NAMES = {"bytes": "copies_bytes", "pixels": "copies_pixels", "alike": "near_duplicates"}
+
+
+@dataclass(frozen=True)
+class CheckedPhotos:
+    """Photos after the checks, with what these measured.
+
+    Attributes:
+        photos: the photos, copies of each other in one group.
+        checks: every check with its result.
+        copies: pairs of photos that are one picture.
+        appearance: of the photos.
+        facts: of their files.
+    """
+
+    photos: list[Photo]
+    checks: list[Check]
+    copies: list[Copies]
+    appearance: Appearance
+    facts: list[FileFacts]
+
+
+def check_photos(
+    photos: Sequence[Photo],
+    rows: npt.NDArray[np.int64],
+    store: PixelStore,
+    config: DataConfig,
+    progress: bool = True,
+) -> CheckedPhotos:
+    """Look for copies and for shortcuts, and put copies into one group as `data.near_duplicates` says.
+
+    Args:
+        photos: readable photos, with sha256.
+        rows: int64 [n], their rows in the store.
+        store: their pixels.
+        config: of the photos.
+        progress: whether to show a bar when it takes long.
+
+    Raises:
+        UserError: there are near-duplicates in different groups, and `data.near_duplicates=error`.
+    """
+    measured = _measured.get(store)
+    if measured is None:
+        measured = measure_appearance(store, rows, progress), read_file_facts([photo.path for photo in photos])
+        _measured[store] = measured
+    appearance, facts = measured
+    copies = find_copies([photo.sha256 or "" for photo in photos], appearance.small, store, rows)
+    if config.near_duplicates == "error":
+        _refuse_near_duplicates(photos, copies)
+    groups, chained = join_copies([photo.group for photo in photos], copies, config.near_duplicates == "group")
+    joined = [replace(photo, group=group) for photo, group in zip(photos, groups, strict=True)]
+    checks = _copy_checks(joined, copies, chained, config.near_duplicates)
+    checks += check_shortcuts(joined, appearance, facts, config.classes.names)
+    return CheckedPhotos(joined, checks, copies, appearance, facts)
+
+
+# of the stores in use: the jobs of a sweep share one
+_measured: WeakKeyDictionary[PixelStore, tuple[Appearance, list[FileFacts]]] = WeakKeyDictionary()
+
+
+def join_identical(photos: Sequence[Photo]) -> tuple[list[Photo], list[str]]:
+    """Give photos whose files are the same byte for byte one group; also what a person should know of them."""
+    copies = identical_files([photo.sha256 or "" for photo in photos])
+    groups, _ = join_copies([photo.group for photo in photos], copies, near=False)
+    joined = [replace(photo, group=group) for photo, group in zip(photos, groups, strict=True)]
+    return joined, [check.text for check in _copy_checks(joined, copies, [], "warn") if check.flagged]
+
+
+def copies_across_subsets(photos: Sequence[Photo], copies: Sequence[Copies]) -> Check:
+    """Copies that lie in different subsets: the user fixed the subsets, or had near-duplicates reported only."""
+    torn = [pair for pair in copies if photos[pair.first].subset != photos[pair.second].subset]
+    text = (
+        f"{len(torn)} photos are copies of photos in another subset, for example {_example(photos, torn[0])}: "
+        "the test figures are too good."
+        if torn
+        else "no photo is a copy of one in another subset."
+    )
+    return Check("copies_across_subsets", bool(torn), text, findings=_findings(photos, torn), pairs=True)
+
+
+def _refuse_near_duplicates(photos: Sequence[Photo], copies: Sequence[Copies]) -> None:
+    near = [pair for pair in copies if pair.kind == "alike" and photos[pair.first].group != photos[pair.second].group]
+    if near:
+        raise UserError(
+            f"data.near_duplicates=error: expected no near-duplicates in different groups, got {len(near)}, for "
+            f"example {_example(photos, near[0])}: leave copies out, give them one group, or set "
+            "data.near_duplicates=group"
+        )
+
+
+def _copy_checks(
+    photos: Sequence[Photo], copies: Sequence[Copies], chained: Sequence[Copies], near_duplicates: str
+) -> list[Check]:
+    by_kind = {kind: [pair for pair in copies if pair.kind == kind] for kind in _NAMES}
+    near = {
+        "group": "they stay on one side of the split",
+        "warn": "data.near_duplicates=warn leaves them where the split puts them",
+    }.get(near_duplicates, "they share a group")
+    words = {
+        "bytes": "photos are copies of others byte for byte; copies stay on one side of the split.",
+        "pixels": "photos have the same pixels as another file; copies stay on one side of the split.",
+        "alike": f"pairs of photos are near-duplicates: the same picture, saved again or changed a little; {near}.",
+    }
+    checks = [
+        Check(
+            _NAMES[kind],
+            bool(pairs),
+            f"{len(pairs)} {words[kind]}" if pairs else f"no {words[kind].partition(':')[0].partition(';')[0]}.",
+            findings=_findings(photos, pairs),
+            pairs=True,
+        )
+        for kind, pairs in by_kind.items()
+    ]
+    torn = [pair for pair in copies if photos[pair.first].label != photos[pair.second].label]
+    text = (
+        f"{len(torn)} pairs of copies have one photo in each class, for example {_example(photos, torn[0])}: one of "
+        "the labels is wrong."
+        if torn
+        else "no photo has a copy in the other class."
+    )
+    checks.append(Check("copies_both_labels", bool(torn), text, findings=_findings(photos, torn), pairs=True))
+    text = (
+        f"{len(chained)} pairs of photos look alike but would chain many parts into one group, so they were not "
+        "grouped: say with data.group or a manifest which photos show one part."
+        if chained
+        else "no chain of photos that look alike was cut."
+    )
+    checks.append(Check("alike_chains", bool(chained), text, findings=_findings(photos, chained), pairs=True))
+    return checks
+
+
+def _findings(photos: Sequence[Photo], pairs: Sequence[Copies]) -> list[Finding]:
+    return [Finding(photos[pair.first].name, photos[pair.second].name, round(pair.distance, 6)) for pair in pairs]
+
+
+def _example(photos: Sequence[Photo], pair: Copies) -> str:
+    return f"{photos[pair.first].name} and {photos[pair.second].name}"

@@ -1,0 +1,193 @@
+"""Photos of a set that are the same picture: byte for byte, pixel for pixel, or saved again smaller or lighter.
+
+The usual perceptual hash compares bits of a small picture and calls many different photos of similar parts duplicates.
+Here the small picture itself is compared, after what it shares with the rest is taken away: its brightness and
+contrast, the mean picture of the set, and then the set's main ways of varying. Different parts are left with little in
+common, copies with nearly all. Figures: docs/audit.md
+"""
+
+import math
+from collections import Counter, defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from qc_lightning.data.appearance import Floats
+from qc_lightning.data.pixel_store import PixelStore
+
+# How much of a photo's own variation its copy may lack. Beyond the mean picture, copies saved as JPEG 80, at half size
+# or 5% lighter lack at most 0.001 where photos differ much (solar cells, rendered parts; different photos lack at least
+# 0.005 and 0.07) and up to 0.11 where they differ in little more than noise (different ones lack at least 0.6). So the
+# limit is a part of what the tenth nearest photo lacks, in the neighbourhoods where that is least.
+_BEYOND_MEAN, _NEARER, _MOST = 0.012, 0.2, 0.12
+# Beyond the main variations copies lack at most 0.01, or 0.2 where there is little but noise and different ones lack
+# 0.6: what exceeds the certain limit has to be far nearer than the tenth nearest of either photo.
+_CERTAIN, _FAR_NEARER = 0.02, 0.3
+_NEIGHBOURHOOD, _CLOSEST, _SAMPLE = 10, 0.02, 256
+_VARIATIONS = 4
+_BLOCK = 1024  # photos compared with all others at a time
+_PER_PHOTO = 16  # nearest copies of a photo that are listed where there are many
+_TAKING_PART = 10  # photos that share a variation, at least
+_LARGEST_GROUP, _LARGEST_SHARE = 20, 0.05
+
+Indices = npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Copies:
+    """Two photos of a set that are one picture.
+
+    Attributes:
+        first: position of the one.
+        second: position of the other, above `first`.
+        kind: bytes (the same file), pixels (another file of the same pixels) or alike (saved again, changed a little).
+        distance: share of the first photo's own variation that the second lacks, 0 for the same pixels.
+    """
+
+    first: int
+    second: int
+    kind: str
+    distance: float
+
+
+def identical_files(sha256: Sequence[str]) -> list[Copies]:
+    """Pairs of the first file of its digest with each of the others."""
+    first = {digest: index for index, digest in reversed(list(enumerate(sha256)))}
+    return [Copies(first[digest], index, "bytes", 0.0) for index, digest in enumerate(sha256) if first[digest] != index]
+
+
+def find_copies(sha256: Sequence[str], small: Floats, store: PixelStore, rows: Indices) -> list[Copies]:
+    """Find the pairs of photos that are copies of each other.
+
+    Of n photos with the same bytes or the same pixels n - 1 pairs are listed: the first photo with each of the others.
+    A photo that was saved again is compared with the first of them too.
+
+    Args:
+        sha256: of each file's bytes.
+        small: float32 [n, SIDE, SIDE], the photos' small pictures.
+        store: their pixels.
+        rows: int64 [n], their rows in the store.
+    """
+    copies = identical_files(sha256)
+    seconds = {pair.second for pair in copies}
+    by_picture: dict[bytes, list[int]] = defaultdict(list)
+    for index in (index for index in range(len(sha256)) if index not in seconds):
+        same_grey = by_picture[np.round(small[index], 1).tobytes()]
+        pixels = store.rows(rows[[index]])
+        first = next((other for other in same_grey if (store.rows(rows[[other]]) == pixels).all()), None)
+        if first is None:
+            same_grey.append(index)
+        else:
+            copies.append(Copies(first, index, "pixels", 0.0))
+    different = np.array(sorted(index for same_grey in by_picture.values() for index in same_grey), dtype=np.int64)
+    for i, j, distance in _alike(small[different]):
+        copies.append(Copies(int(different[i]), int(different[j]), "alike", distance))
+    return copies
+
+
+def _alike(small: Floats) -> list[tuple[int, int, float]]:
+    """Pairs i < j of small pictures, float32 [n, SIDE, SIDE], that are nearly the same, and their distance."""
+    beyond_mean, beyond_variations = _own_parts(small)
+    n, pairs = len(small), []
+    limit = math.sqrt(1 - _limit(beyond_mean))
+    for start in range(0, n, _BLOCK):
+        block = slice(start, min(start + _BLOCK, n))
+        likeness = beyond_mean[block] @ beyond_mean[start:].T  # correlation: 1 minus its square is the part lacking
+        i, j = np.nonzero(np.triu(likeness > limit, 1))
+        if len(i) > _PER_PHOTO * len(likeness):  # a set without much variation: the nearest of each photo are enough
+            nearest = np.argpartition(-np.triu(likeness, 1), min(_PER_PHOTO, n - start - 1), axis=1)[:, :_PER_PHOTO]
+            i, j = np.repeat(np.arange(len(likeness)), nearest.shape[1]), nearest.ravel()
+            kept = (likeness[i, j] > limit) & (j > i)
+            i, j = i[kept], j[kept]
+        kept = _confirmed(beyond_variations, start + i, start + j)
+        lacking = np.clip(1 - likeness[i, j] ** 2, 0, 1)
+        found = zip((start + i)[kept].tolist(), (start + j)[kept].tolist(), lacking[kept].tolist(), strict=True)
+        pairs += list(found)
+    return pairs
+
+
+def _confirmed(own: Floats, i: Indices, j: Indices) -> npt.NDArray[np.bool_]:
+    """Which of the pairs (i, j) are copies by what is their own, unit rows [n, cells]."""
+    lacking = 1 - np.einsum("pd,pd->p", own[i], own[j]) ** 2
+    certain: npt.NDArray[np.bool_] = lacking <= _CERTAIN
+    unsure = np.flatnonzero(~certain & (lacking <= _FAR_NEARER))
+    for part in np.array_split(unsure, len(unsure) // _BLOCK + 1):
+        nearest = np.minimum(_neighbourhood(own, i[part]), _neighbourhood(own, j[part]))
+        certain[part] = lacking[part] <= _FAR_NEARER * nearest
+    return certain
+
+
+def _limit(own: Floats) -> float:
+    """How much a copy may lack in this set of photos, unit rows [n, cells]."""
+    if len(own) < 2:
+        return _BEYOND_MEAN
+    sample = np.unique(np.linspace(0, len(own) - 1, _SAMPLE).astype(np.int64))
+    closest = float(np.quantile(_neighbourhood(own, sample), _CLOSEST))
+    return max(_BEYOND_MEAN, min(_MOST, _NEARER * closest))
+
+
+def _neighbourhood(own: Floats, rows: Indices) -> Floats:
+    """What the tenth nearest photo lacks of each of these, or in a small set the one a quarter of the way."""
+    rank = min(_NEIGHBOURHOOD, len(own) // 4)
+    lacking: Floats = 1 - np.partition((own[rows] @ own.T) ** 2, -1 - rank, axis=1)[:, -1 - rank]
+    return lacking
+
+
+def _own_parts(small: Floats) -> tuple[Floats, Floats]:
+    """What is a photo's own beyond the set's mean picture, and beyond its main variations too: unit rows [n, cells]."""
+    x = small.reshape(len(small), -1)
+    x = x - x.mean(1, keepdims=True)
+    x = x / np.maximum(x.std(1, keepdims=True), 1e-3)
+    x = x - x.mean(0)
+    beyond_mean = _unit(x)
+    # the main directions in which the photos vary, those aside that a few photos alone make: those may be the copies
+    _, directions = np.linalg.eigh((beyond_mean.T @ beyond_mean).astype(np.float64))
+    for direction in directions.T[::-1][: min(_VARIATIONS, len(x) // 20)].astype(np.float32):
+        score = x @ direction
+        taking_part = float((score**2).sum()) ** 2 / max(float((score**4).sum()), 1e-12)
+        if taking_part >= _TAKING_PART:
+            x = x - np.outer(score, direction)
+    return beyond_mean, _unit(x)
+
+
+def _unit(x: Floats) -> Floats:
+    unit: Floats = x / np.maximum(np.linalg.norm(x, axis=1, keepdims=True), np.float32(1e-6))
+    return unit
+
+
+def join_copies(groups: Sequence[str], copies: Sequence[Copies], near: bool) -> tuple[list[str], list[Copies]]:
+    """Give copies, and all photos that share a group with one of them, one group.
+
+    Photos with the same bytes or pixels are always joined. Those alike are joined nearest first and never into a group
+    of more than a twentieth of the photos (20 at least): similar parts would otherwise hang together in a chain.
+
+    Args:
+        groups: of each photo.
+        copies: pairs of them.
+        near: whether to join those that are alike too.
+
+    Returns:
+        The groups, and the pairs alike that would have made a group too large.
+    """
+    leader: dict[str, str] = {}
+    size = Counter(groups)
+    most = max(_LARGEST_GROUP, round(_LARGEST_SHARE * len(groups)))
+
+    def find(group: str) -> str:
+        while leader.setdefault(group, group) != group:
+            leader[group] = group = leader[leader[group]]
+        return group
+
+    chained = []
+    for pair in sorted(copies, key=lambda pair: (pair.kind == "alike", pair.distance)):
+        first, other = sorted((find(groups[pair.first]), find(groups[pair.second])))
+        if first == other or (pair.kind == "alike" and not near):
+            continue
+        if pair.kind == "alike" and size[first] + size[other] > most:
+            chained.append(pair)
+            continue
+        leader[other] = first
+        size[first] += size[other]
+    return [find(group) for group in groups], chained

@@ -1,0 +1,48 @@
+"""What a check of a photo set found."""
+
+from dataclasses import dataclass, field
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One photo that a check points at.
+
+    Attributes:
+        path: the photo's name below the root.
+        other: in a check of pairs the other photo, else a word on what was found, or empty.
+        value: how much, in the check's own unit; None when there is nothing to measure.
+    """
+
+    path: str
+    other: str = ""
+    value: float | None = None
+
+
+@dataclass(frozen=True)
+class Check:
+    """One check and its result.
+
+    Attributes:
+        name: identifier, such as border_colour.
+        flagged: whether a person should look.
+        text: one sentence on what was found.
+        value: the check's figure, with its 95% interval from `low` to `high`; None where it has none.
+        low: lower end of the interval.
+        high: upper end of the interval.
+        findings: the photos that it points at.
+        pairs: whether each finding is about two photos.
+    """
+
+    name: str
+    flagged: bool
+    text: str
+    value: float | None = None
+    low: float | None = None
+    high: float | None = None
+    findings: list[Finding] = field(default_factory=list)
+    pairs: bool = False
+
+    @property
+    def photos(self) -> int:
+        """How many photos are concerned."""
+        return len({name for finding in self.findings for name in (finding.path, finding.other)[: 1 + self.pairs]})
