@@ -30,11 +30,11 @@ install: .venv/run
 
 .venv/run: pyproject.toml
 	test -d .venv || $(PYTHON) -m venv .venv
-	$(PIP) -e ".[elpv,pretrained]"
+	$(PIP) -e ".[elpv]"
 	touch $@
 
 .venv/test: .venv/run
-	$(PIP) -e ".[elpv,pretrained,tensorboard,dev]"
+	$(PIP) -e ".[elpv,tensorboard,dev]"
 	touch $@
 
 clean:  ## forget the environment

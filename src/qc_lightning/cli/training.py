@@ -9,10 +9,10 @@ from typing import Any
 
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.core.override_parser.types import Quote, QuotedString
 from hydra.types import RunMode
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 
+from qc_lightning.cli.literal import quoted
 from qc_lightning.config import TrainConfig, parse
 from qc_lightning.config.build import build
 from qc_lightning.config.record import RunRecord
@@ -33,12 +33,13 @@ class TrainingTask:
         """Claim or open the run's folder and train in it."""
         keep_freed_memory()
         hydra = HydraConfig.get()
-        config, overrides = parse(cfg, TrainConfig), [str(override) for override in hydra.overrides.task]
+        overrides = [str(override) for override in hydra.overrides.task]
         in_sweep = hydra.mode == RunMode.MULTIRUN
-        if config.resume is not None:
+        if cfg.resume is not None:
             if in_sweep:
                 raise UserError("resume continues one run; leave out -m")
-            return self._resume(config, config.resume, overrides)
+            return self._resume(cfg, overrides)
+        config = parse(cfg, TrainConfig)
         named = in_sweep or any(str(override).startswith("hydra.run.dir=") for override in hydra.overrides.hydra)
         folder = Path(hydra.runtime.output_dir)
         if process_number():  # a further process of a training: the first one has claimed the folder
@@ -46,28 +47,33 @@ class TrainingTask:
         typed = overrides if in_sweep else sys.argv[1:]
         record = RunRecord.of(config, shlex.join(["python", "-m", "qc_lightning.train", *typed]), overrides)
         with claimed(folder, record.to_yaml(), named) as run:
-            if not in_sweep:
-                _tell_further_processes("hydra.run.dir", run)
-            return self.train(config, run, in_sweep=in_sweep)
+            if in_sweep:
+                return self.train(config, run, in_sweep=True)
+            _tell_further_processes("hydra.run.dir", run)
+            self.train(config, run)
+        print(what_next(run, config))
+        return run
 
-    def _resume(self, config: TrainConfig, where: str, overrides: Sequence[str]) -> Run:
-        run = Run.open(where, "resume")
+    def _resume(self, cfg: DictConfig, overrides: Sequence[str]) -> Run:
+        run = Run.open(str(cfg.resume), "resume")
         stored = RunRecord.read(run)
         given = [override for override in overrides if not override.startswith("resume=")]
-        config = resumed(config, stored, given, str(run.folder))
+        config = resumed(OmegaConf.to_container(cfg, resolve=True), stored, given, str(run.folder))
         if process_number():
             return self.train(config, run)
         with held(run.folder):
             _tell_further_processes("resume", run)
             record = replace(stored, overrides=[*stored.overrides, *given], settings=asdict(config))
-            return self.train(config, run, record)
+            self.train(config, run, record)
+        print(what_next(run, config))
+        return run
 
 
-def resumed(now: TrainConfig, stored: RunRecord, overrides: Sequence[str], where: str) -> TrainConfig:
+def resumed(now: Any, stored: RunRecord, overrides: Sequence[str], where: str) -> TrainConfig:
     """The settings of a resumed training: those on record, but for what the command line names.
 
     Args:
-        now: what the command line alone gives.
+        now: what the command line alone gives, as plain data.
         stored: the run's record.
         overrides: of the command line.
         where: the run's folder.
@@ -75,13 +81,13 @@ def resumed(now: TrainConfig, stored: RunRecord, overrides: Sequence[str], where
     Raises:
         UserError: the record is of another release, or an override chooses a recipe.
     """
-    settings, given = asdict(stored.training), asdict(now)
+    settings = asdict(stored.training)
     for override in OverridesParser.create().parse_overrides(list(overrides)):
         key = override.key_or_group
         if key in ("experiment", "sweep") or override.is_delete():
             raise UserError(f"resume: a run is continued with its own recipe, leave out {override.input_line}")
         *above, last = key.split(".")
-        source: Any = given
+        source: Any = now
         target: Any = settings
         for name in above:
             source, target = source[name], target[name]
@@ -89,9 +95,22 @@ def resumed(now: TrainConfig, stored: RunRecord, overrides: Sequence[str], where
     return build(TrainConfig, {**settings, "resume": where})
 
 
-def quoted(text: str) -> str:
-    """A text as a value on Hydra's command line, taken literally."""
-    return QuotedString(text, Quote.single).with_quotes()
+def what_next(run: Run, config: TrainConfig) -> str:
+    """The command that opens the report, and the one to try next."""
+    folder = run.folder.absolute()
+    here = folder.relative_to(Path.cwd()) if folder.is_relative_to(Path.cwd()) else folder
+    lines = []
+    if (run.folder / "report.html").is_file():
+        opener = {"darwin": "open", "win32": "start"}.get(sys.platform, "xdg-open")
+        lines.append(f"look:  {opener} {shlex.quote(str(here / 'report.html'))}")
+    photos = config.data.root or config.data.manifest
+    if config.data.source != "folder":
+        step = "qc-lightning train photos/"
+    elif photos is not None and config.model.mode == "scratch":
+        step = f"qc-lightning train {shlex.quote(photos)}"
+    else:
+        step = f"qc-lightning predict incoming/ run={shlex.quote(str(here))}"
+    return "\n".join([*lines, f"next:  {step}"])
 
 
 def _tell_further_processes(key: str, run: Run) -> None:

@@ -14,7 +14,7 @@ class PredictConfig:
 
     run: str  # a run folder, or latest
     source: str | None  # a photo, a folder, a glob, a .txt list or a .csv with a column path
-    output: str  # .csv | .jsonl | .parquet
+    output: str  # verdicts: .csv, .jsonl (JSON lines) or .parquet
     device: str  # auto | cpu | cuda | cuda:<n>
     batch_size: int  # photos that go through the network at a time
     resume: bool  # go on with an output that is there
@@ -58,16 +58,16 @@ class PredictConfig:
 class OtherNames:
     """The two classes where they are called otherwise than in the run."""
 
-    correct: str | None
-    incorrect: str | None
+    correct: str | None  # folder or label of good parts; null: as in the run
+    incorrect: str | None  # folder or label of bad parts; null: as in the run
 
 
 @dataclass
 class OtherPhotosConfig:
     """Photos with labels that are not the run's own."""
 
-    root: str | None
-    manifest: str | None
+    root: str | None  # a folder with a folder for each class
+    manifest: str | None  # or a CSV: path,label[,group]
     classes: OtherNames
     group: str | None  # none | folder | prefix; null: as in the run
 
@@ -116,7 +116,7 @@ class LatencyConfig:
 
     run: str  # a run folder, or latest
     source: str | None  # photos as predict takes them; null: the run's test photos
-    batch_sizes: list[int]
+    batch_sizes: list[int]  # photos that go through the network at a time
     line_rate: float | None  # parts a second that come down the line
     seconds: float  # that each figure is measured for
     device: str  # auto | cpu | cuda | cuda:<n>
@@ -140,7 +140,7 @@ class SweepReportConfig:
 class CacheConfig:
     """`python -m qc_lightning.cache`."""
 
-    cache_dir: str
+    cache_dir: str  # where decoded photos and features are kept
     clear: bool  # remove what is kept
 
 
@@ -158,7 +158,7 @@ class ExplainConfig:
     compare: bool  # judge every method that the network can have
     masks: str | None  # a folder with <photo's stem>.png for each defect
     output: str | None  # folder of the pictures
-    batch_size: int
+    batch_size: int  # photos at a time; halved when memory runs out
     device: str  # auto | cpu | cuda | cuda:<n>
 
     def __post_init__(self) -> None:

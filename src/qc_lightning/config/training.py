@@ -13,8 +13,8 @@ from qc_lightning.core.errors import UserError
 class ClassNames:
     """The two classes, by folder name or label; `incorrect` is the positive class, label 1."""
 
-    correct: str
-    incorrect: str
+    correct: str  # folder or label of good parts
+    incorrect: str  # folder or label of bad parts: the positive class
 
     def __post_init__(self) -> None:
         check(self.correct != self.incorrect, "data.classes", "two different names", self.correct)
@@ -29,11 +29,11 @@ class ClassNames:
 class SplitConfig:
     """How the photos are dealt into train, val and test."""
 
-    test: float  # share of all photos
-    val: float  # share of what the test part leaves; 0 for no validation part
-    seed: int
-    folds: int = 5  # of the training part, for cross-validation
-    fold: int | None = None  # which of them is the validation part; from `folds` on those of further dealings
+    test: float  # share of all photos, looked at once, at the end
+    val: float  # share of the rest, which chooses the checkpoint and the threshold; 0 for no validation part
+    seed: int  # deals the photos; the run's seed unless given
+    folds: int = 5  # with fold: the training part is dealt into this many
+    fold: int | None = None  # this one is the validation part, instead of val; from folds on, those of further dealings
 
     def __post_init__(self) -> None:
         check(self.folds >= 2, "data.split.folds", "at least 2", self.folds)
@@ -46,23 +46,23 @@ class SplitConfig:
 class DataConfig:
     """Which photos, and how they become batches."""
 
-    source: str  # parts | folder | elpv
-    root: str | None
-    manifest: str | None
+    source: str  # parts | folder | elpv: chosen by data=; folder when root or manifest is given
+    root: str | None  # folder of your photos, with a folder for each class; or where a manifest's paths count from
+    manifest: str | None  # a CSV instead of folders: path,label[,group][,subset]
     classes: ClassNames
-    group: str  # none | folder | prefix | module
+    group: str  # which photos show one part and stay together: none | folder | prefix | module (elpv)
     split: SplitConfig
-    image_size: int
+    image_size: int  # photos become about image_size x image_size pixels
     resize: str  # shape | squash | letterbox
     bit_depth: int  # real bits of 16-bit files
-    on_bad_file: str  # error | skip
-    max_bad_share: float
-    cache: str  # disk | ram | off
-    cache_dir: str
-    batch_size: int
-    count: int | None
-    uncertain: str | None  # drop | threshold
-    cache_limit: float = 20.0  # gigabytes of decoded photos in the cache, the longest unused make room; 20 before
+    on_bad_file: str  # error | skip: what to do with a file that is no readable photo
+    max_bad_share: float  # skip refuses when more than this share is unreadable
+    cache: str  # disk: decoded once and kept | ram: decoded in every run | off: decoded in every epoch
+    cache_dir: str  # where decoded photos and features are kept
+    batch_size: int  # photos in a step
+    count: int | None  # parts: how many photos to render
+    uncertain: str | None  # elpv: cells with a defect probability of 1/3 or 2/3: drop | threshold (2/3 is Incorrect)
+    cache_limit: float = 20.0  # gigabytes of decoded photos kept there; the longest unused make room
     tiles: str = "1x1"  # rows x columns of about image_size x image_size that a photo is cut into
     near_duplicates: str = "group"  # warn | group | error: what to do about photos that are nearly copies of others
 
@@ -109,11 +109,11 @@ class ModelConfig:
     pool: list[str]  # what the head gets of a stage's feature map: avg, max, std
     input_size: int  # side of the photos it was made for; data.image_size follows it
     hidden: list[int]  # widths of the hidden layers, of the mlp or of the head; [] for a linear head
-    dropout: float
+    dropout: float  # share of a hidden layer's outputs that a step leaves out
     views: int  # 1, 2 (and its mirror image) or 4 (and both upside down): features are averaged over them
     penalty: float  # of a pretrained network: weight of the squared norm of its linear head as it is fitted
     copies: int  # of a pretrained network: augmented copies of each training photo that its head is fitted to too
-    clip: float = math.inf  # so, standard deviations at which a feature is cut off; inf before this was a setting
+    clip: float = math.inf  # of a pretrained network: standard deviations at which a feature is cut off; inf: never
     resize: str = (
         "squash"  # how it takes photos that are not square; data.resize follows it; squash before this was one
     )
@@ -144,8 +144,8 @@ class AugmentConfig:
     rotation: float  # degrees, either way
     zoom: float  # share, nearer or farther
     shift: float  # share of the side, either way
-    hflip: float  # probability
-    vflip: float  # probability
+    hflip: float  # probability of a left-right mirror
+    vflip: float  # probability of an upside-down mirror
     brightness: float  # share, more or less
     contrast: float  # share, more or less
     blur: float  # sigma up to this many percent of the side
@@ -169,8 +169,8 @@ class AugmentConfig:
 class OptimConfig:
     """How the weights are moved."""
 
-    lr: float
-    weight_decay: float
+    lr: float  # the step size
+    weight_decay: float  # how strongly weights are drawn to 0
     patience: int | None  # stop when the validation loss has not fallen for this many epochs; null: never
     name: str = "adam"  # adam | adamw | sgd (momentum 0.9)
 
@@ -186,9 +186,9 @@ class LoggerConfig:
     """Where the figures of every epoch and of the test go besides the run folder: any number of these."""
 
     csv: bool = True  # history.csv, which every run writes
-    tensorboard: bool = False
-    mlflow: bool = False
-    wandb: bool = False
+    tensorboard: bool = False  # event files in the run folder; needs the extra "tensorboard"
+    mlflow: bool = False  # outputs/mlflow.db, or the server that MLFLOW_TRACKING_URI names; needs the extra "mlflow"
+    wandb: bool = False  # Weights & Biases; needs the extra "wandb"
     project: str = "qc-lightning"  # what MLflow and Weights & Biases file the run under
 
 
@@ -196,8 +196,8 @@ class LoggerConfig:
 class DecisionConfig:
     """How the threshold is found."""
 
-    rule: str  # fixed | balanced
-    threshold: float
+    rule: str  # fixed: the threshold below | balanced: best balanced accuracy on validation
+    threshold: float  # fixed: REJECT when P(Incorrect) is at least this
 
     def __post_init__(self) -> None:
         check_choice("decision.rule", self.rule, ("fixed", "balanced"))
@@ -208,13 +208,13 @@ class DecisionConfig:
 class SweepConfig:
     """Many trainings from one command."""
 
-    sampler: str  # grid | random | tpe
-    params: dict[str, str]  # key: values to try, in Hydra's sweep syntax
-    trials: int
-    seed: int
-    objective: str
-    retrain: bool
-    resume: str | None
+    sampler: str  # grid: every combination | random | tpe: sweep.trials points
+    params: dict[str, str]  # key: values to try, as on the command line, which replaces them
+    trials: int  # points of random and tpe
+    seed: int  # draws the points of random and tpe
+    objective: str  # figure of the validation part that the winner is best in: val_auroc, val_loss, ...
+    retrain: bool  # true: the winner once more on train and val together, tested once
+    resume: str | None  # a sweep's folder, or latest, to continue; finished jobs are not run again
 
     def __post_init__(self) -> None:
         check_choice("sweep.sampler", self.sampler, ("grid", "random", "tpe"))
@@ -234,10 +234,10 @@ class TrainConfig:
     trainer: dict[str, Any]  # flags of lightning.Trainer
     logger: LoggerConfig
     decision: DecisionConfig
-    imbalance: str  # auto | none | pos_weight | sampler | focal
-    seed: int
-    resume: str | None
-    report: bool
+    imbalance: str  # auto | none | pos_weight | sampler | focal; auto: pos_weight when a class is below 40%
+    seed: int  # split, weights, order, augmentation and dropout follow from it
+    resume: str | None  # a run folder, or latest, to continue from its last.ckpt
+    report: bool  # figures/ and report.html
     score_test: bool  # false: the test part stays unseen
     sweep: SweepConfig
     experiment: Any = None  # name of a recipe in conf/experiment, resolved by Hydra

