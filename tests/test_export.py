@@ -104,6 +104,12 @@ def test_the_export_judges_photos_as_the_run_does(paper: tuple[Run, Path], tmp_p
     np.testing.assert_allclose(probability, 1 / (1 + np.exp(-logit.astype(np.float64))), rtol=1e-12)
 
 
+def test_an_exported_inspector_is_loaded_by_its_name(paper: tuple[Run, Path]) -> None:
+    assert isinstance(Inspector.load(paper[1]), ExportedInspector)
+    with pytest.raises(UserError, match="an exported inspector runs on the CPU"):
+        Inspector.load(paper[1], "cuda")
+
+
 def test_what_is_no_photo_is_for_a_person(paper: tuple[Run, Path]) -> None:
     found = ExportedInspector.load(paper[1])(b"no photo")
     assert (found.verdict, found.probability) == (Verdict.REVIEW, None)
@@ -242,11 +248,11 @@ def test_the_line_needs_neither_torch_nor_hydra(paper: tuple[Run, Path]) -> None
     photo = next((paper[0].folder.parent / "photos").rglob("*.png"))
     script = f"""
 import sys
-from qc_lightning.inference.exported import ExportedInspector
+from qc_lightning.inference.inspector import Inspector
 from qc_lightning.verify import verify
 from qc_lightning.config import VerifyConfig
 verify(VerifyConfig({str(paper[1])!r}))
-print(ExportedInspector.load({str(paper[1])!r})({str(photo)!r}).verdict)
+print(Inspector.load({str(paper[1])!r})({str(photo)!r}).verdict)
 print([name for name in {NOT_ON_THE_LINE!r} if name in sys.modules])
 """
     out = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True).stdout

@@ -16,7 +16,15 @@ from qc_lightning.core.errors import UserError
 from qc_lightning.core.system import cores
 from qc_lightning.data.decode_settings import DecodeSettings
 from qc_lightning.inference.golden import TOLERANCE, Golden
-from qc_lightning.inference.inspection import Decoded, Inspection, PhotoLike, conclude, decode_photo
+from qc_lightning.inference.inspection import (
+    Decoded,
+    Inspection,
+    PhotoLike,
+    check_decoded,
+    check_unreadable,
+    conclude,
+    decode_photo,
+)
 from qc_lightning.inference.sealed_file import read_sealed
 from qc_lightning.metrics.decision import Decision
 from qc_lightning.metrics.verdict import Verdict
@@ -80,6 +88,7 @@ class ExportedInspector:
     """
 
     def __init__(self, path: Path, unreadable: Verdict = Verdict.REVIEW, threads: int = 0) -> None:
+        check_unreadable(unreadable)
         self.path, self.unreadable = path, unreadable
         self._session = _session(path, threads)
         stored = self._session.get_modelmeta().custom_metadata_map
@@ -145,7 +154,7 @@ class ExportedInspector:
             pool.shutdown(cancel_futures=True)
 
     def logits(self, pixels: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
-        """Logits of P(Incorrect), float32 [B], for decoded photos uint8 [B, 3, H, W]."""
+        """Logits of P(Incorrect), float32 [B], for decoded photos uint8 [B, 3, H, W]; errors as of `run`."""
         return self.run(pixels, LOGIT)[0]
 
     def run(self, pixels: npt.NDArray[np.uint8], *names: str) -> list[npt.NDArray[Any]]:
@@ -158,8 +167,13 @@ class ExportedInspector:
         Returns:
             The outputs in that order: probability float64 [B], logit float32 [B], features float32 [B, F], evidence
             float32 [B, H, W].
+
+        Raises:
+            TypeError, ValueError: the pixels are no decoded photos.
         """
         import onnxruntime
+
+        check_decoded(pixels, self.decode)
 
         options = onnxruntime.RunOptions()
         options.only_execute_path_to_fetches = True

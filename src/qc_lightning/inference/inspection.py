@@ -110,6 +110,30 @@ def decode_photo(photo: PhotoLike, settings: DecodeSettings) -> Decoded:
     return Decoded(path, pixels, sha256, time.perf_counter() - begun, error)
 
 
+def check_decoded(pixels: npt.NDArray[np.uint8], settings: DecodeSettings) -> None:
+    """See that an array holds decoded photos, uint8 [B, 3, H, W].
+
+    Raises:
+        TypeError: it is not uint8.
+        ValueError: it has another shape.
+    """
+    if pixels.dtype != np.uint8:
+        raise TypeError(f"expected decoded photos of type uint8, got {pixels.dtype}")
+    if pixels.shape[1:] != settings.shape:
+        wanted = ["B", *settings.shape]
+        raise ValueError(f"expected decoded photos of shape {wanted}, got {list(pixels.shape)}: see `decode`")
+
+
+def check_unreadable(verdict: Verdict) -> None:
+    """See that a photo that cannot be read is not passed.
+
+    Raises:
+        ValueError: it would be.
+    """
+    if verdict == Verdict.PASS:
+        raise ValueError("expected REVIEW or REJECT for photos that cannot be read, got PASS")
+
+
 def conclude(
     photos: Sequence[Decoded],
     logit: Sequence[float],

@@ -1,27 +1,35 @@
-"""A trained classifier outside of training: photos in, inspections out. Needs torch, not Lightning."""
+"""A trained classifier outside of training: photos in, inspections out. Needs torch for a run, not for an export."""
 
 import os
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import overload
+from typing import TYPE_CHECKING, overload
 
 import numpy as np
 import numpy.typing as npt
-import torch
-from torch import nn
 
 from qc_lightning.config.training import ModelConfig
 from qc_lightning.core.errors import UserError
 from qc_lightning.core.run import Run
 from qc_lightning.data.decode import DecodeSettings
-from qc_lightning.inference.checkpoint import read_checkpoint
-from qc_lightning.inference.inspection import Decoded, Inspection, PhotoLike, conclude, decode_photo
+from qc_lightning.inference.exported import ExportedInspector
+from qc_lightning.inference.inspection import (
+    Decoded,
+    Inspection,
+    PhotoLike,
+    check_decoded,
+    check_unreadable,
+    conclude,
+    decode_photo,
+)
 from qc_lightning.metrics.decision import Decision
 from qc_lightning.metrics.verdict import Verdict
-from qc_lightning.models.network import Network
-from qc_lightning.models.registry import build_network
+
+if TYPE_CHECKING:
+    import torch
+    from torch import nn
 
 _BLOCK = 16  # photos that go through a network on a CPU at a time, see `Inspector.logits`
 _AT_ONCE = 64  # photos that are in memory at a time
@@ -45,32 +53,49 @@ class Inspector:
         unreadable: the verdict on a photo that cannot be read, REVIEW or REJECT.
     """
 
-    network: nn.Module
+    network: "nn.Module"
     decode: DecodeSettings
     decision: Decision
     class_names: tuple[str, str]
     model_id: str
-    device: torch.device
+    device: "torch.device"
     unreadable: Verdict = Verdict.REVIEW
 
     def __post_init__(self) -> None:
-        if self.unreadable == Verdict.PASS:
-            raise ValueError("expected REVIEW or REJECT for photos that cannot be read, got PASS")
+        check_unreadable(self.unreadable)
+
+    @overload
+    @classmethod
+    def load(cls, where: Run, device: str = "auto", unreadable: Verdict = Verdict.REVIEW) -> "Inspector": ...
+
+    @overload
+    @classmethod
+    def load(
+        cls, where: str | os.PathLike[str], device: str = "auto", unreadable: Verdict = Verdict.REVIEW
+    ) -> "Inspector | ExportedInspector": ...
 
     @classmethod
     def load(
         cls, where: Run | str | os.PathLike[str], device: str = "auto", unreadable: Verdict = Verdict.REVIEW
-    ) -> "Inspector":
-        """Load the model of a run.
+    ) -> "Inspector | ExportedInspector":
+        """Load the model of a run, or one that was exported.
 
         Args:
-            where: a run, its folder, its best.ckpt alone, or `latest`, the newest run below ./outputs.
+            where: a run, its folder, its best.ckpt alone, or `latest`, the newest run below ./outputs; or an exported
+                inspector, .onnx, which needs no torch.
             device: `auto` (a GPU when there is one), `cpu`, `cuda` or `cuda:<n>`.
             unreadable: the verdict on a photo that cannot be read, REVIEW or REJECT.
 
         Raises:
-            UserError: there is no finished checkpoint, or the device is not there.
+            UserError: there is no finished checkpoint, the file is damaged, or the device is not there.
         """
+        if not isinstance(where, Run) and os.fspath(where).lower().endswith(".onnx"):
+            if device not in ("auto", "cpu"):
+                raise UserError(f"device={device}: expected auto or cpu, an exported inspector runs on the CPU")
+            return ExportedInspector.load(where, unreadable)
+        from qc_lightning.inference.checkpoint import read_checkpoint
+        from qc_lightning.models.registry import build_network
+
         path = _checkpoint(where)
         checkpoint = read_checkpoint(path)
         if "inspector" not in checkpoint:
@@ -131,6 +156,8 @@ class Inspector:
         Raises:
             UserError: they do not fit into the device's memory at a time.
         """
+        import torch
+
         pixels = [photo.pixels for photo in photos if photo.pixels is not None]
         begun = time.perf_counter()
         logit = torch.empty(0)
@@ -147,7 +174,7 @@ class Inspector:
         found = logit.tolist(), probabilities(logit).tolist(), None
         return conclude(photos, *found, self.decision, self.model_id, self.unreadable, share)
 
-    def logits(self, pixels: npt.NDArray[np.uint8]) -> torch.Tensor:
+    def logits(self, pixels: npt.NDArray[np.uint8]) -> "torch.Tensor":
         """Logits of P(Incorrect), float32 [B] on the CPU.
 
         On a CPU the last bits of a matrix product depend on how many photos it is of. So a network with maps takes one
@@ -161,11 +188,11 @@ class Inspector:
             TypeError: they are not uint8.
             ValueError: they have another shape.
         """
-        if pixels.dtype != np.uint8:
-            raise TypeError(f"expected decoded photos of type uint8, got {pixels.dtype}")
-        if pixels.shape[1:] != self.decode.shape:
-            wanted = ["B", *self.decode.shape]
-            raise ValueError(f"expected decoded photos of shape {wanted}, got {list(pixels.shape)}: see `decode`")
+        import torch
+
+        from qc_lightning.models.network import Network
+
+        check_decoded(pixels, self.decode)
         if self.device.type != "cpu" or len(pixels) == 0:
             return self.batch_logits(pixels)
         block = 1 if isinstance(self.network, Network) else _BLOCK
@@ -174,8 +201,10 @@ class Inspector:
         parts = [self.batch_logits(filled[start : start + block]) for start in range(0, len(filled), block)]
         return torch.cat(parts)[: len(pixels)]
 
-    def batch_logits(self, pixels: npt.NDArray[np.uint8]) -> torch.Tensor:
+    def batch_logits(self, pixels: npt.NDArray[np.uint8]) -> "torch.Tensor":
         """Logits, float32 [B] on the CPU, of decoded photos uint8 [B, 3, H, W] as one batch."""
+        import torch
+
         with torch.inference_mode():
             logit: torch.Tensor = self.network(torch.from_numpy(pixels).to(self.device).float() / 255)
         return logit.float().cpu()
@@ -185,8 +214,10 @@ class Inspector:
         return probabilities(self.logits(pixels))
 
 
-def probabilities(logit: torch.Tensor) -> npt.NDArray[np.float64]:
+def probabilities(logit: "torch.Tensor") -> npt.NDArray[np.float64]:
     """P(Incorrect), float64 [B] in [0, 1]: the sigmoid of float32 logits [B], taken in double precision."""
+    import torch
+
     return torch.sigmoid(logit.double()).numpy()
 
 
@@ -203,7 +234,9 @@ def _checkpoint(where: Run | str | os.PathLike[str]) -> Path:
     return Run(path).best
 
 
-def _device(name: str) -> torch.device:
+def _device(name: str) -> "torch.device":
+    import torch
+
     gpus = torch.cuda.device_count() if torch.cuda.is_available() else 0
     if name == "auto":
         # of several processes on one machine, which a launcher numbers, each takes the next GPU
