@@ -1,0 +1,48 @@
+"""The settings of the service; its values are here, because it runs where no YAML can be read."""
+
+from dataclasses import dataclass, field
+
+from qc_lightning.config.checks import check, check_choice
+from qc_lightning.core.errors import UserError
+
+_SHORTEST_TOKEN = 16
+
+
+@dataclass(kw_only=True)
+class ServeConfig:
+    """`python -m qc_lightning.serve`."""
+
+    model: str | None = field(default=None, metadata={"help": "an exported inspector, .onnx"})
+    run: str | None = field(default=None, metadata={"help": "a run, instead of model: its export, made when missing"})
+    host: str = field(default="127.0.0.1", metadata={"help": "address to listen on; others than loopback need a token"})
+    port: int = field(default=8000, metadata={"help": "0: any free one"})
+    token_file: str | None = field(default=None, metadata={"help": "file with the token; or QC_LIGHTNING_TOKEN"})
+    tls_cert: str | None = field(default=None, metadata={"help": "certificate, PEM"})
+    tls_key: str | None = field(default=None, metadata={"help": "key of the certificate, PEM"})
+    unreadable: str = field(default="review", metadata={"help": "verdict on what cannot be read: review | reject"})
+    queue: int = field(default=32, metadata={"help": "photos on their way at a time; more get 503"})
+    max_megabytes: float = field(default=50.0, metadata={"help": "of a request's body"})
+    timeout: float = field(default=10.0, metadata={"help": "seconds for a body to arrive, and for a verdict"})
+
+    def __post_init__(self) -> None:
+        if (self.model is None) == (self.run is None):
+            raise UserError("model: expected model=inspector.onnx or run=<run>, one of the two")
+        check(0 <= self.port <= 65535, "port", "0 to 65535", self.port)
+        check_choice("unreadable", self.unreadable, ("review", "reject"))
+        check(1 <= self.queue <= 10_000, "queue", "1 to 10000 photos", self.queue)
+        check(0 < self.max_megabytes <= 2000, "max_megabytes", "above 0, at most 2000", self.max_megabytes)
+        check(0 < self.timeout <= 600, "timeout", "seconds above 0, at most 600", self.timeout)
+        if (self.tls_cert is None) != (self.tls_key is None):
+            raise UserError("tls_cert, tls_key: expected both or none")
+
+
+def check_token(token: str) -> str:
+    """The token without the line's end.
+
+    Raises:
+        UserError: it is too short to be a secret.
+    """
+    token = token.strip()
+    if len(token) < _SHORTEST_TOKEN or not token.isascii():
+        raise UserError(f"token: expected at least {_SHORTEST_TOKEN} ASCII characters, got {len(token)}")
+    return token

@@ -1,0 +1,79 @@
+"""Serve an exported inspector over HTTP: `qc-lightning serve model=inspector.onnx port=8000`."""
+
+import os
+from pathlib import Path
+
+from qc_lightning.cli.plain import run_plain
+from qc_lightning.config.serving import ServeConfig, check_token
+from qc_lightning.core.errors import UserError
+
+HELP = """\
+Serve an exported inspector over HTTP: a photo in, its verdict out.
+
+  qc-lightning serve model=inspector.onnx
+  qc-lightning serve model=inspector.onnx host=0.0.0.0 token_file=token.txt tls_cert=cert.pem tls_key=key.pem
+  curl -F file=@part.jpg 'http://127.0.0.1:8000/v1/inspect?part=4711'
+
+The page for the person at the line is at /, the interface at /docs, counts for Prometheus at /metrics. Ctrl-C or
+SIGTERM: requests in flight are answered, exit code 0. Exit code 2: a mistake, said in one line; golden inputs that this
+machine gets wrong are one."""
+
+
+def serve(config: ServeConfig) -> None:
+    """Load the model, replay its golden inputs, listen until the end."""
+    from qc_lightning.inference.exported import ExportedInspector
+    from qc_lightning.metrics.verdict import Verdict
+    from qc_lightning.service import server
+    from qc_lightning.service.app import Service, build_app
+    from qc_lightning.service.counters import Counters
+    from qc_lightning.service.engine import Engine
+    from qc_lightning.service.limits import Limits, is_loopback
+
+    token = _token(config)
+    if token is None and not is_loopback(config.host):
+        raise UserError(f"host={config.host}: expected token_file= with an address that others reach, got none")
+    bound = server.bind(config.host, config.port)
+    inspector = ExportedInspector.load(_model(config), Verdict(config.unreadable.upper()))
+    gap = inspector.verify_golden()
+    engine = Engine(inspector, config.queue)
+    service = Service(inspector, engine, Counters(inspector.model_id, lambda: engine.on_the_way), config.timeout)
+    app = Limits(build_app(service, inspector.metadata.release), int(config.max_megabytes * 1e6), config.timeout, token)
+    scheme, address = "https" if config.tls_cert else "http", bound.getsockname()
+    print(f"{inspector.path}: model {inspector.model_id}, threshold {inspector.decision.threshold:g}")
+    print(f"{len(inspector.golden.logit)} golden inputs as exported, logits differ by at most {gap:.2g}")
+    print(f"{scheme}://{config.host}:{address[1]}/ for people, /docs for programs; Ctrl-C ends", flush=True)
+    server.run(app, bound, *(Path(file) if file else None for file in (config.tls_cert, config.tls_key)))
+    engine.close()
+
+
+def _model(config: ServeConfig) -> Path:
+    if config.model is not None:
+        return Path(config.model)
+    from qc_lightning.core.run import Run
+
+    path = Run.open(str(config.run)).folder / "export" / "inspector.onnx"
+    if not path.is_file():
+        from qc_lightning.config import ExportConfig
+        from qc_lightning.export import export
+
+        export(ExportConfig(run=str(config.run), output=str(path)))
+    return path
+
+
+def _token(config: ServeConfig) -> str | None:
+    if config.token_file is not None:
+        try:
+            return check_token(Path(config.token_file).expanduser().read_text(encoding="utf-8"))
+        except OSError as error:
+            raise UserError(f"token_file: cannot read {config.token_file} ({error.strerror})") from error
+    given = os.environ.get("QC_LIGHTNING_TOKEN")
+    return None if given is None else check_token(given)
+
+
+def main() -> None:
+    """Run the command."""
+    run_plain(serve, ServeConfig, "model", HELP)
+
+
+if __name__ == "__main__":
+    main()

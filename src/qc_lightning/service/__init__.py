@@ -1,0 +1,1 @@
+"""The service on the line: photos over HTTP, verdicts back, one model in memory."""

@@ -1,0 +1,53 @@
+"""What Prometheus reads at /metrics."""
+
+from collections.abc import Callable
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+
+from qc_lightning.inference.inspection import Inspection
+from qc_lightning.metrics.verdict import Verdict
+
+_SECONDS = (0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0)
+
+
+class Counters:
+    """Verdicts, times and refusals of one service, in a registry of its own.
+
+    Args:
+        model_id: of the model that serves.
+        on_the_way: how many photos have no result yet.
+    """
+
+    def __init__(self, model_id: str, on_the_way: Callable[[], float]) -> None:
+        self._registry = CollectorRegistry()
+        self._verdicts = Counter("qc_verdicts", "Photos by verdict", ["verdict"], registry=self._registry)
+        for verdict in Verdict:
+            self._verdicts.labels(verdict.value)
+        self._unreadable = Counter("qc_unreadable", "Photos that could not be read", registry=self._registry)
+        self._refused = Counter("qc_refused", "Requests refused: too many at a time", registry=self._registry)
+        self._seconds = Histogram(
+            "qc_seconds", "From the photo's arrival to its verdict", buckets=_SECONDS, registry=self._registry
+        )
+        waiting = Gauge("qc_on_the_way", "Photos without a result yet", registry=self._registry)
+        waiting.set_function(on_the_way)
+        Gauge("qc_model", "The model that serves", ["model_id"], registry=self._registry).labels(model_id).set(1)
+
+    def count(self, inspection: Inspection, seconds: float) -> None:
+        """Count a result.
+
+        Args:
+            inspection: of the photo.
+            seconds: from its arrival to its verdict.
+        """
+        self._verdicts.labels(inspection.verdict.value).inc()
+        self._seconds.observe(seconds)
+        if inspection.error:
+            self._unreadable.inc()
+
+    def refuse(self) -> None:
+        """Count a request that was refused because too many were on their way."""
+        self._refused.inc()
+
+    def text(self) -> bytes:
+        """Everything in Prometheus' text format."""
+        return generate_latest(self._registry)

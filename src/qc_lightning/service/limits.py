@@ -1,0 +1,126 @@
+"""What is refused before a photo is looked at: bodies too large or too slow, strangers, pages of other sites."""
+
+import asyncio
+import contextlib
+import ipaddress
+import json
+import secrets
+from urllib.parse import urlsplit
+
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+OPEN = ("/", "/health", "/ready", "/docs")
+"""Paths that need no token: they show nothing of photos or verdicts."""
+
+
+class _Refused(Exception):
+    def __init__(self, status: int, detail: str) -> None:
+        super().__init__(detail)
+        self.status, self.detail = status, detail
+
+
+class Limits:
+    """ASGI middleware that bounds each request's body in size and time and asks for the token.
+
+    A browser that shows a page of another site sends that site's name along; such requests are refused, so no page in
+    the world can use a service that listens on loopback.
+
+    Args:
+        app: the application.
+        body_bytes: the largest body, 1 or more.
+        seconds: that a body may take to arrive, above 0.
+        token: that clients must send as `Authorization: Bearer <token>`; None: none is asked for.
+    """
+
+    def __init__(self, app: ASGIApp, body_bytes: int, seconds: float, token: str | None = None) -> None:
+        self._app, self._body_bytes, self._seconds, self._token = app, body_bytes, seconds, token
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Handle one request."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        headers = {key.decode("latin-1").lower(): value.decode("latin-1") for key, value in scope["headers"]}
+        deadline = asyncio.get_running_loop().time() + self._seconds
+        try:
+            try:
+                self._check(scope["path"], headers)
+            except _Refused:
+                await _drain(receive, deadline)
+                raise
+            body = await self._body(receive, deadline)
+        except _Refused as reason:
+            await _answer(send, reason)
+            return
+        whole: list[Message] = [{"type": "http.request", "body": body, "more_body": False}]
+
+        async def read() -> Message:
+            return whole.pop() if whole else await receive()
+
+        await self._app(scope, read, send)
+
+    async def _body(self, receive: Receive, deadline: float) -> bytes:
+        """The whole body: nothing of the application waits for a client that is slow."""
+        parts, taken, more = [], 0, True
+        try:
+            async with asyncio.timeout_at(deadline):
+                while more:
+                    message = await receive()
+                    if message["type"] == "http.disconnect":
+                        raise _Refused(400, "the client went away")
+                    parts.append(message.get("body", b""))
+                    taken, more = taken + len(parts[-1]), message.get("more_body", False)
+                    if taken > self._body_bytes:
+                        if more:
+                            await _drain(receive, deadline)
+                        raise _Refused(413, _too_large(self._body_bytes))
+        except TimeoutError:
+            raise _Refused(408, f"expected the body within {self._seconds:g} s: send it faster") from None
+        return b"".join(parts)
+
+    def _check(self, path: str, headers: dict[str, str]) -> None:
+        origin = headers.get("origin")
+        if origin is not None and urlsplit(origin).netloc != headers.get("host"):
+            raise _Refused(403, "requests from pages of other sites are refused")
+        if self._token is not None and path not in OPEN:
+            given = headers.get("authorization", "").removeprefix("Bearer ").encode()
+            if not secrets.compare_digest(given, self._token.encode()):
+                raise _Refused(401, "expected the header Authorization: Bearer <token>")
+        length = headers.get("content-length", "0")
+        if not length.isdigit():
+            raise _Refused(400, "expected a number as Content-Length")
+        if int(length) > self._body_bytes:
+            raise _Refused(413, _too_large(self._body_bytes))
+
+
+async def _drain(receive: Receive, deadline: float) -> None:
+    """Throw away what the client still sends: it reads no answer before it has sent all."""
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout_at(deadline):
+            while (await receive()).get("more_body", False):
+                pass
+
+
+def is_loopback(host: str) -> bool:
+    """Whether an address is this machine alone.
+
+    >>> is_loopback("127.0.0.1"), is_loopback("localhost"), is_loopback("0.0.0.0")
+    (True, True, False)
+    """
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+def _too_large(most: int) -> str:
+    return f"expected a body of at most {most / 1e6:g} MB: send a smaller photo, or raise max_megabytes"
+
+
+async def _answer(send: Send, reason: _Refused) -> None:
+    body = json.dumps({"detail": reason.detail}).encode()
+    headers = [(b"content-type", b"application/json"), (b"connection", b"close")]
+    if reason.status == 401:
+        headers.append((b"www-authenticate", b"Bearer"))
+    await send({"type": "http.response.start", "status": reason.status, "headers": headers})
+    await send({"type": "http.response.body", "body": body})

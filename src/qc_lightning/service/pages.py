@@ -1,0 +1,72 @@
+"""The pages of the service: the operator's and the interface's; nothing is loaded from elsewhere."""
+
+import base64
+import hashlib
+import html
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+_HERE = Path(__file__).parent
+
+
+@dataclass(frozen=True)
+class Page:
+    """A page and what a browser may do on it.
+
+    Attributes:
+        html: the page.
+        policy: its Content-Security-Policy: its own style and script, this service, the camera, nothing else.
+    """
+
+    html: str
+    policy: str
+
+
+@cache
+def operator_page(class_names: tuple[str, str]) -> Page:
+    """The page of the person at the line.
+
+    Args:
+        class_names: what the user calls Correct and Incorrect.
+    """
+    text = (_HERE / "operator.html").read_text(encoding="utf-8")
+    # in an attribute, not in the script: its hash stays the same
+    names = html.escape(json.dumps(class_names, ensure_ascii=False), quote=True)
+    return _page(text.replace("{{classes}}", names))
+
+
+def docs_page(interface: Mapping[str, Any]) -> Page:
+    """The interface for people.
+
+    Args:
+        interface: as OpenAPI describes it.
+    """
+    rows = []
+    for path, methods in interface["paths"].items():
+        for method, call in methods.items():
+            given = ", ".join(
+                f"<code>{html.escape(item['name'])}</code> {html.escape(item.get('description', ''))}"
+                for item in call.get("parameters", [])
+            )
+            what = html.escape(call.get("description", ""))
+            rows.append(f"<tr><td><code>{method.upper()} {html.escape(path)}</code><td>{what}<td>{given}")
+    text = (_HERE / "docs.html").read_text(encoding="utf-8")
+    return _page(text.replace("{{rows}}", "\n".join(rows)))
+
+
+def _page(text: str) -> Page:
+    rules = {"script-src": re.findall(r"<script>(.*?)</script>", text, re.S)}
+    rules["style-src"] = re.findall(r"<style>(.*?)</style>", text, re.S)
+    hashes = {rule: " ".join(map(_hash, parts)) or "'none'" for rule, parts in rules.items()}
+    allowed = "; ".join(f"{rule} {sources}" for rule, sources in hashes.items())
+    own = "connect-src 'self'; img-src blob: data:; media-src blob:; base-uri 'none'; form-action 'none'"
+    return Page(text, f"default-src 'none'; {allowed}; {own}; frame-ancestors 'none'")
+
+
+def _hash(text: str) -> str:
+    return f"'sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}'"

@@ -1,0 +1,59 @@
+"""The server around the application: its socket, its signals, its end."""
+
+import signal
+import socket
+from pathlib import Path
+
+import uvicorn
+from starlette.types import ASGIApp
+
+from qc_lightning.core.errors import UserError
+
+_LAST_SECONDS = 5  # that requests in flight have after SIGTERM
+
+
+def bind(host: str, port: int) -> socket.socket:
+    """A socket that nobody else listens on.
+
+    Raises:
+        UserError: the port is in use or the address is not of this machine.
+    """
+    try:
+        kind = socket.AF_INET6 if ":" in host else socket.AF_INET
+        bound = socket.socket(kind, socket.SOCK_STREAM)
+        bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        bound.bind((host, port))
+    except OSError as error:
+        raise UserError(f"port={port}: cannot listen on {host} ({error.strerror}): give another port=") from error
+    return bound
+
+
+def run(app: ASGIApp, bound: socket.socket, tls_cert: Path | None, tls_key: Path | None) -> None:
+    """Serve until Ctrl-C or SIGTERM; requests in flight are answered first.
+
+    Args:
+        app: the application.
+        bound: the socket to listen on.
+        tls_cert: certificate, PEM; None for plain HTTP.
+        tls_key: its key, PEM.
+
+    Raises:
+        UserError: certificate and key do not belong together or cannot be read.
+    """
+    # uvicorn hands the signal on once it has ended; ending was the wish, so it is no failure
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: None)
+    config = uvicorn.Config(
+        app,
+        log_level="warning",
+        access_log=False,
+        server_header=False,
+        timeout_graceful_shutdown=_LAST_SECONDS,
+        ssl_certfile=tls_cert,
+        ssl_keyfile=tls_key,
+    )
+    try:
+        config.load()
+    except OSError as error:  # ssl.SSLError is one
+        raise UserError(f"tls_cert, tls_key: cannot use them ({error.strerror or error}): give PEM files") from error
+    uvicorn.Server(config).run(sockets=[bound])

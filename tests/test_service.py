@@ -1,0 +1,274 @@
+"""The service over real sockets: verdicts as the model gives them, limits kept, an end without losses."""
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import httpx
+import numpy as np
+import pytest
+
+from conftest import save_photo
+from qc_lightning.core.system import cores
+from qc_lightning.data.decode import DecodeSettings
+from qc_lightning.deployment.export_run import export_inspector
+from qc_lightning.deployment.photos import gate_photos
+from qc_lightning.inference.exported import ExportedInspector
+from qc_lightning.inference.inspection import Decoded, Inspection
+from qc_lightning.inference.inspector import Inspector
+from qc_lightning.metrics.verdict import Verdict
+from qc_lightning.service.engine import Busy, Engine
+from test_export import PAPER, run_of
+
+TOKEN = "correct horse battery staple"
+
+
+class Server:
+    """The command in a process of its own."""
+
+    def __init__(self, *arguments: str, **environment: str) -> None:
+        command = [sys.executable, "-m", "qc_lightning.serve", "port=0", *arguments]
+        self.process = subprocess.Popen(
+            command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=os.environ | environment
+        )
+        assert self.process.stdout is not None
+        lines = []
+        for line in self.process.stdout:
+            lines.append(line)
+            if "/ for people" in line:
+                break
+        assert lines, self.process.communicate()[1]
+        self.url = lines[-1].split("/ for people")[0]
+        self.client = httpx.Client(base_url=self.url, timeout=30)
+        while True:
+            try:
+                self.client.get("/ready")
+                return
+            except httpx.ConnectError:
+                time.sleep(0.05)
+
+    def stop(self) -> int:
+        """SIGTERM; the exit code."""
+        self.process.send_signal(signal.SIGTERM)
+        code = self.process.wait(10)
+        self.client.close()
+        self.process.communicate()
+        return code
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    run = run_of(tmp_path_factory.mktemp("service"), PAPER, DecodeSettings(16, 16))
+    output = run.folder / "export" / "inspector.onnx"
+    export_inspector(Inspector.load(run, "cpu"), gate_photos(run), output)
+    return output
+
+
+@pytest.fixture(scope="module")
+def server(model: Path) -> Iterator[Server]:
+    server = Server(f"model={model}", "max_megabytes=2", "timeout=2", "queue=64")
+    yield server
+    server.stop()
+
+
+def test_many_clients_get_the_models_verdicts(server: Server, model: Path, tmp_path: Path) -> None:
+    photos = [save_photo(tmp_path / f"{seed}.png", bright=seed % 2 == 0, seed=seed) for seed in range(20)]
+    expected = ExportedInspector.load(model)([*map(str, photos)])
+
+    def ask(number: int) -> httpx.Response:
+        data = photos[number % 20].read_bytes()
+        if number % 2:
+            return server.client.post("/v1/inspect", params={"part": number}, content=data)
+        return server.client.post("/v1/inspect", params={"part": number}, files={"file": ("a.png", data)})
+
+    with ThreadPoolExecutor(8) as clients:
+        for number, response in enumerate(clients.map(ask, range(200))):
+            answer, right = response.json(), expected[number % 20]
+            assert response.status_code == 200
+            assert answer["part"] == str(number)
+            assert (answer["verdict"], answer["sha256"], answer["model_id"]) == (
+                right.verdict,
+                right.sha256,
+                right.model_id,
+            )
+            assert answer["logit"] == pytest.approx(right.logit, abs=1e-5)
+            assert answer["probability"] == pytest.approx(right.probability, abs=1e-6)
+    counted = sum(
+        float(line.split()[1])
+        for line in server.client.get("/metrics").text.splitlines()
+        if line.startswith("qc_verdicts_total")
+    )
+    assert counted >= 200
+
+
+def test_raw_pixels(server: Server, model: Path) -> None:
+    pixels = np.random.default_rng(0).integers(0, 256, (40, 60, 3), dtype=np.uint8)
+    sizes = {"width": 60, "height": 40}
+    answer = server.client.post("/v1/inspect", params=sizes, content=pixels.tobytes()).json()
+    assert answer["logit"] == pytest.approx(ExportedInspector.load(model)(pixels).logit, abs=1e-5)
+    assert server.client.post("/v1/inspect", params=sizes, content=b"too few").status_code == 400
+
+
+@pytest.mark.parametrize("body", [b"no photo", b"\x89PNG\r\n\x1a\n" + bytes(50), b"\xff\xd8\xff" * 99])
+def test_what_is_no_image_is_never_passed(server: Server, body: bytes) -> None:
+    response = server.client.post("/v1/inspect", content=body)
+    assert response.status_code == 422
+    assert response.json()["verdict"] == "REVIEW"
+    assert response.json()["error"]
+
+
+def test_wrong_requests_are_refused(server: Server) -> None:
+    post = server.client.post
+    assert post("/v1/inspect", content=b"").status_code == 400
+    assert post("/v1/inspect", content=bytes(3_000_000)).status_code == 413
+    assert post("/v1/inspect", content=iter([bytes(1_000_000)] * 3)).status_code == 413, "chunked, without a length"
+    assert post("/v1/inspect", files={"other": b"x"}).status_code == 400
+    torn = {"content-type": "multipart/form-data; boundary=x"}
+    assert post("/v1/inspect", content=b"--x\r\nrubbish", headers=torn).status_code == 400
+    assert post("/v1/inspect", content=b"x", headers={"origin": "http://elsewhere.example"}).status_code == 403
+    assert server.client.get("/nothing").status_code == 404
+    assert server.client.get("/health").json() == {"status": "ok"}
+
+
+def test_a_slow_body_is_let_go(server: Server) -> None:
+    host, port = server.url.removeprefix("http://").split(":")
+    with socket.create_connection((host, int(port))) as client:
+        client.sendall(b"POST /v1/inspect HTTP/1.1\r\nHost: x\r\nContent-Length: 1000\r\n\r\n")
+        begun = time.monotonic()
+        assert b" 408 " in client.recv(1000)
+        assert time.monotonic() - begun < 5
+
+
+def test_pages_load_nothing_from_elsewhere(server: Server) -> None:
+    for path in ("/", "/docs"):
+        page = server.client.get(path)
+        assert page.status_code == 200
+        policy = page.headers["content-security-policy"]
+        assert policy.startswith("default-src 'none'")
+        assert "unsafe" not in policy
+        assert "http:" not in policy
+    assert "Incorrect" in server.client.get("/").text
+    assert "/v1/inspect" in server.client.get("/docs").text
+    assert server.client.get("/v1/model").json()["decision"]["threshold"] == 0.5
+
+
+def test_strangers_need_the_token(model: Path) -> None:
+    server = Server(f"model={model}", QC_LIGHTNING_TOKEN=TOKEN)
+    try:
+        assert server.client.get("/ready").status_code == 200
+        assert server.client.get("/metrics").status_code == 401
+        assert server.client.post("/v1/inspect", content=b"x").status_code == 401
+        wrong = {"authorization": "Bearer " + TOKEN[:-1]}
+        assert server.client.get("/v1/model", headers=wrong).status_code == 401
+        assert server.client.get("/v1/model", headers={"authorization": f"Bearer {TOKEN}"}).status_code == 200
+    finally:
+        server.stop()
+
+
+def test_sigterm_ends_it_with_what_is_in_flight_answered(model: Path, tmp_path: Path) -> None:
+    data = save_photo(tmp_path / "a.png", bright=True, seed=0).read_bytes()
+    server = Server(f"model={model}")
+    host, port = server.url.removeprefix("http://").split(":")
+    with socket.create_connection((host, int(port))) as client:
+        head = f"POST /v1/inspect HTTP/1.1\r\nHost: {host}:{port}\r\nContent-Length: {len(data)}\r\n\r\n"
+        client.sendall(head.encode() + data[:10])
+        time.sleep(0.3)
+        begun = time.monotonic()
+        server.process.send_signal(signal.SIGTERM)
+        time.sleep(0.3)
+        client.sendall(data[10:])
+        answer = b""
+        while more := client.recv(4096):
+            answer += more
+    assert b" 200 " in answer.split(b"\r\n")[0]
+    assert json.loads(answer.split(b"\r\n\r\n", 1)[1])["verdict"] in ("PASS", "REJECT")
+    assert server.process.wait(10) == 0
+    assert time.monotonic() - begun < 5
+    server.process.communicate()
+    server.client.close()
+    with socket.socket() as again:
+        again.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # closed connections linger, listeners do not
+        again.bind((host, int(port)))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["host=0.0.0.0"], "token_file="),
+        (["tls_cert=a.pem"], "expected both or none"),
+        (["model=missing.onnx"], "missing.onnx"),
+        (["prot=1"], "did you mean port?"),
+        (["queue=0"], "1 to 10000"),
+    ],
+)
+def test_mistakes_are_one_line(arguments: list[str], words: str, model: Path) -> None:
+    given = arguments if arguments[0].startswith("model=") else [f"model={model}", *arguments]
+    command = [sys.executable, "-m", "qc_lightning.serve", "port=0", *given]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert words in done.stderr
+    assert done.stderr.count("\n") == 1
+
+
+def test_a_port_in_use(model: Path) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        command = [sys.executable, "-m", "qc_lightning.serve", f"port={port}", f"model={model}"]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 2
+    assert f"error: port={port}: cannot listen on 127.0.0.1" in done.stderr
+
+
+class Slow:
+    """A model that waits until it may go on."""
+
+    decode = DecodeSettings(8, 8)
+
+    def __init__(self) -> None:
+        self.go = threading.Event()
+        self.batches: list[int] = []
+
+    def judge(self, photos: list[Decoded]) -> list[Inspection]:
+        self.go.wait(10)
+        self.batches.append(len(photos))
+        if any(photo.error for photo in photos):
+            raise RuntimeError("broken")
+        return [Inspection(None, p.sha256, Verdict.PASS, 0.1, -2.2, 0.5, None, "", "", 0.0, "") for p in photos]
+
+
+def test_no_more_wait_than_may_and_none_is_lost(tmp_path: Path) -> None:
+    photos = [save_photo(tmp_path / f"{seed}.png", bright=True, seed=seed) for seed in range(20)]
+    model = Slow()
+    engine = Engine(model, 20)
+    results = [engine.submit(photo) for photo in photos]
+    with pytest.raises(Busy):
+        engine.submit(photos[0])
+    assert engine.on_the_way == 20
+    model.go.set()
+    engine.close()
+    assert len({result.result(0).sha256 for result in results}) == 20
+    assert sum(model.batches) == 20
+    assert max(model.batches) <= 8
+    assert len(model.batches) < 20 or cores() > 8, "what waited went through the model together"
+    assert engine.on_the_way == 0
+
+
+def test_a_fault_of_the_model_reaches_who_asked_and_not_the_next(tmp_path: Path) -> None:
+    model = Slow()
+    model.go.set()
+    engine = Engine(model, 4)
+    with pytest.raises(RuntimeError, match="broken"):
+        engine.submit(b"no photo").result(10)
+    good = save_photo(tmp_path / "a.png", bright=True, seed=0)
+    assert engine.submit(good).result(10).verdict == Verdict.PASS
+    engine.close()
