@@ -47,6 +47,7 @@ COMMANDS = {
         Command(
             "verify", LINE, "an exported inspector, checked where it serves", config.VerifyConfig, "source", plain=True
         ),
+        Command("serve", LINE, "an exported inspector over HTTP, with a page", config.ServeConfig, "model", plain=True),
         Command("latency", LINE, "milliseconds a photo on this machine", config.LatencyConfig, "source"),
     )
 }

@@ -21,6 +21,7 @@ from qc_lightning.config.commands import (
     SweepReportConfig,
     VerifyConfig,
 )
+from qc_lightning.config.serving import ServeConfig
 from qc_lightning.config.training import (
     AugmentConfig,
     ClassNames,
@@ -51,6 +52,7 @@ __all__ = [
     "OtherPhotosConfig",
     "PredictConfig",
     "RobustnessConfig",
+    "ServeConfig",
     "SplitConfig",
     "SweepConfig",
     "SweepReportConfig",
