@@ -20,7 +20,7 @@ ROOMS = (
     {"evaluation"},
     {"training"},
     {"explanation"},
-    {"audit", "deployment", "service", "prediction", "sweep"},
+    {"auditing", "deployment", "service", "prediction", "sweep"},
 )
 FLOOR = {name: floor for floor, names in enumerate(ROOMS) for name in names}
 COMMANDS = len(ROOMS)  # the files at the top and cli/

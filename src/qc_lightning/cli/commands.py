@@ -36,6 +36,7 @@ TRAIN, LOOK, LINE = "train an inspector", "look at what it knows", "use it on th
 COMMANDS = {
     command.name: command
     for command in (
+        Command("audit", TRAIN, "photos checked before training", config.AuditConfig, "data.root"),
         Command("train", TRAIN, "photos of both classes to an inspector", config.TrainConfig, "data.root"),
         Command("sweep_report", TRAIN, "table and page of a sweep", config.SweepReportConfig, "run"),
         Command("cache", TRAIN, "what is kept between runs: show it, clear it", config.CacheConfig),

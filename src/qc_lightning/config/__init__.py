@@ -7,6 +7,7 @@ Hydra composes `conf/<command>.yaml` over these classes, so a wrong key or type 
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, TypeVar, cast
 
+from qc_lightning.config.audit import AuditConfig
 from qc_lightning.config.build import build
 from qc_lightning.config.commands import (
     CacheConfig,
@@ -36,6 +37,7 @@ from qc_lightning.config.training import (
 )
 
 __all__ = [
+    "AuditConfig",
     "AugmentConfig",
     "CacheConfig",
     "ClassNames",

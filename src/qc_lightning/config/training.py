@@ -64,6 +64,7 @@ class DataConfig:
     uncertain: str | None  # elpv: cells with a defect probability of 1/3 or 2/3: drop | threshold (2/3 is Incorrect)
     cache_limit: float = 20.0  # gigabytes of decoded photos kept there; the longest unused make room
     tiles: str = "1x1"  # rows x columns of about image_size x image_size that a photo is cut into
+    corrections: str | None = None  # a corrections.csv that a page has saved
     near_duplicates: str = "group"  # warn | group | error: what to do about photos that are nearly copies of others
 
     def __post_init__(self) -> None:

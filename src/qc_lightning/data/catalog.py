@@ -9,6 +9,7 @@ from pathlib import Path
 
 from qc_lightning.config import ClassNames, DataConfig
 from qc_lightning.core.errors import UserError
+from qc_lightning.data.corrections import apply_corrections
 from qc_lightning.data.photo import Catalog
 from qc_lightning.data.sources.folders import read_folders
 from qc_lightning.data.sources.manifest import read_manifest
@@ -33,6 +34,9 @@ def read_catalog(config: DataConfig) -> Catalog:
         photos, notes = read_elpv(config), []
     else:
         photos, notes = read_folders(Path(config.root or "").expanduser().resolve(), config.classes, config.group)
+    if config.corrections is not None:
+        photos, corrected = apply_corrections(photos, Path(config.corrections).expanduser(), config.classes.names)
+        notes = [*notes, *corrected]
     odd = [path_text(photo.name) for photo in photos if path_text(photo.name) != photo.name]
     if odd:
         raise UserError(

@@ -55,6 +55,10 @@ class PhotoSet:
         pixels: npt.NDArray[np.uint8] = self.store.rows(self.rows[indices])
         return pixels
 
+    def with_photos(self, photos: list[Photo]) -> "PhotoSet":
+        """The same set with other groups or subsets of its photos."""
+        return replace(self, photos=photos)
+
     def counts(self) -> dict[str, tuple[int, int]]:
         """Photos of each subset that is not empty, as (Correct, Incorrect)."""
         seen = Counter((photo.subset, photo.label) for photo in self.photos)
@@ -70,30 +74,40 @@ def decode_settings(config: DataConfig, paths: Sequence[Path]) -> tuple[DecodeSe
     return DecodeSettings(height, width, resize, config.bit_depth, *config.grid), notes
 
 
-def load_photos(config: DataConfig, progress: bool = True) -> PhotoSet:
-    """List, decode and split the photos that `config` names.
-
-    Decoding comes before the split: a file that cannot be read, or that is another one byte for byte, has to be known
-    before the photos are dealt.
+def read_photos(config: DataConfig, progress: bool = True) -> PhotoSet:
+    """List and decode the photos that `config` names; `bad` may hold any number, and no subset is dealt.
 
     Raises:
-        UserError: the photos are not what they must be; nothing has been written then.
+        UserError: the photos are not what they must be.
     """
     photos, left_out = read_catalog(config)
     paths = [photo.path for photo in photos]
     decode, shapes = decode_settings(config, paths)
     store = _opened(paths, decode, config, progress)
     bad = [(photos[row].path, reason) for row, reason in sorted(store.bad.items())]
-    if bad:
-        _refuse_bad(bad, len(photos), config)
     rows = np.array([row for row in range(len(photos)) if row not in store.bad], dtype=np.int64)
     kept = [replace(photos[row], sha256=_verified(photos[row], store.sha256[row])) for row in rows]
-    checked = check_photos(kept, rows, store, config, progress)
+    return PhotoSet(kept, rows, store, decode, bad, left_out + shapes)
+
+
+def load_photos(config: DataConfig, progress: bool = True) -> PhotoSet:
+    """List, decode, check and split the photos that `config` names.
+
+    Decoding comes before the split: a file that cannot be read, or that is a copy of another one, has to be known
+    before the photos are split.
+
+    Raises:
+        UserError: the photos are not what they must be; nothing has been written then.
+    """
+    photos = read_photos(config, progress)
+    if photos.bad:
+        _refuse_bad(photos.bad, len(photos.photos) + len(photos.bad), config)
+    checked = check_photos(photos.photos, photos.rows, photos.store, config, progress)
     subsets = split(checked.photos, config.split)
     kept = [replace(photo, subset=subset) for photo, subset in zip(checked.photos, subsets, strict=True)]
     checks = [*checked.checks, copies_across_subsets(kept, checked.copies)]
     notes = [check.text for check in checks if check.flagged]
-    return PhotoSet(kept, rows, store, decode, bad, left_out + shapes + notes + _straddling(kept))
+    return replace(photos, photos=kept, notes=photos.notes + notes + _straddling(kept))
 
 
 _latest: dict[str, PixelStore] = {}  # at most one, by what its pixels depend on

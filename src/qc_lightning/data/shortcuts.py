@@ -33,6 +33,7 @@ _WORDS = {
     "file_kind": "the kind of file",
     "jpeg_quality": "the JPEG quality",
     "file_date": "the file's date",
+    "camera": "the camera",
 }
 _REMEDY = {
     "border_colour": "photograph both classes before the same background",
@@ -41,13 +42,14 @@ _REMEDY = {
     "file_kind": "save both classes the same way",
     "jpeg_quality": "save both classes the same way",
     "file_date": "photograph both classes on the same days; if the files were only copied class by class, ignore this",
+    "camera": "photograph both classes with the same camera",
 }
 
 
 def check_shortcuts(
     photos: Sequence[Photo], appearance: Appearance, facts: Sequence[FileFacts], class_names: tuple[str, str]
 ) -> list[Check]:
-    """Test whether one property alone tells the classes apart: six checks, each with balanced accuracy and interval.
+    """Test whether one property alone tells the classes apart: seven checks, each with balanced accuracy and interval.
 
     The accuracy is that of grouped cross-validation, on photos whose group the regression has not seen.
 
@@ -72,6 +74,7 @@ def check_shortcuts(
         "file_kind": _one_hot([f"{fact.kind} {fact.mode}" for fact in facts]),
         "jpeg_quality": np.array([[fact.quality] for fact in facts]),
         "file_date": np.column_stack([hours, _one_hot(days)]),
+        "camera": _one_hot([fact.camera for fact in facts]),
     }
     return [_check(name, x, label, fold, group, class_names) for name, x in known.items()]
 
@@ -87,14 +90,14 @@ def _check(
     used = np.isfinite(x).all(1)
     x, label, fold, group = x[used], label[used], fold[used], group[used]
     if not len(x) or (x == x[0]).all():
-        return Check(name, False, f"{_WORDS[name]} is the same in all photos.")
+        return Check(name, False, f"{_WORDS[name]} does not vary.")
     if any(len(np.unique(label[fold != number])) < 2 for number in range(_FOLDS)) or not fold.any():
         return Check(name, False, f"{_WORDS[name]} was not checked: too few parts of one class.")
     incorrect = np.zeros(len(x), dtype=bool)
     for number in np.unique(fold):
         rest = fold != number
         incorrect[~rest] = _predict(x[rest], label[rest], x[~rest])
-    value, low, high = _balanced_accuracy(incorrect == (label == 1), label, group)
+    value, low, high = balanced_accuracy(incorrect == (label == 1), label, group)
     text = (
         f"{_WORDS[name]} alone tells {class_names[1]} from {class_names[0]} with balanced accuracy "
         f"{value:.3f} ({low:.3f} to {high:.3f})"
@@ -104,10 +107,16 @@ def _check(
     return Check(name, flagged, text, value, low, high)
 
 
-def _balanced_accuracy(
+def balanced_accuracy(
     right: npt.NDArray[np.bool_], label: npt.NDArray[np.int64], group: npt.NDArray[np.int64]
 ) -> tuple[float, float, float]:
-    """Mean of the two classes' recalls; its interval from theirs by MOVER (Zou & Donner 2008)."""
+    """Mean of the two classes' recalls, and its 95% interval from theirs by MOVER (Zou & Donner 2008).
+
+    Args:
+        right: bool [n], whether the photo's class was recognised.
+        label: int [n], both classes.
+        group: int [n], 0 <= group.
+    """
     recall = [float(right[label == one].mean()) for one in (0, 1)]
     ends = [proportion(right[label == one], group[label == one]) for one in (0, 1)]
     below = math.hypot(*(at - low for at, (low, _) in zip(recall, ends, strict=True))) / 2

@@ -21,8 +21,13 @@ _COMPUTER = ("$recycle.bin", "recycler", "system volume information", "found.000
 _SYSTEM_FOLDERS = frozenset((*_NAS, *_COMPUTER))
 """Folders of devices and operating systems, in lower case: previews and deleted files."""
 
-# what lies in folders that this package has written: a run, a sweep, explanations
-_OWN = ({"split.csv", "checkpoints"}, {"sweep.csv", "sweep.html"}, {"explain.csv", "explain.json"})
+# what lies in folders that this package has written: a run, a sweep, explanations, an audit
+_OWN = (
+    {"split.csv", "checkpoints"},
+    {"sweep.csv", "sweep.html"},
+    {"explain.csv", "explain.json"},
+    {"audit.csv", "audit.json"},
+)
 _OWN_ENDINGS, _OUTPUTS = ("_sorted", "_overlays"), (".csv", ".jsonl", ".parquet")
 _OWN_FOLDERS, _LINKS = "folders that qc-lightning has written", "links to folders that are looked into anyway"
 

@@ -10,6 +10,8 @@ from qc_lightning.data.decode import BadImage, DecodeSettings, decode
 from qc_lightning.metrics.verdict import escapes, overkills, worst_first
 
 if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
     from PIL import Image
 
 _MOST = 24
@@ -20,22 +22,31 @@ _BUDGET = 3_000_000  # characters of all pictures together, so that the page sta
 class Pictures:
     """Data URLs within a budget.
 
+    Args:
+        budget: characters of all pictures together.
+
     Attributes:
         left_out: pictures that no longer fitted.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, budget: int = _BUDGET) -> None:
         self.left_out = 0
-        self._used = 0
+        self._used, self._budget = 0, budget
 
     def embed(self, data: bytes, kind: str = "png") -> str | None:
         """Turn the bytes of a PNG or JPEG into a data URL; None when the budget is spent."""
         url = f"data:image/{kind};base64,{base64.b64encode(data).decode()}"
-        if self._used + len(url) > _BUDGET:
+        if self._used + len(url) > self._budget:
             self.left_out += 1
             return None
         self._used += len(url)
         return url
+
+    def pixels(self, pixels: "npt.NDArray[np.uint8]") -> str | None:
+        """Embed a decoded photo, uint8 [3, H, W], at its own size."""
+        from PIL import Image
+
+        return self.embed(*_jpeg(Image.fromarray(pixels.transpose(1, 2, 0))))
 
     def figure(self, path: Path) -> str | None:
         """Embed a figure of the run, a large one as a JPEG."""

@@ -50,19 +50,25 @@ def write_report(run_dir: Path) -> Path:
     from markupsafe import Markup
 
     here = Path(__file__).parent
-    script = (here / "report.js").read_text(encoding="utf-8")
+    script = "".join((here / name).read_text(encoding="utf-8") for name in ("report.js", "corrections.js"))
     # the page's own style and script, not data: the one place that is not escaped
     own = {"style": Markup((here / "report.css").read_text(encoding="utf-8")), "script": Markup(script)}
-    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
     environment = Environment(
         loader=FileSystemLoader(here), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
     environment.filters |= {"percent": percent, "interval": interval, "value": _value, "spread": _spread}
-    page = environment.get_template("report.html.jinja").render(**_content(run_dir), **own, script_hash=digest)
+    page = environment.get_template("report.html.jinja").render(
+        **_content(run_dir), **own, script_hash=script_hash(script)
+    )
     with replacing(run_dir / "report.html") as temporary:
         # a file name that is not valid Unicode is shown with its bytes
         temporary.write_bytes(page.encode("utf-8", "backslashreplace"))
     return run_dir / "report.html"
+
+
+def script_hash(script: str) -> str:
+    """What a content security policy names an inline script by: its SHA-256, in base64."""
+    return base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
 
 
 def _content(run: Path) -> dict[str, Any]:

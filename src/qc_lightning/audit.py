@@ -1,0 +1,49 @@
+"""Check photos before training: `qc-lightning audit photos/`, settings as Hydra overrides."""
+
+from pathlib import Path
+
+from qc_lightning.cli import app as cli
+from qc_lightning.config import AuditConfig
+
+
+def audit(config: AuditConfig) -> Path:
+    """Photos to what is doubtful in them: a table, audit.csv, audit.json, and a page to correct them from.
+
+    Returns:
+        The folder of the findings.
+    """
+    from qc_lightning.auditing import output
+    from qc_lightning.auditing.photo_checks import check_files, network_checks, pixel_checks
+    from qc_lightning.core.timing import Timing
+    from qc_lightning.data.checks import check_photos
+    from qc_lightning.data.dataset import read_photos
+
+    folder, timing = output.free_folder(config.output), Timing()
+    photos = read_photos(config.data)
+    timing.done("decoding")
+    checks = check_files(photos)
+    checked = check_photos(photos.photos, photos.rows, photos.store, config.data)
+    photos = photos.with_photos(checked.photos)
+    checks += [*checked.checks, *pixel_checks(photos, checked, config.data)]
+    timing.done("pixel checks")
+    if not config.quick:
+        checks += network_checks(photos, config)
+        timing.done("network checks")
+
+    from qc_lightning.auditing.page import write_page
+
+    output.write_tables(folder, checks)
+    write_page(folder, photos, checks, config.data.classes.names)
+    timing.done("page")
+    print(output.table(checks, photos, timing.seconds, config.quick))
+    print(f"audit: {folder / 'audit.html'}, audit.csv, audit.json")
+    return folder
+
+
+def main() -> None:
+    """Run the command."""
+    cli.run(audit, "audit")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,23 @@
+"""How many parts there are, and what they can show at best."""
+
+from collections.abc import Sequence
+
+from qc_lightning.data.findings import Check
+from qc_lightning.data.photo import Photo
+from qc_lightning.metrics.certificate import parts_needed, upper_bound
+
+_FEW = 30  # parts of a class, below which hardly anything can be said
+
+
+def check_amount(photos: Sequence[Photo], class_names: tuple[str, str], test: float) -> Check:
+    """How many parts there are of each class, and what the best result on the test part could guarantee."""
+    parts = [len({photo.group for photo in photos if photo.label == label}) for label in (0, 1)]
+    tested = [max(1, round(test * count)) for count in parts]
+    escape, overkill = (upper_bound(0, count) for count in reversed(tested))
+    needed = parts_needed(0.01)
+    text = (
+        f"{parts[0]} {class_names[0]} and {parts[1]} {class_names[1]} parts, {test:.0%} of them the test part: if none "
+        f"of those is judged wrongly, escapes are below {escape:.1%} and overkill below {overkill:.1%} at 95% "
+        f"confidence. An escape rate below 1% takes {needed} {class_names[1]} parts that training has not seen."
+    )
+    return Check("amount", min(parts) < _FEW, text, value=float(min(parts)))

@@ -1,0 +1,93 @@
+"""Which photos show one part: a guess from their names, bursts, and groups across a given split."""
+
+import re
+from collections import Counter, defaultdict
+from collections.abc import Sequence
+from itertools import pairwise
+from pathlib import PurePosixPath
+
+import numpy as np
+
+from qc_lightning.data.file_facts import FileFacts
+from qc_lightning.data.findings import Check, Finding
+from qc_lightning.data.photo import Photo, group_of
+
+_BURST = 2.0  # seconds between two photos of one burst, at most
+_VIEWS = 20  # photos of one part, at most, for a guess
+
+
+def check_groups(photos: Sequence[Photo], facts: Sequence[FileFacts], rule: str) -> list[Check]:
+    """Look for groups that the user has not named, and for those that lie on both sides of a given split.
+
+    Args:
+        photos: with the groups that they have.
+        facts: of their files.
+        rule: `data.group`.
+    """
+    grouped = len({photo.group for photo in photos}) < len(photos)
+    return [
+        _guess(photos) if rule == "none" else Check("group_guess", False, f"groups are given (data.group={rule})."),
+        _bursts(photos, facts),
+        _straddling(photos, grouped),
+    ]
+
+
+def _guess(photos: Sequence[Photo]) -> Check:
+    for rule in ("prefix", "folder"):
+        members = defaultdict(list)
+        for photo in photos:
+            members[_key(photo, rule)].append(photo.name)
+        several = {key: names for key, names in members.items() if len(names) > 1}
+        sizes = [len(names) for names in several.values()]
+        if len(several) < 5 or sum(sizes) < len(photos) / 2 or max(sizes) > _VIEWS:
+            continue
+        example = next(iter(several.values()))
+        text = (
+            f"names look like {'part_view' if rule == 'prefix' else 'part/view'}: {len(several)} groups of "
+            f"{min(sizes)} to {max(sizes)}, for example {' and '.join(example[:2])}; if each shows one part, use "
+            f"data.group={rule}."
+        )
+        findings = [Finding(name, key) for key, names in several.items() for name in names]
+        return Check("group_guess", True, text, findings=findings)
+    return Check("group_guess", False, "the names do not look as if several photos show one part.")
+
+
+def _key(photo: Photo, rule: str) -> str:
+    """The group that the rule gives, in the photo's subset; a name that it leaves whole or without a number is none."""
+    group = group_of(photo.name, rule)
+    if rule == "prefix" and (group == PurePosixPath(photo.name).stem or not re.search(r"\d", group)):
+        return photo.name
+    return f"{photo.subset or ''}{group}"
+
+
+def _bursts(photos: Sequence[Photo], facts: Sequence[FileFacts]) -> Check:
+    taken = np.array([fact.taken for fact in facts])
+    dated = [int(index) for index in np.argsort(taken, kind="stable") if np.isfinite(taken[index])]
+    if not dated:
+        return Check("bursts", False, "no photo says when it was taken, so bursts were not looked for.")
+    findings = []
+    for before, after in pairwise(dated):
+        apart = float(taken[after] - taken[before])
+        if apart <= _BURST and photos[before].group != photos[after].group:
+            findings.append(Finding(photos[before].name, photos[after].name, apart))
+    if not findings:
+        return Check("bursts", False, "no two photos of different groups were taken within 2 seconds.")
+    text = (
+        f"{len(findings)} photos were taken within 2 seconds of another one and share no group with it, for example "
+        f"{findings[0].path} and {findings[0].other}: if they show one part, give them one group."
+    )
+    return Check("bursts", True, text, findings=findings, pairs=True)
+
+
+def _straddling(photos: Sequence[Photo], grouped: bool) -> Check:
+    subsets: dict[str, Counter[str]] = defaultdict(Counter)
+    for photo in photos:
+        if photo.subset is not None:
+            subsets[photo.group][photo.subset] += 1
+    torn = {group for group, of in subsets.items() if len(of) > 1}
+    findings = [Finding(photo.name, photo.group) for photo in photos if photo.group in torn]
+    if torn:
+        text = f"{len(torn)} groups lie in several parts of the given split: the test figures are too good."
+        return Check("groups_across_subsets", True, text, findings=findings)
+    words = "no group lies in several parts of a given split." if grouped else "there are no groups of photos to check."
+    return Check("groups_across_subsets", False, words)

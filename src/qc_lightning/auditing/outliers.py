@@ -1,0 +1,98 @@
+"""Single photos that are unlike the rest of their class: dark, overexposed, blurred, empty, of another size or mode."""
+
+from collections import Counter
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import numpy.typing as npt
+from tqdm import tqdm
+
+from qc_lightning.core.system import cores
+from qc_lightning.data.dataset import PhotoSet
+from qc_lightning.data.file_facts import FileFacts
+from qc_lightning.data.findings import Check, Finding
+from qc_lightning.data.photo import Photo
+
+_BLOCK = 16  # photos at a time
+_FAR = 6.0  # robust standard deviations from the median of the class
+_COMMON = 0.8  # part of the photos that have the usual size or mode: others are odd then
+_WHITE = 250  # grey level from which a pixel counts as overexposed
+
+Floats = npt.NDArray[np.float64]
+
+
+def check_outliers(photos: PhotoSet, facts: Sequence[FileFacts]) -> list[Check]:
+    """Compare each photo with the median and the spread of its class, and its file with the usual one.
+
+    Args:
+        photos: decoded.
+        facts: of their files.
+    """
+    light, white, sharpness, contrast = _measure(photos)
+    # the least spread that counts: the naked eye does not see less
+    checks = [
+        _far("dark", "darker than", photos, light, -1, 4.0),
+        _far("overexposed", "more white than", photos, white, 1, 0.01),
+        _far("blurred", "less sharp than", photos, sharpness, -1, 0.15),
+        _far("empty", "with far less to see than", photos, contrast, -1, 0.3),
+    ]
+    listed = photos.photos
+    return [
+        *checks,
+        _odd("odd_size", "of another size", listed, [f"{fact.width} x {fact.height}" for fact in facts]),
+        _odd("odd_mode", "stored in another way", listed, [f"{fact.kind} {fact.mode}" for fact in facts]),
+    ]
+
+
+def _measure(photos: PhotoSet) -> Floats:
+    """Mean grey, share of white pixels, log of the edges' strength relative to the contrast, log of the contrast."""
+    n = len(photos.photos)
+    found = np.empty((4, n))
+
+    def work(start: int) -> int:
+        places = np.arange(start, min(start + _BLOCK, n))
+        grey = photos.pixels(places).mean(1, dtype=np.float32)
+        down, across = np.diff(grey, 2, axis=1)[:, :, 1:-1], np.diff(grey, 2, axis=2)[:, 1:-1]
+        contrast = grey.std((1, 2)) + 0.1
+        found[0, places] = grey.mean((1, 2))
+        found[1, places] = (grey >= _WHITE).mean((1, 2))
+        found[2, places] = np.log((down + across).std((1, 2)) + 0.01) - np.log(contrast)
+        found[3, places] = np.log(contrast)
+        return len(places)
+
+    with (
+        tqdm(total=n, desc="Looking for outliers", unit="photo", delay=1.5) as bar,
+        ThreadPoolExecutor(cores()) as pool,
+    ):
+        for count in pool.map(work, range(0, n, _BLOCK)):
+            bar.update(count)
+    return found
+
+
+def _far(name: str, words: str, photos: PhotoSet, value: Floats, sign: int, least_spread: float) -> Check:
+    """Photos whose value lies far from the median of their class, on one side; `value` of a finding is the distance."""
+    label, distance = photos.labels, np.zeros(len(value))
+    for one in np.unique(label):
+        mine = value[label == one]
+        middle = np.median(mine)
+        spread = max(1.4826 * float(np.median(np.abs(mine - middle))), least_spread)
+        distance[label == one] = sign * (mine - middle) / spread
+    order = [int(index) for index in np.argsort(-distance) if distance[index] > _FAR]
+    findings = [Finding(photos.photos[index].name, "", round(float(distance[index]), 2)) for index in order]
+    text = (
+        f"{len(findings)} photos are {words} the rest of their class" if findings else f"no photo is {words} the rest"
+    )
+    return Check(name, bool(findings), f"{text}.", findings=findings)
+
+
+def _odd(name: str, words: str, photos: Sequence[Photo], values: Sequence[str]) -> Check:
+    """Photos that differ from what most have; where nothing is usual, nothing is odd."""
+    usual, count = Counter(values).most_common(1)[0]
+    different = [index for index, value in enumerate(values) if value != usual]
+    if count < _COMMON * len(values):
+        return Check(name, False, f"no {name.removeprefix('odd_')} is usual among these photos.")
+    findings = [Finding(photos[index].name, values[index]) for index in different]
+    if not findings:
+        return Check(name, False, f"no photo is {words} than the others ({usual}).")
+    return Check(name, True, f"{len(findings)} photos are {words} than the others ({usual}).", findings=findings)

@@ -1,0 +1,63 @@
+"""What an audit leaves: audit.csv, audit.json, and the table on the console."""
+
+import datetime
+import textwrap
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from qc_lightning.core.atomic import csv_text, write_json, write_text
+from qc_lightning.core.errors import UserError
+from qc_lightning.data.dataset import PhotoSet
+from qc_lightning.data.findings import Check
+
+_WIDTH = 118
+
+
+def free_folder(output: str | None) -> Path:
+    """The folder to write to; it is made when something is written.
+
+    Raises:
+        UserError: there is something at `output` already.
+    """
+    if output is None:
+        return Path("outputs/audits") / f"{datetime.datetime.now():%Y-%m-%d/%H-%M-%S}"
+    folder = Path(output).expanduser()
+    if folder.is_file() or (folder.is_dir() and any(folder.iterdir())):
+        raise UserError(f"output: expected a folder that is not there yet, {folder} is: give another one or remove it")
+    return folder
+
+
+def write_tables(folder: Path, checks: Sequence[Check]) -> None:
+    """Write audit.csv with a row a finding, and audit.json with an entry a check."""
+    rows = [(check.name, finding.path, finding.other, finding.value) for check in checks for finding in check.findings]
+    write_text(folder / "audit.csv", csv_text(("check", "path", "other", "value"), rows))
+    entries = [
+        {
+            "name": check.name,
+            "flagged": check.flagged,
+            "value": check.value,
+            "low": check.low,
+            "high": check.high,
+            "photos": check.photos,
+            "text": check.text,
+        }
+        for check in checks
+    ]
+    write_json(folder / "audit.json", {"checks": entries})
+
+
+def table(checks: Sequence[Check], photos: PhotoSet, seconds: Mapping[str, float], quick: bool) -> str:
+    """The findings in words, those to look at first."""
+    count, groups = len(photos.photos), len({photo.group for photo in photos.photos})
+    lines = [f"{count} photos, {groups} groups (parts)", ""]
+    for flagged in (True, False):
+        some = [check for check in checks if check.flagged == flagged]
+        if some:
+            lines.append("look at" if flagged else "nothing to do")
+        for check in some:
+            words = textwrap.wrap(f"{check.name}: {check.text}", _WIDTH - 4, subsequent_indent="    ")
+            lines += [f"  {line}" for line in words]
+    if quick:
+        lines.append("  quick=true: label errors and the learning curve were left out")
+    lines += ["", ", ".join(f"{stage} {spent:.1f} s" for stage, spent in seconds.items()), ""]
+    return "\n".join(lines)

@@ -1,0 +1,86 @@
+"""audit.html: the findings with their photos, and buttons that save corrections; one file that needs no network."""
+
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from urllib.parse import quote
+
+import numpy as np
+
+from qc_lightning.auditing.class_pictures import class_pictures
+from qc_lightning.core.atomic import replacing
+from qc_lightning.data.dataset import PhotoSet
+from qc_lightning.data.findings import Check
+from qc_lightning.report.gallery import Pictures
+from qc_lightning.report.page import script_hash
+
+_MOST = 24  # photos shown of a check
+_BUDGET = 16_000_000  # characters of all pictures
+_PIXEL_CHECKS = ("border_colour", "mean_colour")
+
+
+def write_page(folder: Path, photos: PhotoSet, checks: Sequence[Check], class_names: tuple[str, str]) -> Path:
+    """Write audit.html into the folder of an audit; photos are shown as the network sees them, linked to their files.
+
+    Args:
+        folder: of the audit.
+        photos: that were checked.
+        checks: with their findings.
+        class_names: of Correct and Incorrect.
+    """
+    from jinja2 import Environment, FileSystemLoader, StrictUndefined
+    from markupsafe import Markup
+
+    here = Path(__file__).parent
+    report = here.parent / "report"
+    script = (report / "corrections.js").read_text(encoding="utf-8")
+    environment = Environment(
+        loader=FileSystemLoader([here, report]),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    pictures = Pictures(_BUDGET)
+    place = {photo.name: index for index, photo in enumerate(photos.photos)}
+
+    def shown(name: str) -> Mapping[str, str | None]:
+        index = place[name]
+        photo = photos.photos[index]
+        pixels = photos.pixels(np.array([index]))[0]
+        return {
+            "path": name,
+            "label": class_names[photo.label],
+            "other_label": class_names[1 - photo.label],
+            "picture": pictures.pixels(pixels),
+            "link": quote(os.path.relpath(photo.path, folder.resolve())),
+        }
+
+    sections = []
+    for check in sorted(checks, key=lambda check: not check.flagged):
+        known = [finding for finding in check.findings if finding.path in place]
+        cards = [
+            {
+                "photos": [shown(name) for name in (finding.path, finding.other)[: 1 + check.pairs]],
+                "other": "" if check.pairs else finding.other,
+                "value": finding.value,
+            }
+            for finding in known[: _MOST // (1 + check.pairs)]
+        ]
+        explained = check.flagged and check.name in _PIXEL_CHECKS
+        classes = class_pictures(photos, class_names) if explained else []
+        means = [(caption, pictures.pixels(pixels)) for caption, pixels in classes]
+        sections.append({"check": check, "cards": cards, "total": len(check.findings), "means": means})
+    page = environment.get_template("audit.html.jinja").render(
+        # the page's own style and script, not data: the one place that is not escaped
+        style=Markup((report / "report.css").read_text(encoding="utf-8")),
+        script=Markup(script),
+        script_hash=script_hash(script),
+        sections=sections,
+        classes=class_names,
+        counts=[int((photos.labels == label).sum()) for label in (0, 1)],
+        left_out=pictures.left_out,
+    )
+    with replacing(folder / "audit.html") as temporary:
+        temporary.write_bytes(page.encode("utf-8", "backslashreplace"))
+    return folder / "audit.html"

@@ -1,0 +1,56 @@
+"""The checks of an audit that training does not make."""
+
+from qc_lightning.auditing.amount import check_amount
+from qc_lightning.auditing.groups import check_groups
+from qc_lightning.auditing.outliers import check_outliers
+from qc_lightning.config import AuditConfig, DataConfig
+from qc_lightning.core.errors import UserError
+from qc_lightning.data.checks import CheckedPhotos, copies_across_subsets
+from qc_lightning.data.dataset import PhotoSet
+from qc_lightning.data.findings import Check, Finding
+
+
+def check_files(photos: PhotoSet) -> list[Check]:
+    """Files that could not be read, and what else the catalog left out.
+
+    Raises:
+        UserError: a class has no readable photo.
+    """
+    present = {photo.label for photo in photos.photos}
+    if len(present) < 2:
+        which = "neither class" if not present else "one class only"
+        reason = f", {len(photos.bad)} files are unreadable, for example {photos.bad[0][0]}" if photos.bad else ""
+        raise UserError(f"expected readable photos of both classes, got those of {which}{reason}")
+    findings = [Finding(str(path), reason) for path, reason in photos.bad]
+    text = f"{len(findings)} files cannot be read as photos." if findings else "every file can be read."
+    notes = " ".join(photos.notes)
+    return [
+        Check("unreadable", bool(findings), text, findings=findings),
+        Check("left_out", bool(notes), notes or "nothing was left out."),
+    ]
+
+
+def pixel_checks(photos: PhotoSet, checked: CheckedPhotos, config: DataConfig) -> list[Check]:
+    """What pixels, files and names say."""
+    return [
+        copies_across_subsets(photos.photos, checked.copies),
+        *check_groups(photos.photos, checked.facts, config.group),
+        *check_outliers(photos, checked.facts),
+        check_amount(photos.photos, config.classes.names, config.split.test),
+    ]
+
+
+def network_checks(photos: PhotoSet, config: AuditConfig) -> list[Check]:
+    """What a model says that has not seen the photo: doubtful labels, and the learning curve."""
+    import torch
+
+    from qc_lightning.auditing.labels import check_labels, check_learning_curve, out_of_fold, photo_features
+
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    head, features = photo_features(photos, config.data, config.model, device)
+    probability = out_of_fold(head, features, photos.photos, config.model.penalty)
+    if probability is None:
+        text = "too few parts of one class for a model that has not seen the photo: labels were not checked."
+        return [Check("label_errors", False, text)]
+    curve = check_learning_curve(head, features, photos.photos, config.model.penalty)
+    return [check_labels(photos.photos, probability), curve]

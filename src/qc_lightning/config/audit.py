@@ -1,0 +1,21 @@
+"""The settings of the audit."""
+
+from dataclasses import dataclass
+
+from qc_lightning.config.checks import check
+from qc_lightning.config.training import DataConfig, ModelConfig
+
+
+@dataclass
+class AuditConfig:
+    """`qc-lightning audit`."""
+
+    data: DataConfig
+    model: ModelConfig  # that gives out-of-fold probabilities
+    quick: bool  # leave out what needs the network
+    output: str | None  # folder; null: outputs/audits/<date>/<time>
+    seed: int
+
+    def __post_init__(self) -> None:
+        check(self.model.mode == "frozen", "model.mode", "frozen in an audit", self.model.mode)
+        check(self.model.hidden == [], "model.hidden", "[] in an audit", self.model.hidden)

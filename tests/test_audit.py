@@ -1,0 +1,201 @@
+"""`qc-lightning audit`: what it finds, what it writes, and what its page's corrections do."""
+
+import csv
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from conftest import save_photo
+from qc_lightning import audit as audit_command
+from qc_lightning.auditing.groups import check_groups
+from qc_lightning.auditing.labels import check_labels, check_learning_curve, out_of_fold
+from qc_lightning.core.errors import UserError
+from qc_lightning.data.corrections import apply_corrections
+from qc_lightning.data.file_facts import FileFacts
+from qc_lightning.data.photo import Photo
+from qc_lightning.models.heads.logistic import LogisticHead
+
+Audit = Callable[..., tuple[int, str]]
+
+
+@pytest.fixture
+def audit(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], call: Callable[..., int]
+) -> Audit:
+    """Call `python -m qc_lightning.audit ARGS quick=true output=found` from an empty folder: exit code and output."""
+    (tmp_path / "work").mkdir()
+    monkeypatch.chdir(tmp_path / "work")
+
+    def run(*arguments: str) -> tuple[int, str]:
+        code = call(audit_command.main, "quick=true", "output=found", "data.image_size=64", *arguments)
+        out, err = capsys.readouterr()
+        return code, out + err
+
+    return run
+
+
+def _part(seed: int) -> np.ndarray:  # type: ignore[type-arg]
+    rng = np.random.default_rng(seed)
+    y, x = np.mgrid[:96, :96] / 96
+    grey = 90 + 4 * rng.standard_normal((96, 96)) + 70 * ((x - 0.5) ** 2 + (y - 0.5) ** 2 < 0.12)
+    for u, v in rng.uniform(0.2, 0.8, (6, 2)):
+        grey += rng.uniform(-40, 40) * np.exp(-((x - u) ** 2 + (y - v) ** 2) / 0.05**2)
+    return np.clip(grey, 0, 255).astype(np.uint8)
+
+
+@pytest.fixture
+def parts(tmp_path: Path) -> Path:
+    root = tmp_path / "photos"
+    for seed in range(60):
+        path = root / ("Incorrect" if seed % 2 else "Correct") / f"{seed:03d}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(_part(seed)).save(path)
+    return root
+
+
+def _checks(folder: Path) -> dict[str, dict[str, object]]:
+    return {check["name"]: check for check in json.loads((folder / "audit.json").read_text())["checks"]}
+
+
+def _found(folder: Path, check: str) -> set[str]:
+    with (folder / "audit.csv").open(newline="") as file:
+        return {row["path"] for row in csv.DictReader(file) if row["check"] == check}
+
+
+def test_planted_faults_are_found_and_nothing_else(parts: Path, audit: Audit) -> None:
+    assert audit(f"data.root={parts}")[0] == 0
+    clean = _checks(Path("found"))
+    assert [name for name, check in clean.items() if check["flagged"]] == []
+    plain = _part(4).astype(np.float32)
+    Image.fromarray((plain * 0.3).astype(np.uint8)).save(parts / "Correct/004.png")
+    Image.fromarray(np.clip(plain * 2.2, 0, 255).astype(np.uint8)).save(parts / "Correct/white.png")
+    Image.fromarray(_part(6)).resize((12, 12)).resize((96, 96)).save(parts / "Correct/006.png")
+    Image.fromarray(np.full((96, 96), 120, np.uint8)).save(parts / "Incorrect/empty.png")
+    Image.fromarray(_part(8)).resize((120, 60)).save(parts / "Correct/008.png")
+    Image.fromarray(_part(10)).convert("RGB").save(parts / "Correct/010.png")
+    Image.fromarray(_part(12)).save(parts / "Incorrect/twelve.bmp")
+    (parts / "Correct/torn.png").write_bytes(b"\x89PNG\r\n\x1a\n")
+    code, output = audit(f"data.root={parts}", "output=again")
+    assert code == 0, output
+    again = Path("again")
+    assert _found(again, "dark") == {"Correct/004.png"}
+    assert _found(again, "overexposed") == {"Correct/white.png"}
+    assert "Correct/006.png" in _found(again, "blurred") <= {"Correct/006.png", "Incorrect/empty.png"}
+    assert _found(again, "empty") == {"Incorrect/empty.png"}
+    assert _found(again, "odd_size") == {"Correct/008.png"}
+    assert _found(again, "odd_mode") == {"Correct/010.png", "Incorrect/twelve.bmp"}
+    assert _found(again, "copies_pixels") == _found(again, "copies_both_labels") == {"Correct/012.png"}
+    assert _found(again, "unreadable") == {str(parts / "Correct/torn.png")}
+    check = _checks(again)["border_colour"]
+    low, value, high = (float(str(check[key])) for key in ("low", "value", "high"))
+    assert 0 <= low <= value <= high <= 1
+    assert "unreadable: 1 files cannot be read" in output
+
+
+def test_mistakes_take_one_line(parts: Path, tmp_path: Path, audit: Audit) -> None:
+    Path("found").mkdir()
+    (Path("found") / "notes.txt").write_text("mine")
+    assert audit(f"data.root={parts}") == (
+        2, "error: output: expected a folder that is not there yet, found is: give another one or remove it\n"
+    )  # fmt: skip
+    assert audit(f"data.root={tmp_path / 'none'}", "output=x")[0] == 2
+    for photo in (parts / "Incorrect").iterdir():
+        photo.write_text("no photo")
+    code, output = audit(f"data.root={parts}", "output=x")
+    assert (code, output.splitlines()[-1][:64]) == (
+        2,
+        "error: expected readable photos of both classes, got those of on",
+    )
+    assert not Path("x").exists()
+
+
+def test_the_page_escapes_names_and_shows_pairs(parts: Path, audit: Audit) -> None:
+    odd = parts / "Correct" / "<b>&'x'.png"
+    odd.write_bytes((parts / "Correct/000.png").read_bytes())
+    audit(f"data.root={parts}")
+    page = Path("found/audit.html").read_text()
+    assert "<b>&'x'.png" not in page
+    assert 'data-path="Correct/&lt;b&gt;&amp;&#39;x&#39;.png"' in page
+    assert page.count("data:image/jpeg") == 2
+    assert 'data-twin="Correct/000.png"' in page
+
+
+def test_groups_are_guessed_from_names_and_bursts_from_times() -> None:
+    views = [f"Correct/bracket-{part}_{view}.png" for part in range(8) for view in ("left", "top")]
+    photos = [Photo(Path(name), name, 0, name) for name in views]
+    facts = [FileFacts(taken=100.0 * index + (index % 2 == 1) * -99) for index in range(16)]
+    guess, bursts, straddling = check_groups(photos, facts, "none")
+    assert "8 groups of 2 to 2, for example Correct/bracket-0_left.png and Correct/bracket-0_top.png" in guess.text
+    assert (bursts.photos, straddling.flagged) == (16, False)
+    numbers = [Photo(Path(name), name, 0, name) for name in (f"Correct/IMG_{index:04d}.png" for index in range(50))]
+    assert not check_groups(numbers, [FileFacts()] * 50, "none")[0].flagged
+
+
+def test_flipped_labels_come_first() -> None:
+    generator = torch.Generator().manual_seed(0)
+    label = torch.arange(600) % 3 == 0
+    features = torch.randn(600, 1, 20, generator=generator) + 1.2 * label[:, None, None]
+    flipped = set(range(0, 600, 20))
+    photos = [Photo(Path(f"{i}"), f"{i}", int(label[i]) ^ (i in flipped), f"{i}") for i in range(600)]
+    probability = out_of_fold(LogisticHead(20), features, photos, 1.0)
+    assert probability is not None
+    check = check_labels(photos, probability)
+    first = {int(finding.path) for finding in check.findings[:60]}
+    assert check.flagged
+    assert len(first & flipped) >= 27
+    curve = check_learning_curve(LogisticHead(20), features, photos, 1.0)
+    assert curve.value is not None
+    assert curve.value > 0.85
+    assert "Twice the parts would bring about +0.0" in curve.text
+
+
+def test_corrections(tmp_path: Path) -> None:
+    names = ("Correct/a.png", "Correct/b.png", "Correct/c.png", "Incorrect/d.png")
+    photos = [Photo(tmp_path / name, name, int("In" in name), name) for name in names]
+    file = tmp_path / "corrections.csv"
+    header = "path,label,same_part_as,leave_out\n"
+    file.write_text(
+        f"{header}Correct/a.png,Incorrect,,\n{tmp_path}/Correct/b.png,,Correct/a.png,\nCorrect/c.png,,,yes\n"
+    )
+    corrected, notes = apply_corrections(photos, file, ("Correct", "Incorrect"))
+    assert [(photo.name, photo.label, photo.group) for photo in corrected] == [
+        ("Correct/a.png", 1, "Correct/a.png"),
+        ("Correct/b.png", 0, "Correct/a.png"),
+        ("Incorrect/d.png", 1, "Incorrect/d.png"),
+    ]
+    assert notes == ["corrections.csv: 1 labels changed, 1 pairs of photos joined to one part, 1 left out."]
+    for text, words in (
+        ("path,label\n", "expected path,label,same_part_as,leave_out in line 1"),
+        (f"{header}Correct/a.png,Incorect,,\n", "line 2: unknown label 'Incorect'.*Incorrect"),
+        (f"{header}other.png,,,yes\n", "names none of them"),
+        (f"{header}Correct/a.png,,,no\n", "expected yes or nothing"),
+        (f"{header}Correct/a.png\n", "line 2: expected 4 fields"),
+    ):
+        file.write_text(text)
+        with pytest.raises(UserError, match=words):
+            apply_corrections(photos, file, ("Correct", "Incorrect"))
+
+
+def test_training_takes_corrections(
+    photo_root: Path, tmp_path: Path, train: Callable[..., tuple[int, Path, str]]
+) -> None:
+    save_photo(photo_root / "Correct" / "wrong.png", bright=True, seed=999)
+    (tmp_path / "corrections.csv").write_text(
+        "path,label,same_part_as,leave_out\nCorrect/wrong.png,Incorrect,,\nCorrect/c00.png,,,yes\n"
+    )
+    code, run, output = train(
+        f"data.root={photo_root}", "data=folder", f"data.corrections={tmp_path}/corrections.csv",
+        "data.image_size=16", "trainer.max_epochs=1", "report=true",
+    )  # fmt: skip
+    assert code == 0, output
+    with (run / "split.csv").open(newline="") as file:
+        rows = {Path(row["path"]).name: row["label"] for row in csv.DictReader(file)}
+    assert rows["wrong.png"] == "Incorrect"
+    assert "c00.png" not in rows
+    assert "WARNING: corrections.csv: 1 labels changed" in output
+    assert "data-other-label" in (run / "report.html").read_text()
