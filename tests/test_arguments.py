@@ -22,7 +22,7 @@ from qc_lightning.cli.arguments import hydra_arguments
 from qc_lightning.cli.commands import COMMANDS
 from qc_lightning.cli.compose import compose
 from qc_lightning.cli.help import help_of
-from qc_lightning.cli.literal import literal, quoted
+from qc_lightning.config.literal import literal, quoted
 from qc_lightning.config.record import RunRecord
 from qc_lightning.config.settings import settings_of
 from qc_lightning.core.run import Run

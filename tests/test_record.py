@@ -1,7 +1,9 @@
 """A run's own record and claim: what config.yaml keeps, what a damaged one says, whose a folder is."""
 
+import json
 import multiprocessing
 import os
+import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -12,7 +14,7 @@ import yaml
 from qc_lightning import evaluate as evaluate_command
 from qc_lightning.cli.compose import compose
 from qc_lightning.config.record import RunRecord
-from qc_lightning.core.claim import claimed
+from qc_lightning.core.claim import claim_sweep, claimed
 from qc_lightning.core.errors import UserError
 from qc_lightning.core.lock import held, is_held
 from qc_lightning.core.run import Run
@@ -42,7 +44,7 @@ def test_a_record_comes_back_as_it_was(tmp_path: Path) -> None:
     config = compose(["optim.lr=1e-05", "model.hidden=[16,8]", "augment=light"])
     for name in NASTY:
         names = replace(config.data.classes, correct=name, incorrect="other")
-        written = replace(config, data=replace(config.data, classes=names, root=name))
+        written = replace(config, data=replace(config.data, classes=names, source="folder", root=name))
         run = Run(tmp_path)
         RunRecord.of(written, name, [name]).write(run)
         read = RunRecord.read(run)
@@ -174,3 +176,64 @@ def test_resume_keeps_what_it_was_resumed_with(train: Train) -> None:
     assert code == 2
     assert "resume: a run is continued with its own recipe" in output
     assert RunRecord.read(Run(run)).training == settings
+
+
+def test_a_setting_without_effect_is_named(train: Train) -> None:
+    code, _, output = train(*SMALL, "model.penalty=0.1", "data.split.folds=3")
+    assert code == 0
+    assert "NOTE: model.penalty does nothing here: the paper's network has none of it" in output
+    assert "NOTE: data.split.folds does nothing here: no data.split.fold is given" in output
+    assert "NOTE: data.count" not in output
+
+
+def test_two_evaluations_in_one_second_get_a_folder_each(tmp_path: Path) -> None:
+    from qc_lightning.evaluation.evaluation_set import begin_evaluation
+
+    folders = [begin_evaluation(tmp_path / "evaluations" / "noon", named=False) for _ in range(3)]
+    assert [folder.name for folder in folders] == ["noon", "noon-2", "noon-3"]
+    with pytest.raises(UserError, match="is already there: give another name="):
+        begin_evaluation(tmp_path / "evaluations" / "noon", named=True)
+
+
+def test_two_sweeps_in_one_second_get_a_folder_each(tmp_path: Path) -> None:
+    folders = [claim_sweep(tmp_path / "sweeps" / "noon", named=False) for _ in range(2)]
+    assert [folder.name for folder in folders] == ["noon", "noon-2"]
+    with pytest.raises(UserError, match="already holds a sweep"):
+        claim_sweep(tmp_path / "sweeps" / "noon", named=True)
+
+
+@pytest.mark.parametrize("name", ["split.csv", "metrics.json", "config.yaml"])
+@pytest.mark.parametrize("content", ["", "[1]", "{", "path\n1\n", "\x00", '{"test": {"n": 1}}', "[" * 100000])
+def test_a_damaged_file_of_a_run_is_one_line(
+    name: str, content: str, train: Train, call: Callable[..., int], capsys: pytest.CaptureFixture[str],
+    tmp_path_factory: pytest.TempPathFactory,
+) -> None:  # fmt: skip
+    whole = tmp_path_factory.getbasetemp() / "whole"
+    if not whole.exists():
+        shutil.copytree(train(*SMALL)[1], whole)
+    run = Path("damaged")
+    shutil.copytree(whole, run)
+    (run / name).write_text(content)
+    capsys.readouterr()
+    code = call(evaluate_command.main, f"run={run}")
+    errors = capsys.readouterr().err.splitlines()
+    assert code == 2 or name == "metrics.json"
+    assert [line for line in errors if line.startswith("error: ")] == errors
+    assert len(errors) <= 1
+
+
+def test_a_day_of_rejects_can_be_evaluated(
+    train: Train, call: Callable[..., int], photo_root: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Only Incorrect/: the escape rate alone, as a table of the same photos gives."""
+    _, run, _ = train(*SMALL[1:], f"data.root={photo_root}")
+    shutil.rmtree(photo_root / "Correct")
+    lines = [f"{path},Incorrect" for path in sorted((photo_root / "Incorrect").iterdir())]
+    Path("table.csv").write_text("\n".join(["path,label", *lines]))
+    found = []
+    for name, source in (("folder", f"data.root={photo_root}"), ("table", "data.manifest=table.csv")):
+        assert call(evaluate_command.main, f"run={run}", source, f"name={name}") == 0, capsys.readouterr()
+        found.append(json.loads((run / "evaluations" / name / "metrics.json").read_text())["test"])
+    assert found[0] == found[1]
+    assert found[0]["n"] == 20
+    assert found[0]["overkill_rate"]["value"] is None

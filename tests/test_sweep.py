@@ -272,16 +272,24 @@ def test_sweep_report_makes_table_and_page_anew(
         (["sweep=gird"], "error: sweep: expected one of folds, grid, random, tpe, got 'gird' (did you mean grid?)"),
         (["sweep.objective=test_auroc"], "expected a validation figure, val_..., never one of the test part, got 'tes"),
         (["sweep.objective=val_aurc"], "error: sweep.objective: expected one of val_escape_rate, "),
-        (["optim.lr=1e-3,fast"], "error: optim.lr: Value 'fast' of type 'str' could not be converted to Float"),
+        (["optim.lr=1e-3,fast"], "error: optim.lr: expected a number, got 'fast'"),
         (["model=mlp,mpl"], "error: model: expected one of"),
         (["optim.lr=1e-3,-1"], "error: optim.lr: expected a step size above 0, got -1.0"),
+        (
+            ["sweep=grid", "model=efficientnet_lite0", "model.mode=frozen"],
+            "error: nothing to try in optim.lr, data.batch_",
+        ),
+        (
+            ["model.penalty=0.1,1"],
+            "error: nothing to try in model.penalty: the paper's network has none of it; give each",
+        ),
         (["sweep=grid", "optim.lr=interval(1e-5,1e-3)"], "error: optim.lr: expected a list of values for a grid"),
     ],
 )
 def test_mistakes_are_found_before_any_work(sweep: Train, tmp_path: Path, arguments: list[str], line: str) -> None:
     code, folder, output = sweep(*arguments)
     assert code == 2
-    assert line in output
+    assert line in output, output
     assert "Traceback" not in output
     assert not folder.exists()
 

@@ -17,7 +17,7 @@ import pytest
 from hydra.core.utils import JobReturn
 from omegaconf import OmegaConf
 
-from qc_lightning.cli.app import one_line
+from qc_lightning.cli.errors import one_line
 from qc_lightning.config import SplitConfig, SweepConfig
 from qc_lightning.core.errors import UserError
 from qc_lightning.data.photo import Photo

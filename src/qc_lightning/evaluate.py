@@ -9,7 +9,12 @@ def evaluate(config: EvaluateConfig) -> None:
     from qc_lightning.core.atomic import write_json
     from qc_lightning.core.run import Run
     from qc_lightning.core.timing import Timing
-    from qc_lightning.evaluation.evaluation_set import evaluation_folder, labelled_photos, trained_with
+    from qc_lightning.evaluation.evaluation_set import (
+        begin_evaluation,
+        evaluation_folder,
+        labelled_photos,
+        trained_with,
+    )
 
     timing = Timing()
     run = Run.open(config.run)
@@ -32,6 +37,7 @@ def evaluate(config: EvaluateConfig) -> None:
         rivals = score(rival, labelled, trained_with(other).batch_size)
         metrics["comparison"] = compare_runs(other, (inspector, scored), (rival, rivals))
         timing.done("against")
+    folder = begin_evaluation(folder, named=config.name is not None)
     write_photos(folder, inspector, labelled, scored)
     write_json(folder / "metrics.json", finite(metrics | {"timing_s": timing.seconds}))
 

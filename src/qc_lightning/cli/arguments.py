@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from qc_lightning.cli.commands import Command
-from qc_lightning.cli.literal import is_quoted, literal, quoted
-from qc_lightning.config.presets import CONF
+from qc_lightning.config.literal import is_quoted, literal, quoted
+from qc_lightning.config.presets import CONF, options
 from qc_lightning.config.settings import Setting, settings_of
 from qc_lightning.core.errors import UserError
 from qc_lightning.core.suggestions import nearest
@@ -30,7 +30,7 @@ def hydra_arguments(command: Command, words: Sequence[str], front_door: bool) ->
     """
     settings = {setting.name: setting for setting in settings_of(command.schema)}
     swept = bool({"-m", "--multirun"} & set(words))
-    options: list[str] = []
+    flags: list[str] = []
     overrides: list[str] = []
     paths: list[str] = []
     words = list(words)
@@ -38,7 +38,7 @@ def hydra_arguments(command: Command, words: Sequence[str], front_door: bool) ->
         word = words.pop(0)
         if word.startswith("-") and not os.path.lexists(word):
             count = _count(word, settings)
-            options += [word, *words[:count]]
+            flags += [word, *words[:count]]
             del words[:count]
         elif _is_setting(word, settings):
             overrides.append(_override(word, settings, swept))
@@ -53,7 +53,7 @@ def hydra_arguments(command: Command, words: Sequence[str], front_door: bool) ->
         overrides.insert(0, f"{'data.manifest' if listed else command.path}={quoted(paths[0])}")
     if command.name == "train":
         overrides = _of_own_photos(overrides, front_door)
-    return [*options, *overrides]
+    return [*flags, *overrides]
 
 
 def _of_own_photos(overrides: list[str], front_door: bool) -> list[str]:
@@ -89,6 +89,9 @@ def _is_mistyped(word: str) -> bool:
 
 def _override(word: str, settings: dict[str, Setting], swept: bool) -> str:
     key, equals, value = word.partition("=")
+    group = CONF / key.lstrip("+").partition("@")[0]
+    if equals and (group / "base.yaml").is_file() and "base" in re.split(r"[,\[\] ]+", value):
+        raise UserError(f"{key}: expected one of {', '.join(options(group))}, got 'base', which they all start from")
     setting = settings.get(key.lstrip("+"))
     if equals and key in ("hydra.run.dir", "hydra.sweep.dir"):
         return f"{key}={value}" if not value or is_quoted(value) or "${" in value else f"{key}={quoted(value)}"

@@ -3,9 +3,9 @@
 import re
 
 from hydra.errors import HydraException
-from omegaconf.errors import OmegaConfBaseException
+from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 
-from qc_lightning.config.presets import CONF
+from qc_lightning.config.presets import CONF, options
 from qc_lightning.core.errors import UserError
 from qc_lightning.core.suggestions import nearest
 
@@ -26,12 +26,14 @@ def one_line(error: BaseException, command: str | None = None) -> str:
     if option and option[1] == "hydra/launcher" and (extra := option[2].split("_")[0]) in ("joblib", "submitit", "ray"):
         return f'hydra/launcher={option[2]} needs a package that is not installed: pip install "qc-lightning[{extra}]"'
     if option:
-        choices = sorted(path.stem for path in (CONF / option[1]).glob("*.yaml") if path.stem != "base")
+        choices = options(CONF / option[1])
         if choices:
             return f"{option[1]}: expected one of {', '.join(choices)}, got '{option[2]}'{nearest(option[2], choices)}"
     group = re.search(r"Could not override '([^']+)'\. No match", text)
     if group:
         return f"there is no group '{group[1]}'{nearest(group[1], _settings(command))}; --help lists them all"
+    if isinstance(cause, MissingMandatoryValue):
+        return f"{cause.full_key}: expected a value, got none: give {cause.full_key}=..."
     key_of = getattr(cause, "full_key", None)
     lines = [line.strip() for line in str(getattr(cause, "msg", None) or cause).splitlines()]
     message = ", ".join(lines[:2] if "parsing override" in lines[0] else lines[:1])

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from qc_lightning.cli.commands import COMMANDS, Command
-from qc_lightning.config.presets import CONF
+from qc_lightning.config.presets import CONF, options
 from qc_lightning.config.settings import Setting, settings_of
 
 _NAME_WIDTH, _WIDTH = 40, 120
@@ -31,7 +31,7 @@ def help_of(command: Command) -> str:
     groups = [key for entry in defaults if isinstance(entry, dict) for key in entry if "override" not in key]
     if groups:
         lines.append("Groups, chosen as group=option:\n")
-        lines += [f"  {group:12}{', '.join(options(group))}" for group in groups]
+        lines += [f"  {group:12}{', '.join(options(CONF / group))}" for group in groups]
         lines.append("")
     lines.append("Settings, given as key=value (--cfg job shows the values of a call):\n")
     for setting in settings_of(command.schema):
@@ -43,11 +43,6 @@ def help_of(command: Command) -> str:
             named = named.ljust(_NAME_WIDTH) + comment.pop(0)
         lines += [named, *(" " * _NAME_WIDTH + line for line in comment)]
     return "\n".join(lines)
-
-
-def options(group: str) -> list[str]:
-    """What a group offers."""
-    return sorted(path.stem for path in (CONF / group).glob("*.yaml") if path.stem != "base")
 
 
 def _shown(content: Any, setting: Setting) -> str:

@@ -12,9 +12,10 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
-from qc_lightning.cli.literal import quoted
 from qc_lightning.config import TrainConfig, parse
 from qc_lightning.config.build import build
+from qc_lightning.config.effect import without_effect
+from qc_lightning.config.literal import quoted
 from qc_lightning.config.record import RunRecord
 from qc_lightning.core.claim import claimed
 from qc_lightning.core.errors import UserError
@@ -46,6 +47,10 @@ class TrainingTask:
             return self.train(config, Run(folder), in_sweep=in_sweep)
         typed = overrides if in_sweep else sys.argv[1:]
         record = RunRecord.of(config, shlex.join(["python", "-m", "qc_lightning.train", *typed]), overrides)
+        if not in_sweep:
+            keys = [override.partition("=")[0].lstrip("+") for override in overrides]
+            for key, why in without_effect(config, keys).items():
+                print(f"NOTE: {key} does nothing here: {why}")
         with claimed(folder, record.to_yaml(), named) as run:
             if in_sweep:
                 return self.train(config, run, in_sweep=True)

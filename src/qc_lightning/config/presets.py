@@ -10,6 +10,11 @@ _PACKAGE = Path(__file__).resolve().parents[1]
 CONF = next((path for path in (_PACKAGE / "conf", _PACKAGE.parents[1] / "conf") if path.is_dir()), _PACKAGE / "conf")
 
 
+def options(group: Path) -> list[str]:
+    """What a folder of `conf/` offers; `base` is what its options start from."""
+    return sorted(path.stem for path in group.glob("*.yaml") if path.stem != "base")
+
+
 def augmentations() -> dict[str, AugmentConfig]:
     """Every augmentation that `conf/augment` offers but `none`, by name."""
     from omegaconf import OmegaConf

@@ -50,6 +50,20 @@ def settings_of(schema: type, prefix: str = "") -> list[Setting]:
     return found
 
 
+def defaults_of(schema: type) -> dict[str, Any]:
+    """The defaults of a dataclass as plain data, `???` where there is none."""
+    hints = typing.get_type_hints(schema)
+    plain: dict[str, Any] = {}
+    for field in fields(cast(Any, schema)):
+        if is_dataclass(hints[field.name]):
+            plain[field.name] = defaults_of(hints[field.name])
+        elif typing.get_origin(hints[field.name]) in (dict, Mapping):
+            plain[field.name] = {}
+        else:
+            plain[field.name] = "???" if field.default is MISSING else field.default
+    return plain
+
+
 def _comments(schema: type) -> dict[str, str]:
     """The comment behind each field, its continuation in lines of their own included."""
     lines = Path(inspect.getfile(schema)).read_text(encoding="utf-8").splitlines()

@@ -70,7 +70,11 @@ class DataConfig:
     def __post_init__(self) -> None:
         check_choice("data.source", self.source, ("parts", "folder", "elpv"))
         check_choice("data.group", self.group, ("none", "folder", "prefix", "module"))
-        check(self.group != "module" or self.source == "elpv", "data.group", "module with data=elpv only", self.source)
+        if self.group == "module" and self.source != "elpv":
+            raise UserError(f"data.group=module: only data=elpv has modules, got data={self.source}")
+        if self.source != "folder" and (self.root or self.manifest):
+            given = "data.root" if self.root else "data.manifest"
+            raise UserError(f"{given} names photos of your own: leave out data={self.source}, or give data=folder")
         check(8 <= self.image_size <= 2048, "data.image_size", "8 to 2048 pixels", self.image_size)
         fine = re.fullmatch(r"[1-9]\d?x[1-9]\d?", self.tiles) is not None
         check(fine, "data.tiles", "ROWSxCOLUMNS, each from 1 to 99, such as 2x3", self.tiles)
@@ -257,5 +261,8 @@ class TrainConfig:
             check(fine, "trainer.max_epochs", f"at least 1 with model.mode={self.model.mode} and hidden layers", epochs)
         fine = self.model.mode != "finetune" or (epochs, steps) != (-1, -1)
         check(fine, "trainer.max_epochs", "an end with model.mode=finetune, whose step sizes follow it", epochs)
-        fine = self.model.copies == 0 or self.augment.policy == "ranges"
-        check(fine, "augment.policy", "ranges with model.copies above 0", self.augment.policy)
+        if self.model.copies > 0 and self.augment.policy != "ranges":
+            raise UserError(
+                f"augment.policy={self.augment.policy}: the augmented copies that this recipe's head is fitted to are "
+                "drawn from ranges: choose augment=light, or model.copies=0 for no copies"
+            )

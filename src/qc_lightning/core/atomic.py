@@ -12,6 +12,8 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+from qc_lightning.core.errors import UserError
+
 _PREFIX = ".unfinished-"  # and not the file's own name, which may be as long as a file system takes
 _ABANDONED = 24 * 3600  # seconds without a write after which an unfinished file is nobody's, where locks do not tell
 _CANNOT_SYNC = (errno.EINVAL, errno.ENOTSUP, errno.ENOSYS, errno.EBADF, errno.EROFS)  # a file system without it
@@ -107,6 +109,22 @@ def _sync(path: Path) -> None:
             raise
     finally:
         os.close(handle)
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """Read a JSON object.
+
+    Raises:
+        UserError: the file cannot be read or is damaged.
+    """
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError) as error:
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise UserError(f"{path} is damaged ({reason}): restore it or make it again") from error
+    if not isinstance(content, dict):
+        raise UserError(f"{path} is damaged (expected an object): restore it or make it again")
+    return content
 
 
 def _umask() -> int:

@@ -15,8 +15,12 @@ from qc_lightning.data.sources.folders import read_folders
 from qc_lightning.data.sources.manifest import read_manifest
 
 
-def read_catalog(config: DataConfig) -> Catalog:
+def read_catalog(config: DataConfig, one_class: bool = False) -> Catalog:
     """List the photos of the source that `config` names, sorted by name.
+
+    Args:
+        config: names them.
+        one_class: whether a folder for one of the two classes is enough.
 
     Raises:
         UserError: the folder, a class or the manifest is not what it must be.
@@ -33,7 +37,8 @@ def read_catalog(config: DataConfig) -> Catalog:
 
         photos, notes = read_elpv(config), []
     else:
-        photos, notes = read_folders(Path(config.root or "").expanduser().resolve(), config.classes, config.group)
+        root = Path(config.root or "").expanduser().resolve()
+        photos, notes = read_folders(root, config.classes, config.group, one_class)
     if config.corrections is not None:
         photos, corrected = apply_corrections(photos, Path(config.corrections).expanduser(), config.classes.names)
         notes = [*notes, *corrected]

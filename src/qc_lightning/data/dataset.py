@@ -103,7 +103,7 @@ def load_photos(config: DataConfig, progress: bool = True) -> PhotoSet:
     if photos.bad:
         _refuse_bad(photos.bad, len(photos.photos) + len(photos.bad), config)
     checked = check_photos(photos.photos, photos.rows, photos.store, config, progress)
-    subsets = split(checked.photos, config.split)
+    subsets = split(checked.photos, config.split, config.classes.names)
     kept = [replace(photo, subset=subset) for photo, subset in zip(checked.photos, subsets, strict=True)]
     checks = [*checked.checks, copies_across_subsets(kept, checked.copies)]
     notes = [check.text for check in checks if check.flagged]

@@ -9,13 +9,18 @@ from qc_lightning.core.errors import UserError
 from qc_lightning.data.photo import Photo
 
 
-def split(photos: Sequence[Photo], config: SplitConfig) -> list[str]:
+def split(photos: Sequence[Photo], config: SplitConfig, names: tuple[str, str] = ("Correct", "Incorrect")) -> list[str]:
     """Return the subset of each photo: train, val or test.
 
     Subsets that the catalog fixes stay as they are; a missing test part is taken out of everything else, then a missing
     validation part out of the training photos, by share or as one of its cross-validation folds. Photos of one group
     always get one subset. Groups are visited in the order of a hash of seed and group, so neither the directory's order
     nor the random generator of a library version decides, and every photo that is not grouped counts alone.
+
+    Args:
+        photos: to be dealt.
+        config: the sizes of the parts.
+        names: what the user calls the two classes.
 
     Raises:
         UserError: a part that the run needs ends without one of the classes.
@@ -32,7 +37,7 @@ def split(photos: Sequence[Photo], config: SplitConfig) -> list[str]:
         _carve(photos, subsets, "val", config.val, config.seed)
     for subset in ("train", "test", *(["val"] if config.val > 0 or config.fold is not None or "val" in fixed else [])):
         counts = Counter(photo.label for photo, of in zip(photos, subsets, strict=True) if of == subset)
-        for label, name in enumerate(("Correct", "Incorrect")):
+        for label, name in enumerate(names):
             if counts[label] == 0:
                 total = sum(photo.label == label for photo in photos)
                 raise UserError(

@@ -1,13 +1,12 @@
 """From a run's logits of labelled photos to its figures, and to how it differs from another run."""
 
-import json
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 
-from qc_lightning.core.atomic import csv_text, write_text
+from qc_lightning.core.atomic import csv_text, read_json, write_text
 from qc_lightning.core.run import Run
 from qc_lightning.evaluation.evaluation_set import EvaluationSet, trained_on
 from qc_lightning.evaluation.measure import SubsetLogits, measure, predictions_csv, versions
@@ -49,14 +48,14 @@ def write_photos(folder: Path, inspector: Inspector, labelled: EvaluationSet, sc
 
 def same_as_trained(run: Run, metrics: dict[str, Any], subset: str) -> str:
     """Say whether the figures of a run's own photos are those of its training."""
-    stored = json.loads(run.metrics.read_text(encoding="utf-8")) if run.metrics.is_file() else {}
-    if subset not in stored:
+    stored = read_json(run.metrics) if run.metrics.is_file() else {}
+    if not isinstance(stored.get(subset), dict):
         return f"the training did not measure its {subset} photos"
     before, now = stored[subset], finite(metrics[subset])
     if before == now:
         return "the figures are those of the training, to the last digit"
-    values = [(before[name]["value"], now[name]["value"]) for name in FIGURES if name in before]
-    gap = max((abs(a - b) for a, b in values if a is not None and b is not None), default=0.0)
+    values = [(before[name]["value"], now[name]["value"]) for name in FIGURES if isinstance(before.get(name), dict)]
+    gap = max((abs(a - b) for a, b in values if isinstance(a, float) and b is not None), default=0.0)
     return f"the figures differ from those of the training by up to {gap:.1g}: another device, precision or release?"
 
 

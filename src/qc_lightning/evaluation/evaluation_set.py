@@ -1,6 +1,7 @@
 """Photos with labels, the run's own or others, and what a run's network says of them."""
 
 import csv
+import itertools
 import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
@@ -57,6 +58,25 @@ def evaluation_folder(run: Run, name: str | None) -> Path:
     return folder
 
 
+def begin_evaluation(folder: Path, named: bool) -> Path:
+    """Make the folder of an evaluation, which no other one gets; the default one gets a suffix when it is taken.
+
+    Raises:
+        UserError: another evaluation has taken the name, or nothing can be written there.
+    """
+    for number in itertools.count(1):
+        here = folder if number == 1 else folder.with_name(f"{folder.name}-{number}")
+        try:
+            here.mkdir(parents=True)
+            return here
+        except FileExistsError:
+            if named:
+                raise UserError(f"{here} is already there: give another name=") from None
+        except OSError as error:
+            raise UserError(f"expected a folder that can be written to, {here}: {error.strerror}") from error
+    raise AssertionError("counting never ends")
+
+
 def own_photos(run: Run, subset: str) -> EvaluationSet:
     """List the photos of one subset of the run's own.
 
@@ -84,7 +104,7 @@ def labelled_photos(run: Run, config: EvaluateConfig) -> EvaluationSet:
     )
     group = other.group or ("none" if data.group == "module" else data.group)
     data = replace(data, source="folder", root=other.root, manifest=other.manifest, classes=classes, group=group)
-    photos, notes = read_catalog(data)
+    photos, notes = read_catalog(data, one_class=True)
     return EvaluationSet(photos, "test", str(other.manifest or other.root), own=False, notes=notes)
 
 
@@ -111,6 +131,14 @@ def verified(photo: Photo, sha256: str, error: str, own: bool) -> Photo:
 
 def split_photos(run: Run, class_names: Sequence[str] = ()) -> list[Photo]:
     """split.csv in its order, which is the order in which the training scored its photos."""
+    try:
+        return _read_split(run, class_names)
+    except (KeyError, ValueError, TypeError, csv.Error) as error:
+        reason = " ".join(str(error).split())
+        raise UserError(f"{run.split} is damaged ({reason}): restore it or train again") from error
+
+
+def _read_split(run: Run, class_names: Sequence[str]) -> list[Photo]:
     with run.split.open(newline="", encoding="utf-8") as file:
         return [
             Photo(

@@ -16,6 +16,8 @@ from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, OmegaConf, open_dict, read_write
 
 from qc_lightning.config import SweepConfig, TrainConfig, parse
+from qc_lightning.config.effect import without_effect
+from qc_lightning.config.literal import escaped, quoted
 from qc_lightning.core.claim import claim_sweep
 from qc_lightning.core.errors import UserError
 from qc_lightning.core.system import cores
@@ -107,19 +109,29 @@ def _begin(config: DictConfig, settings: SweepConfig, arguments: Sequence[str], 
     else:
         sweep = Sweep(Path(str(config.hydra.sweep.dir)), command, settings.objective, laid_out)
     with read_write(config), open_dict(config):
-        config.hydra.sweep.dir = str(sweep.folder.resolve())
+        config.hydra.sweep.dir = escaped(str(sweep.folder.resolve()))
     seen: set[str] = set()
+    active: set[str] = set()
+    reasons: dict[str, str] = {}
     ends = [] if laid_out.jobs else _ends(space(command, settings, loader))
     for job in laid_out.jobs or ends:  # a mistake in any value is found before any work
         if set(job.overrides) - seen or not seen:
             seen |= {"", *job.overrides}
             cfg = loader.load_sweep_config(config, [*laid_out.fixed, *job.overrides])
-            parse(OmegaConf.masked_copy(cfg, [str(key) for key in cfg if key != "hydra"]), TrainConfig)
+            job_config = parse(OmegaConf.masked_copy(cfg, [str(key) for key in cfg if key != "hydra"]), TrainConfig)
+            idle = without_effect(job_config, job.point) if len(job.point) else {}
+            active = active | (set(job.point) - set(idle))
+            reasons |= idle
+    if useless := {key: why for key, why in reasons.items() if key not in active}:
+        raise UserError(
+            f"nothing to try in {', '.join(useless)}: {next(iter(useless.values()))}; give each one value, "
+            "or choose another model="
+        )
     if settings.resume is None:
         named = any(str(override).startswith("hydra.sweep.dir=") for override in config.hydra.overrides.hydra)
         sweep = replace(sweep, folder=claim_sweep(sweep.folder, named))
         with read_write(config):
-            config.hydra.sweep.dir = str(sweep.folder.resolve())
+            config.hydra.sweep.dir = escaped(str(sweep.folder.resolve()))
     sweep.write()
     return sweep
 
@@ -196,7 +208,7 @@ def _begun(folder: Path) -> int:
 def _call(launcher: Launcher, calls: Sequence[tuple[Path, list[str]]], describe: Describe) -> None:
     """Have the launcher run a job for each folder and arguments."""
     overrides = [
-        [*arguments, f"hydra.sweep.dir='{folder.parent.resolve()}'", f"hydra.sweep.subdir={folder.name}"]
+        [*arguments, f"hydra.sweep.dir={quoted(str(folder.parent.resolve()))}", f"hydra.sweep.subdir={folder.name}"]
         for folder, arguments in calls
     ]
     returned: Any = launcher.launch(overrides, initial_job_idx=0)

@@ -16,8 +16,14 @@ _SUBSET_NAMES |= {"dev": "val", "test": "test", "testing": "test"}
 _MASKS = ("masks", "mask", "ground_truth")  # pictures of defects, as explain takes them: no photos
 
 
-def read_folders(root: Path, classes: ClassNames, group: str) -> Catalog:
+def read_folders(root: Path, classes: ClassNames, group: str, one_class: bool = False) -> Catalog:
     """List the photos of a folder a class, in subsets when there are folders train/, val/ and test/ above them.
+
+    Args:
+        root: the folder.
+        classes: names of the folders of the classes.
+        group: the rule by which photos share a group.
+        one_class: whether a folder for one of the classes is enough, as for a day of rejects to evaluate on.
 
     Raises:
         UserError: a folder is missing, cannot be read, or has no photos.
@@ -28,7 +34,7 @@ def read_folders(root: Path, classes: ClassNames, group: str) -> Catalog:
     folders = _folders(root)
     subsets = {folder: subset for folder in folders if (subset := _SUBSET_NAMES.get(folder.lower()))}
     if "train" not in subsets.values() or set(classes.names) & set(folders):
-        return _scan_classes(root, "", classes, group, None)
+        return _scan_classes(root, "", classes, group, None, one_class)
     for subset in SUBSETS:
         if len(same := [folder for folder, of in subsets.items() if of == subset]) > 1:
             raise UserError(
@@ -36,7 +42,7 @@ def read_folders(root: Path, classes: ClassNames, group: str) -> Catalog:
             )
     photos, notes = [], _third_folders(root, [*subsets, *_MASKS], "is no subset (train, val, test)")
     for folder, subset in subsets.items():
-        found = _scan_classes(root, f"{folder}/", classes, group, subset)
+        found = _scan_classes(root, f"{folder}/", classes, group, subset, one_class)
         photos += found.photos
         notes += found.notes
     return Catalog(photos, notes)
@@ -49,7 +55,9 @@ def _folders(base: Path) -> list[str]:
         raise UserError(f"data.root: cannot read the folder {base}: {error.strerror}") from error
 
 
-def _scan_classes(root: Path, prefix: str, classes: ClassNames, group: str, subset: str | None) -> Catalog:
+def _scan_classes(
+    root: Path, prefix: str, classes: ClassNames, group: str, subset: str | None, one_class: bool
+) -> Catalog:
     base = root / prefix
     folders = _folders(base)
     photos: list[Photo] = []
@@ -58,6 +66,8 @@ def _scan_classes(root: Path, prefix: str, classes: ClassNames, group: str, subs
     for label, class_name in enumerate(classes.names):
         key = f"data.classes.{'incorrect' if label else 'correct'}"
         if class_name not in folders:
+            if one_class and set(classes.names) & set(folders):
+                continue
             others = [folder for folder in folders if folder not in classes.names]
             hint = nearest(class_name, others)
             hint = hint or f" (there is: {', '.join(folders[:5]) or 'no folder at all'})"

@@ -1,0 +1,32 @@
+"""Settings that do nothing beside others: a sweep over them is refused, a single one is named."""
+
+from collections.abc import Iterable
+
+from qc_lightning.config.training import TrainConfig
+
+
+def without_effect(config: TrainConfig, keys: Iterable[str]) -> dict[str, str]:
+    """Which of these settings can change nothing of the model, and why.
+
+    Args:
+        config: all settings together.
+        keys: dotted names, such as `optim.lr`.
+    """
+    idle: dict[str, str] = {}
+    model, data = config.model, config.data
+    if model.mode == "frozen" and not model.hidden:
+        why = "the linear head of model.mode=frozen is solved exactly, in one step"
+        names = ("optim.lr", "optim.weight_decay", "optim.patience", "optim.name", "optim", "data.batch_size")
+        idle |= dict.fromkeys((*names, "trainer.max_epochs", "model.dropout"), why)
+    if model.library == "own":
+        pretrained = ("model.stages", "model.pool", "model.views", "model.penalty", "model.clip")
+        idle |= dict.fromkeys(pretrained, "the paper's network has none of it")
+    if config.decision.rule != "fixed":
+        idle["decision.threshold"] = f"decision.rule={config.decision.rule} finds the threshold"
+    if data.source != "parts":
+        idle["data.count"] = f"data={data.source} has as many photos as there are"
+    if data.split.fold is None:
+        idle["data.split.folds"] = "no data.split.fold is given"
+    else:
+        idle["data.split.val"] = "data.split.fold makes the validation part"
+    return {key: idle[key] for key in keys if key in idle}
