@@ -22,5 +22,5 @@ def test_the_card_of_a_run(train: Train, tmp_path: Path) -> None:
     assert "| test | 6 | 6 |" in card
     assert "rotation 15, zoom 0.1, hflip 0.5, vflip 0.5" in card
     assert "## Figures on the 12 test photos" in card
-    assert "- Few test photos: only 6 Incorrect" in card
+    assert "- Few test photos: only 6 no\\|k\\<b\\>" in card
     assert "| threshold | 0.5 (fixed: set by hand, not fitted to photos) |" in card

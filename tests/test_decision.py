@@ -6,17 +6,25 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from sklearn.metrics import balanced_accuracy_score
+from sklearn.metrics import balanced_accuracy_score, f1_score
 
 import qc_lightning
+from qc_lightning.config.training import CostConfig, DecisionConfig
 from qc_lightning.core.errors import UserError
 from qc_lightning.metrics import verdict
 from qc_lightning.metrics.compute import evaluate
-from qc_lightning.metrics.decision import Decision, choose_threshold
+from qc_lightning.metrics.decision import Decision
+from qc_lightning.metrics.rules import choose_decision
 from qc_lightning.metrics.verdict import Verdict, overkills
 
 PACKAGE = Path(qc_lightning.__file__).parent
 probabilities = st.floats(0, 1)
+
+
+def choose_threshold(probability, label, rule, fixed=0.5, **more):
+    return choose_decision(probability, label, DecisionConfig(rule, fixed, **more))
+
+
 labelled = st.lists(st.tuples(st.floats(0, 1, width=32), st.integers(0, 1)), max_size=40)
 
 
@@ -138,8 +146,8 @@ def test_only_one_module_spells_a_verdict():
 def test_fixed_takes_the_given_threshold():
     assert choose_threshold([0.1, 0.9], [0, 1], "fixed").threshold == 0.5
     assert choose_threshold([0.1, 0.9], [0, 1], "fixed", 0.3).threshold == 0.3
-    with pytest.raises(UserError, match="fixed or balanced"):
-        choose_threshold([0.1, 0.9], [0, 1], "f1")
+    with pytest.raises(UserError, match="one of fixed, balanced"):
+        choose_threshold([0.1, 0.9], [0, 1], "best")
 
 
 def test_balanced_sits_in_the_middle_of_the_widest_of_the_best_gaps():
@@ -184,3 +192,71 @@ def test_where_validation_cannot_tell_the_fixed_threshold_stays_and_says_why(pro
     assert decision.threshold == 0.6
     assert decision.source.startswith("fixed")
     assert reason in decision.source
+
+
+both_classes = st.lists(st.tuples(st.floats(0, 1, width=32), st.integers(0, 1)), min_size=4, max_size=40).filter(
+    lambda rows: len({y for _, y in rows}) == 2
+)
+
+
+def every_cut(p):
+    """Thresholds that give each split of the scores that some threshold gives, reject-all and pass-all left out."""
+    return np.unique(p)[1:]
+
+
+@given(both_classes)
+@settings(deadline=None)
+def test_f1_finds_what_scikit_learn_calls_the_best(rows):
+    p, y = (np.array(column) for column in zip(*rows, strict=True))
+    decision = choose_threshold(p, y, "f1")
+    if decision.source.startswith("f1"):
+        best = max(2 * (p >= cut)[y == 1].sum() / (y.sum() + (p >= cut).sum()) for cut in every_cut(p))
+        assert f1_score(y, p >= decision.threshold) == pytest.approx(best)
+
+
+@settings(deadline=None, max_examples=50)
+@given(both_classes, st.floats(0.01, 0.5), st.floats(0, 20), st.sampled_from([None, 0.0, 0.2, 1.0]))
+def test_cost_finds_the_cheapest_decision(rows, bad_share, escape_cost, review_cost):
+    """Against trying every pair of thresholds."""
+    p, y = (np.array(column) for column in zip(*rows, strict=True))
+    costs = CostConfig(escape_cost, 1.0, review_cost)
+    decision = choose_threshold(p, y, "cost", costs=costs, bad_share=bad_share)
+    if not decision.source.startswith("cost"):
+        return
+
+    def cost(verdicts):
+        bad, good = verdicts[y == 1], verdicts[y == 0]
+        review = 0.0 if review_cost is None else review_cost
+        of_bad = (bad == "PASS").mean() * escape_cost + (bad == "REVIEW").mean() * review
+        of_good = (good == "REJECT").mean() + (good == "REVIEW").mean() * review
+        return bad_share * of_bad + (1 - bad_share) * of_good
+
+    cuts = every_cut(p)
+    bands = [(low, high) for low in cuts for high in cuts if low <= high and (review_cost is not None or low == high)]
+    least = min(cost(Decision(low, "", (low, high)).verdicts(p)) for low, high in bands)
+    assert cost(decision.verdicts(p)) == pytest.approx(least, abs=1e-9)
+    assert review_cost is not None or decision.review is None
+
+
+@given(both_classes, st.floats(0.01, 0.6), st.one_of(st.none(), st.floats(0.01, 0.6)))
+def test_escape_keeps_its_rates_on_the_photos_that_it_was_chosen_on(rows, escape_rate, overkill_rate):
+    p, y = (np.array(column) for column in zip(*rows, strict=True))
+    decision = choose_threshold(p, y, "escape", escape_rate=escape_rate, overkill_rate=overkill_rate)
+    if not decision.source.startswith("escape"):
+        return
+    verdicts = decision.verdicts(p)
+    assert (verdicts[y == 1] == "PASS").mean() <= escape_rate + 1e-9
+    if overkill_rate is not None and p.max() < 1:
+        assert (verdicts[y == 0] == "REJECT").mean() <= overkill_rate + 1e-9
+    if decision.review is None:  # one more escape would be too many
+        higher = [cut for cut in every_cut(p) if cut > decision.threshold and (p[y == 1] < cut).mean() <= escape_rate]
+        assert all((p >= cut).sum() == (p >= decision.threshold).sum() for cut in higher)
+
+
+def test_a_rule_asks_for_what_it_needs():
+    with pytest.raises(UserError, match=r"decision\.escape_rate"):
+        DecisionConfig("escape", 0.5)
+    with pytest.raises(UserError, match=r"decision\.bad_share"):
+        DecisionConfig("cost", 0.5)
+    with pytest.raises(UserError, match="between 0 and 1"):
+        DecisionConfig("escape", 0.5, escape_rate=1.0)

@@ -206,7 +206,10 @@ def test_the_other_run_has_seen_the_photos(evaluate: Evaluate, place: Path) -> N
 @pytest.mark.parametrize(
     ("arguments", "line"),
     [
-        (["run=nowhere"], "expected a run folder (with split.csv and checkpoints/ in it), got nowhere"),
+        (
+            ["run=nowhere"],
+            "expected a run folder (with split.csv and checkpoints/ in it), latest or a release, got nowhere",
+        ),
         (["run=latest"], "run=latest: no finished run below"),
         (["against=nowhere"], "expected a run folder"),
         (["subset=all"], "subset: expected one of train, val, test, got 'all'"),

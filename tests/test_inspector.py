@@ -146,7 +146,7 @@ def test_a_run_is_found_by_itself_its_folder_or_its_checkpoint(run_folder: Path,
     (bare / "split.csv").unlink()
     places = (Run(run_folder), str(run_folder), alone, bare)
     assert len({told(Inspector.load(where, "cpu")(photo(1))) for where in places}) == 1
-    with pytest.raises(UserError, match="there is nothing at"):
+    with pytest.raises(UserError, match="expected a run folder"):
         Inspector.load(tmp_path / "nowhere")
     with pytest.raises(UserError, match="checkpoint"):
         Inspector.load(tmp_path)

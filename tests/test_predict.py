@@ -352,7 +352,10 @@ def test_a_name_that_is_no_text(predict: Predict, tmp_path: Path) -> None:
         (["source=no.txt"], "source: expected a list of paths in"),
         (["source=.", "output=verdicts.xlsx"], "output: expected a name that ends in .csv, .jsonl, .parquet"),
         (["source=.", "output=folder.csv"], "output: expected a file, "),
-        (["source=.", "run=nowhere"], "expected a run folder (with split.csv and checkpoints/ in it), got nowhere"),
+        (
+            ["source=.", "run=nowhere"],
+            "expected a run folder (with split.csv and checkpoints/ in it), latest or a release, got nowhere",
+        ),
         (["source=.", "run=latest"], "run=latest: no run below"),
         (["source=.", "device=gpu"], "device: expected auto, cpu, cuda or cuda:<n>, got 'gpu'"),
         (["source=a.png", "device=cuda:7"], "device=cuda:7: "),

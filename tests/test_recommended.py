@@ -38,7 +38,7 @@ def test_it_learns_and_cross_validates(train: Train, own: list[str]) -> None:
     assert metrics["val"]["n"] == metrics["train"]["n"] == 28, "every training photo is validated on, out of fold"
     assert metrics["val"]["loss"]["value"] > metrics["train"]["loss"]["value"]
     decision = json.loads((run / "decision.json").read_text())
-    assert decision["source"].startswith("balanced")
+    assert decision["decisions"][-1]["why"].startswith("balanced")
 
 
 HEADS = [[], ["model.hidden=[16,8]", "trainer.max_epochs=20"], ["data.tiles=2x3", "data.image_size=32"]]

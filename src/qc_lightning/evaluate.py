@@ -19,13 +19,14 @@ def evaluate(config: EvaluateConfig) -> None:
     timing = Timing()
     run = Run.open(config.run)
     other = Run.open(config.against) if config.against else None
-    labelled = labelled_photos(run, config)
+    labelled = labelled_photos(run, config.data, config.subset)
     folder = evaluation_folder(run, config.name)
 
     from qc_lightning.evaluation.evaluate_run import compare_runs, evaluate_run, same_as_trained, write_photos
     from qc_lightning.evaluation.score import score
     from qc_lightning.inference.inspector import Inspector
     from qc_lightning.metrics.compute import finite, table
+    from qc_lightning.metrics.go_live import doubt_of, in_words
 
     inspector = Inspector.load(run, config.device)
     timing.done("setup")
@@ -41,8 +42,12 @@ def evaluate(config: EvaluateConfig) -> None:
     write_photos(folder, inspector, labelled, scored)
     write_json(folder / "metrics.json", finite(metrics | {"timing_s": timing.seconds}))
 
-    print(f"{run.folder} on {labelled.origin}, threshold {inspector.decision.threshold:g}\n")
+    if why := doubt_of(run):
+        print(f"WARNING: {why}")
+    print(f"{run} on {labelled.origin}, threshold {inspector.decision.threshold:g}\n")
     print(f"{table(metrics, inspector.class_names)}\n")
+    if "go_live" in metrics:
+        print("\n".join(["can it go live?", *in_words(metrics["go_live"], inspector.class_names), ""]))
     if labelled.own:
         print(f"{same_as_trained(run, metrics, labelled.subset)}\n")
     if other:

@@ -24,10 +24,14 @@ def explain(config: ExplainConfig) -> None:
     from qc_lightning.explanation.heat import Heat, methods_for
     from qc_lightning.explanation.selection import select_images
     from qc_lightning.inference.inspector import Inspector
+    from qc_lightning.metrics.go_live import doubt_of
     from qc_lightning.report import charts as plots
     from qc_lightning.report.page import write_report
 
     inspector = Inspector.load(run, config.device)
+    print(f"{run}: model {inspector.model_id}, threshold {inspector.decision.threshold:g}")
+    if why := doubt_of(run):
+        print(f"WARNING: {why}")
     heat, names = Heat(inspector.network, config.method), inspector.class_names
     folder = Path(config.output) if config.output else (Path() if config.source else run.folder) / "explanations"
     chosen = select_images(run, inspector, config)

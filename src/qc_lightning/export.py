@@ -16,12 +16,15 @@ def export(config: ExportConfig) -> Path:
     from qc_lightning.deployment.export_run import export_inspector
     from qc_lightning.deployment.photos import gate_photos
     from qc_lightning.inference.inspector import Inspector
+    from qc_lightning.metrics.go_live import doubt_of
 
     run = Run.open(config.run)
     output = Path(config.output or run.folder / "export" / "inspector.onnx").expanduser()
     photos = gate_photos(run)
     inspector = Inspector.load(run, "cpu")
-    print(f"{run.folder}: model {inspector.model_id}; exporting, then checking it on {len(photos)} photos")
+    if why := doubt_of(run):
+        print(f"WARNING: {why}")
+    print(f"{run}: model {inspector.model_id}; exporting, then checking it on {len(photos)} photos")
     result = export_inspector(inspector, photos, output)
     print(f"gate: {result}\nexport: {output} ({output.stat().st_size / 1e6:.1f} MB)")
     return output

@@ -23,12 +23,15 @@ def predict(config: PredictConfig) -> None:
 
         from qc_lightning.inference.inspector import Inspector
         from qc_lightning.inference.stream import Stream
+        from qc_lightning.metrics.go_live import doubt_of
         from qc_lightning.metrics.verdict import Verdict
         from qc_lightning.prediction.output import VerdictFile
 
         inspector = Inspector.load(plan.run, config.device, Verdict(config.unreadable.upper()))
         plan.check_model(inspector.model_id)
-        print(f"{plan.run.folder}: model {inspector.model_id}, threshold {inspector.decision.threshold:g}; {plan}")
+        if why := doubt_of(plan.run):
+            print(f"WARNING: {why}")
+        print(f"{plan.run}: model {inspector.model_id}, threshold {inspector.decision.threshold:g}; {plan}")
         draw = plan.drawer(inspector)
         # while watching there is no end to tell the time of
         shape = "{n_fmt} photos" if plan.total is None else None

@@ -45,6 +45,10 @@ COMMANDS = {
         Command("robustness", LOOK, "verdicts on blurred, dark, shifted photos", config.RobustnessConfig),
         Command("predict", LINE, "a verdict for every photo of a folder", config.PredictConfig, "source"),
         Command("export", LINE, "one .onnx file for the line, checked on the run", config.ExportConfig, "run"),
+        Command("certify", LOOK, "guarantee an escape rate with photos never seen", config.CertifyConfig, "data.root"),
+        Command("decide", LINE, "record another threshold or rule, no training", config.DecideConfig),
+        Command("release", LINE, "give a run a name that the line uses", config.ReleaseConfig),
+        Command("releases", LINE, "list the names, and how to go back", config.ReleasesConfig),
         Command(
             "verify", LINE, "an exported inspector, checked where it serves", config.VerifyConfig, "source", plain=True
         ),

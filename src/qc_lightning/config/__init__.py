@@ -22,10 +22,12 @@ from qc_lightning.config.commands import (
     SweepReportConfig,
     VerifyConfig,
 )
+from qc_lightning.config.decisions import CertifyConfig, DecideConfig, GaugeConfig, ReleaseConfig, ReleasesConfig
 from qc_lightning.config.serving import ServeConfig
 from qc_lightning.config.training import (
     AugmentConfig,
     ClassNames,
+    CostConfig,
     DataConfig,
     DecisionConfig,
     LoggerConfig,
@@ -40,12 +42,16 @@ __all__ = [
     "AuditConfig",
     "AugmentConfig",
     "CacheConfig",
+    "CertifyConfig",
     "ClassNames",
+    "CostConfig",
     "DataConfig",
+    "DecideConfig",
     "DecisionConfig",
     "EvaluateConfig",
     "ExplainConfig",
     "ExportConfig",
+    "GaugeConfig",
     "LatencyConfig",
     "LoggerConfig",
     "ModelConfig",
@@ -53,6 +59,8 @@ __all__ = [
     "OtherNames",
     "OtherPhotosConfig",
     "PredictConfig",
+    "ReleaseConfig",
+    "ReleasesConfig",
     "RobustnessConfig",
     "ServeConfig",
     "SplitConfig",

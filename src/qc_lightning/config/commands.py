@@ -12,7 +12,7 @@ from qc_lightning.core.errors import UserError
 class PredictConfig:
     """`python -m qc_lightning.predict`."""
 
-    run: str  # a run folder, or latest
+    run: str | None  # a run folder, latest or a release's name; null: the only release, else latest
     source: str | None  # a photo, a folder, a glob, a .txt list or a .csv with a column path
     output: str  # verdicts: .csv, .jsonl (JSON lines) or .parquet
     device: str  # auto | cpu | cuda | cuda:<n>
@@ -79,7 +79,7 @@ class OtherPhotosConfig:
 class EvaluateConfig:
     """`python -m qc_lightning.evaluate`."""
 
-    run: str  # a run folder, or latest
+    run: str | None  # a run folder, latest or a release's name; null: the only release, else latest
     against: str | None  # another run, to compare with on the same photos
     data: OtherPhotosConfig
     subset: str | None  # train | val | test of the run's own photos; null: test, unless data.* names others
@@ -99,7 +99,7 @@ class EvaluateConfig:
 class RobustnessConfig:
     """`python -m qc_lightning.robustness`."""
 
-    run: str  # a run folder, or latest
+    run: str | None  # a run folder, latest or a release's name; null: the only release, else latest
     subset: str  # train | val | test
     photos: int | None  # at most; null: all
     device: str  # auto | cpu | cuda | cuda:<n>
@@ -114,7 +114,7 @@ class RobustnessConfig:
 class LatencyConfig:
     """`python -m qc_lightning.latency`."""
 
-    run: str  # a run folder, or latest
+    run: str | None  # a run folder, latest or a release's name; null: the only release, else latest
     source: str | None  # photos as predict takes them; null: the run's test photos
     batch_sizes: list[int]  # photos that go through the network at a time
     line_rate: float | None  # parts a second that come down the line
@@ -148,7 +148,7 @@ class CacheConfig:
 class ExplainConfig:
     """`python -m qc_lightning.explain`."""
 
-    run: str  # a run folder, or latest
+    run: str | None  # a run folder, latest or a release's name; null: the only release, else latest
     source: str | None  # photos as predict takes them; null: the run's own
     subset: str  # train | val | test: which of the run's own
     photos: int | None  # at most; null: all
@@ -175,7 +175,7 @@ class ExplainConfig:
 class ExportConfig:
     """`python -m qc_lightning.export`."""
 
-    run: str  # a run folder, or latest
+    run: str | None  # a run folder, latest or a release's name; null: the only release, else latest
     output: str | None  # the file; null: <run>/export/inspector.onnx
 
     def __post_init__(self) -> None:

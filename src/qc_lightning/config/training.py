@@ -2,7 +2,7 @@
 
 import math
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from qc_lightning.config.checks import check, check_choice
@@ -198,15 +198,40 @@ class LoggerConfig:
 
 
 @dataclass
-class DecisionConfig:
-    """How the threshold is found."""
+class CostConfig:
+    """What a verdict costs, in any currency."""
 
-    rule: str  # fixed: the threshold below | balanced: best balanced accuracy on validation
-    threshold: float  # fixed: REJECT when P(Incorrect) is at least this
+    escape: float = 10.0
+    overkill: float = 1.0
+    review: float | None = None  # a person looks at the part; null: nobody does
 
     def __post_init__(self) -> None:
-        check_choice("decision.rule", self.rule, ("fixed", "balanced"))
+        for name in ("escape", "overkill", "review"):
+            cost = getattr(self, name)
+            check(cost is None or 0 <= cost < math.inf, f"decision.costs.{name}", "a cost of 0 or more", cost)
+
+
+@dataclass
+class DecisionConfig:
+    """How the threshold is chosen, on validation photos alone."""
+
+    rule: str  # fixed: the threshold below | balanced | f1 | cost | escape: chosen on validation photos
+    threshold: float  # fixed: REJECT when P(Incorrect) is at least this
+    escape_rate: float | None = None  # at most this share of Incorrect parts may pass
+    overkill_rate: float | None = None  # at most this share of Correct parts may be rejected
+    costs: CostConfig = field(default_factory=CostConfig)
+    bad_share: float | None = None  # of the parts on the line; null: shown for 0.1%, 1% and 5%
+
+    def __post_init__(self) -> None:
+        check_choice("decision.rule", self.rule, ("fixed", "balanced", "f1", "cost", "escape"))
         check(0 <= self.threshold <= 1, "decision.threshold", "a probability from 0 to 1", self.threshold)
+        for name in ("escape_rate", "overkill_rate", "bad_share"):
+            share = getattr(self, name)
+            check(share is None or 0 < share < 1, f"decision.{name}", "a share between 0 and 1", share)
+        fine = self.rule != "escape" or self.escape_rate is not None
+        check(fine, "decision.escape_rate", "a share with decision.rule=escape, such as 0.02", self.escape_rate)
+        fine = self.rule != "cost" or self.bad_share is not None
+        check(fine, "decision.bad_share", "the line's share of bad parts with decision.rule=cost", self.bad_share)
 
 
 @dataclass

@@ -1,11 +1,13 @@
 """A run folder: what lies where in it, how to start, open and find one."""
 
+import re
 from dataclasses import dataclass
 from pathlib import Path
 
 from qc_lightning.core.atomic import write_text
 from qc_lightning.core.errors import UserError
 from qc_lightning.core.lock import is_held
+from qc_lightning.core.release import all_releases, path_of, read
 
 OUTPUTS = Path("outputs")
 
@@ -16,9 +18,16 @@ class Run:
 
     Attributes:
         folder: `outputs/<date>/<time>`, or the folder of a job in a sweep.
+        decision: digest of the decision in force, as a release names it; None for the newest.
+        release: the name that it was opened by, if any.
     """
 
     folder: Path
+    decision: str | None = None
+    release: str = ""
+
+    def __str__(self) -> str:
+        return f"{self.folder} (release {self.release})" if self.release else str(self.folder)
 
     @property
     def record(self) -> Path:
@@ -51,6 +60,11 @@ class Run:
         return self.folder / "metrics.json"
 
     @property
+    def decisions(self) -> Path:
+        """The decisions of this run, newest last."""
+        return self.folder / "decision.json"
+
+    @property
     def figures(self) -> Path:
         """Folder of the pictures."""
         return self.folder / "figures"
@@ -71,22 +85,38 @@ class Run:
             raise UserError(f"resume: the photos or the split settings are not those of {self.split}; train again")
 
     @classmethod
-    def open(cls, where: str, key: str = "run") -> "Run":
-        """Open a run by its folder, or the newest one by the word `latest`.
+    def open(cls, where: str | None, key: str = "run") -> "Run":
+        """Open a run by its folder, by the name of a release, or the newest one by the word `latest`.
 
         Args:
-            where: what the user said.
+            where: what the user said; None for the only release or, without one, the newest run.
             key: of the setting that said it. For `resume` the newest run is the one that was begun last; for all others
                 the one that was measured last and is not being trained again.
 
         Raises:
             UserError: there is no run there.
         """
+        if where is None:
+            releases = all_releases()
+            if len(releases) > 1:
+                names = ", ".join(release.name for release in releases)
+                raise UserError(f"{key}: there are several releases, say which one: {names}")
+            where = releases[0].name if releases else "latest"
         if where == "latest":
             return cls._latest(key)
         run = cls(Path(where).expanduser())
+        if not run.split.is_file() and re.fullmatch(r"[\w.-]+", where) and path_of(where).is_file():
+            release = read(where)
+            run = cls(Path(release.run), release.digest, release.name)
+            if not run.split.is_file():
+                raise UserError(
+                    f"{key}: release {where} names {release.run}, which is gone: put it back, or release another"
+                )
         if not run.split.is_file():
-            raise UserError(f"{key}: expected a run folder (with split.csv and checkpoints/ in it), got {where}")
+            raise UserError(
+                f"{key}: expected a run folder (with split.csv and checkpoints/ in it), latest or a release, "
+                f"got {where}"
+            )
         return run
 
     @classmethod

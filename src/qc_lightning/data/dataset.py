@@ -115,14 +115,14 @@ _latest: dict[str, PixelStore] = {}  # at most one, by what its pixels depend on
 
 def _opened(paths: list[Path], decode: DecodeSettings, config: DataConfig, progress: bool) -> PixelStore:
     """The pixels of these files; those that the last call has opened once more, as the jobs of a sweep want them."""
-    key = key_of(paths, decode)
-    store = _latest.get(f"{config.cache} {key}")
+    key = f"{config.cache} {key_of(paths, decode)}"
+    store = _latest.get(key)
     if store is None:
         _latest.clear()
         folder = Path(config.cache_dir).expanduser() / "pixels"
-        store = open_store(paths, decode, config.cache, folder, progress, int(config.cache_limit * 1e9), key)
+        store = open_store(paths, decode, config.cache, folder, progress, int(config.cache_limit * 1e9))
         if config.cache != "off":
-            _latest[f"{config.cache} {key}"] = store
+            _latest[key] = store
     return store
 
 

@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from qc_lightning.config.record import RunRecord
 from qc_lightning.core.atomic import csv_text, read_json, write_text
 from qc_lightning.core.run import Run
 from qc_lightning.evaluation.evaluation_set import EvaluationSet, trained_on
@@ -19,7 +20,8 @@ from qc_lightning.metrics.compute import FIGURES, finite
 def evaluate_run(run: Run, inspector: Inspector, labelled: EvaluationSet, scored: Scored) -> dict[str, Any]:
     """The figures, as metrics.json of an evaluation holds them, and what they warn of."""
     everything = {labelled.subset: SubsetLogits(torch.arange(len(scored.photos)), scored.logit)}
-    metrics = measure(everything, scored.photos, inspector.decision)
+    target = RunRecord.read(run).training.decision
+    metrics = measure(everything, scored.photos, inspector.decision, target, inspector.class_names)
     metrics["warnings"] += scored.notes
     if not labelled.own and (known := trained_on(run, scored.photos)):
         metrics["warnings"].append(

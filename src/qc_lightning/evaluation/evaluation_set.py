@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 from pathlib import Path
 
-from qc_lightning.config import ClassNames, DataConfig, EvaluateConfig
+from qc_lightning.config import ClassNames, DataConfig, OtherPhotosConfig
 from qc_lightning.config.record import RunRecord
 from qc_lightning.core.errors import UserError
 from qc_lightning.core.run import Run
@@ -89,16 +89,15 @@ def own_photos(run: Run, subset: str) -> EvaluationSet:
     return EvaluationSet(photos, subset, f"its own {subset} photos", own=True)
 
 
-def labelled_photos(run: Run, config: EvaluateConfig) -> EvaluationSet:
-    """List the photos that `config` names.
+def labelled_photos(run: Run, other: OtherPhotosConfig, subset: str | None = None) -> EvaluationSet:
+    """List the photos that `other` names, or those of a subset of the run's own.
 
     Raises:
         UserError: they are not what they must be.
     """
     data = trained_with(run)
-    if config.data.root is None and config.data.manifest is None:
-        return own_photos(run, config.subset or "test")
-    other = config.data
+    if other.root is None and other.manifest is None:
+        return own_photos(run, subset or "test")
     classes = ClassNames(
         other.classes.correct or data.classes.correct, other.classes.incorrect or data.classes.incorrect
     )

@@ -9,11 +9,13 @@ from typing import Any, NamedTuple
 import numpy as np
 from torch import Tensor
 
+from qc_lightning.config.training import DecisionConfig
 from qc_lightning.core.atomic import csv_text
 from qc_lightning.data.photo import SUBSETS, Photo
 from qc_lightning.inference.inspector import probabilities
 from qc_lightning.metrics.compute import evaluate, warnings_for
 from qc_lightning.metrics.decision import Decision
+from qc_lightning.metrics.go_live import go_live
 
 
 class SubsetLogits(NamedTuple):
@@ -28,8 +30,22 @@ class SubsetLogits(NamedTuple):
     logit: Tensor
 
 
-def measure(logits: Mapping[str, SubsetLogits], photos: Sequence[Photo], decision: Decision) -> dict[str, Any]:
-    """The figures of every subset and what they warn of, as metrics.json holds them."""
+def measure(
+    logits: Mapping[str, SubsetLogits],
+    photos: Sequence[Photo],
+    decision: Decision,
+    target: DecisionConfig,
+    classes: tuple[str, str],
+) -> dict[str, Any]:
+    """The figures of every subset, what they warn of, and the go-live answer, as metrics.json holds them.
+
+    Args:
+        logits: of each subset.
+        photos: the photo set.
+        decision: gives the verdicts.
+        target: the rates to keep, and the line's share of bad parts.
+        classes: what the user calls Correct and Incorrect.
+    """
     metrics: dict[str, Any] = {}
     for subset in SUBSETS:
         if subset in logits:
@@ -38,7 +54,10 @@ def measure(logits: Mapping[str, SubsetLogits], photos: Sequence[Photo], decisio
             label = np.array([photo.label for photo in of])
             group = [photo.group for photo in of]
             metrics[subset] = evaluate(probabilities(logit), logit.numpy(), label, group, decision)
-    metrics["warnings"] = warnings_for(metrics)
+            if subset == "test":
+                verdicts = decision.verdicts(probabilities(logit))
+                metrics["go_live"] = go_live(verdicts, label, group, target)
+    metrics["warnings"] = warnings_for(metrics, classes)
     metrics["threshold"] = decision.threshold
     return metrics
 

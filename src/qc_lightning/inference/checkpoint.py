@@ -45,6 +45,18 @@ def complete_checkpoint(path: Path, decode: DecodeSettings, decision: Decision, 
     return model_id
 
 
+def saved_decision(path: Path) -> tuple[str, Decision]:
+    """The id of the model in a finished checkpoint, and the decision that it was saved with.
+
+    Raises:
+        UserError: it is missing, damaged, or was not finished.
+    """
+    checkpoint = read_checkpoint(path)
+    if "inspector" not in checkpoint:
+        raise UserError(f"{path} is of a run that was stopped before it was measured; finish it with resume=<run>")
+    return checkpoint["inspector"]["model_id"], Decision.from_dict(checkpoint["inspector"]["decision"])
+
+
 def _digest(state: dict[str, torch.Tensor]) -> str:
     import hashlib
 

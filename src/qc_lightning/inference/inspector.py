@@ -25,6 +25,7 @@ from qc_lightning.inference.inspection import (
     decode_photo,
 )
 from qc_lightning.metrics.decision import Decision
+from qc_lightning.metrics.record import decision_in_force
 from qc_lightning.metrics.verdict import Verdict
 
 if TYPE_CHECKING:
@@ -81,13 +82,15 @@ class Inspector:
         """Load the model of a run, or one that was exported.
 
         Args:
-            where: a run, its folder, its best.ckpt alone, or `latest`, the newest run below ./outputs; or an exported
-                inspector, .onnx, which needs no torch.
+            where: a run, its folder, its best.ckpt alone, the name of a release, or `latest`, the newest finished run
+                below ./outputs; or an exported inspector, .onnx, which needs no torch. The decision in force is the
+                newest of a run's decision.json, or the one of the release; a best.ckpt alone has its training's.
             device: `auto` (a GPU when there is one), `cpu`, `cuda` or `cuda:<n>`.
             unreadable: the verdict on a photo that cannot be read, REVIEW or REJECT.
 
         Raises:
-            UserError: there is no finished checkpoint, the file is damaged, or the device is not there.
+            UserError: there is no finished checkpoint, the file is damaged, its decision.json is of another model or
+                was edited by hand, or the device is not there.
         """
         if not isinstance(where, Run) and os.fspath(where).lower().endswith(".onnx"):
             if device not in ("auto", "cpu"):
@@ -96,7 +99,7 @@ class Inspector:
         from qc_lightning.inference.checkpoint import read_checkpoint
         from qc_lightning.models.registry import build_network
 
-        path = _checkpoint(where)
+        path, run = _locate(where)
         checkpoint = read_checkpoint(path)
         if "inspector" not in checkpoint:
             raise UserError(f"{path} is of a run that was stopped before it was measured; finish it with resume=<run>")
@@ -114,7 +117,8 @@ class Inspector:
         where_to = _device(device)
         correct, incorrect = parts["class_names"]
         network = network.to(where_to).eval().requires_grad_(False)
-        decision = Decision.from_dict(parts["decision"])
+        own = Decision.from_dict(parts["decision"])
+        decision = own if run is None else decision_in_force(run, parts["model_id"], own)
         return cls(network, decode, decision, (correct, incorrect), parts["model_id"], where_to, unreadable)
 
     @overload
@@ -221,17 +225,15 @@ def probabilities(logit: "torch.Tensor") -> npt.NDArray[np.float64]:
     return torch.sigmoid(logit.double()).numpy()
 
 
-def _checkpoint(where: Run | str | os.PathLike[str]) -> Path:
+def _locate(where: Run | str | os.PathLike[str]) -> tuple[Path, Run | None]:
+    """The checkpoint, and the run whose decisions count; a checkpoint alone has its own decision."""
     if isinstance(where, Run):
-        return where.best
-    if where == "latest":
-        return Run.open("latest").best
+        return where.best, where
     path = Path(where).expanduser()
     if path.is_file():
-        return path
-    if not path.is_dir():
-        raise UserError(f"expected a run folder or a checkpoint, there is nothing at {path}")
-    return Run(path).best
+        return path, None
+    run = Run(path) if path.is_dir() else Run.open(str(where))
+    return run.best, run
 
 
 def _device(name: str) -> "torch.device":

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
+from qc_lightning.metrics.certificate import parts_needed
 from qc_lightning.metrics.decision import Decision
 from qc_lightning.metrics.intervals import f1_interval, mean_interval, mean_of, proportion, ranking
 from qc_lightning.metrics.verdict import Verdict, escapes, overkills, reviews
@@ -29,7 +30,7 @@ FIGURES = {
     "average_precision": "average precision",
     "loss": "loss",
 }
-FEW = 30  # photos of a class below which an interval is too wide to mean much
+FEW = 59  # photos of a class: fewer cannot show a rate of 5% even without a miss
 
 
 def binary_metrics(threshold: float = 0.5) -> "MetricCollection":
@@ -144,11 +145,12 @@ def figure(value: float | None, low: float = math.nan, high: float = math.nan) -
     return {"value": value, "low": min(value, low), "high": max(value, high)}
 
 
-def warnings_for(metrics: Mapping[str, Any]) -> list[str]:
+def warnings_for(metrics: Mapping[str, Any], classes: Sequence[str] = ("Correct", "Incorrect")) -> list[str]:
     """What a reader of metrics.json must not miss, in plain sentences; empty when there is nothing.
 
     Args:
         metrics: subsets as `evaluate` gives them, by name; the test part is judged, else val, else train.
+        classes: what the user calls Correct and Incorrect.
     """
     subset = next((name for name in ("test", "val", "train") if (metrics.get(name) or {}).get("n")), None)
     if subset is None:
@@ -160,7 +162,7 @@ def warnings_for(metrics: Mapping[str, Any]) -> list[str]:
     if part["loss"]["value"] is None:
         warnings.append(f"The {subset} loss is not a finite number: the training diverged. Lower optim.lr.")
     if incorrect and correct:
-        most, name = max((correct, "Correct"), (incorrect, "Incorrect"))
+        most, name = max((correct, classes[0]), (incorrect, classes[1]))
         balanced = part["balanced_accuracy"]
         if not (fp + tp and tn + fn):
             does = "rejects" if fp + tp else "passes"
@@ -176,14 +178,15 @@ def warnings_for(metrics: Mapping[str, Any]) -> list[str]:
                 f"Balanced accuracy on {subset}, {interval(balanced)}, is not clearly better than guessing (50%)."
             )
     few = []
-    for name, count, key in (("Incorrect", incorrect, "escape_rate"), ("Correct", correct, "overkill_rate")):
+    for name, count, key in ((classes[1], incorrect, "escape_rate"), (classes[0], correct, "overkill_rate")):
         if count == 0:
             warnings.append(f"No {name} photo in {subset}: the {FIGURES[key]} is unknown.")
         elif count < FEW:
             low, high = percent(part[key]["low"]), percent(part[key]["high"])
             few.append(f"{count} {name} (the {FIGURES[key]} may be anywhere from {low} to {high})")
     if few:
-        warnings.append(f"Few {subset} photos: only {' and '.join(few)}. Test at least {FEW} of each class.")
+        needed = f"5% takes {parts_needed(0.05)} parts without a miss, one of 1% {parts_needed(0.01)}"
+        warnings.append(f"Few {subset} photos: only {' and '.join(few)}. To show a rate of {needed}.")
     return warnings
 
 

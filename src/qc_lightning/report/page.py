@@ -25,6 +25,7 @@ from qc_lightning.core.errors import UserError
 from qc_lightning.core.run import Run
 from qc_lightning.metrics import curves
 from qc_lightning.metrics.compute import finite, interval, percent, shown_figures
+from qc_lightning.metrics.record import DecisionFile
 from qc_lightning.report.advice import advice
 from qc_lightning.report.gallery import Pictures, mistakes
 from qc_lightning.report.leaks import leak_checks, split_counts
@@ -112,7 +113,7 @@ def _content(run: Path) -> dict[str, Any]:
         "subset": subset,
         "classes": classes,
         "threshold": threshold,
-        "source": _json(run / "decision.json").get("source") or "",
+        "source": _source(run, str(metrics.get("model_id") or "")),
         "warnings": [*metrics.get("warnings", []), *(text for fine, text in checks if not fine)],
         "advice": steps,
         "charts": finite(charts),
@@ -169,6 +170,12 @@ def _metrics(run: Path) -> dict[str, Any]:
             f"expected a finished run with a readable metrics.json in it, got {run}: train or evaluate first"
         )
     return metrics
+
+
+def _source(run: Path, model_id: str) -> str:
+    """The rule and the photos that gave the threshold."""
+    path = Run(run).decisions
+    return DecisionFile.read(path, model_id, None).records[0].decision.source if path.is_file() else ""
 
 
 def _text(path: Path) -> str:

@@ -20,15 +20,18 @@ from qc_lightning.evaluation.measure import SubsetLogits, measure, predictions_c
 from qc_lightning.inference.checkpoint import complete_checkpoint
 from qc_lightning.inference.inspector import probabilities
 from qc_lightning.metrics.compute import finite, table
-from qc_lightning.metrics.decision import Decision, choose_threshold
+from qc_lightning.metrics.decision import Decision
+from qc_lightning.metrics.go_live import in_words
+from qc_lightning.metrics.record import DecisionFile
+from qc_lightning.metrics.rules import choose_decision
 from qc_lightning.report.card import model_card
 
 
 def decide(logits: Mapping[str, SubsetLogits], photos: Sequence[Photo], config: DecisionConfig) -> Decision:
-    """Set the threshold, on the validation part alone when the rule looks at photos at all."""
+    """Choose the decision, on the validation part alone when the rule looks at photos at all."""
     index, logit = logits.get("val", (torch.empty(0, dtype=torch.int64), torch.empty(0)))
     label = [photos[i].label for i in index]
-    return choose_threshold(probabilities(logit), label, config.rule, config.threshold)
+    return choose_decision(probabilities(logit), label, config)
 
 
 def write(
@@ -52,7 +55,7 @@ def write(
         finished: False after Ctrl-C.
     """
     classes = config.data.classes.names
-    metrics = measure(logits, photos.photos, decision)
+    metrics = measure(logits, photos.photos, decision, config.decision, classes)
     if not finished:
         metrics["warnings"].insert(0, f"Interrupted: the test part is still unseen; go on with resume={run.folder}")
     metrics["warnings"] += photos.notes
@@ -62,7 +65,11 @@ def write(
     metrics |= {"positive_class": classes[1], "seed": config.seed, "versions": versions()}
     metrics["model_id"] = complete_checkpoint(run.best, photos.decode, decision, classes)
     timing.done("score")
-    write_json(run.folder / "decision.json", decision.to_dict())
+    chosen_on = f"{len(logits['val'][0])} validation photos" if "val" in logits else "none"
+    rule = decision.source.partition(":")[0]
+    DecisionFile.first(metrics["model_id"], decision, rule, "none" if rule == "fixed" else chosen_on).write(
+        run.decisions
+    )
     if "test" in logits:
         write_text(run.folder / "predictions.csv", predictions_csv(logits, photos.photos, decision, classes))
     write_text(run.folder / "model_card.md", model_card(config, photos.decode, photos.counts(), metrics, decision))
@@ -76,6 +83,8 @@ def write(
         timing.done("report")
         write_json(run.metrics, finite(metrics))
     print(f"\n{table(metrics, classes)}\n")
+    if "go_live" in metrics:
+        print("\n".join(["can it go live?", *in_words(metrics["go_live"], classes), ""]))
     for warning in metrics["warnings"]:
         print(f"WARNING: {warning}")
     print(f"run: {run.folder}")

@@ -1,0 +1,55 @@
+"""Guarantee what a run lets through, with photos that it has never seen: `qc-lightning certify qualification/`."""
+
+from qc_lightning.cli import app as cli
+from qc_lightning.config import CertifyConfig
+
+
+def certify(config: CertifyConfig) -> bool:
+    """Qualification photos to a decision with a certificate; returns whether every rate is shown.
+
+    Raises:
+        UserError: the photos are not what they must be, or the run has seen some of them.
+    """
+    from qc_lightning.core.run import Run
+    from qc_lightning.evaluation import qualification
+    from qc_lightning.evaluation.evaluation_set import labelled_photos, trained_with
+
+    run = Run.open(config.run)
+    labelled = labelled_photos(run, config.data)
+
+    from qc_lightning.evaluation.score import score
+    from qc_lightning.inference.inspector import Inspector
+    from qc_lightning.metrics.certificate import certify
+
+    inspector = Inspector.load(run, config.device)
+    scored = score(inspector, labelled, trained_with(run).batch_size)
+    qualification.check(run, scored)
+    parts = qualification.parts(scored)
+    rates = config.escape_rate, config.overkill_rate, config.confidence, config.together
+    limits = certify(parts.score, parts.bad, *rates)
+
+    names = inspector.class_names
+    print(f"{run} on {labelled.origin}: {parts.bad.sum()} {names[1]} and {(~parts.bad).sum()} {names[0]} parts\n")
+    for limit in limits:
+        print(limit)
+    if not all(limit.shown for limit in limits):
+        print("\nNot certified: the decision stays as it is.")
+        return False
+    record = qualification.record(run, inspector, scored, parts, limits, config)
+    for line in qualification.in_words(record, parts, names, (0.001, 0.01, 0.05)):
+        print(line)
+    print(f"\nCertified: decision {record.number} of {run.decisions} is in force.")
+    return True
+
+
+def main() -> None:
+    """Run the command."""
+    cli.run(lambda config: None if certify(config) else _not_shown(), "certify")
+
+
+def _not_shown() -> None:
+    raise SystemExit(1)
+
+
+if __name__ == "__main__":
+    main()

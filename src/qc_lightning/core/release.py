@@ -1,0 +1,91 @@
+"""Releases: names that point at a run and a decision, given on purpose; what the line uses."""
+
+import json
+import re
+from dataclasses import asdict, dataclass, fields, replace
+from pathlib import Path
+
+from qc_lightning.core.atomic import write_json
+from qc_lightning.core.errors import UserError
+
+RELEASES = Path("outputs", "releases")
+_FORMAT = 1
+
+
+@dataclass(frozen=True)
+class Release:
+    """One release, `outputs/releases/<name>.json`.
+
+    Attributes:
+        name: letters, digits, dots, dashes and underscores.
+        run: the run's folder.
+        model_id: of its model.
+        decision: number of the decision, 1 for the training's own.
+        digest: of that decision.
+        certified: whether the decision has a certificate.
+        who: gave the name.
+        when: ISO 8601 with the offset from UTC.
+        why: in the words of who gave it.
+        former: what the name pointed at before, newest last: {"run", "decision", "who", "when", "why"}.
+    """
+
+    name: str
+    run: str
+    model_id: str
+    decision: int
+    digest: str
+    certified: bool
+    who: str
+    when: str
+    why: str
+    former: tuple[dict[str, object], ...] = ()
+
+    def write(self) -> Path:
+        """Write it; what the name pointed at before is kept in `former`."""
+        path = path_of(self.name)
+        before = read(self.name) if path.is_file() else None
+        former: tuple[dict[str, object], ...] = ()
+        if before is not None:
+            kept = {key: getattr(before, key) for key in ("run", "decision", "who", "when", "why")}
+            former = (*before.former, kept)
+        content = asdict(replace(self, former=former))
+        write_json(path, {"format": _FORMAT, **content})
+        return path
+
+
+def path_of(name: str) -> Path:
+    """The file of a release.
+
+    Raises:
+        UserError: it is no name.
+    """
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", name) or name == "latest":
+        raise UserError(f"name: expected letters, digits, dots, dashes and underscores, not latest, got {name!r}")
+    return RELEASES / f"{name}.json"
+
+
+def read(name: str) -> Release:
+    """Read a release.
+
+    Raises:
+        UserError: there is none of that name, or its file is damaged.
+    """
+    path = path_of(name)
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+        if content["format"] != _FORMAT:
+            raise UserError(
+                f"{path}: expected format {_FORMAT}, got {content['format']!r}: use the release that wrote it"
+            )
+        known = {field.name: content[field.name] for field in fields(Release)}
+    except FileNotFoundError:
+        names = ", ".join(release.name for release in all_releases()) or "none"
+        raise UserError(f"there is no release {name} below {RELEASES}; there is: {names}") from None
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise UserError(f"{path} is damaged ({error}): give the name again with qc-lightning release") from error
+    return Release(**known | {"former": tuple(known["former"])})
+
+
+def all_releases() -> list[Release]:
+    """Every release below ./outputs, by name."""
+    return [read(path.stem) for path in sorted(RELEASES.glob("*.json"))]

@@ -1,0 +1,50 @@
+"""Record another decision for a run, without training: `qc-lightning decide run=... threshold=0.3 reason="..."`."""
+
+from qc_lightning.cli import app as cli
+from qc_lightning.config import DecideConfig
+
+
+def decide(config: DecideConfig) -> int:
+    """Append a decision to the run's decision.json; returns its number.
+
+    Raises:
+        UserError: the run cannot be read, or the rule needs validation photos and there are none.
+    """
+    from qc_lightning.core.run import Run
+    from qc_lightning.inference.checkpoint import saved_decision
+    from qc_lightning.metrics.decision import Decision
+    from qc_lightning.metrics.record import DecisionFile
+
+    run = Run.open(config.run)
+    model_id, own = saved_decision(run.best)
+    decisions = DecisionFile.read(run.decisions, model_id, own)
+    novelty = decisions.newest.decision.novelty
+    reason = (config.reason or "").strip()
+    if config.threshold is not None:
+        band = (config.review[0], config.review[1]) if config.review else None
+        decision, photos = Decision(config.threshold, reason, band, novelty), "none"
+    else:
+        from qc_lightning.evaluation.choice import choose_on_validation
+
+        decision, photos = choose_on_validation(run, config.decision, config.device, reason, novelty)
+    decisions = decisions.appended(decision, config.rule, photos, config.by)
+    decisions.write(run.decisions)
+
+    band_words = "" if decision.review is None else f", review from {decision.review[0]:g} to {decision.review[1]:g}"
+    print(f"{run}: decision {decisions.newest.number} is in force: threshold {decision.threshold:g}{band_words}")
+    print(f"{decision.source}")
+    if config.threshold is not None:
+        print(
+            "If this threshold was read off the run's test photos, their figures are spent: they are too kind now. "
+            f"Measure it on photos that nobody has looked at: qc-lightning evaluate new_photos/ run={run.folder}"
+        )
+    return decisions.newest.number
+
+
+def main() -> None:
+    """Run the command."""
+    cli.run(decide, "decide")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,141 @@
+"""Qualification photos: what they must be, what they show, and the certificate that keeps it."""
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from qc_lightning.config import CertifyConfig
+from qc_lightning.core.errors import UserError
+from qc_lightning.core.run import Run
+from qc_lightning.evaluation.evaluation_set import split_photos
+from qc_lightning.evaluation.measure import versions
+from qc_lightning.evaluation.score import Scored
+from qc_lightning.inference.checkpoint import saved_decision
+from qc_lightning.inference.inspector import Inspector, probabilities
+from qc_lightning.metrics.certificate import Limit, band, by_part
+from qc_lightning.metrics.decision import Decision
+from qc_lightning.metrics.intervals import wilson
+from qc_lightning.metrics.record import DecisionFile, DecisionRecord, now, user
+from qc_lightning.metrics.verdict import escapes, overkills, reviews
+
+_ASSUMPTIONS = (
+    "the parts were drawn at random from those that the line makes, Incorrect ones from those that it makes",
+    "photos of one part are known to be of one part (data.group)",
+    "labels are right",
+    "camera, light and product stay as they were when these photos were taken",
+    "the model, the decoding, the backend and its precision stay as they are",
+)
+
+
+@dataclass(frozen=True)
+class Parts:
+    """What the run says of the qualification parts.
+
+    Attributes:
+        score: float [m], P(Incorrect) of each part's worst photo.
+        bad: bool [m].
+        names: of the parts, m.
+    """
+
+    score: npt.NDArray[np.float64]
+    bad: npt.NDArray[np.bool_]
+    names: list[str]
+
+
+def check(run: Run, scored: Scored) -> None:
+    """Refuse photos that cannot qualify a run.
+
+    Raises:
+        UserError: some cannot be read, the run has seen some, or there is no Incorrect one.
+    """
+    if scored.bad:
+        path, reason = scored.bad[0]
+        raise UserError(
+            f"{len(scored.bad)} qualification photos cannot be read, for example {path} ({reason}): leave them out"
+        )
+    seen = {photo.sha256: photo.subset for photo in split_photos(run)}
+    known = [photo for photo in scored.photos if photo.sha256 in seen]
+    if known:
+        subset = seen[known[0].sha256]
+        raise UserError(
+            f"expected photos that {run.folder} has never seen, but {len(known)} are among its own, for example "
+            f"{known[0].path} ({subset}): leave them out"
+        )
+    if not any(photo.label == 1 for photo in scored.photos):
+        raise UserError(
+            f"expected Incorrect photos among the {len(scored.photos)}, got none: an escape rate needs them"
+        )
+
+
+def parts(scored: Scored) -> Parts:
+    """Each part's worst photo."""
+    label = np.array([photo.label for photo in scored.photos])
+    return Parts(*by_part(probabilities(scored.logit), label, [photo.group for photo in scored.photos]))
+
+
+def record(
+    run: Run, inspector: Inspector, scored: Scored, parts: Parts, limits: Sequence[Limit], config: CertifyConfig
+) -> DecisionRecord:
+    """Put the certified decision into the run's decision.json, where it is in force from now on."""
+    model_id, own = saved_decision(run.best)
+    decisions = DecisionFile.read(run.decisions, model_id, own)
+    threshold, review = band(limits)
+    rates = " and ".join(f"{limit.kind} rate at most {limit.rate:.4g}" for limit in limits)
+    why = f"certify: {rates} at confidence {config.confidence:.4g}, one-sided exact"
+    why += f" ({config.reason})" if config.reason else ""
+    counts = f"{parts.bad.sum()} Incorrect and {(~parts.bad).sum()} Correct parts"
+    decision = Decision(threshold, why, review, inspector.decision.novelty)
+    photos = [
+        {"sha256": photo.sha256, "part": photo.group, "label": photo.label, "logit": float(logit)}
+        for photo, logit in zip(scored.photos, scored.logit, strict=True)
+    ]
+    certificate = {
+        "claims": [asdict(limit) for limit in limits],
+        "confidence": config.confidence,
+        "together": config.together,
+        "parts": {"correct": int((~parts.bad).sum()), "incorrect": int(parts.bad.sum())},
+        "model_id": model_id,
+        "decode": asdict(inspector.decode),
+        "backend": "torch",
+        "precision": "float32",
+        "device": str(inspector.device),
+        "versions": versions(),
+        "when": now(),
+        "assumptions": list(_ASSUMPTIONS),
+        "photos": photos,
+    }
+    appended = decisions.appended(decision, "certify", counts, config.by or user(), certificate)
+    appended.write(run.decisions)
+    return appended.newest
+
+
+def in_words(record: DecisionRecord, parts: Parts, classes: Sequence[str], bad_shares: Sequence[float]) -> list[str]:
+    """What the certified decision does with parts, in sentences.
+
+    Args:
+        record: the decision.
+        parts: that it was certified on.
+        classes: what the user calls Correct and Incorrect.
+        bad_shares: of the line, to forecast the reviews for.
+    """
+    decision = record.decision
+    verdicts = decision.verdicts(parts.score)
+    escapes_, overkills_, reviewed = escapes(verdicts, parts.bad), overkills(verdicts, parts.bad), reviews(verdicts)
+    band_words = "" if decision.review is None else f", review up to {decision.review[1]:.6g}"
+    lines = [
+        f"threshold {decision.threshold:.6g}{band_words}: {escapes_.sum()} of {parts.bad.sum()} {classes[1]} parts "
+        f"pass, {overkills_.sum()} of {(~parts.bad).sum()} {classes[0]} parts are rejected, {reviewed.sum()} reviewed"
+    ]
+    if not parts.bad.all():
+        low, high = wilson(int(overkills_.sum()), int((~parts.bad).sum()))
+        lines.append(
+            f"overkill on the line: {low:.2%} to {high:.2%} of {classes[0]} parts (95% interval, no guarantee)"
+        )
+    if decision.review is not None and not parts.bad.all():
+        ends = [wilson(int(reviewed[of].sum()), int(of.sum())) for of in (parts.bad, ~parts.bad)]
+        for share in bad_shares:
+            low, high = (share * ends[0][end] + (1 - share) * ends[1][end] for end in (0, 1))
+            lines.append(f"to review with {share:.3g} bad parts on the line: {low:.2%} to {high:.2%} of all parts")
+    return lines

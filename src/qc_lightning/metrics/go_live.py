@@ -1,0 +1,185 @@
+"""Can this inspector go live? What the test photos let anybody claim, counted by part, in numbers and in words."""
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from qc_lightning.config.training import DecisionConfig
+from qc_lightning.core.run import Run
+from qc_lightning.metrics.certificate import lower_bound, parts_needed, upper_bound
+from qc_lightning.metrics.intervals import wilson
+from qc_lightning.metrics.verdict import Verdict
+
+CONFIDENCE = 0.95
+_SHARES = (0.001, 0.01, 0.05)  # of bad parts on the line, where nobody says
+_WORST = (Verdict.PASS, Verdict.REVIEW, Verdict.REJECT)
+
+
+def go_live(
+    verdicts: npt.NDArray[np.str_], label: npt.NDArray[np.integer], part: Sequence[str], target: DecisionConfig
+) -> dict[str, Any]:
+    """The answer, as metrics.json holds it.
+
+    A part is as bad as its worst photo: it passes where all its photos pass.
+
+    Args:
+        verdicts: [n], of photos that no choice was made on.
+        label: int [n], 1 = Incorrect.
+        part: n names.
+        target: the escape rate and the overkill rate to keep, if any, and the line's share of bad parts, if known.
+
+    Returns:
+        {"claim": the largest rates that these photos leave possible (one-sided, exact), "target": the rates that were
+        asked for, "answer": "yes", "no", "not shown" or None without a target, "needed": Incorrect parts without an
+        escape that show the target (5% without one), "per_1000": what happens to 1,000 parts by share of bad ones}.
+    """
+    names, place = np.unique(np.asarray(part, dtype=np.str_), return_inverse=True)
+    worst, bad = np.zeros(len(names), dtype=np.int64), np.zeros(len(names), dtype=bool)
+    np.maximum.at(worst, place, np.select([verdicts == verdict for verdict in _WORST], range(3), 2))
+    np.logical_or.at(bad, place, label == 1)
+    counts = {
+        kind: {verdict: int((worst[of] == rank).sum()) for rank, verdict in enumerate(_WORST)}
+        for kind, of in (("incorrect", bad), ("correct", ~bad))
+    }
+    escapes, incorrect = counts["incorrect"][Verdict.PASS], int(bad.sum())
+    overkills, correct = counts["correct"][Verdict.REJECT], int((~bad).sum())
+    answers = [
+        _answer(misses, parts, rate)
+        for misses, parts, rate in (
+            (escapes, incorrect, target.escape_rate),
+            (overkills, correct, target.overkill_rate),
+        )
+        if rate is not None
+    ]
+    wanted = target.escape_rate or 0.05
+    shares = _SHARES if target.bad_share is None else (target.bad_share,)
+    return {
+        "claim": {
+            "confidence": CONFIDENCE,
+            "escape_rate": upper_bound(escapes, incorrect, CONFIDENCE) if incorrect else 1.0,
+            "escapes": escapes,
+            "incorrect_parts": incorrect,
+            "overkill_rate": upper_bound(overkills, correct, CONFIDENCE) if correct else 1.0,
+            "overkills": overkills,
+            "correct_parts": correct,
+        },
+        "target": {"escape_rate": target.escape_rate, "overkill_rate": target.overkill_rate},
+        "answer": next((word for word in ("no", "not shown", "yes") if word in answers), None),
+        "needed": {
+            "escape_rate": wanted,
+            "incorrect_parts": parts_needed(wanted, 0, CONFIDENCE),
+            "more": max(0, parts_needed(wanted, 0, CONFIDENCE) - incorrect),
+            "with_these_escapes": parts_needed(wanted, escapes, CONFIDENCE),
+        },
+        "per_1000": [_per_1000(share, counts) for share in shares],
+    }
+
+
+def _answer(misses: int, parts: int, rate: float) -> str:
+    if parts and upper_bound(misses, parts, CONFIDENCE) <= rate:
+        return "yes"
+    return "no" if parts and lower_bound(misses, parts, CONFIDENCE) > rate else "not shown"
+
+
+def _per_1000(share: float, counts: Mapping[str, Mapping[Verdict, int]]) -> dict[str, Any]:
+    """How many of 1,000 parts, with 95% intervals that leave the share of bad parts as it is said."""
+
+    def count(kind: str, verdict: Verdict) -> dict[str, float | None]:
+        of, parts = counts[kind], sum(counts[kind].values())
+        many = 1000 * (share if kind == "incorrect" else 1 - share)
+        if not parts:
+            return {"value": None, "low": None, "high": None}
+        low, high = wilson(of[verdict], parts)
+        return {"value": many * of[verdict] / parts, "low": many * low, "high": many * high}
+
+    review = [count("incorrect", Verdict.REVIEW), count("correct", Verdict.REVIEW)]
+    both = {
+        end: None if None in (review[0][end], review[1][end]) else (review[0][end] or 0) + (review[1][end] or 0)
+        for end in ("value", "low", "high")
+    }
+    return {
+        "bad_share": share,
+        "bad": 1000 * share,
+        "caught": count("incorrect", Verdict.REJECT),
+        "escaped": count("incorrect", Verdict.PASS),
+        "rejected_for_nothing": count("correct", Verdict.REJECT),
+        "to_review": both,
+    }
+
+
+def in_words(answer: Mapping[str, Any], classes: Sequence[str] = ("Correct", "Incorrect")) -> list[str]:
+    """The answer in sentences, the most important first.
+
+    Args:
+        answer: what `go_live` gives.
+        classes: what the user calls Correct and Incorrect.
+    """
+    claim, needed, target = answer["claim"], answer["needed"], answer["target"]
+    sure = f"at {claim['confidence']:.0%} confidence (one-sided, exact)"
+    lines = []
+    if claim["incorrect_parts"]:
+        lines.append(
+            f"{claim['escapes']:,} of {claim['incorrect_parts']:,} {classes[1]} parts passed: that excludes an escape "
+            f"rate above {_percent(claim['escape_rate'])} {sure}."
+        )
+    else:
+        lines.append(f"No {classes[1]} part was tested: nothing can be said of escapes.")
+    rates = [(target["escape_rate"], "an escape rate"), (target["overkill_rate"], "an overkill rate")]
+    asked = " and ".join(f"{words} of at most {_percent(rate)}" for rate, words in rates if rate is not None)
+    if asked:
+        lines.insert(0, f"{answer['answer'].capitalize()}: {asked} was asked for.")
+    if needed["more"]:
+        lines.append(
+            f"To show {_percent(needed['escape_rate'])} takes {needed['incorrect_parts']} {classes[1]} parts without "
+            f"an escape, {needed['more']} more than were tested."
+        )
+    elif claim["escape_rate"] > needed["escape_rate"]:
+        more = needed["with_these_escapes"]
+        lines.append(f"To show {_percent(needed['escape_rate'])} with {claim['escapes']} escapes takes {more} parts.")
+    for row in answer["per_1000"]:
+        if row["escaped"]["value"] is not None and row["rejected_for_nothing"]["value"] is not None:
+            lines.append(
+                f"Of 1,000 parts with {_percent(row['bad_share'])} bad ones: {_count(row['caught'])} caught, "
+                f"{_count(row['escaped'])} escape (up to {row['escaped']['high']:.3g}), "
+                f"{_count(row['rejected_for_nothing'])} {classes[0]} rejected for nothing, "
+                f"{_count(row['to_review'])} to review."
+            )
+    return lines
+
+
+def doubt(metrics: Mapping[str, Any]) -> str:
+    """Why a run's own figures say that it tells nothing apart, in one line; empty when they do not."""
+    subset = next((name for name in ("test", "val", "train") if (metrics.get(name) or {}).get("n")), None)
+    if subset is None:
+        return "no photo was evaluated, so nothing is known about this model"
+    part = metrics[subset]
+    (tn, fp), (fn, tp) = part["confusion_matrix"]
+    if not (tn + fp and fn + tp):
+        return f"its {subset} photos are of one class only, so nobody knows whether it tells the two apart"
+    if not (fp + tp and tn + fn):
+        return f"it {'rejects' if fp + tp else 'passes'} every one of its {part['n']:,} {subset} photos"
+    low = part["balanced_accuracy"]["low"]
+    if low is None or low <= 0.5:
+        return f"on its {part['n']:,} {subset} photos it is not clearly better than guessing"
+    return ""
+
+
+def doubt_of(run: Run) -> str:
+    """Why a run's own figures say that it tells nothing apart; empty when they do not, or are not there."""
+    try:
+        metrics = json.loads(run.metrics.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return "it has no readable metrics.json, so nothing is known about this model"
+    return doubt(metrics) if isinstance(metrics, dict) else ""
+
+
+def _percent(share: float) -> str:
+    return f"{100 * share:.3g}%"
+
+
+def _count(row: Mapping[str, float | None]) -> str:
+    value = row["value"]
+    return "-" if value is None else f"{value:.3g}" if value < 10 else f"{value:.0f}"

@@ -1,0 +1,200 @@
+"""decision.json: the decisions of a run, newest last; the newest is in force. The one place that reads or writes it.
+
+The digest of a record, over the record and the model that it was made for, finds slips and editing by hand; it does not
+stop an attacker, who can compute it too.
+"""
+
+import getpass
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from qc_lightning.core.atomic import write_json
+from qc_lightning.core.errors import UserError
+from qc_lightning.core.run import Run
+from qc_lightning.metrics.decision import Decision
+
+FORMAT = 1
+_FIELDS = ("id", "rule", "threshold", "review", "novelty", "photos", "who", "when", "why", "certificate", "previous")
+
+
+@dataclass(frozen=True)
+class DecisionRecord:
+    """One decision, and how it came about.
+
+    Attributes:
+        number: 1 for the first of a run.
+        decision: what it says; its `source` is the reason.
+        rule: fixed, balanced, f1, cost, escape or certify.
+        photos: that it was chosen on, in words.
+        who: made it.
+        when: ISO 8601 with the offset from UTC.
+        certificate: what it guarantees, as plain data; None when nothing.
+        previous: digest of the decision before; None for the first.
+    """
+
+    number: int
+    decision: Decision
+    rule: str
+    photos: str
+    who: str
+    when: str
+    certificate: Mapping[str, Any] | None = None
+    previous: str | None = None
+
+    def content(self) -> dict[str, Any]:
+        """The record as plain data, without its digest."""
+        made = self.decision
+        review = None if made.review is None else list(made.review)
+        values = (self.number, self.rule, made.threshold, review, made.novelty, self.photos, self.who, self.when,
+                  made.source, self.certificate, self.previous)  # fmt: skip
+        return dict(zip(_FIELDS, values, strict=True))
+
+
+@dataclass(frozen=True)
+class DecisionFile:
+    """The decisions on one model.
+
+    Attributes:
+        model_id: of the model that they are for.
+        records: oldest first; at least one.
+    """
+
+    model_id: str
+    records: tuple[DecisionRecord, ...]
+
+    @classmethod
+    def first(cls, model_id: str, decision: Decision, rule: str, photos: str) -> "DecisionFile":
+        """A file with the decision of a training."""
+        return cls(model_id, (DecisionRecord(1, decision, rule, photos, user(), now()),))
+
+    @property
+    def newest(self) -> DecisionRecord:
+        """The decision in force."""
+        return self.records[-1]
+
+    def numbered(self, number: int) -> DecisionRecord:
+        """The decision of that number.
+
+        Raises:
+            UserError: there is none.
+        """
+        if not 1 <= number <= len(self.records):
+            raise UserError(f"expected a decision from 1 to {len(self.records)}, got {number}")
+        return self.records[number - 1]
+
+    def digest(self, record: DecisionRecord) -> str:
+        """SHA-256 over a record and the model, hex."""
+        return _digest(self.model_id, record.content())
+
+    def named(self, run: Run) -> DecisionRecord:
+        """The decision that counts for a run: the newest, or the one that its release names.
+
+        Raises:
+            UserError: the one that the release names is not there.
+        """
+        found = [record for record in self.records if run.decision in (None, self.digest(record))]
+        if not found:
+            raise UserError(
+                f"release {run.release} names a decision that {run.decisions} does not hold: restore the file"
+            )
+        return found[-1]
+
+    def appended(
+        self,
+        decision: Decision,
+        rule: str,
+        photos: str,
+        who: str | None = None,
+        certificate: Mapping[str, Any] | None = None,
+    ) -> "DecisionFile":
+        """The file with one decision more, which is in force."""
+        digest = self.digest(self.newest)
+        record = DecisionRecord(
+            len(self.records) + 1, decision, rule, photos, who or user(), now(), certificate, digest
+        )
+        return replace(self, records=(*self.records, record))
+
+    def write(self, path: Path) -> None:
+        """Write decision.json."""
+        contents = [record.content() for record in self.records]
+        decisions = [content | {"digest": _digest(self.model_id, content)} for content in contents]
+        write_json(path, {"format": FORMAT, "model_id": self.model_id, "decisions": decisions})
+
+    @classmethod
+    def read(cls, path: Path, model_id: str, own: Decision | None) -> "DecisionFile":
+        """Read the decisions on a model.
+
+        Args:
+            path: decision.json. Where it is missing the model's own decision is in force.
+            model_id: of the model at hand.
+            own: the decision that the model was saved with; a file of an earlier release must hold the same. None where
+                the model is not at hand.
+
+        Raises:
+            UserError: it is damaged, was edited by hand, or is of another model.
+        """
+        if not path.is_file():
+            if own is None:
+                raise UserError(f"expected the decisions of a run in {path}, there are none")
+            return cls.first(model_id, own, own.source.partition(":")[0], "kept with the model")
+        restore = "restore the file, or remove it to return to the decision of the training"
+        try:
+            content: object = json.loads(path.read_text(encoding="utf-8"))
+        except (OSError, ValueError, RecursionError) as error:
+            raise UserError(f"{path} is damaged ({' '.join(str(error).split())}): {restore}") from error
+        if not isinstance(content, dict):
+            raise UserError(f"{path} is damaged (expected an object): {restore}")
+        if "format" not in content:
+            early = Decision.from_dict(content)
+            if own is not None and early != own:
+                raise UserError(f"{path} is not the decision that the model was saved with: {restore}")
+            return cls.first(model_id, early, early.source.partition(":")[0], "of an earlier release")
+        if content["format"] != FORMAT:
+            raise UserError(
+                f"{path}: expected format {FORMAT}, got {content['format']!r}: use the release that wrote it"
+            )
+        if content.get("model_id") != model_id:
+            raise UserError(f"{path} is of the model {content.get('model_id')}, expected {model_id}: {restore}")
+        stored = content.get("decisions")
+        if not isinstance(stored, list) or not stored:
+            raise UserError(f"{path} is damaged (it holds no decisions): {restore}")
+        records: list[DecisionRecord] = []
+        previous: str | None = None
+        for number, one in enumerate(stored, start=1):
+            fits = isinstance(one, dict) and one.keys() == {*_FIELDS, "digest"}
+            fits = fits and one["id"] == number and one["previous"] == previous
+            if not (fits and one["digest"] == _digest(model_id, {name: one[name] for name in _FIELDS})):
+                raise UserError(f"{path}: decision {number} was edited by hand (its digest does not fit): {restore}")
+            previous = one["digest"]
+            decision = Decision.from_dict(one | {"source": one["why"]})
+            names = ("rule", "photos", "who", "when", "certificate", "previous")
+            records.append(DecisionRecord(number, decision, **{name: one[name] for name in names}))
+        return cls(model_id, tuple(records))
+
+
+def decision_in_force(run: Run, model_id: str, own: Decision) -> Decision:
+    """The newest decision of a run, or the one that its release names; arguments as of `DecisionFile.read`."""
+    return DecisionFile.read(run.decisions, model_id, own).named(run).decision
+
+
+def user() -> str:
+    """The account that runs this."""
+    try:
+        return getpass.getuser()
+    except (OSError, KeyError, ImportError):
+        return "unknown"
+
+
+def now() -> str:
+    """The time, ISO 8601 to the second with the offset from UTC."""
+    return datetime.now().astimezone().isoformat(timespec="seconds")
+
+
+def _digest(model_id: str, content: Mapping[str, Any]) -> str:
+    text = json.dumps({"model_id": model_id, **content}, sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(text.encode()).hexdigest()

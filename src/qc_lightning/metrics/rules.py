@@ -1,0 +1,126 @@
+"""How a decision is chosen on the scores of validation photos. Light: numpy only."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from qc_lightning.config.training import DecisionConfig
+from qc_lightning.metrics.decision import Decision
+
+FloatArray = npt.NDArray[np.float64]
+
+
+def choose_decision(probability: npt.ArrayLike, label: npt.ArrayLike, config: DecisionConfig) -> Decision:
+    """Choose threshold and review band on validation or out-of-fold photos; never call this with test photos.
+
+    - fixed: the threshold that is given.
+    - balanced, f1: the best balanced accuracy, the best F1.
+    - cost: the least cost a part, at the line's share of bad parts; with a cost of a review the two ends of a band.
+    - escape: the highest threshold that lets at most this rate of Incorrect photos pass; with an overkill rate too, a
+      band where no threshold keeps both.
+
+    Of equally good thresholds it is the middle of the widest gap between two neighbouring scores, so that it sits on no
+    photo. Where validation cannot tell (no photos, one class only, no threshold better than chance) the fixed threshold
+    is taken and `source` says why.
+
+    Args:
+        probability: float [n], P(Incorrect) of validation photos; n may be 0.
+        label: int [n], 1 = Incorrect.
+        config: the rule and what it needs.
+    """
+    fixed = config.threshold
+    if config.rule == "fixed":
+        return Decision(fixed, "fixed: set by hand, not fitted to photos")
+    scores, positive = np.asarray(probability, dtype=np.float64), np.asarray(label) == 1
+    n, incorrect = len(scores), int(positive.sum())
+    if n == 0:
+        return Decision(fixed, "fixed: no validation photos to choose it on")
+    if incorrect in (0, n):
+        only = "Incorrect" if incorrect else "Correct"
+        return Decision(fixed, f"fixed: all {n} validation photos are {only}, so there is nothing to tell apart")
+    if not np.isfinite(scores).all():
+        return Decision(fixed, "fixed: some validation photos have no finite probability")
+    cuts = _Cuts.of(scores, positive)
+    photos = f"{n} validation photos ({incorrect} Incorrect)"
+    # twice n1 * n0 * balanced accuracy, in whole numbers: a tie is a tie, whatever the rounding
+    balanced = (incorrect - cuts.escapes) * (n - incorrect) + (n - incorrect - cuts.overkills) * incorrect
+    if len(cuts.between) == 0 or balanced.max() <= incorrect * (n - incorrect):
+        return Decision(fixed, f"fixed: no threshold beats chance on the {photos}")
+    if config.rule == "balanced":
+        reached = balanced.max() / (2 * incorrect * (n - incorrect))
+        return Decision(cuts.best(balanced), f"balanced: best balanced accuracy, {reached:.1%}, on {photos}")
+    if config.rule == "f1":
+        f1 = 2 * (incorrect - cuts.escapes) / (2 * (incorrect - cuts.escapes) + cuts.overkills + cuts.escapes)
+        return Decision(cuts.best(f1), f"f1: best F1, {f1.max():.1%}, on {photos}")
+    if config.rule == "cost":
+        return _least_cost(cuts, incorrect, n - incorrect, config, photos)
+    return _few_escapes(cuts, incorrect, n - incorrect, config, photos)
+
+
+@dataclass(frozen=True)
+class _Cuts:
+    """Every threshold between two neighbouring scores, and what it does.
+
+    Attributes:
+        below: float [c], the score below the threshold; `above` the one above.
+        escapes: float [c], Incorrect photos below the threshold.
+        overkills: float [c], Correct photos above it.
+    """
+
+    below: FloatArray
+    above: FloatArray
+    escapes: FloatArray
+    overkills: FloatArray
+
+    @classmethod
+    def of(cls, scores: FloatArray, positive: npt.NDArray[np.bool_]) -> "_Cuts":
+        distinct, place = np.unique(scores, return_inverse=True)
+        bad: FloatArray = np.bincount(place, weights=positive).astype(np.float64)
+        good: FloatArray = np.bincount(place, weights=~positive).astype(np.float64)
+        # photos from a cut on, summed from the top down
+        return cls(distinct[:-1], distinct[1:], bad.cumsum()[:-1], good[::-1].cumsum()[::-1][1:])
+
+    @property
+    def between(self) -> FloatArray:
+        """The middle of each gap; where rounding leaves none, the score above."""
+        middle = (self.below + self.above) / 2
+        return np.where(middle > self.below, middle, self.above)
+
+    def best(self, merit: FloatArray) -> float:
+        """The threshold of the largest merit, in the widest gap of equally good ones."""
+        widest = int(np.argmax(np.where(merit == merit.max(), self.above - self.below, -1.0)))
+        return float(self.between[widest])
+
+
+def _least_cost(cuts: _Cuts, incorrect: int, correct: int, config: DecisionConfig, photos: str) -> Decision:
+    bad, costs = config.bad_share or 0.0, config.costs
+    escape, overkill = bad * cuts.escapes / incorrect, (1 - bad) * cuts.overkills / correct
+    cost = costs.escape * escape + costs.overkill * overkill
+    threshold, least = cuts.best(-cost), float(cost.min())
+    prices = f"an escape {costs.escape:g}, an overkill {costs.overkill:g}"
+    words = f"cost: least cost, {least:.3g} a part, at {bad:.2%} bad parts ({prices}{{}}), on {photos}"
+    if costs.review is None:
+        return Decision(threshold, words.format(""))
+    # the cost of a band is a sum over its two ends, so that each end has a best place of its own
+    low = cuts.best(-((costs.escape - costs.review) * escape + costs.review * overkill))
+    high = cuts.best(-(costs.review * escape + (costs.overkill - costs.review) * overkill))
+    words = words.format(f", a review {costs.review:g}")
+    if not low < high:
+        return Decision(threshold, f"{words}; no band is cheaper than one threshold")
+    return Decision(min(max(threshold, low), high), words, (low, high))
+
+
+def _few_escapes(cuts: _Cuts, incorrect: int, correct: int, config: DecisionConfig, photos: str) -> Decision:
+    """The highest threshold within the escape rate; with an overkill rate the lowest one within that ends the band."""
+    rate = config.escape_rate or 0.0
+    fits = cuts.escapes <= rate * incorrect * (1 + 1e-12)
+    low = float(cuts.between[fits][-1]) if fits.any() else float(cuts.below[0])
+    escapes = int(cuts.escapes[fits][-1]) if fits.any() else 0
+    words = f"escape: at most {rate:.4g} of the Incorrect pass, {escapes} of {incorrect} do, on {photos}; no guarantee"
+    if config.overkill_rate is None:
+        return Decision(low, words)
+    fits = cuts.overkills <= config.overkill_rate * correct * (1 + 1e-12)
+    high = float(cuts.between[fits][0]) if fits.any() else float(np.nextafter(cuts.above[-1], 2.0))
+    words += f"; at most {config.overkill_rate:.4g} of the Correct are rejected"
+    return Decision(low, words, (low, min(high, 1.0)) if high > low else None)

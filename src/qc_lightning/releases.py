@@ -1,0 +1,32 @@
+"""List the releases: `qc-lightning releases`."""
+
+from qc_lightning.cli import app as cli
+from qc_lightning.config import ReleasesConfig
+
+
+def releases(config: ReleasesConfig) -> None:
+    """Print each name, what it points at, and how to go back to what it pointed at before."""
+    from qc_lightning.core.release import RELEASES, all_releases
+
+    found = all_releases()
+    if not found:
+        print(f"no release below {RELEASES.resolve()}: qc-lightning release run=latest name=line-3")
+    for release in found:
+        certified = "certified" if release.certified else "no certificate"
+        print(f"{release.name}: {release.run}, decision {release.decision}, model {release.model_id}, {certified}")
+        print(f"  by {release.who}, {release.when}{': ' + release.why if release.why else ''}")
+        for before in reversed(release.former[-3:]):
+            again = f"run={before['run']} decision={before['decision']} name={release.name}"
+            print(
+                f"  before: {before['run']}, decision {before['decision']}, by {before['who']}, {before['when']}; "
+                f"back to it: qc-lightning release {again}"
+            )
+
+
+def main() -> None:
+    """Run the command."""
+    cli.run(releases, "releases")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,179 @@
+"""From test photos to an answer, to a certificate, to a release that the line uses: as a user types it."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from conftest import save_photo
+from qc_lightning import certify, decide, evaluate, predict, release, releases
+from qc_lightning.config.training import DecisionConfig
+from qc_lightning.metrics.certificate import upper_bound
+from qc_lightning.metrics.go_live import doubt, go_live, in_words
+
+Train = Callable[..., tuple[int, Path, str]]
+Call = Callable[..., int]
+
+
+def verdicts(passed: int, reviewed: int, rejected: int) -> list[str]:
+    return ["PASS"] * passed + ["REVIEW"] * reviewed + ["REJECT"] * rejected
+
+
+def answer(bad: list[str], good: list[str], **target: float) -> dict:
+    label = np.array([1] * len(bad) + [0] * len(good))
+    part = [str(i) for i in range(len(label))]
+    return go_live(np.array(bad + good), label, part, DecisionConfig("fixed", 0.5, **target))
+
+
+def test_one_of_36_says_nothing_about_5_percent() -> None:
+    found = answer(verdicts(1, 0, 35), verdicts(40, 5, 5), escape_rate=0.05, bad_share=0.01)
+    assert found["claim"]["escape_rate"] == pytest.approx(upper_bound(1, 36))
+    assert found["claim"]["escape_rate"] == pytest.approx(0.125, abs=5e-4)
+    assert found["answer"] == "not shown"
+    assert (found["needed"]["incorrect_parts"], found["needed"]["more"]) == (59, 23)
+    assert found["needed"]["with_these_escapes"] == 93
+    (row,) = found["per_1000"]
+    assert row["bad"] == pytest.approx(10)
+    assert row["escaped"]["value"] == pytest.approx(10 / 36)
+    assert row["caught"]["value"] == pytest.approx(350 / 36)
+    assert row["rejected_for_nothing"]["value"] == pytest.approx(99)
+    assert row["to_review"]["value"] == pytest.approx(99)
+    text = " ".join(in_words(found, ("ok", "scratched")))
+    assert "1 of 36 scratched parts passed" in text
+    assert "an escape rate above 12.5% at 95% confidence" in text
+    json.dumps(found, allow_nan=False)
+
+
+@pytest.mark.parametrize(("passed", "said"), [(0, "yes"), (1, "not shown"), (12, "no")])
+def test_yes_no_or_not_shown(passed: int, said: str) -> None:
+    assert answer(verdicts(passed, 0, 60 - passed), verdicts(60, 0, 0), escape_rate=0.05)["answer"] == said
+    assert answer(verdicts(passed, 0, 60 - passed), verdicts(60, 0, 0))["answer"] is None
+
+
+def test_a_part_passes_only_where_all_its_photos_pass() -> None:
+    label, part = np.array([1, 1, 1, 1, 0, 0]), ["a", "a", "b", "b", "c", "c"]
+    found = go_live(
+        np.array(["PASS", "REJECT", "PASS", "PASS", "PASS", "REJECT"]), label, part, DecisionConfig("fixed", 0.5)
+    )
+    claim = found["claim"]
+    assert (claim["escapes"], claim["incorrect_parts"], claim["overkills"], claim["correct_parts"]) == (1, 2, 1, 1)
+
+
+def test_no_incorrect_part_claims_nothing() -> None:
+    found = answer([], verdicts(30, 0, 0), escape_rate=0.05)
+    assert (found["claim"]["escape_rate"], found["answer"]) == (1.0, "not shown")
+    assert "nothing can be said of escapes" in " ".join(in_words(found))
+
+
+def test_a_run_that_tells_nothing_apart_is_named() -> None:
+    part = {"n": 20, "confusion_matrix": [[10, 0], [10, 0]], "balanced_accuracy": {"low": 0.4}}
+    assert "passes every one of its 20 test photos" in doubt({"test": part})
+    part["confusion_matrix"] = [[6, 4], [4, 6]]
+    assert "not clearly better than guessing" in doubt({"test": part})
+    part["balanced_accuracy"] = {"low": 0.6}
+    assert doubt({"test": part}) == ""
+    assert "nothing is known" in doubt({})
+
+
+@pytest.fixture
+def run(train: Train, photo_root: Path) -> Path:
+    easy = ["data=folder", f"data.root={photo_root}", "data.image_size=16", "model.hidden=[]", "report=false"]
+    code, folder, output = train(*easy, "trainer.max_epochs=15", "optim.lr=0.01", "decision.rule=balanced")
+    assert code == 0, output
+    assert "can it go live?" in output
+    return folder
+
+
+@pytest.fixture
+def qualification(tmp_path: Path) -> Path:
+    root = tmp_path / "qualification"
+    for seed in range(60):
+        save_photo(root / "Correct" / f"c{seed:02d}.png", bright=False, seed=1000 + seed)
+        save_photo(root / "Incorrect" / f"i{seed:02d}.png", bright=True, seed=2000 + seed)
+    return root
+
+
+def test_from_training_to_a_release(
+    run: Path, qualification: Path, photo_root: Path, call: Call, capsys: pytest.CaptureFixture[str]
+) -> None:
+    metrics = json.loads((run / "metrics.json").read_text())
+    assert metrics["go_live"].keys() == {"claim", "target", "answer", "needed", "per_1000"}
+    own = f"run={run}"
+
+    assert call(certify.main, own, f"data.root={photo_root}") == 2
+    assert "are among its own" in capsys.readouterr().err
+    assert call(certify.main, own, f"data.root={qualification}", "escape_rate=0.02") == 1
+    assert (
+        "60 parts without a miss show 0.0487 at confidence 0.95; 89 more are needed for 0.02" in capsys.readouterr().out
+    )
+    assert call(certify.main, own, f"data.root={qualification}", "overkill_rate=0.05", "by=Ada") == 0
+    content = json.loads((run / "decision.json").read_text())
+    newest = content["decisions"][-1]
+    assert (newest["rule"], newest["who"], newest["id"]) == ("certify", "Ada", 2)
+    certificate = newest["certificate"]
+    assert certificate["model_id"] == content["model_id"] == metrics["model_id"]
+    assert [claim["allowed"] for claim in certificate["claims"]] == [0, 0]
+    assert len(certificate["photos"]) == 120
+    # the certified threshold keeps the photos that it was made from, by the command that the line uses
+    capsys.readouterr()
+    assert call(evaluate.main, own, f"data.root={qualification}", "name=again") == 0
+    found = json.loads((run / "evaluations" / "again" / "metrics.json").read_text())["test"]["verdicts"]
+    assert (found["incorrect"]["PASS"], found["correct"]["REJECT"]) == (0, 0)
+
+    assert call(release.main, own, "name=line-3", "by=Ada", "reason=first") == 0
+    assert call(decide.main, own, "threshold=0.9", "reason=a try") == 0
+    assert "in force" in capsys.readouterr().out
+    assert call(predict.main, "run=line-3", f"source={qualification}", "output=v.jsonl") == 0
+    rows = [json.loads(line) for line in Path("v.jsonl").read_text().splitlines()]
+    assert {row["threshold"] for row in rows} == {newest["threshold"]}, "the release keeps its decision"
+    assert call(release.main, own, "name=line-3") == 0
+    capsys.readouterr()
+    assert call(releases.main) == 0
+    out = capsys.readouterr().out
+    assert "line-3: " in out
+    assert f"qc-lightning release run={run} decision=2 name=line-3" in out
+
+    (run / "decision.json").write_text((run / "decision.json").read_text().replace("0.9", "0.8"))
+    again = ["threshold=0.5", "reason=x"]
+    for main, arguments in ((predict.main, [f"source={qualification}"]), (evaluate.main, []), (decide.main, again)):
+        assert call(main, own, *arguments) == 2
+        assert "edited by hand" in capsys.readouterr().err
+
+
+def test_the_only_release_is_the_default_and_of_several_one_must_be_named(
+    run: Path, qualification: Path, call: Call, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert call(release.main, f"run={run}", "name=line-3") == 0
+    capsys.readouterr()
+    assert call(evaluate.main) == 0
+    assert "(release line-3)" in capsys.readouterr().out
+    assert call(release.main, "run=line-3", "name=line-4") == 0
+    assert call(evaluate.main) == 2
+    assert "there are several releases, say which one: line-3, line-4" in capsys.readouterr().err
+    assert call(evaluate.main, "run=line-5") == 2
+    assert "latest or a release" in capsys.readouterr().err
+    assert call(release.main, f"run={run}", "name=../x") == 2
+
+
+def test_decide_chooses_on_validation_photos(run: Path, call: Call, capsys: pytest.CaptureFixture[str]) -> None:
+    assert call(decide.main, f"run={run}", "threshold=0.5") == 2
+    assert "reason" in capsys.readouterr().err
+    assert call(decide.main, f"run={run}", "rule=escape", "escape_rate=0.2", "reason=asked for") == 0
+    newest = json.loads((run / "decision.json").read_text())["decisions"][-1]
+    assert newest["rule"] == "escape"
+    assert newest["photos"].endswith("validation photos")
+    assert newest["why"].endswith("(asked for)")
+
+
+def test_a_run_that_passes_everything_is_not_released(
+    train: Train, photo_root: Path, call: Call, capsys: pytest.CaptureFixture[str]
+) -> None:
+    easy = ["data=folder", f"data.root={photo_root}", "data.image_size=16", "model.hidden=[]", "report=false"]
+    _, folder, _ = train(*easy, "trainer.max_epochs=1", "decision.threshold=1.0")
+    assert call(release.main, f"run={folder}", "name=line-3") == 2
+    assert "passes every one of its 12 test photos; force=true" in capsys.readouterr().err
+    assert call(release.main, f"run={folder}", "name=line-3", "force=true") == 0
+    assert call(predict.main, "run=line-3", f"source={photo_root}", "output=v.csv") == 0
+    assert "WARNING: it passes every one" in capsys.readouterr().out
