@@ -1,6 +1,7 @@
 """From test photos to an answer, to a certificate, to a release that the line uses: as a user types it."""
 
 import json
+import shlex
 from collections.abc import Callable
 from pathlib import Path
 
@@ -10,8 +11,12 @@ import pytest
 from conftest import save_photo
 from qc_lightning import certify, decide, evaluate, predict, release, releases
 from qc_lightning.config.training import DecisionConfig
+from qc_lightning.metrics import compute
 from qc_lightning.metrics.certificate import upper_bound
+from qc_lightning.metrics.curves import sweep
+from qc_lightning.metrics.decision import Decision
 from qc_lightning.metrics.go_live import doubt, go_live, in_words
+from qc_lightning.report.advice import advice
 
 Train = Callable[..., tuple[int, Path, str]]
 Call = Callable[..., int]
@@ -177,3 +182,27 @@ def test_a_run_that_passes_everything_is_not_released(
     assert call(release.main, f"run={folder}", "name=line-3", "force=true") == 0
     assert call(predict.main, "run=line-3", f"source={photo_root}", "output=v.csv") == 0
     assert "WARNING: it passes every one" in capsys.readouterr().out
+
+
+def test_the_commands_of_the_report_work_when_pasted(
+    run: Path, qualification: Path, photo_root: Path, call: Call, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Each one that the advice on poor figures gives, but for the trainings, which other tests run."""
+    rng = np.random.default_rng(0)
+    label = np.repeat([0, 1], 100)
+    logit = rng.normal(size=200) + 3 * (label - 0.5)
+    commands = set()
+    for threshold in (0.02, 0.9):
+        p = 1 / (1 + np.exp(-logit))
+        found = {"test": compute.evaluate(p, logit, label, None, Decision(threshold, ""))}
+        thresholds = sweep(p, label == 1, np.arange(200), threshold)
+        commands |= {s.command for s in advice(found, "test", thresholds, [], True, 0, True, str(run))}
+    few = {"test": compute.evaluate(p[80:120], logit[80:120], label[80:120], None, Decision(0.5, ""))}
+    commands |= {step.command for step in advice(few, "test", None, [], True, 0, True, str(run))}
+    assert {shlex.split(command)[1] for command in commands} == {"decide", "certify"}
+    assert len(commands) == 3
+    mains = {"decide": decide.main, "certify": certify.main}
+    for command in commands:
+        _, name, *words = shlex.split(command)
+        root = [f"data.root={qualification}" if word == "qualification/" else word for word in words]
+        assert call(mains[name], *root) == 0, capsys.readouterr().err

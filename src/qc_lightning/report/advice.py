@@ -1,28 +1,18 @@
 """What to do next, in plain words, by rules on the figures of a run."""
 
-import math
+import shlex
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
+from qc_lightning.metrics.certificate import parts_needed
 from qc_lightning.metrics.compute import FEW, interval, percent
-
-_Z2 = 1.959964**2  # of a 95% interval
 
 
 class Advice(NamedTuple):
-    """One thing to do: why and what, and the command or setting that does it, if there is one."""
+    """One thing to do: why and what, and the command that does it, if there is one."""
 
     text: str
     command: str = ""
-
-
-def photos_needed(rate: float) -> int:
-    """Photos without a single miss that it takes to show that the true rate is below `rate` (Wilson, 95%).
-
-    >>> photos_needed(0.05), photos_needed(0.01)
-    (73, 381)
-    """
-    return math.ceil(_Z2 * (1 / rate - 1))
 
 
 def advice(
@@ -33,8 +23,11 @@ def advice(
     grouped: bool,
     bad_files: int,
     pretrained: bool,
+    run: str,
+    train: str = "qc-lightning train",
+    classes: Sequence[str] = ("Correct", "Incorrect"),
 ) -> list[Advice]:
-    """The steps that the figures call for, the most pressing first.
+    """The steps that the figures call for, the most pressing first; each command works when it is pasted.
 
     Args:
         metrics: metrics.json.
@@ -44,17 +37,21 @@ def advice(
         grouped: whether any group has several photos.
         bad_files: how many files could not be read.
         pretrained: whether the network began with features learnt on other photos.
+        run: the run's folder.
+        train: the command that the run was made by.
+        classes: what the user calls Correct and Incorrect.
     """
     part = metrics[subset]
     (tn, fp), (fn, tp) = part["confusion_matrix"]
     correct, incorrect = tn + fp, fn + tp
+    here = shlex.quote(f"run={run}")
     steps = []
-    better = ("python -m qc_lightning.train experiment=recommended", "data.tiles=2x2")  # by whether it is pretrained
+    better = (f"{train} experiment=recommended", f"{train} data.tiles=2x2")  # by whether it is pretrained
     why = (
         "Small networks trained from nothing often end so on real photos; start from features learnt on millions of "
         "others.",
-        "Its features are pretrained already: give it more Incorrect photos of each kind of defect, and if the defects "
-        "are small, a closer look at each part of the photo.",
+        f"Its features are pretrained already: give it more {classes[1]} photos of each kind of defect, and if the "
+        "defects are small, a closer look at each part of the photo.",
     )
     one_verdict = not fp + tp or not tn + fn
     no_better = tn + tp <= max(correct, incorrect) and (part["balanced_accuracy"]["low"] or 0.0) <= 0.5
@@ -65,7 +62,7 @@ def advice(
             Advice(
                 f"The verdicts are no better than one for every part, yet the probabilities do tell parts apart (AUROC "
                 f"{interval(part['auroc'])}): the threshold lies beside them. Let the validation photos set it.",
-                "decision.rule=balanced",
+                f'qc-lightning decide {here} rule=balanced reason="the report advises it"',
             )
         )
     elif weak:
@@ -76,20 +73,22 @@ def advice(
             )
         )
     if not weak and thresholds is not None and incorrect and correct:
-        steps += _move_threshold(part, thresholds, better[pretrained])
+        steps += _move_threshold(part, thresholds, here, better[pretrained], classes)
     if min(correct, incorrect) < FEW:
-        few = " and ".join(f"{c} {w}" for c, w in ((incorrect, "Incorrect"), (correct, "Correct")) if c < FEW)
+        few = " and ".join(f"{c} {w}" for c, w in ((incorrect, classes[1]), (correct, classes[0])) if c < FEW)
         steps.append(
             Advice(
-                f"Test on more photos: {few} say little. To show an escape rate below 5% takes at least "
-                f"{photos_needed(0.05)} Incorrect photos without one escape, below 1% {photos_needed(0.01)}."
+                f"Test on more parts: {few} say little. An escape rate of 5% takes {parts_needed(0.05)} "
+                f"{classes[1]} parts without one escape, of 1% {parts_needed(0.01)}. Put photos that the run has never "
+                f"seen into qualification/{classes[0]} and qualification/{classes[1]}.",
+                f"qc-lightning certify qualification/ {here} escape_rate=0.05",
             )
         )
-    train = (metrics.get("train") or {}).get("accuracy") or {}
-    if not weak and train.get("low") is not None and train["low"] > part["accuracy"]["high"]:
+    known = (metrics.get("train") or {}).get("accuracy") or {}
+    if not weak and known.get("low") is not None and known["low"] > part["accuracy"]["high"]:
         steps.append(
             Advice(
-                f"The model knows its training photos ({percent(train['value'])} right) far better than new ones "
+                f"The model knows its training photos ({percent(known['value'])} right) far better than new ones "
                 f"({percent(part['accuracy']['value'])}): train with more photos"
                 + ("." if pretrained else ", or with pretrained features."),
                 "" if pretrained else better[False],
@@ -98,15 +97,17 @@ def advice(
     if _still_falling(history):
         steps.append(
             Advice(
-                "The loss was still falling in the last epoch: train longer.", f"trainer.max_epochs={2 * len(history)}"
+                "The loss was still falling in the last epoch: train longer.",
+                f"{train} trainer.max_epochs={2 * len(history)}",
             )
         )
     if not grouped:
         steps.append(
             Advice(
                 "Every photo was taken for a part of its own. If several show one part, say so: otherwise the same "
-                "part is trained and tested on, and the figures are too kind.",
-                "data.group=folder or data.group=prefix",
+                "part is trained and tested on, and the figures are too kind. With a folder for each part "
+                "data.group=folder, with names such as part7_left.jpg and part7_right.jpg data.group=prefix.",
+                f"{train} data.group=prefix",
             )
         )
     if bad_files:
@@ -114,47 +115,45 @@ def advice(
     return steps
 
 
-def _move_threshold(part: Mapping[str, Any], thresholds: Mapping[str, Sequence[Any]], better: str) -> list[Advice]:
-    """Where a slider would go: fewer escapes when there are many, else overkill saved for nothing.
+def _move_threshold(
+    part: Mapping[str, Any], thresholds: Mapping[str, Sequence[Any]], here: str, better: str, classes: Sequence[str]
+) -> list[Advice]:
+    """What to do about many escapes, or about overkill that buys nothing; the validation photos choose.
 
-    `better` is the command of a better model.
+    No threshold is read off these photos: they would vouch for nothing any more. `better` is the command of a better
+    model.
     """
     (tn, fp), (fn, tp) = part["confusion_matrix"]
     cuts = list(zip(thresholds["threshold"], thresholds["escapes"], thresholds["overkills"], strict=True))
-    caution = "Try it with the slider, then check it on photos that nobody has looked at yet."
     if fn and fn / (fn + tp) > 0.05:
-        cut, escapes, overkills = _highest(cuts, fn // 2)
+        _, _, overkills = _highest(cuts, fn // 2)
+        escaping = f"{percent(fn / (fn + tp))} of the {classes[1]} parts escape"
         if overkills / (tn + fp) <= 0.5:
             text = (
-                f"{_rate(fn, fn + tp)} of the Incorrect parts escape. A threshold of {cut:.12g} would let {escapes:,} "
-                f"instead of {fn:,} through, and reject {overkills:,} instead of {fp:,} of the {tn + fp:,} Correct. "
-                f"{caution}"
+                f"{escaping}. Let the validation photos choose a threshold that lets at most 5% pass; the slider shows "
+                f"what fewer escapes cost in {classes[0]} parts."
             )
-            return [Advice(text, f"decision.rule=fixed decision.threshold={cut:.12g}")]
-        text = (
-            f"{_rate(fn, fn + tp)} of the Incorrect parts escape, and no threshold mends that at a bearable price: "
-            "the model itself has to get better."
-        )
-        return [Advice(text, better)]
-    cut, escapes, overkills = _highest(cuts, fn)
+            command = f'qc-lightning decide {here} rule=escape escape_rate=0.05 reason="too many escapes"'
+            return [Advice(text, command)]
+        return [
+            Advice(
+                f"{escaping}, and no threshold mends that at a bearable price: the model itself has to get better.",
+                better,
+            )
+        ]
+    _, _, overkills = _highest(cuts, fn)
     if fp - overkills >= 2 and (fp - overkills) / (tn + fp) >= 0.05:
         text = (
-            f"A threshold of {cut:.12g} would reject {overkills:,} instead of {fp:,} Correct parts at no further "
-            f"escape. {caution}"
+            f"Some overkill buys nothing: a higher threshold would pass more {classes[0]} parts at no further escape. "
+            "Let the validation photos choose it."
         )
-        return [Advice(text, f"decision.rule=fixed decision.threshold={cut:.12g}")]
+        return [Advice(text, f'qc-lightning decide {here} rule=balanced reason="too much overkill"')]
     return []
 
 
 def _highest(cuts: list[tuple[float, int, int]], escapes: int) -> tuple[float, int, int]:
-    """The middle one of the highest thresholds, all with the same counts, that let at most so many escape."""
-    best = [cut for cut in cuts if cut[1] <= escapes][-1]
-    same = [cut for cut in cuts if cut[1:] == best[1:]]
-    return same[len(same) // 2]
-
-
-def _rate(count: int, total: int) -> str:
-    return percent(count / total)
+    """The highest threshold that lets at most so many escape."""
+    return [cut for cut in cuts if cut[1] <= escapes][-1]
 
 
 def _still_falling(history: Sequence[Mapping[str, float | None]]) -> bool:

@@ -7,6 +7,7 @@ from qc_lightning.config import TrainConfig
 from qc_lightning.data.decode_settings import DecodeSettings
 from qc_lightning.metrics.compute import FIGURES, interval
 from qc_lightning.metrics.decision import Decision
+from qc_lightning.metrics.go_live import in_words
 
 _SHOWN = ("escape_rate", "overkill_rate", "accuracy", "balanced_accuracy", "auroc")
 
@@ -54,6 +55,9 @@ def model_card(
         seen = "photos that no choice was made on" if subset == "test" else "photos that the model was made with"
         parts += [f"## Figures on the {metrics[subset]['n']:,} {subset} photos", f"On {seen}; 95% intervals."]
         parts += [_table(("figure", "value"), rows)]
+    if "go_live" in metrics:
+        answer = [_plain(text) for text in in_words(metrics["go_live"], config.data.classes.names)]
+        parts[2:2] = ["## Can it go live?", "\n".join(f"- {text}" for text in answer)]
     parts += ["## Limits", "\n".join(f"- {_plain(text)}" for text in [*metrics.get("warnings", []), *_LIMITS])]
     return "\n\n".join(parts) + "\n"
 

@@ -25,7 +25,8 @@ from qc_lightning.core.errors import UserError
 from qc_lightning.core.run import Run
 from qc_lightning.metrics import curves
 from qc_lightning.metrics.compute import finite, interval, percent, shown_figures
-from qc_lightning.metrics.record import DecisionFile
+from qc_lightning.metrics.go_live import in_words
+from qc_lightning.metrics.record import DecisionFile, DecisionRecord
 from qc_lightning.report.advice import advice
 from qc_lightning.report.gallery import Pictures, mistakes
 from qc_lightning.report.leaks import leak_checks, split_counts
@@ -92,6 +93,7 @@ def _content(run: Path) -> dict[str, Any]:
     if predictions and subset == "test":
         charts |= _charts(predictions, known, classes[1], threshold)
     checks = leak_checks(split)
+    decisions = _decisions(run, str(metrics.get("model_id") or ""))
     pictures = Pictures()
     wrong = mistakes(predictions, classes[1], known, run, starts, bits if isinstance(bits, int) else 16, pictures)
     figures = [
@@ -105,7 +107,9 @@ def _content(run: Path) -> dict[str, Any]:
     if subset is not None:
         # rendered parts are each a part of their own; without split.csv nobody knows, so nothing is said
         grouped = config.get("source") == "parts" or len({row["group"] for row in split}) < max(len(split), 1)
-        steps = advice(metrics, subset, charts.get("sweep"), epochs, grouped, len(bad_files), pretrained)
+        train = record.command if record is not None and record.command else "qc-lightning train"
+        known_by = (str(run), train, classes)
+        steps = advice(metrics, subset, charts.get("sweep"), epochs, grouped, len(bad_files), pretrained, *known_by)
     return {
         "name": "/".join(run.resolve().parts[-2:]),
         "metrics": metrics,
@@ -113,7 +117,11 @@ def _content(run: Path) -> dict[str, Any]:
         "subset": subset,
         "classes": classes,
         "threshold": threshold,
-        "source": _source(run, str(metrics.get("model_id") or "")),
+        "go_live": metrics.get("go_live"),
+        "go_live_words": in_words(metrics["go_live"], classes) if "go_live" in metrics else [],
+        "decisions": decisions,
+        "source": decisions[0].decision.source if decisions else "",
+        "run": str(run),
         "warnings": [*metrics.get("warnings", []), *(text for fine, text in checks if not fine)],
         "advice": steps,
         "charts": finite(charts),
@@ -172,10 +180,10 @@ def _metrics(run: Path) -> dict[str, Any]:
     return metrics
 
 
-def _source(run: Path, model_id: str) -> str:
-    """The rule and the photos that gave the threshold."""
+def _decisions(run: Path, model_id: str) -> list[DecisionRecord]:
+    """The decisions of the run, newest last."""
     path = Run(run).decisions
-    return DecisionFile.read(path, model_id, None).records[0].decision.source if path.is_file() else ""
+    return list(DecisionFile.read(path, model_id, None).records) if path.is_file() else []
 
 
 def _text(path: Path) -> str:
