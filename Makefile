@@ -3,19 +3,22 @@ PYTHON ?= python3
 PIP = .venv/bin/python -m pip install --disable-pip-version-check
 RUN = .venv/bin/python -m
 
-.PHONY: install train test test-browser quick lint bench clean
+.PHONY: install train test test-browser test-lean quick lint bench bundle clean
 
 train: install  ## train the paper's recipe on the embedded photos
 	$(RUN) qc_lightning.train
 
 test: .venv/test  ## every test that needs nothing but Python
-	$(RUN) pytest -m "not browser"
+	$(RUN) pytest -m "not browser and not lean"
 
 test-browser: .venv/test  ## the pages in a headless Chromium, which has to be installed
 	$(RUN) pytest -m browser
 
+test-lean: .venv/test  ## what the line gets, in an environment of its own; pip fetches it
+	$(RUN) pytest -m lean -rP tests/test_lean.py
+
 quick: .venv/test  ## the tests of under two minutes
-	$(RUN) pytest -m "not slow and not browser"
+	$(RUN) pytest -m "not slow and not browser and not lean"
 
 lint: .venv/test  ## style and types
 	$(RUN) ruff check
@@ -25,6 +28,11 @@ lint: .venv/test  ## style and types
 bench: .venv/test  ## how fast training and prediction are, beside what people would write instead; about ten minutes
 	.venv/bin/python benchmarks/speed.py
 	.venv/bin/python benchmarks/prediction.py
+
+MODEL ?= $(lastword $(sort $(wildcard outputs/*/*/export/inspector.onnx)))
+
+bundle: install  ## make bundle MODEL=inspector.onnx [TARGET="win_amd64 3.12"]: dist/bundle for a PC without a network
+	$(RUN) qc_lightning.deployment.bundle $(MODEL) dist/bundle $(TARGET)
 
 install: .venv/run
 

@@ -5,8 +5,21 @@ from torch import Tensor, nn
 
 from qc_lightning.explanation.evidence import has_evidence, lay_out
 from qc_lightning.inference.exported import EVIDENCE, FEATURES, LOGIT, PROBABILITY
-from qc_lightning.models.network import FLIPS, Network
+from qc_lightning.models.network import FLIPS, Network, Pool
 from qc_lightning.models.tiles import max_over_tiles, split
+
+
+def _std(feature_map: Tensor) -> Tensor:
+    spread = feature_map - feature_map.mean((2, 3), keepdim=True)
+    return (spread.square().mean((2, 3)) + 1e-6).sqrt()
+
+
+_POOLS: dict[str, Pool] = {
+    "avg": lambda feature_map: feature_map.mean((2, 3)),
+    "max": lambda feature_map: feature_map.amax((2, 3)),
+    "std": _std,
+}
+"""The pools of `Network` for a runtime whose maps have their channels first: half the time there."""
 
 
 class ExportedGraph(nn.Module):
@@ -41,9 +54,9 @@ class ExportedGraph(nn.Module):
         maps = network.backbone(torch.cat([tiles.flip(axes) if axes else tiles for axes in flips]))
         by_view = [one.unflatten(0, (len(flips), -1)).unbind() for one in maps]
         seen = [list(of_view) for of_view in zip(*by_view, strict=True)]
-        feature = torch.stack([network.pooled(of_view) for of_view in seen]).mean(0)
+        feature = torch.stack([network.pooled(of_view, _POOLS) for of_view in seen]).mean(0)
         logit = max_over_tiles(network.head(feature), network.tiles)
         outputs = [torch.sigmoid(logit.double()), logit, feature.view(-1, count, network.width).mean(1)]
         if EVIDENCE in self.names:
-            outputs.append(lay_out(network, seen, (tiles.shape[2], tiles.shape[3]))[0])
+            outputs.append(lay_out(network, seen, feature, (tiles.shape[2], tiles.shape[3]))[0])
         return tuple(outputs)

@@ -70,22 +70,25 @@ def evidence(network: Network, image: Tensor) -> tuple[Tensor, Tensor]:
     with torch.no_grad():
         flips = FLIPS[: network.views]
         seen = [network.backbone(tiles.flip(axes).contiguous(memory_format=torch.channels_last)) for axes in flips]
-        return lay_out(network, seen, (tiles.shape[2], tiles.shape[3]))
+        feature = torch.stack([network.pooled(maps) for maps in seen]).mean(0)
+        return lay_out(network, seen, feature, (tiles.shape[2], tiles.shape[3]))
 
 
-def lay_out(network: Network, seen: Sequence[Sequence[Tensor]], side: tuple[int, int]) -> tuple[Tensor, Tensor]:
+def lay_out(
+    network: Network, seen: Sequence[Sequence[Tensor]], feature: Tensor, side: tuple[int, int]
+) -> tuple[Tensor, Tensor]:
     """Lay the logits out over the photos, from the maps of each view.
 
     Args:
         network: one that `has_evidence`.
         seen: for each view the backbone's maps [B * tiles, C, h, w] of the mirrored tiles.
+        feature: [B * tiles, F] of these maps, averaged over the views.
         side: height and width of a tile in pixels.
 
     Returns:
         As `evidence`.
     """
     head = cast(LogisticHead, network.head)
-    feature = torch.stack([network.pooled(maps) for maps in seen]).mean(0)
     flips = FLIPS[: network.views]
     views = [[one.flip(axes) if axes else one for one in maps] for maps, axes in zip(seen, flips, strict=True)]
     logit = head(feature)

@@ -1,7 +1,7 @@
 """The network around any backbone: normalise, feature maps, pooling, head."""
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -26,7 +26,9 @@ def _std(feature_map: Tensor) -> Tensor:
     return (variance + 1e-6).sqrt()
 
 
-POOLS: dict[str, Callable[[Tensor], Tensor]] = {
+Pool = Callable[[Tensor], Tensor]  # [B, C, H, W] to [B, C]
+
+POOLS: dict[str, Pool] = {
     "avg": lambda feature_map: _pixels(feature_map).mean(1),
     "max": lambda feature_map: _pixels(feature_map).amax(1),
     "std": _std,
@@ -113,11 +115,16 @@ class Network(nn.Module):
             maps = [split(tap(feature_map), self.tiles) for tap, feature_map in zip(self.taps, maps, strict=True)]
         return self.pooled(maps)
 
-    def pooled(self, maps: Sequence[Tensor]) -> Tensor:
-        """Return [N, F] of the maps of one view: each stage's pooled channels in the order of `pool`."""
+    def pooled(self, maps: Sequence[Tensor], pools: Mapping[str, Pool] = POOLS) -> Tensor:
+        """Return [N, F] of the maps of one view: each stage's pooled channels in the order of `pool`.
+
+        Args:
+            maps: of the stages, the last one at the end.
+            pools: how each pool is computed; the result is the same but for rounding.
+        """
         *earlier, last = maps
-        vectors = [POOLS[name](feature_map) for feature_map in earlier for name in self.pool]
-        vectors += [self.backbone.represent(last) if name == "avg" else POOLS[name](last) for name in self.pool]
+        vectors = [pools[name](feature_map) for feature_map in earlier for name in self.pool]
+        vectors += [self.backbone.represent(last) if name == "avg" else pools[name](last) for name in self.pool]
         return torch.cat(vectors, dim=1)
 
     def forward(self, image: Tensor) -> Tensor:
