@@ -19,6 +19,7 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 from PIL import Image
 
+from qc_lightning.core.atomic import replacing
 from qc_lightning.core.errors import UserError
 from qc_lightning.data import pixel_cache as cache_module
 from qc_lightning.data import pixel_store as store_module
@@ -283,13 +284,21 @@ def test_least_recently_used_caches_make_room(tmp_path: Path) -> None:
 
 
 def test_clear_leaves_a_build_in_progress_and_sweeps_dead_ones(tmp_path: Path) -> None:
-    live, dead, stranger = tmp_path / "a.part", tmp_path / "b.part", tmp_path / "notes.txt"
-    for file in (live, dead, stranger):
-        file.write_bytes(b"12345")
-    os.utime(dead, (1, 1))
-    assert clear(tmp_path) == 5
-    assert cache_files(tmp_path) == [live, stranger]
+    dead, deeper, stranger = (
+        tmp_path / ".unfinished-b.pixels",
+        tmp_path / "key" / ".unfinished-c.npz",
+        tmp_path / "notes",
+    )
+    (tmp_path / "key").mkdir()
+    with replacing(tmp_path / "a.pixels") as live:
+        for file in (live, dead, deeper, stranger):
+            file.write_bytes(b"12345")
+        assert clear(tmp_path) == 10
+        assert not dead.exists()
+        assert not deeper.exists()
+        assert live.exists()
     assert clear(tmp_path / "missing") == 0
+    assert stranger.exists()
 
 
 @pytest.mark.parametrize("trouble", ["limit", "disk full", "full while writing", "no folder", "removed at once"])
@@ -386,12 +395,68 @@ def test_building_takes_no_memory_for_the_pixels(tmp_path: Path) -> None:
     assert (store.rows([149]) == 9).all()
 
 
-def test_pages_of_the_map_are_given_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(cache_module, "_RESIDENT", 1000)
+def test_a_file_that_is_cut_off_while_in_use_is_one_line(tmp_path: Path) -> None:
+    """Mapped into memory, it would kill the process (SIGBUS)."""
     paths = photos(tmp_path / "photos", 9)
     store = open_store(paths, SMALL, "disk", tmp_path / "cache")
-    for _ in range(5):
-        assert store.rows(range(9))[:, 0, 0, 0].tolist() == list(range(9))
+    (file,) = cache_files(tmp_path / "cache")
+    os.truncate(file, 5 * 192 + 7)
+    assert store.rows([4, 0])[:, 0, 0, 0].tolist() == [4, 0]
+    with pytest.raises(UserError, match="was cut off while it was in use: start again"):
+        store.rows([5])
+
+
+@pytest.mark.parametrize("how", ["swapped folders", "replaced", "rewritten", "rewritten within a tick"])
+def test_files_of_one_size_and_time_are_told_apart_by_their_bytes(
+    how: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two folders of bitmaps, all of one size and one time, change places: old pixels would have the other label."""
+    for value, name in ((10, "a"), (200, "b")):
+        photos(tmp_path / name, 3)
+        for path in (tmp_path / name).iterdir():
+            Image.new("L", (8, 8), value).save(path.with_suffix(".bmp"))
+            path.unlink()
+    everything = [path for name in "ab" for path in sorted((tmp_path / name).iterdir())]
+
+    def stamp() -> None:
+        for path in everything:
+            os.utime(path, ns=(10**18, 10**18))
+
+    def grey() -> list[int]:
+        return open_store(everything, SMALL, "disk", tmp_path / "cache").rows(range(6))[:, 0, 0, 0].tolist()
+
+    if how == "rewritten within a tick":  # a file system that makes up its inodes and has no ctime
+        monkeypatch.setattr(cache_module, "stamp_of", lambda path: None)
+    stamp()
+    assert grey() == [10] * 3 + [200] * 3
+    if how == "swapped folders":
+        (tmp_path / "a").rename(tmp_path / "x")
+        (tmp_path / "b").rename(tmp_path / "a")
+        (tmp_path / "x").rename(tmp_path / "b")
+        expected = [200] * 3 + [10] * 3
+    else:
+        new = tmp_path / "new.bmp" if how == "replaced" else everything[0]
+        Image.new("L", (8, 8), 77).save(new)
+        new.replace(everything[0])
+        expected = [77, 10, 10] + [200] * 3
+    stamp()
+    assert grey() == expected
+
+
+def test_photos_that_change_while_they_are_decoded(
+    paths: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read = store_module.read
+
+    def reading(path: Path, settings: DecodeSettings) -> object:
+        if path == paths[-1]:
+            Image.new("L", (9, 9), 1).save(paths[0])
+        return read(path, settings)
+
+    monkeypatch.setattr(store_module, "read", reading)
+    with pytest.raises(UserError, match="photos have changed while they were decoded: start again"):
+        open_store(paths, SMALL, "disk", tmp_path / "cache", progress=False)
+    assert cache_files(tmp_path / "cache") == []
 
 
 def test_bar_is_for_long_waits_only(paths: list[Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -38,7 +38,7 @@ def replacing(path: Path, durable: bool = True) -> Iterator[Path]:
     handle, name = tempfile.mkstemp(dir=path.parent, prefix=_PREFIX, suffix=path.suffix[-40:])
     temporary = Path(name)
     try:
-        _lock(handle)  # says that somebody is at work on it
+        try_lock(handle)  # says that somebody is at work on it
         yield temporary
         temporary.chmod(0o666 & ~_umask())
         if durable:
@@ -58,7 +58,7 @@ def remove_abandoned(folder: Path) -> int:
         with suppress(OSError):
             with file.open("rb") as handle:
                 info = os.fstat(handle.fileno())
-                if not _lock(handle.fileno()) and time.time() - info.st_mtime < _ABANDONED:
+                if not try_lock(handle.fileno()) and time.time() - info.st_mtime < _ABANDONED:
                     continue
             file.unlink()
             freed += info.st_size
@@ -85,8 +85,8 @@ def write_json(path: Path, content: Any) -> None:
     write_text(path, json.dumps(content, indent=2, allow_nan=False) + "\n")
 
 
-def _lock(handle: int) -> bool:
-    """Lock an open file until it is closed; false when another process has it, or where there are no locks."""
+def try_lock(handle: int) -> bool:
+    """Lock an open file until it is closed; false when another has it, or where there are no locks."""
     try:
         import fcntl
 

@@ -115,14 +115,14 @@ _latest: dict[str, PixelStore] = {}  # at most one, by what its pixels depend on
 
 def _opened(paths: list[Path], decode: DecodeSettings, config: DataConfig, progress: bool) -> PixelStore:
     """The pixels of these files; those that the last call has opened once more, as the jobs of a sweep want them."""
-    key = f"{config.cache} {key_of(paths, decode)}"
-    store = _latest.get(key)
+    key = key_of(paths, decode)
+    store = _latest.get(f"{config.cache} {key}")
     if store is None:
         _latest.clear()
         folder = Path(config.cache_dir).expanduser() / "pixels"
-        store = open_store(paths, decode, config.cache, folder, progress, int(config.cache_limit * 1e9))
+        store = open_store(paths, decode, config.cache, folder, progress, int(config.cache_limit * 1e9), key)
         if config.cache != "off":
-            _latest[key] = store
+            _latest[f"{config.cache} {key}"] = store
     return store
 
 

@@ -1,22 +1,24 @@
-"""Decoded pixels in a file: its layout, how it is written, checked, mapped, and removed.
+"""Decoded pixels in a file: its layout, how it is written, checked, read, and removed.
 
 One file holds the pixels as they are, then a JSON text (SHA-256 or fault of each photo, checksum of the pixels), then a
 tail with that text's length and checksum. One file and no sidecar: it is renamed into place whole, and its parts can't
 come from different builds. Its name is the key: a hash over the decode settings, Pillow's version and each photo's
-absolute path, size and modification time.
+absolute path, stamp (inode, size, times) and a sample of its bytes. On 2,000 photos of 1.5 MB, in the system's memory,
+stamps take 0.13 s, stamps with samples 0.3 s, and SHA-256 of all bytes 5.5 s on two busy cores.
 """
 
 import hashlib
 import json
 import logging
 import math
-import mmap
 import os
 import shutil
 import struct
-import time
+import threading
+import weakref
 import zlib
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import astuple
 from pathlib import Path
@@ -26,7 +28,11 @@ import numpy as np
 import numpy.typing as npt
 import PIL
 
+from qc_lightning.core.atomic import remove_abandoned, replacing
+from qc_lightning.core.errors import UserError
+from qc_lightning.core.system import cores
 from qc_lightning.data.decode import DecodeSettings
+from qc_lightning.data.fingerprint import sample_of, stamp_of
 
 Pixels = npt.NDArray[np.uint8]
 Outcome = tuple[list[str], dict[int, str]]
@@ -34,35 +40,54 @@ Outcome = tuple[list[str], dict[int, str]]
 
 _log = logging.getLogger(__name__)
 
-PIXELS, FEATURES = "*.pixels", "*/[!.]*.npz"
+PIXELS, FEATURES = "[!.]*.pixels", "*/[!.]*.npz"
 """The files of the two kinds of cache below their folders, those aside that are still being written."""
 
 _FORMAT = 1  # raise it whenever decode() gives other pixels or this file's layout changes
 _TAIL = struct.Struct("<QI8s")  # length and CRC-32 of the JSON text, magic
 _MAGIC = b"QCPIXELS"
 _BLOCK = 4 << 20  # bytes read at a time
-_RESIDENT = 64 << 20  # bytes taken from the map before its pages are given back
-_ABANDONED = 600  # seconds without a write after which an unfinished file is nobody's
+_AT_A_TIME = 1024  # photos whose stamps are asked for at once
 
 
-class MappedPixels:
-    """The pixels of a cache file, mapped into memory."""
+class StoredPixels:
+    """The pixels of a cache file, read when they are asked for.
 
-    def __init__(self, file: BinaryIO, rows: int, shape: tuple[int, int, int]) -> None:
-        self._map = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
-        self._pixels = np.frombuffer(self._map, np.uint8, rows * math.prod(shape)).reshape(rows, *shape)
-        self._taken = 0
+    Read and not mapped: a mapped file that another process cuts off kills this one (SIGBUS), and mapped pages count as
+    this process's memory. What was read lately stays in the system's file cache, so a row costs a copy.
+    """
+
+    def __init__(self, file: BinaryIO, shape: tuple[int, int, int]) -> None:
+        self._handle, self._shape = os.dup(file.fileno()), shape
+        weakref.finalize(self, os.close, self._handle)
+        self._path, self._lock = file.name, threading.Lock()
 
     def gather(self, indices: npt.NDArray[np.intp]) -> Pixels:
-        """A new array of some rows, uint8 [len(indices), 3, H, W]."""
-        out = self._pixels.take(indices, axis=0)
-        self._taken += out.nbytes
-        if self._taken > _RESIDENT and hasattr(mmap, "MADV_DONTNEED"):
-            # Mapped pages count as this process's memory once they are read. Given back, they stay in the system's file
-            # cache, so it costs little to take them again, and resident memory stays flat however large the file is.
-            self._map.madvise(mmap.MADV_DONTNEED)
-            self._taken = 0
+        """A new array of some rows, uint8 [len(indices), 3, H, W].
+
+        Raises:
+            UserError: the file was cut off since it was checked.
+        """
+        out = np.empty((len(indices), *self._shape), np.uint8)
+        for row, index in zip(out.reshape(len(indices), math.prod(self._shape)), indices.tolist(), strict=True):
+            self._read(row, index * row.nbytes)
         return out
+
+    def _read(self, row: Pixels, place: int) -> None:
+        buffer, read = row.data, 0
+        while read < row.nbytes:
+            if hasattr(os, "preadv"):
+                count = os.preadv(self._handle, [buffer[read:]], place + read)
+            else:  # Windows: one place in the file for all threads
+                with self._lock:
+                    os.lseek(self._handle, place + read, os.SEEK_SET)
+                    data = os.read(self._handle, row.nbytes - read)
+                    buffer[read : read + len(data)], count = data, len(data)
+            if count == 0:
+                raise UserError(
+                    f"{self._path} was cut off while it was in use: start again, the photos are decoded again"
+                )
+            read += count
 
 
 def open_or_build(
@@ -71,7 +96,8 @@ def open_or_build(
     cache_dir: Path,
     limit_bytes: int,
     decode_all: Callable[[Callable[[int, Pixels], object]], Outcome],
-) -> tuple[Outcome, MappedPixels]:
+    key: str | None = None,
+) -> tuple[Outcome, StoredPixels]:
     """Find the pixels of these photos in the cache, or decode them into it.
 
     Args:
@@ -80,38 +106,37 @@ def open_or_build(
         cache_dir: Made when missing.
         limit_bytes: Size of all cache files together; the least recently used are removed to make room.
         decode_all: Decodes the photos; hands each block of rows, in order, to the function that it is given.
+        key: What `key_of` gives, if it is known already.
 
     Raises:
         OSError: The pixels don't fit, or the folder can't be written. Nothing is left behind.
+        UserError: A photo has changed while the photos were decoded.
     """
     needed = len(paths) * math.prod(settings.shape)
-    key = key_of(paths, settings)
+    key = key or key_of(paths, settings)
     target = cache_dir / f"{key}.pixels"
     if found := _load(target, key, len(paths), settings.shape):
         return found
     if needed > limit_bytes:
         raise OSError(f"{needed / 1e9:.1f} GB needed, the limit is {limit_bytes / 1e9:.1f} GB")
     cache_dir.mkdir(parents=True, exist_ok=True)
-    _remove_abandoned(cache_dir)
+    remove_abandoned(cache_dir)
     _make_room(cache_dir, limit_bytes - needed)
     if needed > (free := shutil.disk_usage(cache_dir).free):
         raise OSError(f"{needed / 1e9:.1f} GB needed, {free / 1e9:.1f} GB free in {cache_dir}")
-    part = cache_dir / f"{key}.{os.getpid()}-{time.monotonic_ns()}.part"  # two processes may be at it
-    try:
-        with part.open("xb") as file:
-            checksum = 0
+    with replacing(target, durable=False) as part, part.open("wb") as file:  # two processes may be at it
+        checksum = 0
 
-            def append(_: int, block: Pixels) -> None:
-                nonlocal checksum
-                checksum = zlib.crc32(block.data, checksum)
-                file.write(block.data)  # written, not mapped: mapped pages would count as resident memory
+        def append(_: int, block: Pixels) -> None:
+            nonlocal checksum
+            checksum = zlib.crc32(block.data, checksum)
+            file.write(block.data)
 
-            sha256, bad = decode_all(append)
-            text = json.dumps({"key": key, "crc32": checksum, "sha256": sha256, "bad": bad}).encode()
-            file.write(text + _TAIL.pack(len(text), zlib.crc32(text), _MAGIC))
-        part.replace(target)
-    finally:
-        part.unlink(missing_ok=True)
+        sha256, bad = decode_all(append)
+        if key_of(paths, settings) != key:
+            raise UserError("photos have changed while they were decoded: start again when nothing writes to them")
+        text = json.dumps({"key": key, "crc32": checksum, "sha256": sha256, "bad": bad}).encode()
+        file.write(text + _TAIL.pack(len(text), zlib.crc32(text), _MAGIC))
     if found := _load(target, key, len(paths), settings.shape):
         return found
     raise OSError(f"{target} can't be read back")
@@ -123,24 +148,23 @@ def size_of(cache_dir: Path, pattern: str = PIXELS) -> int:
 
 
 def clear(cache_dir: Path, pattern: str = PIXELS) -> int:
-    """Remove all files of one kind, but none that is being written right now; gives the bytes freed."""
-    return _remove_abandoned(cache_dir) + _make_room(cache_dir, 0, pattern)
+    """Remove all files of one kind, and what killed processes left; gives the bytes freed."""
+    folders = [cache_dir, *(folder for folder in cache_dir.glob("*") if folder.is_dir())]
+    return sum(map(remove_abandoned, folders)) + _make_room(cache_dir, 0, pattern)
 
 
 def key_of(paths: Sequence[Path], settings: DecodeSettings) -> str:
-    """What decoded pixels depend on: the settings, Pillow, and each file's path, size and modification time."""
+    """What decoded pixels depend on: the settings, Pillow, and each file's path, stamp and a sample of its bytes."""
     digest = hashlib.sha256(repr((_FORMAT, PIL.__version__, astuple(settings))).encode())
-    for path in paths:
-        try:
-            info = path.stat()
-            stamp = b"%d %d" % (info.st_size, info.st_mtime_ns)
-        except OSError:
-            stamp = b"missing"
-        digest.update(os.fsencode(path) + b"\0" + stamp + b"\0")
+    with ThreadPoolExecutor(cores()) as pool:
+        for start in range(0, len(paths), _AT_A_TIME):
+            some = paths[start : start + _AT_A_TIME]
+            for path, stamp, sample in zip(some, pool.map(stamp_of, some), pool.map(sample_of, some), strict=True):
+                digest.update(os.fsencode(path) + b"\0" + repr(stamp and tuple(stamp)).encode() + b"\0" + sample)
     return digest.hexdigest()
 
 
-def _load(target: Path, key: str, rows: int, shape: tuple[int, int, int]) -> tuple[Outcome, MappedPixels] | None:
+def _load(target: Path, key: str, rows: int, shape: tuple[int, int, int]) -> tuple[Outcome, StoredPixels] | None:
     """Open a cache file after checking every byte of it; None when there is none or it is damaged."""
     pixel_bytes = rows * math.prod(shape)
     try:
@@ -163,14 +187,14 @@ def _load(target: Path, key: str, rows: int, shape: tuple[int, int, int]) -> tup
         except (ValueError, KeyError, TypeError, struct.error) as error:
             _log.warning("cached pixels in %s are damaged (%s): decoding the photos again", target, error)
             return None
-        mapped = MappedPixels(file, rows, shape)
+        pixels = StoredPixels(file, shape)
     with suppress(OSError):  # a cache that may only be read is good enough
         os.utime(target)  # used just now: the last to be removed
-    return (found["sha256"], {int(index): reason for index, reason in found["bad"].items()}), mapped
+    return (found["sha256"], {int(index): reason for index, reason in found["bad"].items()}), pixels
 
 
 def _checksum(file: BinaryIO, length: int) -> int:
-    """CRC-32 of the first `length` bytes; read, not mapped, as mapped pages would count as resident memory."""
+    """CRC-32 of the first `length` bytes."""
     buffer = memoryview(bytearray(_BLOCK))
     file.seek(0)
     checksum = 0
@@ -190,12 +214,6 @@ def _make_room(cache_dir: Path, limit_bytes: int, pattern: str = PIXELS) -> int:
             break
         freed += _remove(file, size)
     return freed
-
-
-def _remove_abandoned(cache_dir: Path) -> int:
-    """Remove what killed processes left; a process at work writes to its file every few seconds."""
-    now = time.time()
-    return sum(_remove(file, size) for used, size, file in _stamped(cache_dir, "*.part") if now - used > _ABANDONED)
 
 
 def _stamped(cache_dir: Path, pattern: str) -> Iterator[tuple[float, int, Path]]:

@@ -71,6 +71,7 @@ def open_store(
     cache_dir: Path,
     progress: bool = True,
     limit_bytes: int = 20 * 10**9,
+    key: str | None = None,
 ) -> PixelStore:
     """Decode photos, or find them decoded.
 
@@ -83,6 +84,7 @@ def open_store(
         cache_dir: Made when missing; used by `disk` only.
         progress: Show a bar when decoding takes longer than 1.5 s.
         limit_bytes: Size of all files in `cache_dir` together; the least recently used are removed to make room.
+        key: What `key_of` gives for these photos, if it is known already.
 
     Returns:
         The store, in the order of `paths`.
@@ -92,8 +94,8 @@ def open_store(
     decode_all = partial(_decode_all, paths, settings, progress)
     if cache == "disk":
         try:
-            outcome, mapped = disk.open_or_build(paths, settings, cache_dir, limit_bytes, decode_all)
-            return PixelStore(outcome, mapped.gather)
+            outcome, stored = disk.open_or_build(paths, settings, cache_dir, limit_bytes, decode_all, key)
+            return PixelStore(outcome, stored.gather)
         except OSError as error:
             _log.warning("no pixel cache on disk (%s): the photos are decoded for this run only", error)
             cache = "ram"

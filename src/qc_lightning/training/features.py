@@ -1,6 +1,8 @@
 """Features of photos under a pretrained network: computed once and kept on disk, so that later runs only look."""
 
 import hashlib
+import logging
+import math
 import zipfile
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -8,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
+import PIL
 import torch
 from torch import Tensor
 from tqdm import tqdm
@@ -18,6 +21,8 @@ from qc_lightning.core.system import cores
 from qc_lightning.data.augment import augment
 from qc_lightning.data.dataset import PhotoSet
 from qc_lightning.models.network import Network
+
+_log = logging.getLogger(__name__)
 
 _KEPT_AT_ONCE = 256  # photos: a run that is stopped loses at most that many
 _GPU_BATCH, _GPU_SIZE = 64, 320  # photos of that side at a time, fewer of larger ones
@@ -45,7 +50,7 @@ def extract_features(
         augmentation: of the copies.
     """
     names = [f"{photos.photos[row].sha256}/{copy}{augmentation if copy else ''}" for row in rows]
-    folder = cache / _key(network, photos) if cache is not None else None
+    folder = cache / _key(network, photos, device) if cache is not None else None
     count = network.tiles[0] * network.tiles[1]
     features, missing = _known(folder, names, count * network.width)
     todo = np.flatnonzero(missing)
@@ -76,14 +81,19 @@ def extract_features(
             part = todo[start : start + _KEPT_AT_ONCE]
             for _ in pool.map(compute, [part[i : i + at_once] for i in range(0, len(part), at_once)]):
                 pass
-            if folder is not None:
-                _keep(folder, [names[place] for place in part], features[part])
+            if folder is not None and not _keep(folder, [names[place] for place in part], features[part]):
+                folder = None
     return features.view(len(rows), count, network.width)
 
 
-def _key(network: Network, photos: PhotoSet) -> str:
-    """What the features of a photo follow from beside its bytes: the backbone's weights and settings, the decoding."""
-    digest = hashlib.sha256(repr((4, network.recipe, photos.decode)).encode())  # 4: raise it when features change
+def _key(network: Network, photos: PhotoSet, device: torch.device) -> str:
+    """What the features of a photo follow from beside its bytes.
+
+    The backbone's weights and settings, the decoding and what decodes, and what computes: another device or release
+    gives other last digits.
+    """
+    made_by = (4, PIL.__version__, torch.__version__, device.type)  # 4: raise it when features change
+    digest = hashlib.sha256(repr((made_by, network.recipe, photos.decode)).encode())
     for name, value in sorted(network.backbone.state_dict().items()):
         digest.update(name.encode())
         digest.update(value.cpu().contiguous().numpy().tobytes())
@@ -102,15 +112,16 @@ def _known(folder: Path | None, names: Sequence[str], width: int) -> tuple[Tenso
     """What lies in the folder of the features [n, width] asked for, and which are missing."""
     features, missing = torch.empty(len(names), width), np.ones(len(names), dtype=bool)
     place = {digest: index for index, digest in enumerate(_digests(names).tolist())}
-    for file in sorted(folder.glob("*.npz")) if folder is not None else []:
+    for file in _kept(folder):
         try:  # a zip checks what it reads, so a damaged file is passed over and computed anew
+            _check_sizes(file)
             with np.load(file, allow_pickle=False) as kept:
                 held = [(row, place[digest]) for row, digest in enumerate(kept["names"].tolist()) if digest in place]
                 held = [(row, index) for row, index in held if missing[index]]
                 if not held:
                     continue
                 values = kept["features"]
-        except (OSError, ValueError, EOFError, KeyError, zipfile.BadZipFile):
+        except (OSError, ValueError, EOFError, KeyError, MemoryError, zipfile.BadZipFile):
             continue
         if values.dtype == np.float32 and values.shape[1:] == (width,):
             source, target = (np.array(side) for side in zip(*held, strict=True))
@@ -124,10 +135,35 @@ def _known(folder: Path | None, names: Sequence[str], width: int) -> tuple[Tenso
     return features, missing
 
 
-def _keep(folder: Path, names: Sequence[str], features: Tensor) -> None:
+def _kept(folder: Path | None) -> list[Path]:
+    try:
+        return sorted(folder.glob("[!.]*.npz")) if folder is not None else []
+    except OSError:  # it may not be read
+        return []
+
+
+def _check_sizes(file: Path) -> None:
+    """Refuse a file whose arrays are said to be larger than it is: numpy would take that memory before it reads."""
+    there = file.stat().st_size
+    with zipfile.ZipFile(file) as archive:
+        for info in archive.infolist():
+            with archive.open(info) as member:
+                np.lib.format.read_magic(member)
+                shape, _, dtype = np.lib.format.read_array_header_1_0(member)
+            if max(info.file_size, math.prod(shape) * dtype.itemsize) > there:
+                raise ValueError(f"{file} is damaged: {info.filename} is said to be larger than the file")
+
+
+def _keep(folder: Path, names: Sequence[str], features: Tensor) -> bool:
+    """Keep features for later runs; false when that cannot be, with a warning."""
     digests = _digests(names)
-    with (
-        replacing(folder / f"{hashlib.sha256(digests.tobytes()).hexdigest()[:32]}.npz", durable=False) as file,
-        file.open("wb") as out,
-    ):
-        np.savez(out, names=digests, features=features.numpy())
+    try:
+        with (
+            replacing(folder / f"{hashlib.sha256(digests.tobytes()).hexdigest()[:32]}.npz", durable=False) as file,
+            file.open("wb") as out,
+        ):
+            np.savez(out, names=digests, features=features.numpy())
+    except OSError as error:  # the features themselves are in memory: the run ends as it would
+        _log.warning("features are not kept for later runs (%s): %s", folder, error.strerror or error)
+        return False
+    return True

