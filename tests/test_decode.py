@@ -12,8 +12,10 @@ import pytest
 from PIL import Image, ImageDraw, ImageOps, PngImagePlugin, features
 
 from qc_lightning.core.errors import UserError
+from qc_lightning.data import decode as decode_module
 from qc_lightning.data import image_file
 from qc_lightning.data.decode import IMAGE_SUFFIXES, BadImage, DecodeSettings, decode, decode_bytes, read
+from qc_lightning.data.wide import bit_depth_note
 
 EIGHT = DecodeSettings(8, 8)
 
@@ -189,12 +191,66 @@ def test_float_gray_in_0_to_1_only() -> None:
             decode_bytes(encoded(gray([*values[:7], wrong], np.float32), "TIFF"), EIGHT)
 
 
-def test_16_bit_colour_keeps_the_high_byte_and_refuses_fewer_bits() -> None:
-    rows = b"".join(b"\0" + np.repeat(np.array(RAMP, ">u2"), 3).tobytes() for _ in range(8))
-    data = png(8, 8, 16, 2, rows)
-    assert columns(decode_bytes(data, EIGHT)) == [value >> 8 for value in RAMP]
-    with pytest.raises(BadImage, match="16-bit colour is read with bit_depth 16 only, not 12"):
-        decode_bytes(data, DecodeSettings(8, 8, bit_depth=12))
+def colour_files(values: list[int]) -> dict[str, bytes]:
+    """Columns of gray in files of 16-bit colour, which Pillow does not write."""
+    row = np.repeat(np.array(values, ">u2"), 3)
+    big, little = row.tobytes() * 8, row.astype("<u2").tobytes() * 8
+    return {
+        "png": png(8, 8, 16, 2, b"".join(b"\0" + row.tobytes() for _ in range(8))),
+        "tiff": tiff_colour("<", little),
+        "tiff big endian": tiff_colour(">", big),
+        "tiff deflate": tiff_colour("<", zlib.compress(little), compression=8),
+        "tiff deflate big endian": tiff_colour(">", zlib.compress(big), compression=8),
+    }
+
+
+def tiff_colour(order: str, pixels: bytes, compression: int = 1, planar: int = 1) -> bytes:
+    tags = {
+        256: 8, 257: 8, 258: 16, 259: compression, 262: 2, 273: 0, 277: 3, 278: 8, 279: len(pixels), 284: planar,
+    }  # fmt: skip
+    at = 8 + 2 + 12 * len(tags) + 4
+    tags[273] = at + 6
+    entries = b""
+    for tag, value in tags.items():
+        short = tag not in (273, 279)
+        count = 3 if tag == 258 else 1
+        body = (
+            struct.pack(f"{order}I", at)
+            if tag == 258
+            else struct.pack(f"{order}{'HH' if short else 'I'}", *((value, 0) if short else (value,)))
+        )
+        entries += struct.pack(f"{order}HHI", tag, 3 if short else 4, count) + body
+    start = (b"MM\0*" if order == ">" else b"II*\0") + struct.pack(f"{order}IH", 8, len(tags)) + entries + bytes(4)
+    return start + struct.pack(f"{order}HHH", 16, 16, 16) + pixels
+
+
+@pytest.mark.parametrize("kind", colour_files(RAMP))
+def test_16_bit_colour(kind: str) -> None:
+    """With 16 bits the high byte is kept; with fewer both bytes count, as for gray."""
+    assert columns(decode_bytes(colour_files(RAMP)[kind], EIGHT)) == [value >> 8 for value in RAMP]
+    twelve = DecodeSettings(8, 8, bit_depth=12)
+    assert columns(decode_bytes(colour_files(RAMP_12)[kind], twelve)) == RANGE_12
+    with pytest.raises(BadImage, match=r"values from 0 to 65535, expected 0 to 4095 for 12 bits"):
+        decode_bytes(colour_files(RAMP)[kind], twelve)
+
+
+def test_16_bit_colour_keeps_its_colours_apart_and_its_place(tmp_path: Path) -> None:
+    values = np.random.default_rng(0).integers(0, 4096, (16, 8, 3)).astype(">u2")
+    data = png(8, 16, 16, 2, b"".join(b"\0" + row.tobytes() for row in values))
+    found = decode_bytes(data, DecodeSettings(16, 8, bit_depth=12))
+    np.testing.assert_array_equal(found, np.rint(values.astype(float) * 255 / 4095).transpose(2, 0, 1))
+    (tmp_path / "a.png").write_bytes(data)
+    whole = decode_module.decode_whole(tmp_path / "a.png", DecodeSettings(8, 8, bit_depth=12), 100)
+    np.testing.assert_array_equal(whole, found.transpose(1, 2, 0))
+
+
+def test_16_bit_colour_that_pillow_would_mix_up_is_refused() -> None:
+    data = tiff_colour("<", np.zeros((3, 8, 8), "<u2").tobytes(), planar=2)
+    with pytest.raises(BadImage, match="in planes is not read"):
+        decode_bytes(data, EIGHT)
+    four = b"".join(b"\0" + np.zeros(32, ">u2").tobytes() for _ in range(8))
+    with pytest.raises(BadImage, match="16-bit colour of the kind RGBA is read with bit_depth 16 only"):
+        decode_bytes(png(8, 8, 16, 6, four), DecodeSettings(8, 8, bit_depth=12))
 
 
 def test_16_bit_gray_with_a_transparent_value() -> None:
@@ -231,7 +287,10 @@ OVER_WHITE = (227, 147, 137)
 
 def test_alpha_is_laid_on_white() -> None:
     assert one_colour(encoded(Image.new("RGBA", (8, 8), (*RED, 255)))) == RED
-    assert one_colour(encoded(Image.new("RGBA", (8, 8), (*RED, 0)))) == (255, 255, 255)
+    assert one_colour(encoded(Image.new("RGBA", (8, 8), (*RED, 0)))) == RED, "a channel that the camera does not use"
+    half = Image.new("RGBA", (8, 8), (*RED, 0))
+    half.paste((0, 0, 0, 255), (0, 0, 8, 4))
+    assert (decode_bytes(encoded(half), EIGHT)[:, 4:] == 255).all()
     assert one_colour(encoded(Image.new("RGBA", (8, 8), (*RED, HALF)))) == OVER_WHITE
     assert one_colour(encoded(Image.new("LA", (8, 8), (40, HALF)))) == (147, 147, 147)
     assert one_colour(encoded(Image.new("RGB", (8, 8), RED), transparency=RED)) == (255, 255, 255)
@@ -261,12 +320,47 @@ def test_cmyk_one_bit_and_lab() -> None:
         assert min(white) >= 254
 
 
-def test_first_frame_counts() -> None:
+@pytest.mark.parametrize("kind", ["GIF", "TIFF", "WEBP", "PNG"])
+def test_several_pages_or_frames_are_refused(kind: str) -> None:
     red, blue = Image.new("RGB", (8, 8), RED), Image.new("RGB", (8, 8), (0, 0, 255))
-    for kind in ("GIF", "TIFF"):
-        assert one_colour(encoded(red, kind, save_all=True, append_images=[blue])) == RED
+    with pytest.raises(BadImage, match="2 pages: save each" if kind == "TIFF" else "2 frames: save the one"):
+        decode_bytes(encoded(red, kind, save_all=True, append_images=[blue]), EIGHT)
+
+
+def test_the_photo_of_an_mpo_is_its_first_frame() -> None:
+    red, blue = Image.new("RGB", (8, 8), RED), Image.new("RGB", (8, 8), (0, 0, 255))
     mpo = decode_bytes(encoded(red, "MPO", save_all=True, append_images=[blue]), EIGHT)
     assert np.abs(mpo[:, 0, 0].astype(int) - RED).max() <= 6
+
+
+def test_thumbnails_in_a_tiff_are_no_photos() -> None:
+    red, small = Image.new("RGB", (40, 32), RED), Image.new("RGB", (10, 8), (0, 0, 255))
+    for pages in ([red, small], [small, red], [small, red, small]):
+        data = encoded(pages[0], "TIFF", save_all=True, append_images=pages[1:])
+        assert one_colour(data) == RED, "known by its size"
+    reduced = Image.new("RGB", (40, 32), (0, 0, 255))
+    reduced.encoderinfo = {"tiffinfo": {254: 1}}
+    assert one_colour(encoded(red, "TIFF", save_all=True, append_images=[reduced])) == RED, "known by its tag"
+    other_view = Image.new("RGB", (12, 8), (0, 0, 255))
+    with pytest.raises(BadImage, match="2 pages"):
+        decode_bytes(encoded(red, "TIFF", save_all=True, append_images=[other_view]), EIGHT)
+
+
+@pytest.mark.parametrize("resize", ["squash", "letterbox"])
+@pytest.mark.parametrize("kind", ["RGBA", "LA", "I;16"])
+@pytest.mark.parametrize("orientation", [1, 6, 8])
+def test_turned_photos_with_transparency_or_16_bits(kind: str, orientation: int, resize: str) -> None:
+    """Their orientation is not forgotten on the way: under an output that is not square it decides the size."""
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    image = Image.new("I;16", (40, 20), 65535) if kind == "I;16" else Image.new("RGB", (40, 20), "white").convert(kind)
+    pixels = decode_bytes(encoded(image, exif=exif), DecodeSettings(32, 16, resize))
+    high, wide = (40, 20) if orientation > 1 else (20, 40)
+    scale = min(32 / high, 16 / wide)
+    shape = (round(high * scale), round(wide * scale)) if resize == "letterbox" else (32, 16)
+    assert pixels.shape == (3, 32, 16)
+    assert (pixels == 255).sum() == 3 * shape[0] * shape[1]
+    assert (pixels[:, 16, 8] == 255).all(), "in the middle"
 
 
 @pytest.mark.parametrize("suffix", sorted(IMAGE_SUFFIXES))
@@ -347,7 +441,7 @@ GOOD = encoded(Image.fromarray(np.random.default_rng(3).integers(0, 256, (40, 40
         (b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 8 8\n", "not an image"),
         (GOOD[: len(GOOD) // 2], "truncated"),
         (GOOD[:20], "truncated"),
-        (GOOD[:100] + bytes([GOOD[100] ^ 1]) + GOOD[101:], "damaged"),
+        (GOOD[:100] + bytes([GOOD[100] ^ 1]) + GOOD[101:], "damaged: the checksum"),
         (png(20_000, 20_000, 8, 0, b""), "too large: 20000 x 20000 pixels, the limit is 178 million"),
         (png(2**31 - 1, 2**31 - 1, 8, 6, b""), "too large"),
         # between Pillow's warning and its error: neither is heard
@@ -373,9 +467,8 @@ def test_a_photo_larger_than_pillows_warning_is_read(monkeypatch: pytest.MonkeyP
     data = encoded(Image.new("L", (100, 50), 7))
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 3000)  # 5000 pixels: Image.open would warn, an error in tests
     assert (decode_bytes(data, EIGHT) == 7).all()
-    monkeypatch.setattr(image_file, "MAX_PIXELS", 4999)
-    with pytest.raises(BadImage, match="too large: 100 x 50"):
-        decode_bytes(data, EIGHT)
+    with pytest.raises(BadImage, match=r"too large: 100 x 50 .*; to read it set data\.max_pixels=5000, or max_pixels="):
+        decode_bytes(data, DecodeSettings(8, 8, max_pixels=4999))
     monkeypatch.undo()
     assert limit == Image.MAX_IMAGE_PIXELS  # importing decode has not changed Pillow for the rest of the process
 
@@ -407,3 +500,32 @@ def test_read_gives_pixels_and_digest(tmp_path: Path) -> None:
 def test_settings_out_of_range(wrong: dict[str, object]) -> None:
     with pytest.raises(UserError, match=f"{next(iter(wrong))}.* must be"):
         DecodeSettings(**wrong)
+
+
+def test_few_bits_in_16_are_noted(tmp_path: Path) -> None:
+    """Deep in the noise of 16 bits a 10-bit photo is four grey levels: the setting that helps is proposed."""
+    ten = [0, 1, 2, 100, 500, 900, 1000, 1023]
+    paths = [tmp_path / f"{i}.png" for i in range(20)]
+    for path in paths:
+        gray(ten, np.uint16).save(path)
+    (note,) = bit_depth_note(paths, 16)
+    assert note.startswith("no value above 1023 of 65535 in 10 photos of 16 bits that were looked at")
+    assert note.endswith("set data.bit_depth=10.")
+    assert bit_depth_note(paths, 10) == []
+    gray(RAMP, np.uint16).save(paths[0])
+    assert bit_depth_note(paths, 16) == [], "one bright photo is enough"
+    paths[0].write_bytes(colour_files(RAMP_12)["png"])
+    (note,) = bit_depth_note(paths[:1], 16)
+    assert "data.bit_depth=12" in note
+    for path in paths:
+        gray([1, 2, 3, 4, 5, 6, 7, 8]).save(path)
+    assert bit_depth_note(paths, 16) == bit_depth_note([], 16) == [], "8 bits are no 16"
+
+
+def test_floats_and_integers_beyond_their_range_say_what_to_do() -> None:
+    with pytest.raises(
+        BadImage, match="values from 0 to 255, expected 0 to 1 for a float image; save it as 8 or 16 bits"
+    ):
+        decode_bytes(encoded(gray([0, 1, 2, 3, 4, 5, 6, 255], np.float32), "TIFF"), EIGHT)
+    with pytest.raises(BadImage, match=r"expected 0 to 65535 for 16 bits \(bit_depth\); save it as 8 or 16 bits"):
+        decode_bytes(encoded(gray([0, 1, 2, 3, 4, 5, 6, 100_000], np.int32), "TIFF"), EIGHT)

@@ -207,3 +207,11 @@ def test_stamps_tell_files_apart_that_size_and_time_do_not(tmp_path: Path) -> No
     assert stamp_of(tmp_path / "none") is None
     os.mkfifo(tmp_path / "pipe")
     assert sha256_of(tmp_path / "pipe") == sha256_of(tmp_path / "none") == sha256_of(tmp_path) == ""
+
+
+def test_photos_that_are_too_large_name_the_setting(predict: Predict) -> None:
+    save(Path("in/a.png"), DARK, size=40)
+    predict("source=in", "max_pixels=1000")
+    (row,) = read(Path("verdicts.csv"))
+    assert row["error"].endswith("to read it set data.max_pixels=1600, or max_pixels= in a prediction")
+    assert predict("source=in", "output=b.csv", "max_pixels=1600")[0] == 0

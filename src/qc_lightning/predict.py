@@ -1,5 +1,6 @@
 """Give photos their verdicts: `python -m qc_lightning.predict`, settings as Hydra overrides."""
 
+from dataclasses import replace
 from itertools import takewhile
 
 from qc_lightning.cli import app as cli
@@ -28,6 +29,8 @@ def predict(config: PredictConfig) -> None:
         from qc_lightning.prediction.output import VerdictFile
 
         inspector = Inspector.load(plan.run, config.device, Verdict(config.unreadable.upper()))
+        if config.max_pixels is not None:
+            inspector = replace(inspector, decode=replace(inspector.decode, max_pixels=config.max_pixels))
         plan.check_model(inspector.model_id)
         if why := doubt_of(plan.run):
             print(f"WARNING: {why}")

@@ -23,6 +23,7 @@ class PredictConfig:
     unreadable: str  # review | reject: the verdict on a photo that cannot be read
     overlays: bool  # a picture of each reject: where the evidence against it lies
     shard: str | None  # i/n: the i-th of n shares; null asks torchrun and SLURM, else all photos
+    max_pixels: int | None = None  # photos with more are refused; null: the training's data.max_pixels
     trainer: dict[str, Any] | None = None  # cpu | gpu | ddp as in training: its accelerator, strategy and devices count
 
     def __post_init__(self) -> None:
@@ -30,6 +31,8 @@ class PredictConfig:
             raise UserError("source: expected a photo, a folder, a glob, a .txt list or a .csv: give source=incoming/")
         endings = (".csv", ".jsonl", ".parquet")
         check(self.output.lower().endswith(endings), "output", f"a name that ends in {', '.join(endings)}", self.output)
+        most = self.max_pixels
+        check(most is None or most >= 1, "max_pixels", "at least 1 pixel, or null", most)
         check_device(self.device)
         check(self.batch_size >= 1, "batch_size", "at least 1", self.batch_size)
         check_choice("sort", self.sort, ("none", "copy", "link"))

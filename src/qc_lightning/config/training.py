@@ -62,6 +62,7 @@ class DataConfig:
     batch_size: int  # photos in a step
     count: int | None  # parts: how many photos to render
     uncertain: str | None  # elpv: cells with a defect probability of 1/3 or 2/3: drop | threshold (2/3 is Incorrect)
+    max_pixels: int = 178_956_970  # photos with more are refused; Pillow's own limit, and the only one before
     cache_limit: float = 20.0  # gigabytes of decoded photos kept there; the longest unused make room
     tiles: str = "1x1"  # rows x columns of about image_size x image_size that a photo is cut into
     corrections: str | None = None  # a corrections.csv that a page has saved
@@ -83,6 +84,7 @@ class DataConfig:
         check_choice("data.near_duplicates", self.near_duplicates, ("warn", "group", "error"))
         check_choice("data.resize", self.resize, ("shape", "squash", "letterbox"))
         check(9 <= self.bit_depth <= 16, "data.bit_depth", "9 to 16 bits", self.bit_depth)
+        check(self.max_pixels >= 1, "data.max_pixels", "at least 1 pixel", self.max_pixels)
         check_choice("data.on_bad_file", self.on_bad_file, ("error", "skip"))
         check(0 <= self.max_bad_share < 1, "data.max_bad_share", "a share from 0 to below 1", self.max_bad_share)
         check_choice("data.cache", self.cache, ("disk", "ram", "off"))

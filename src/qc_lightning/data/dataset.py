@@ -19,6 +19,7 @@ from qc_lightning.data.pixel_cache import key_of
 from qc_lightning.data.pixel_store import PixelStore, open_store
 from qc_lightning.data.shape import common_shape
 from qc_lightning.data.split import split
+from qc_lightning.data.wide import bit_depth_note
 
 
 @dataclass(frozen=True)
@@ -66,12 +67,13 @@ class PhotoSet:
 
 
 def decode_settings(config: DataConfig, paths: Sequence[Path]) -> tuple[DecodeSettings, list[str]]:
-    """What decides which pixels a file becomes, and notes on photos of another shape."""
+    """What decides which pixels a file becomes, and notes on photos of another shape or fewer bits."""
     height, width, notes = config.image_size, config.image_size, list[str]()
     if config.resize == "shape":
         height, width, notes = common_shape(paths, config.image_size, config.grid)
     resize = "letterbox" if config.resize == "letterbox" else "squash"
-    return DecodeSettings(height, width, resize, config.bit_depth, *config.grid), notes
+    notes += bit_depth_note(paths, config.bit_depth)
+    return DecodeSettings(height, width, resize, config.bit_depth, *config.grid, config.max_pixels), notes
 
 
 def read_photos(config: DataConfig, progress: bool = True) -> PhotoSet:

@@ -3,11 +3,13 @@
 What becomes of each kind of file:
 
 - 8-bit gray and RGB as they are; palette, CMYK, YCbCr, Lab and 1-bit as Pillow converts them; no colour profiles.
-- Transparency is laid on white, as most viewers show it: the person who sorted the photos saw them so.
+- Transparency is laid on white, as most viewers show it: the person who sorted the photos saw them so. An alpha channel
+  that is 0 everywhere is one that the camera does not use, and is left out.
 - 16-bit gray is scaled by its real range, 2**bit_depth - 1, and float gray from [0, 1]; a value outside is an error,
   not clipped. PGM and JPEG 2000 name their range in the file, 12-bit TIFF too: there bit_depth does not matter.
-- 16-bit colour keeps its high byte, the most that Pillow reads: so it needs bit_depth 16.
-- EXIF (or XMP) orientation is applied. Of a file with several frames the first one counts.
+- 16-bit colour is read like 16-bit gray with a bit_depth below 16; with 16 it keeps its high byte.
+- EXIF (or XMP) orientation is applied. Files with several frames or pages are refused, but for thumbnails in a TIFF.
+- A file whose pixels are not all there is refused, also where the libraries would fill up what is missing.
 
 The whole photo is resized, nothing is cut off, with antialiasing and Pillow's bilinear filter: the one that
 torchvision's pretrained weights expect, and without the halo that bicubic draws beside an edge.
@@ -20,12 +22,18 @@ like for other formats (`reducing_gap`) is not used: a tenth of a large PNG's ti
 """
 
 import hashlib
+import io
+import math
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image, JpegImagePlugin, TiffImagePlugin
+from PIL import Image, ImageFile, JpegImagePlugin
 
+from qc_lightning.data.completeness import check_coded, check_raw
 from qc_lightning.data.decode_settings import DecodeSettings
 from qc_lightning.data.geometry import finish, fit_size, orientation_of, upright
 from qc_lightning.data.image_file import (
@@ -34,9 +42,11 @@ from qc_lightning.data.image_file import (
     check_ending,
     check_size,
     file_bytes,
-    open_image,
+    open_header,
     reason_of,
 )
+from qc_lightning.data.pages import choose_page
+from qc_lightning.data.wide import bits_of, is_wide_colour, read_colour, scale_gray
 
 __all__ = [
     "IMAGE_SUFFIXES",
@@ -49,8 +59,9 @@ __all__ = [
     "read",
 ]
 
-_PHOTOMETRIC = 0x0106  # tag of TIFF
 _WHITE = 255  # under transparency
+_LARGE = 40_000_000  # pixels
+_large = threading.Lock()
 
 
 def decode(path: Path, settings: DecodeSettings) -> npt.NDArray[np.uint8]:
@@ -83,7 +94,12 @@ def decode_bytes(data: bytes, settings: DecodeSettings) -> npt.NDArray[np.uint8]
     Raises:
         BadImage: Empty, truncated, damaged or no image; more than MAX_PIXELS pixels; values outside the bit depth.
     """
-    return _decoded(*open_image(data, settings), settings)
+    if not data:
+        raise BadImage("empty file")
+    image = open_header(io.BytesIO(data))
+    check_size(image, settings.max_pixels)
+    with _one_large_at_a_time(image):
+        return _decoded(image, data, settings)
 
 
 def decode_image(image: Image.Image, settings: DecodeSettings) -> npt.NDArray[np.uint8]:
@@ -99,27 +115,53 @@ def decode_image(image: Image.Image, settings: DecodeSettings) -> npt.NDArray[np
     Raises:
         BadImage: more than MAX_PIXELS pixels, or values outside the bit depth.
     """
-    check_size(image)
-    return _decoded(image, settings.bit_depth, settings)
+    check_size(image, settings.max_pixels)
+    return _decoded(image, b"", settings)
 
 
-def _decoded(image: Image.Image, bits: int, settings: DecodeSettings) -> npt.NDArray[np.uint8]:
-    drafted = None
+def _decoded(image: Image.Image, data: bytes, settings: DecodeSettings) -> npt.NDArray[np.uint8]:
     try:
-        if isinstance(image, JpegImagePlugin.JpegImageFile):  # of others, asking for the orientation loads the pixels
-            fit = fit_size(image, settings)
-            drafted = image.draft(None, (2 * fit[0], 2 * fit[1]))
-        image.load()
-        plain = _plain(image, bits)
+        planes, orientation, box = _planes(image, data, settings, draft=True)
+        # by the size it has now: some versions of Pillow turn a TIFF as they load it
+        fit = fit_size(planes[0].size, orientation, settings)
+        small = [plane.resize(fit, Image.Resampling.BILINEAR, box=box) for plane in planes]
     except BadImage:
         raise
     except Exception as error:  # a damaged file makes Pillow raise nearly anything
         raise BadImage(reason_of(error)) from error
-    if drafted:
-        small = plain.resize(fit, Image.Resampling.BILINEAR, box=drafted[1])
-    else:  # by the size it has now: some versions of Pillow turn a TIFF as they load it
-        small = plain.resize(fit_size(plain, settings), Image.Resampling.BILINEAR)
-    return finish(small, orientation_of(image), settings.shape)
+    return finish(small, orientation, settings.shape)
+
+
+def _planes(
+    image: Image.Image, data: bytes, settings: DecodeSettings, draft: bool
+) -> tuple[list[Image.Image], int, tuple[float, float, float, float] | None]:
+    """Load an image: itself, or each colour of a wide one, its orientation and the part of it that is the photo."""
+    box = None
+    bits = settings.bit_depth
+    if isinstance(image, ImageFile.ImageFile) and data:
+        choose_page(image)
+        check_size(image, settings.max_pixels)
+        if is_wide_colour(image) and bits < 16:
+            return read_colour(data, image.tell(), bits), orientation_of(image), None
+        bits = bits_of(image, bits)
+        if draft and isinstance(image, JpegImagePlugin.JpegImageFile):
+            wide, high = fit_size(image.size, orientation_of(image), settings)
+            drafted = image.draft(None, (2 * wide, 2 * high))
+            box = drafted[1] if drafted else None
+        check_coded(data, image)
+    image.load()
+    check_raw(data, image)
+    return [_plain(image, bits)], orientation_of(image), box
+
+
+@contextmanager
+def _one_large_at_a_time(image: Image.Image) -> Iterator[None]:
+    """Photos of many megapixels wait for each other, whatever the number of threads: each takes 10 bytes a pixel."""
+    if math.prod(image.size) < _LARGE:
+        yield
+    else:
+        with _large:
+            yield
 
 
 def decode_whole(path: Path, settings: DecodeSettings, longest: int) -> npt.NDArray[np.uint8]:
@@ -131,40 +173,33 @@ def decode_whole(path: Path, settings: DecodeSettings, longest: int) -> npt.NDAr
     Raises:
         BadImage: as for `decode_bytes`.
     """
-    image, bits = open_image(file_bytes(path), settings)
-    try:
-        image.load()
-        plain = _plain(image, bits)
-    except BadImage:
-        raise
-    except Exception as error:
-        raise BadImage(reason_of(error)) from error
-    plain.thumbnail((longest, longest), Image.Resampling.BILINEAR)
-    pixels = upright(plain, orientation_of(image)).transpose(1, 2, 0)
+    data = file_bytes(path)
+    if not data:
+        raise BadImage("empty file")
+    image = open_header(io.BytesIO(data))
+    check_size(image, settings.max_pixels)
+    with _one_large_at_a_time(image):
+        try:
+            planes, orientation, _ = _planes(image, data, settings, draft=False)
+        except BadImage:
+            raise
+        except Exception as error:
+            raise BadImage(reason_of(error)) from error
+        for plane in planes:
+            plane.thumbnail((longest, longest), Image.Resampling.BILINEAR)
+    pixels = upright(planes, orientation).transpose(1, 2, 0)
     return np.ascontiguousarray(np.broadcast_to(pixels, (*pixels.shape[:2], 3)))
 
 
 def _plain(image: Image.Image, bits: int) -> Image.Image:
     """Gray or RGB of 8 bits, or for wide gray mode F with values in [0, 255], rounded only after the resize."""
     if image.mode == "F" or image.mode.startswith("I"):
-        return _as_float(image, bits)
+        return scale_gray(image, bits)
     if image.has_transparency_data:
         colour = image.convert("RGBA")
+        if "A" in image.mode and colour.getchannel("A").getextrema()[1] == 0:
+            return colour.convert("RGB")  # transparent everywhere: a channel that the camera does not use
         opaque = Image.new("RGB", image.size, (_WHITE, _WHITE, _WHITE))
         opaque.paste(colour, mask=colour.getchannel("A"))
         return opaque
     return image if image.mode in ("L", "RGB") else image.convert("RGB")
-
-
-def _as_float(image: Image.Image, bits: int) -> Image.Image:
-    values = np.asarray(image)
-    low, high = values.min(), values.max()
-    top = 1 if image.mode == "F" else 2**bits - 1
-    if not (low >= 0 and high <= top):  # true for NaN too
-        scale = "for a float image" if image.mode == "F" else f"for {bits} bits (bit_depth)"
-        raise BadImage(f"values from {low:g} to {high:g}, expected 0 to {top} {scale}")
-    if isinstance(image, TiffImagePlugin.TiffImageFile) and image.tag_v2.get(_PHOTOMETRIC) == 0:
-        values = top - values  # white is zero: Pillow inverts such TIFFs at 8 bits only
-    if isinstance(transparent := image.info.get("transparency"), int):
-        values = np.where(values == transparent, top, values)
-    return Image.fromarray(values.astype(np.float32) * np.float32(_WHITE / top))

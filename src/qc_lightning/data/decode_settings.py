@@ -16,6 +16,7 @@ class DecodeSettings:
         bit_depth: Real bits of 16-bit files, 9 to 16: 12 for a 12-bit camera.
         rows: Tiles from top to bottom, at least 1.
         columns: Tiles from left to right, at least 1.
+        max_pixels: Photos with more are refused by their header, before any memory is taken.
 
     Raises:
         UserError: A value is out of its range.
@@ -27,6 +28,7 @@ class DecodeSettings:
     bit_depth: int = 16
     rows: int = 1
     columns: int = 1
+    max_pixels: int = 178_956_970
 
     def __post_init__(self) -> None:
         if not (8 <= self.height <= 8192 and 8 <= self.width <= 8192):

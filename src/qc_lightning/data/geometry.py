@@ -13,12 +13,12 @@ _PADDING = 128  # beside a letterboxed photo: mid grey, so that its border is no
 _TURNS = {2: (0, 1, -1), 3: (0, -1, -1), 4: (0, -1, 1), 5: (1, 1, 1), 6: (1, 1, -1), 7: (1, -1, -1), 8: (1, -1, 1)}
 
 
-def fit_size(image: Image.Image, settings: DecodeSettings) -> tuple[int, int]:
-    """Width and height that the photo gets before it is turned by its orientation."""
+def fit_size(size: tuple[int, int], orientation: int, settings: DecodeSettings) -> tuple[int, int]:
+    """Width and height that a photo of this size gets before it is turned by its orientation."""
     _, high, wide = settings.shape
-    if lies_on_its_side(image):
+    if orientation in _TURNS and _TURNS[orientation][0]:  # lies on its side
         high, wide = wide, high
-    width, height = image.size
+    width, height = size
     if settings.resize == "squash":
         return wide, high
     if width * high >= height * wide:
@@ -39,17 +39,17 @@ def orientation_of(image: Image.Image) -> int:
         return 1
 
 
-def upright(image: Image.Image, orientation: int) -> npt.NDArray[np.uint8]:
-    """Pixels [1 or 3, height, width], turned by the orientation."""
-    pixels = np.rint(np.asarray(image)).astype(np.uint8) if image.mode == "F" else np.asarray(image, np.uint8)
-    pixels = pixels[None] if pixels.ndim == 2 else pixels.transpose(2, 0, 1)
+def upright(planes: list[Image.Image], orientation: int) -> npt.NDArray[np.uint8]:
+    """Pixels [1 or 3, height, width] of one image or of three colours, turned by the orientation."""
+    arrays = [np.rint(np.asarray(one)).astype(np.uint8) if one.mode == "F" else np.asarray(one) for one in planes]
+    pixels = np.stack(arrays) if arrays[0].ndim == 2 else arrays[0].transpose(2, 0, 1)
     if orientation in _TURNS:
         swap, row_step, column_step = _TURNS[orientation]
         pixels = (pixels.swapaxes(1, 2) if swap else pixels)[:, ::row_step, ::column_step]
     return pixels
 
 
-def finish(small: Image.Image, orientation: int, shape: tuple[int, int, int]) -> npt.NDArray[np.uint8]:
+def finish(small: list[Image.Image], orientation: int, shape: tuple[int, int, int]) -> npt.NDArray[np.uint8]:
     """Turn the small photo by its orientation and pad it to the shape."""
     pixels = upright(small, orientation)
     _, height, width = pixels.shape

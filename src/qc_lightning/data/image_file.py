@@ -1,10 +1,9 @@
 """Image files opened: their bytes, the readers that may be tried, what their header says."""
 
-import io
 import os
 import stat
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import BinaryIO
 
 from PIL import (
     BmpImagePlugin,
@@ -19,15 +18,13 @@ from PIL import (
     WebPImagePlugin,
 )
 
-from qc_lightning.data.decode_settings import DecodeSettings
-
 _COMMON = ("jpg", "jpeg", "jpe", "jfif", "mpo", "png", "bmp", "tif", "tiff")
 _RARE = ("webp", "gif", "ppm", "pgm", "pbm", "pnm", "jp2", "j2k")
 IMAGE_SUFFIXES = frozenset(f".{suffix}" for suffix in _COMMON + _RARE)
 """Lower-case suffixes of the files that `decode` can read."""
 
 MAX_PIXELS = 178_956_970
-"""Photos with more pixels are refused by their header, before any memory is taken: Pillow's own hard limit."""
+"""Photos with more pixels are refused by their header unless the settings allow more: Pillow's own hard limit."""
 
 MAX_BYTES = 2**31
 """Larger files are refused unread."""
@@ -55,20 +52,17 @@ class BadImage(Exception):
     sha256: str = ""
 
 
-def open_image(data: bytes, settings: DecodeSettings) -> tuple[ImageFile.ImageFile, int]:
-    """The file opened, its pixels not read yet, and the real bits of a wide gray image."""
-    if not data:
-        raise BadImage("empty file")
-    image = open_header(io.BytesIO(data))
-    check_size(image)
-    return image, _bits(image, settings)
-
-
-def check_size(image: Image.Image) -> None:
-    """Refuse an image of more than MAX_PIXELS pixels; raises BadImage."""
+def check_size(image: Image.Image, most: int = MAX_PIXELS) -> None:
+    """Refuse an image of more pixels than that; raises BadImage."""
     width, height = image.size
-    if width * height > MAX_PIXELS:
-        raise BadImage(f"too large: {width} x {height} pixels, the limit is {MAX_PIXELS // 10**6} million")
+    if width * height > most:
+        wanted = (
+            f"set data.max_pixels={width * height}, or max_pixels= in a prediction"
+            if min(width, height) < 2**17
+            else ""
+        )
+        limit = f"too large: {width} x {height} pixels, the limit is {most // 10**6} million"
+        raise BadImage(f"{limit}; to read it {wanted}" if wanted else limit)
 
 
 def file_bytes(path: Path) -> bytes:
@@ -148,16 +142,3 @@ def reason_of(error: Exception) -> str:
         return "not enough memory to decode it"
     text = str(error).strip().partition("\n")[0]
     return "truncated" if "truncated" in text.lower() else f"damaged or truncated ({type(error).__name__}: {text})"
-
-
-def _bits(image: ImageFile.ImageFile, settings: DecodeSettings) -> int:
-    """Real bits of a wide gray image. Asked before loading: the raw layout is known only until then."""
-    if image.format not in ("PNG", "TIFF") or not image.tile:
-        return 16  # Pillow scales the others to the full range
-    args: Any = image.tile[0][3]
-    layout = str(args[0] if isinstance(args, tuple) else args)
-    if layout == "I;12":
-        return 12
-    if "16" in layout and image.mode in ("RGB", "RGBA", "RGBX", "CMYK", "LA") and settings.bit_depth < 16:
-        raise BadImage(f"16-bit colour is read with bit_depth 16 only, not {settings.bit_depth}")
-    return settings.bit_depth

@@ -1,0 +1,157 @@
+"""Whether a file's pixels are all there: damage that image libraries decode without a word.
+
+A transfer that broke off leaves a file of the right size whose rest is zeros, or one that was closed where it ended.
+Decoders fill what is missing with grey, black or the last colour, and a photo of half a part looks like a good part.
+"""
+
+import io
+import math
+import re
+import zlib
+from typing import Any
+
+import numpy as np
+from PIL import Image, ImageFile
+
+from qc_lightning.data.image_file import BadImage
+
+_MARKER = re.compile(rb"\xff[^\x00\xd0-\xd7\xff]")  # in the coded data of a JPEG: what ends it
+_ZEROS = 128  # bytes: coded data does not end in so many by chance
+_COLUMNS = 16  # where a row is probed
+_MARK = (1, 254, 77, 138)  # of its pixels until it is decoded
+
+
+def check_coded(data: bytes, image: ImageFile.ImageFile) -> None:
+    """Check the coded data of a PNG, JPEG or WebP before it is decoded; raises BadImage.
+
+    A PNG's checksums have to be right (Pillow skips some), a JPEG has to have all scans and its end marker, and its
+    decoding must not need that marker for more than the last rows; a WebP's data may not end in zeros.
+    """
+    if image.format == "PNG":
+        _check_png(data)
+    elif image.format in ("JPEG", "MPO"):
+        end, rows = _end_of_jpeg(data)
+        if rows:
+            image.fp = _Probe(data, end, image, rows)
+    elif image.format == "WEBP" and len(data) > 4 * _ZEROS and not data[-_ZEROS:].strip(b"\0"):
+        raise BadImage("truncated: its rest is zeros")
+
+
+def check_raw(data: bytes, image: Image.Image) -> None:
+    """Check the pixels of an uncompressed file (BMP, TIFF, PPM) after decoding; raises BadImage.
+
+    Zeros there are black pixels, which a photo may well end in. But a black area of a photo does not begin in the
+    middle of one row, straight below a row that has none: that is where writing broke off.
+    """
+    if not data or image.format not in ("BMP", "TIFF", "PPM") or data[-_ZEROS:].strip(b"\0"):
+        return
+    values = np.asarray(image)
+    rows = values.reshape(values.shape[0], values.shape[1], -1).any(2) != 0
+    if image.format == "BMP":
+        rows = rows[::-1]  # from the bottom up
+    filled = rows.any(1)
+    if not filled.any() or filled[-1]:
+        return
+    last = int(np.flatnonzero(filled)[-1])
+    width = rows.shape[1]
+    end = int(np.flatnonzero(rows[last])[-1]) + 1
+    if last == 0 or not 0.02 * width < end < 0.98 * width:
+        return
+    if rows[last, :end].mean() > 0.9 and rows[last - 1, end:].mean() > 0.9:
+        raise BadImage("truncated: its rest is zeros")
+
+
+def _check_png(data: bytes) -> None:
+    place = 8
+    while place + 12 <= len(data):
+        length, name = int.from_bytes(data[place : place + 4]), data[place + 4 : place + 8]
+        end = place + 8 + length
+        if end + 4 > len(data):
+            break
+        if name == b"IEND":
+            return
+        if name == b"IDAT" and zlib.crc32(memoryview(data)[place + 4 : end]) != int.from_bytes(data[end : end + 4]):
+            raise BadImage("damaged: the checksum of its pixels is wrong")
+        place = end + 4
+    raise BadImage("truncated: it has no end")
+
+
+def _end_of_jpeg(data: bytes) -> tuple[int, int]:
+    """Where the end marker (EOI) of the photo is, and the rows of a block; 0 when it has several scans.
+
+    Raises:
+        BadImage: there is no end marker, or scans are missing.
+    """
+    place, progressive, components, rows, scans = 2, False, 0, 8, 0
+    refined = set[tuple[int, int]]()
+    while place + 4 <= len(data):
+        if data[place] != 0xFF:
+            place += 1
+            continue
+        code = data[place + 1]
+        if code == 0xFF or code == 0x01 or 0xD0 <= code <= 0xD8:
+            place += 1 if code == 0xFF else 2
+            continue
+        if code == 0xD9:
+            break
+        length = int.from_bytes(data[place + 2 : place + 4])
+        body = data[place + 4 : place + 2 + length]
+        place += 2 + length
+        if 0xC0 <= code <= 0xCF and code not in (0xC4, 0xC8, 0xCC) and len(body) > 5:
+            progressive, components = code in (0xC2, 0xC6, 0xCA, 0xCE), body[5]
+            rows = 8 * max((sampling & 15 for sampling in body[7::3]), default=1)
+        if code == 0xDA and body:
+            scans += 1
+            if progressive and len(body) >= 4 and body[-1] & 15 == 0:  # this scan holds the last bits
+                ids = body[1 : 1 + 2 * body[0] : 2]
+                refined |= {(one, band) for one in ids for band in range(body[-3], min(body[-2], 63) + 1)}
+            marker = _MARKER.search(data, place)
+            if marker is None:
+                raise BadImage("truncated: it has no end")
+            place = marker.start()
+    if data[place : place + 2] != b"\xff\xd9":
+        raise BadImage("truncated: it has no end")
+    if progressive and len(refined) < 64 * components:
+        raise BadImage("truncated: scans are missing")
+    return place, rows if scans == 1 and not progressive else 0
+
+
+class _Probe(io.BytesIO):
+    """The file of a JPEG that notices whether decoding needs the end marker too early.
+
+    Shown data that ends before its frame is full, libjpeg waits; shown the end marker, it makes up the rest. All that
+    it may still need at the marker of a good photo are the last two rows of blocks, since it looks some bits ahead.
+    """
+
+    def __init__(self, data: bytes, end: int, image: ImageFile.ImageFile, rows: int) -> None:
+        super().__init__(data)
+        self._end, self._image, self._rows, self._row = end, image, rows, -1
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        """Up to the end marker first; only who has used all of that gets the marker."""
+        place = self.tell()
+        if self._row < 0:
+            self._mark()
+        if place < self._end and size is not None and size > 0:
+            return super().read(min(size, self._end - place))
+        if place == self._end and self._row > 0 and self._is_marked():
+            raise BadImage("truncated: its data ends before the photo does")
+        return super().read(size)
+
+    def _mark(self) -> None:
+        """Colour a row that has to be decoded before the end, at the scale that the photo is decoded at."""
+        image = self._image
+        scale = image.decoderconfig[0] if image.decoderconfig else 1
+        blocks = max(1, image.size[0] * scale // 16)  # in a row: a few bits can hold several rows of a narrow photo
+        self._row = max(0, image.size[1] - 1 - math.ceil((2 + 8 // blocks) * self._rows / scale))
+        for x in self._columns():
+            image.im.putpixel((x, self._row), self._colour())
+
+    def _is_marked(self) -> bool:
+        return all(self._image.im.getpixel((x, self._row)) == self._colour() for x in self._columns())
+
+    def _columns(self) -> list[int]:
+        return [x * self._image.size[0] // _COLUMNS for x in range(_COLUMNS)]
+
+    def _colour(self) -> Any:
+        return _MARK[0] if self._image.im.bands == 1 else _MARK[: self._image.im.bands]
