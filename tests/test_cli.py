@@ -1,6 +1,5 @@
 """What a mistake on the command line gets: one line, exit code 2, no run folder."""
 
-import inspect
 import subprocess
 import sys
 import time
@@ -8,7 +7,6 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-import yaml
 from omegaconf import OmegaConf
 
 from qc_lightning.config.presets import CONF
@@ -87,17 +85,3 @@ def test_every_shipped_config_composes(train: Train) -> None:
         code, _, output = train(f"{path.parent.name}={path.stem}", *extra, "--cfg", "job")
         assert code == 0, output
         assert OmegaConf.create(output).data.image_size >= 8
-
-
-def test_trainer_flags_are_lightnings() -> None:
-    """conf/trainer/base.yaml lists every flag; only what the run decides has a value of its own."""
-    from lightning import Trainer
-
-    listed = yaml.safe_load((CONF / "trainer" / "base.yaml").read_text())
-    parameters = dict(inspect.signature(Trainer.__init__).parameters)
-    theirs = {name: p.default for name, p in parameters.items() if name not in ("self", "callbacks", "logger")}
-    assert set(listed) == set(theirs)
-    ours = {name for name in listed if listed[name] != theirs[name]}
-    assert ours == {
-        "max_epochs", "enable_progress_bar", "enable_model_summary", "use_distributed_sampler", "num_sanity_val_steps"
-    }  # fmt: skip

@@ -19,20 +19,21 @@ def train(config: TrainConfig, run: Run, record: RunRecord | None = None, in_swe
     from qc_lightning.data.dataset import load_photos
 
     timing = Timing()
-    photos = load_photos(config.data)
-    timing.done("photos")
-
     from lightning.pytorch import seed_everything
 
     from qc_lightning.training import outcome
     from qc_lightning.training.loggers import attach_report
-    from qc_lightning.training.modes import build_task
+    from qc_lightning.training.modes import build_module
     from qc_lightning.training.start import begin
     from qc_lightning.training.trainer import build_trainer, fit
 
+    trainer = build_trainer(config, run, in_sweep)
+    timing.done("imports")
+    photos = load_photos(config.data)
+    timing.done("photos")
+
     seed_everything(config.seed, verbose=False)
-    module, data, callbacks = build_task(config, photos)
-    trainer = build_trainer(config, run, in_sweep, callbacks)
+    module, data = build_module(config, photos)
     begin(run, config, photos, trainer, module, record)
     timing.done("setup")
 

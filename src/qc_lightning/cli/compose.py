@@ -23,7 +23,10 @@ def register() -> None:
     structured configs takes twice as long.
     """
     for command in (of for of in COMMANDS.values() if not of.plain):
-        ConfigStore.instance().store(command.schema_name, defaults_of(command.schema))
+        defaults = OmegaConf.create(defaults_of(command.schema))
+        if command.schema is TrainConfig:  # any flag of lightning.Trainer; building the trainer checks them
+            OmegaConf.set_struct(defaults.trainer, False)
+        ConfigStore.instance().store(command.schema_name, defaults)
 
 
 def compose(overrides: Sequence[str] = ()) -> TrainConfig:

@@ -129,9 +129,10 @@ class Checkpoints(Checkpoint):
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Save after the epoch's validation, which Lightning runs before this hook."""
         loss = trainer.callback_metrics.get("val_loss")
-        better = loss is None or not self.best_loss <= loss.item()
+        # without a validation part the last epoch is the best; an epoch that was not validated never is beside others
+        better = self.best_loss == math.inf if loss is None else not self.best_loss <= loss.item()
         if better:
-            self.best_loss = float("inf") if loss is None else loss.item()
+            self.best_loss = math.inf if loss is None else loss.item()
             self.best_epoch = trainer.current_epoch
         over = trainer.should_stop or trainer.current_epoch + 1 == trainer.max_epochs
         over, best = over or 0 <= trainer.max_steps <= trainer.global_step, better and loss is not None

@@ -21,7 +21,17 @@ WARM_UP = 0.1  # share of the training until the step sizes are reached
 
 
 class FineTunedClassifier(Classifier):
-    """The head and the later half of a pretrained network's stages learn, the earlier stages more slowly."""
+    """The head and the later half of a pretrained network's stages learn, the earlier stages more slowly.
+
+    Attributes:
+        first: what comes before the training, `ExactHeadFirst` in a run.
+    """
+
+    first: Callback | None = None
+
+    def configure_callbacks(self) -> list[Callback]:
+        """Have `first` called by any Trainer."""
+        return [] if self.first is None else [self.first]
 
     def setup(self, stage: str) -> None:
         """Before the processes agree on what they learn, fix what stays pretrained."""

@@ -1,8 +1,6 @@
 """The one place that asks for `model.mode`: which module a run trains, on which data."""
 
-from typing import NamedTuple
-
-from lightning.pytorch import Callback, LightningDataModule
+from lightning.pytorch import LightningDataModule
 
 from qc_lightning.config import TrainConfig
 from qc_lightning.data.datamodule import PhotoDataModule
@@ -16,16 +14,8 @@ from qc_lightning.training.head import HeadSettings
 from qc_lightning.training.imbalance import resolve_imbalance
 
 
-class Task(NamedTuple):
-    """What a Trainer gets."""
-
-    module: Classifier
-    data: LightningDataModule
-    callbacks: list[Callback]
-
-
-def build_task(config: TrainConfig, photos: PhotoSet) -> Task:
-    """Pick the module that `model.mode` names, and the data and callbacks that go with it.
+def build_module(config: TrainConfig, photos: PhotoSet) -> tuple[Classifier, LightningDataModule]:
+    """Pick the module that `model.mode` names, and the data that goes with it.
 
     Args:
         config: of the run.
@@ -35,13 +25,14 @@ def build_task(config: TrainConfig, photos: PhotoSet) -> Task:
     settings = HeadSettings.from_config(config)
     if config.model.mode == "frozen":
         solved = ClosedFormClassifier(config.model, config.optim, shape, tiles, settings)
-        return Task(solved, FeatureDataModule(_store(config, photos, solved)), [])
+        return solved, FeatureDataModule(_store(config, photos, solved))
     balanced = resolve_imbalance(config.imbalance, counts) == "sampler"
     data = PhotoDataModule(photos, config.data.batch_size, config.augment, config.seed, balanced)
     if config.model.mode == "finetune":
         tuned = FineTunedClassifier(config.model, config.optim, shape, config.imbalance, counts, tiles)
-        return Task(tuned, data, [ExactHeadFirst(_store(config, photos, tuned), settings)])
-    return Task(Classifier(config.model, config.optim, shape, config.imbalance, counts, tiles), data, [])
+        tuned.first = ExactHeadFirst(_store(config, photos, tuned), settings)
+        return tuned, data
+    return Classifier(config.model, config.optim, shape, config.imbalance, counts, tiles), data
 
 
 def _store(config: TrainConfig, photos: PhotoSet, module: Classifier) -> FeatureStore:

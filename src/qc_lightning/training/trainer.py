@@ -3,7 +3,8 @@
 import inspect
 import logging
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping
+from typing import Any
 
 import torch
 from lightning.fabric.utilities.exceptions import MisconfigurationException
@@ -14,44 +15,77 @@ from qc_lightning.config import TrainConfig
 from qc_lightning.core.errors import UserError
 from qc_lightning.core.run import Run
 from qc_lightning.core.suggestions import nearest
+from qc_lightning.core.system import cores
 from qc_lightning.training.callbacks import Checkpoints, History, SeedEpochs, TrainingProgressBar
 from qc_lightning.training.loggers import build_loggers
 
-_OURS = ("callbacks", "logger")
+# what a run decides itself where nothing is said: no batches before the training, no table of the layers
+_DEFAULTS = {"num_sanity_val_steps": 0, "enable_model_summary": False, "use_distributed_sampler": False}
+# flags that would take from a run what it stands on, and what to do instead
+_REFUSED: dict[str, tuple[Callable[[Any], bool], str]] = {
+    "enable_checkpointing": (lambda value: value is False, "the final figures are those of best.ckpt: leave it out"),
+    "use_distributed_sampler": (bool, "a run deals its photos out to the processes itself: leave it out"),
+    "barebones": (bool, "a run needs its checkpoints and figures: leave it out"),
+    "overfit_batches": (bool, "it would validate on training photos: use trainer.limit_train_batches"),
+    "limit_predict_batches": (lambda value: value is not None, "the threshold is set on these photos: leave it out"),
+    "limit_test_batches": (lambda value: value is not None, "the test is of all test photos, or score_test=false"),
+    "limit_train_batches": (lambda value: value == 0, "expected at least one batch"),
+    "max_epochs": (lambda value: value == 0, "expected at least 1, or -1 with another end"),
+    "max_steps": (lambda value: value == 0, "expected at least 1, or -1 with another end"),
+    "model_registry": (bool, "a run keeps its checkpoints in its folder: leave it out"),
+    "precision": (
+        lambda value: str(value) in ("64", "64-true", "16-true", "bf16-true", "transformer-engine", "none"),
+        "photos and weights are float32: expected 32-true, 16-mixed or bf16-mixed",
+    ),
+}
 
 
-def build_trainer(config: TrainConfig, run: Run, in_sweep: bool, callbacks: Sequence[Callback]) -> Trainer:
+def build_trainer(config: TrainConfig, run: Run, in_sweep: bool) -> Trainer:
     """Build the Trainer, which stops early when the validation loss has not fallen for `optim.patience` epochs.
 
     Args:
         config: of the run.
         run: whose checkpoints and history.
         in_sweep: whether the run is a job of a sweep.
-        callbacks: of the task; those of every run are added.
 
     Raises:
         UserError: a flag that Lightning does not have or does not accept, or a device that is not there.
     """
-    flags, patience = config.trainer, config.optim.patience
-    known = [name for name in inspect.signature(Trainer.__init__).parameters if name not in ("self", *_OURS)]
-    for name in flags:
-        if name not in known:
-            raise UserError(f"trainer.{name}: lightning.Trainer has no such flag{nearest(name, known)}")
-    if flags.get("accelerator") in ("gpu", "cuda") and not torch.cuda.is_available():
-        raise UserError("trainer.accelerator=gpu: no CUDA GPU is visible here; use trainer=cpu or trainer=auto")
+    flags, patience = _checked(config.trainer), config.optim.patience
     if "ddp" in str(flags.get("strategy")) and in_sweep:
         # Lightning starts the further processes with this command line, so each would start the whole sweep again
         raise UserError("trainer=ddp does not work inside a multirun (-m): give each job one device, trainer.devices=1")
     _quieten()
-    added: list[Callback] = [SeedEpochs(config.seed), History(run), Checkpoints(run, anew=in_sweep)]
+    callbacks: list[Callback] = [SeedEpochs(config.seed), History(run), Checkpoints(run, anew=in_sweep)]
     if patience is not None:
-        added.append(EarlyStopping("val_loss", patience=patience))
+        callbacks.append(EarlyStopping("val_loss", patience=patience))
     if flags.get("enable_progress_bar", True):
-        added.append(TrainingProgressBar())
+        callbacks.append(TrainingProgressBar())
     try:
-        return Trainer(**flags, callbacks=[*callbacks, *added], logger=build_loggers(config.logger, run))
+        trainer = Trainer(**_DEFAULTS | flags, callbacks=callbacks, logger=build_loggers(config.logger, run))
     except (MisconfigurationException, ValueError, TypeError) as error:
         raise UserError(f"trainer: {' '.join(str(error).split())}") from error
+    most = max(2, cores())
+    if trainer.strategy.root_device.type == "cpu" and trainer.num_devices > most:
+        raise UserError(f"trainer.devices: expected at most {most} processes on these cores, got {trainer.num_devices}")
+    return trainer
+
+
+def _checked(flags: Mapping[str, Any]) -> dict[str, Any]:
+    """The flags as lightning.Trainer takes them."""
+    known = [name for name in inspect.signature(Trainer).parameters if name not in ("callbacks", "logger")]
+    for name, value in flags.items():
+        if name == "logger":
+            raise UserError("trainer.logger: loggers are chosen by logger=tensorboard, mlflow or wandb")
+        if name not in known:
+            close = nearest(f"trainer.{name}", [f"trainer.{flag}" for flag in known])
+            raise UserError(f"trainer.{name}: lightning.Trainer has no such flag{close}")
+        refused, advice = _REFUSED.get(name, (None, ""))
+        if refused is not None and refused(value):
+            raise UserError(f"trainer.{name}={value}: {advice}")
+    if flags.get("accelerator") in ("gpu", "cuda") and not torch.cuda.is_available():
+        raise UserError("trainer.accelerator=gpu: no CUDA GPU is visible here; use trainer=cpu or trainer=auto")
+    return dict(flags)
 
 
 def fit(trainer: Trainer, model: LightningModule, data: LightningDataModule, run: Run, resume: bool) -> bool:
@@ -61,10 +95,18 @@ def fit(trainer: Trainer, model: LightningModule, data: LightningDataModule, run
         False when Ctrl-C ended it after at least one epoch, else True.
 
     Raises:
+        UserError: a flag does not suit the photos, which Lightning only finds now.
         KeyboardInterrupt: Ctrl-C came before the first epoch was over, and there is nothing to keep.
     """
     try:
         trainer.fit(model, data, ckpt_path=run.last if resume else None, weights_only=True)
+    except (MisconfigurationException, ValueError) as error:
+        message = " ".join(str(error).split())
+        if "more than 1 value per channel" in message:
+            raise UserError("data.batch_size: a batch norm needs at least 2 photos a batch") from error
+        if isinstance(error, MisconfigurationException) or "val_check_interval" in message:
+            raise UserError(f"trainer: {message}") from error
+        raise
     except SystemExit:  # how Lightning ends on Ctrl-C, once its callbacks know
         if not trainer.interrupted:
             raise
