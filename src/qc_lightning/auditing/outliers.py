@@ -15,7 +15,6 @@ from qc_lightning.data.findings import Check, Finding
 from qc_lightning.data.photo import Photo
 
 _BLOCK = 16  # photos at a time
-_FAR = 6.0  # robust standard deviations from the median of the class
 _COMMON = 0.8  # part of the photos that have the usual size or mode: others are odd then
 _WHITE = 250  # grey level from which a pixel counts as overexposed
 
@@ -30,12 +29,12 @@ def check_outliers(photos: PhotoSet, facts: Sequence[FileFacts]) -> list[Check]:
         facts: of their files.
     """
     light, white, sharpness, contrast = _measure(photos)
-    # the least spread that counts: the naked eye does not see less
+    # how many robust standard deviations are far, and the least spread that counts, were chosen on ELPV: docs/audit.md
     checks = [
-        _far("dark", "darker than", photos, light, -1, 4.0),
-        _far("overexposed", "more white than", photos, white, 1, 0.01),
-        _far("blurred", "less sharp than", photos, sharpness, -1, 0.15),
-        _far("empty", "with far less to see than", photos, contrast, -1, 0.3),
+        _far("dark", "darker than", photos, -light, 5.0, 0.05),
+        _far("overexposed", "more white than", photos, white, 6.0, 0.01),
+        _far("blurred", "less sharp than", photos, -sharpness, 3.0, 0.1),
+        _far("empty", "with far less to see than", photos, -contrast, 6.0, 0.3),
     ]
     listed = photos.photos
     return [
@@ -46,19 +45,18 @@ def check_outliers(photos: PhotoSet, facts: Sequence[FileFacts]) -> list[Check]:
 
 
 def _measure(photos: PhotoSet) -> Floats:
-    """Mean grey, share of white pixels, log of the edges' strength relative to the contrast, log of the contrast."""
+    """Log of the mean grey, share of white pixels, log of fine relative to coarse detail, log of the contrast."""
     n = len(photos.photos)
     found = np.empty((4, n))
 
     def work(start: int) -> int:
         places = np.arange(start, min(start + _BLOCK, n))
-        grey = photos.pixels(places).mean(1, dtype=np.float32)
-        down, across = np.diff(grey, 2, axis=1)[:, :, 1:-1], np.diff(grey, 2, axis=2)[:, 1:-1]
-        contrast = grey.std((1, 2)) + 0.1
-        found[0, places] = grey.mean((1, 2))
+        grey = photos.pixels(places)[:, 1].astype(np.float32)  # green: most of what the eye takes for brightness
+        found[0, places] = np.log(grey.mean((1, 2)) + 1)
         found[1, places] = (grey >= _WHITE).mean((1, 2))
-        found[2, places] = np.log((down + across).std((1, 2)) + 0.01) - np.log(contrast)
-        found[3, places] = np.log(contrast)
+        # not at single pixels: their noise stays when a photo is out of focus
+        found[2, places] = np.log(_detail(grey, 2)) - np.log(_detail(grey, 8))
+        found[3, places] = np.log(grey.std((1, 2)) + 0.1)
         return len(places)
 
     with (
@@ -70,15 +68,25 @@ def _measure(photos: PhotoSet) -> Floats:
     return found
 
 
-def _far(name: str, words: str, photos: PhotoSet, value: Floats, sign: int, least_spread: float) -> Check:
-    """Photos whose value lies far from the median of their class, on one side; `value` of a finding is the distance."""
+def _detail(grey: npt.NDArray[np.float32], cell: int) -> Floats:
+    """Standard deviation of the Laplacian [b] of pictures averaged over cells of so many pixels."""
+    b, height, width = (grey.shape[0], *(side // cell for side in grey.shape[1:]))
+    cells = grey[:, : height * cell, : width * cell].reshape(b, height, cell, width, cell).mean((2, 4))
+    middle = cells[:, 1:-1, 1:-1]
+    beside = cells[:, 2:, 1:-1] + cells[:, :-2, 1:-1] + cells[:, 1:-1, 2:] + cells[:, 1:-1, :-2]
+    detail: Floats = (beside - 4 * middle).std((1, 2)) + 0.05
+    return detail
+
+
+def _far(name: str, words: str, photos: PhotoSet, value: Floats, far: float, least_spread: float) -> Check:
+    """Photos whose value lies far above the median of their class; `value` of a finding is the distance."""
     label, distance = photos.labels, np.zeros(len(value))
     for one in np.unique(label):
         mine = value[label == one]
         middle = np.median(mine)
         spread = max(1.4826 * float(np.median(np.abs(mine - middle))), least_spread)
-        distance[label == one] = sign * (mine - middle) / spread
-    order = [int(index) for index in np.argsort(-distance) if distance[index] > _FAR]
+        distance[label == one] = (mine - middle) / spread
+    order = [int(index) for index in np.argsort(-distance) if distance[index] > far]
     findings = [Finding(photos.photos[index].name, "", round(float(distance[index]), 2)) for index in order]
     text = (
         f"{len(findings)} photos are {words} the rest of their class" if findings else f"no photo is {words} the rest"
