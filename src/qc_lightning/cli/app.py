@@ -1,10 +1,19 @@
 """How every command starts: its help, its arguments, its mistakes in one line. Hydra is imported once it is needed."""
 
+import os
 import sys
 from collections.abc import Callable
 from typing import Any
 
 from qc_lightning.core.errors import UserError
+
+
+def show(text: str) -> None:
+    """Print a page; whoever reads it may stop before its end (`| head`)."""
+    try:
+        print(text, flush=True)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def run(command: Callable[..., Any], name: str) -> None:
@@ -25,7 +34,7 @@ def run(command: Callable[..., Any], name: str) -> None:
     if {"-h", "--help"} & set(words):
         from qc_lightning.cli.help import help_of
 
-        print(help_of(COMMANDS[name]))
+        show(help_of(COMMANDS[name]))
         return
     try:
         arguments = hydra_arguments(COMMANDS[name], words[front_door:], front_door)

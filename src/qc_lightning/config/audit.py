@@ -14,7 +14,7 @@ class AuditConfig:
     model: ModelConfig  # that gives out-of-fold probabilities
     quick: bool  # leave out what needs the network
     output: str | None  # folder; null: outputs/audits/<date>/<time>
-    seed: int
+    seed: int  # deals the folds of the out-of-fold probabilities
 
     def __post_init__(self) -> None:
         check(self.model.mode == "frozen", "model.mode", "frozen in an audit", self.model.mode)

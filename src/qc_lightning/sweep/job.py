@@ -16,6 +16,7 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
 from qc_lightning.core.run import Run
+from qc_lightning.metrics.compute import FIGURES
 from qc_lightning.sweep.folder import Record, clear
 from qc_lightning.sweep.gpus import lent_gpu
 
@@ -155,6 +156,11 @@ def _of_run(run: Run, seconds: float) -> Record:
     with run.history.open(newline="") as file:
         losses = [float(row["val_loss"]) if row["val_loss"] else None for row in csv.DictReader(file)]
     known = [loss for loss in losses if loss is not None]
-    val = {name: figure for name, figure in metrics.get("val", {}).items() if isinstance(figure, dict)}
+    figures = metrics.get("val", {})
+    val = {
+        name: {part: figures[name].get(part) for part in ("value", "low", "high")}
+        for name in FIGURES
+        if name in figures
+    }
     epochs = losses.index(min(known)) + 1 if known else len(losses)
     return Record("finished", round(seconds, 3), val=val, threshold=metrics["threshold"], epochs=epochs)

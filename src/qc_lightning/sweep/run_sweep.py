@@ -211,7 +211,11 @@ def _call(launcher: Launcher, calls: Sequence[tuple[Path, list[str]]], describe:
         [*arguments, f"hydra.sweep.dir={quoted(str(folder.parent.resolve()))}", f"hydra.sweep.subdir={folder.name}"]
         for folder, arguments in calls
     ]
-    returned: Any = launcher.launch(overrides, initial_job_idx=0)
+    if type(launcher).__name__ == "BasicLauncher":  # would keep the composed settings of every job, a megabyte each
+        for arguments in overrides:
+            launcher.launch([arguments], initial_job_idx=0)
+        return  # each in this process, its record written
+    returned: list[Any] = list(launcher.launch(overrides, initial_job_idx=0))
     for (folder, _), back in zip(calls, returned, strict=True):
         if Record.read(folder) is None and isinstance(back, JobReturn):  # it ran where this folder is not seen
             folder.mkdir(exist_ok=True)
