@@ -46,6 +46,7 @@ COMMANDS = {
         Command("predict", LINE, "a verdict for every photo of a folder", config.PredictConfig, "source"),
         Command("export", LINE, "one .onnx file for the line, checked on the run", config.ExportConfig, "run"),
         Command("certify", LOOK, "guarantee an escape rate with photos never seen", config.CertifyConfig, "data.root"),
+        Command("gauge", LOOK, "do model and inspectors agree: attribute study", config.GaugeConfig, "source"),
         Command("decide", LINE, "record another threshold or rule, no training", config.DecideConfig),
         Command("release", LINE, "give a run a name that the line uses", config.ReleaseConfig),
         Command("releases", LINE, "list the names, and how to go back", config.ReleasesConfig),

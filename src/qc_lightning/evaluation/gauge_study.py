@@ -1,0 +1,152 @@
+"""A table of verdicts as an attribute study, and what its analysis says, in words and as a page."""
+
+import csv
+import io
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from qc_lightning.core.errors import UserError
+from qc_lightning.metrics.agreement import Study
+from qc_lightning.metrics.verdict import Verdict
+
+_NEEDED = ("part", "appraiser", "trial", "verdict")
+_BAD = (Verdict.REJECT, "0", "fail", "bad", "nok", "ng", "incorrect")  # words for a defect, the first that occurs
+
+
+def read_study(path: Path) -> Study:
+    """Read part,appraiser,trial,verdict[,reference] from a .csv.
+
+    Raises:
+        UserError: a column or a verdict is missing, or one is there twice.
+    """
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"expected a .csv of verdicts in {path}: {' '.join(str(error).split())}") from error
+    reader = csv.DictReader(io.StringIO(text, newline=""))
+    missing = [name for name in _NEEDED if name not in (reader.fieldnames or [])]
+    if missing:
+        raise UserError(f"{path}: expected the columns {', '.join(_NEEDED)}, there is no {missing[0]}")
+    known = "reference" in (reader.fieldnames or [])
+    cells: dict[tuple[str, str, str], str] = {}
+    truth: dict[str, str] = {}
+    for line, row in enumerate(reader, start=2):
+        values = {name: (row.get(name) or "").strip() for name in (*_NEEDED, *(["reference"] if known else []))}
+        if not all(values.values()):
+            empty = next(name for name, value in values.items() if not value)
+            raise UserError(f"{path}, line {line}: expected a {empty}, got none")
+        key = values["part"], values["appraiser"], values["trial"]
+        if key in cells:
+            raise UserError(f"{path}, line {line}: {key[1]} has judged part {key[0]} in trial {key[2]} twice")
+        cells[key] = values["verdict"]
+        if known and truth.setdefault(values["part"], values["reference"]) != values["reference"]:
+            raise UserError(f"{path}, line {line}: part {key[0]} has two references")
+    if not cells:
+        raise UserError(f"{path}: expected verdicts, there are none")
+    parts, appraisers = (list(dict.fromkeys(key[place] for key in cells)) for place in (0, 1))
+    trials: dict[tuple[str, str], list[str]] = defaultdict(list)
+    for (part, appraiser, _), verdict in sorted(cells.items()):
+        trials[part, appraiser].append(verdict)
+    count = max(map(len, trials.values()))
+    for part in parts:
+        for appraiser in appraisers:
+            if len(trials[part, appraiser]) != count:
+                got = len(trials[part, appraiser])
+                raise UserError(f"{path}: expected {count} trials of part {part} by {appraiser}, got {got}")
+    words = sorted({*cells.values(), *truth.values()})
+    if len(set(words) - {Verdict.REVIEW}) > 2:
+        raise UserError(f"{path}: expected two verdicts, such as PASS and REJECT, got {', '.join(words)}")
+    table = [[[words.index(verdict) for verdict in trials[part, one]] for one in appraisers] for part in parts]
+    reference = np.array([words.index(truth[part]) for part in parts]) if known else None
+    bad = next((words.index(word) for word in words for name in _BAD if word.lower() == name.lower()), None)
+    if known and bad is None:
+        raise UserError(f"{path}: expected one of {', '.join(_BAD)} as the word for a defect, got {', '.join(words)}")
+    return Study(appraisers, parts, words, np.array(table), reference, bad)
+
+
+_RATES = {
+    "within": "within: all trials alike",
+    "against_reference": "effectiveness: all trials right",
+    "miss_rate": "miss rate",
+    "false_alarm_rate": "false-alarm rate",
+    "fleiss_within": "Fleiss' kappa within",
+    "kappa_reference": "Cohen's kappa against reference",
+}
+_ALL = {
+    "between": "between: all appraisers and trials alike",
+    "all_against_reference": "all appraisers and trials right",
+    "fleiss_between": "Fleiss' kappa between",
+}
+
+
+def rows(found: Mapping[str, Any], grades: Mapping[str, Mapping[str, str]]) -> list[tuple[str, str, str, str]]:
+    """Every figure: what, of whom, value with interval, grade."""
+    lines = []
+    for key, words in _RATES.items():
+        for name, one in found.get(key, {}).items():
+            lines.append((words, name, _value(one, "kappa" in words), _grade(grades, key, name)))
+    lines += [("Cohen's kappa", pair, _value(one, True), "") for pair, one in found.get("kappa_pairs", {}).items()]
+    lines += [(words, "all", _value(found[key], "kappa" in words), "") for key, words in _ALL.items() if key in found]
+    return lines
+
+
+def _grade(grades: Mapping[str, Mapping[str, str]], key: str, name: str) -> str:
+    return grades.get("effectiveness" if key == "against_reference" else key, {}).get(name, "")
+
+
+def _value(one: Mapping[str, Any], kappa: bool) -> str:
+    if one["value"] is None:
+        return "-"
+    if kappa:
+        return f"{one['value']:.3f} ({one['low']:.3f} to {one['high']:.3f})"
+    return f"{one['value']:.1%} ({one['low']:.1%} to {one['high']:.1%})"
+
+
+def page(title: str, lines: Sequence[tuple[str, str, str, str]], note: str, confidence: str) -> str:
+    """The figures as one HTML file without scripts."""
+    from jinja2 import Environment
+
+    from qc_lightning.report import page as report
+
+    style = (Path(report.__file__).parent / "report.css").read_text(encoding="utf-8")
+    template = Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True).from_string(_PAGE)
+    return template.render(title=title, lines=lines, note=note, confidence=confidence).replace("/*style*/", style)
+
+
+_PAGE = """<!DOCTYPE html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta http-equiv="Content-Security-Policy" content="default-src 'none'; style-src 'unsafe-inline'">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<meta name="color-scheme" content="light dark">
+<title>{{ title }}</title>
+<style>/*style*/</style>
+</head>
+<body>
+<header><p class="eyebrow">Attribute agreement study</p><h1><bdi>{{ title }}</bdi></h1></header>
+<main>
+<section>
+  <p>{{ note }}</p>
+  <div class="scroll" tabindex="0" role="region" aria-label="Figures">
+  <table class="plain">
+    <thead><tr><th scope="col">Figure</th><th scope="col">Appraiser</th>
+      <th scope="col">Value ({{ confidence }} interval)</th>
+      <th scope="col">Grade</th></tr></thead>
+    <tbody>
+    {% for what, who, value, grade in lines %}
+      <tr><th scope="row">{{ what }}</th><td><bdi>{{ who }}</bdi></td><td>{{ value }}</td>
+        <td{% if grade == "unacceptable" %} class="wrong"{% endif %}>{{ grade }}</td></tr>
+    {% endfor %}
+    </tbody>
+  </table>
+  </div>
+</section>
+</main>
+</body>
+</html>
+"""
