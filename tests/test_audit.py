@@ -18,7 +18,7 @@ from qc_lightning.core.errors import UserError
 from qc_lightning.data.corrections import apply_corrections
 from qc_lightning.data.file_facts import FileFacts
 from qc_lightning.data.photo import Photo
-from qc_lightning.models.heads.logistic import LogisticHead
+from qc_lightning.models.heads.linear import LinearHead
 
 Audit = Callable[..., tuple[int, str]]
 
@@ -142,13 +142,13 @@ def test_flipped_labels_come_first() -> None:
     features = torch.randn(600, 1, 20, generator=generator) + 1.2 * label[:, None, None]
     flipped = set(range(0, 600, 20))
     photos = [Photo(Path(f"{i}"), f"{i}", int(label[i]) ^ (i in flipped), f"{i}") for i in range(600)]
-    probability = out_of_fold(LogisticHead(20), features, photos, 1.0)
+    probability = out_of_fold(LinearHead(20), features, photos, 1.0)
     assert probability is not None
     check = check_labels(photos, probability)
     first = {int(finding.path) for finding in check.findings[:60]}
     assert check.flagged
     assert len(first & flipped) >= 27
-    curve = check_learning_curve(LogisticHead(20), features, photos, 1.0)
+    curve = check_learning_curve(LinearHead(20), features, photos, 1.0)
     assert curve.value is not None
     assert curve.value > 0.85
     assert "Twice the parts would bring about +0.0" in curve.text

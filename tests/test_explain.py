@@ -28,7 +28,7 @@ from qc_lightning.explanation.selection import Subject
 from qc_lightning.inference.inspector import Inspector
 from qc_lightning.metrics.decision import Decision
 from qc_lightning.models.backbones import StageBackbone
-from qc_lightning.models.heads.logistic import LogisticHead
+from qc_lightning.models.heads.fitted import FittedHead
 from qc_lightning.models.mlp import MLP
 from qc_lightning.models.network import Network
 
@@ -93,7 +93,7 @@ def test_the_map_is_of_what_speaks_for_the_verdict(threshold: float, tmp_path: P
     weight[:, 2:5, 2:5], weight[:, 11:14, 11:14] = 1.0, -1.0
     Image.new("RGB", (16, 16), (200, 200, 200)).save(tmp_path / "a.png")
     decision, where = Decision(threshold, ""), torch.device("cpu")
-    inspector = Inspector(linear(weight), DecodeSettings(16), decision, ("Correct", "Incorrect"), "", where)
+    inspector = Inspector(linear(weight), DecodeSettings(16, 16), decision, ("Correct", "Incorrect"), "", where)
     subject = Subject(tmp_path / "a.png", None, None)
     (one,) = explained.explain_some(inspector, Heat(inspector.network, "auto"), [subject], "verdict", False)
     assert one.heat is not None
@@ -149,13 +149,13 @@ def test_evidence_adds_up_to_what_sets_the_logit_apart(views: int) -> None:
     backbone = StageBackbone(stages, nn.Flatten(), 2, False, PLAIN)
     network = Network(backbone, ["avg", "std", "max"], [], 0.0, (64, 64), views, "frozen").eval().requires_grad_(False)
     assert has_evidence(network)
-    network.head.get_buffer("mean").uniform_(0, 1)
+    network.head.get_buffer("pooled.mean").uniform_(0, 1)
     image = torch.rand(2, 3, 64, 64)
     found, logit = evidence(network, image)
     torch.testing.assert_close(logit, network(image))
     head = network.head
-    assert isinstance(head, LogisticHead)
-    expected = logit - head.linear.bias
+    assert isinstance(head, FittedHead)
+    expected = logit - head.pooled.linear.bias
     # maps are resized: all but what lies at the edge keeps its sum
     torch.testing.assert_close(found.sum((1, 2)), expected, rtol=0.05, atol=0.02)
     assert methods_for(network)[0] == "evidence"

@@ -6,7 +6,7 @@ import math
 import subprocess
 import sys
 from collections.abc import Callable
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -47,9 +47,9 @@ def network_of(model: ModelConfig, decode: DecodeSettings, seed: int = 0) -> nn.
     network = build_network(model, decode.tile, load_weights=False, tiles=(decode.rows, decode.columns))
     with torch.no_grad():
         for name, value in (*network.named_parameters(), *network.named_buffers()):
-            if name == "head.linear.weight":
+            if name in ("head.pooled.linear.weight", "head.patches.linear.weight"):
                 value.normal_(0, 3)
-            elif name == "head.mean":
+            elif name == "head.pooled.mean":
                 value.normal_(0, 0.1)
             elif name.startswith("layers.") and name.endswith("weight"):
                 value.mul_(5)
@@ -204,7 +204,6 @@ class Otherwise(nn.Module):
 
 
 def test_an_export_that_differs_leaves_no_file(paper: tuple[Run, Path], tmp_path: Path) -> None:
-    from dataclasses import replace
 
     inspector = replace(Inspector.load(paper[0], "cpu"), network=Otherwise().eval())
     with pytest.raises(UserError, match="golden inputs"):
@@ -313,12 +312,17 @@ def test_verify_says_mistakes_in_one_line(paper: tuple[Run, Path], tmp_path: Pat
         assert words in err
 
 
+LITE = ModelConfig("timm", "tf_efficientnet_lite0", "auto", "frozen", 3, ["avg", "max"], 32, [], 0.0, 2, 0.03, 0, 10.0)
 TINY = {
     "frozen, three stages, two views, tiles": (
         ModelConfig(
             "timm", "test_efficientnet", "auto", "frozen", 3, ["avg", "std", "max"], 32, [], 0.0, 2, 0.03, 0, 10.0
         ),
         DecodeSettings(32, 32, rows=1, columns=2),
+    ),
+    "frozen, patches, two views": (
+        replace(LITE, patches=True),
+        DecodeSettings(64, 96),
     ),
     "hidden head, four views": (
         ModelConfig("timm", "test_resnet", "auto", "frozen", 2, ["avg"], 32, [8], 0.5, 4, 0.03, 0, 10.0),
@@ -353,12 +357,16 @@ def test_every_kind_of_network_exports(kind: str, tmp_path: Path) -> None:
     pixels = np.stack([read(photo.path, decode)[0] for photo in gate_photos(run)[:3]])
     logit, features = exported.run(pixels, "logit", "features")
     image = torch.from_numpy(pixels).float() / 255
-    np.testing.assert_allclose(features, inspector.network.tile_features(image).mean(1).numpy(), atol=1e-4)
+    expected = inspector.network.tile_features(image).mean(1)[:, : inspector.network.pooled_width].float()
+    np.testing.assert_allclose(
+        features, expected.numpy(), atol=1e-4 if expected.shape[1] == inspector.network.width else 0.01
+    )
     if EVIDENCE in exported.outputs:  # over a photo it adds up to the logit less the head's bias
         (evidence,) = exported.run(pixels, EVIDENCE)
-        bias = inspector.network.head.linear.bias.item()
+        head = inspector.network.head
+        bias = head.pooled.linear.bias.item() + (0 if head.patches is None else head.patches.linear.bias.item())
         assert evidence.shape == (3, *decode.shape[1:])
         np.testing.assert_allclose(evidence.sum((1, 2)), logit - bias, rtol=0.05)
     assert (EVIDENCE in exported.outputs) == (
-        kind in ("frozen, three stages, two views, tiles", "fine-tuned torchvision")
+        kind in ("frozen, three stages, two views, tiles", "frozen, patches, two views", "fine-tuned torchvision")
     )

@@ -14,7 +14,7 @@ from hydra.core.global_hydra import GlobalHydra
 
 from qc_lightning import evaluate as evaluate_command
 from qc_lightning.data.decode import decode
-from qc_lightning.models.heads.logistic import LogisticHead
+from qc_lightning.models.heads.fitted import FittedHead
 from qc_lightning.models.heads.perceptron import PerceptronHead
 
 pytest.importorskip("timm")
@@ -157,8 +157,8 @@ def test_mistakes(train: Train, own: list[str], arguments: list[str], line: str)
     assert not run.exists()
 
 
-@pytest.mark.parametrize("head", [LogisticHead(400), PerceptronHead(400, [32], 0.0)])
-def test_a_photo_is_never_validated_by_a_head_that_has_seen_its_copy(head: LogisticHead | PerceptronHead) -> None:
+@pytest.mark.parametrize("head", [FittedHead(400), PerceptronHead(400, [32], 0.0)])
+def test_a_photo_is_never_validated_by_a_head_that_has_seen_its_copy(head: FittedHead | PerceptronHead) -> None:
     """Labels at random: who has seen the copy knows the label by heart, who has not can only guess."""
     from sklearn.metrics import roc_auc_score
 

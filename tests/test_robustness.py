@@ -65,7 +65,7 @@ def test_noise_has_the_spread_it_names_and_each_photo_its_own() -> None:
 
 def test_each_photo_of_a_run_gets_noise_of_its_own(tmp_path: Path) -> None:
     """Two equal photos: equal logits as they are, different ones under noise."""
-    decode = DecodeSettings(16)
+    decode = DecodeSettings(16, 16)
     network = MLP(16, [], 0.0).eval().requires_grad_(False)
     inspector = Inspector(network, decode, Decision(0.5, ""), ("Correct", "Incorrect"), "", torch.device("cpu"))
     Image.new("RGB", (16, 16), (90, 120, 60)).save(tmp_path / "a.png")

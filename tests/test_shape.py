@@ -14,6 +14,7 @@ from qc_lightning.core.run import Run
 from qc_lightning.data.shape import common_shape, photo_size, shape_of
 from qc_lightning.explanation.evidence import evidence
 from qc_lightning.inference.inspector import Inspector
+from qc_lightning.models.heads.fitted import FittedHead
 from qc_lightning.models.network import Network
 
 Train = Callable[..., tuple[int, Path, str]]
@@ -96,8 +97,17 @@ def test_long_photos_from_training_to_heat_maps(long_photos: Path, train: Train)
     image = torch.from_numpy(decode(Path(bad["path"]), inspector.decode))[None].float() / 255
     network = inspector.network
     assert isinstance(network, Network)
-    heat, _ = evidence(network, image)
+    head = network.head
+    assert isinstance(head, FittedHead)
+    assert head.patches is not None
+    torch.nn.init.normal_(head.patches.linear.weight, generator=torch.Generator().manual_seed(0))
+    heat, logit = evidence(network, image)
     assert heat.shape == (1, 48, 192)
+    torch.testing.assert_close(logit, network(image))
+    bias = head.pooled.linear.bias + head.patches.linear.bias
+    torch.testing.assert_close(heat.sum((1, 2)), logit - bias, rtol=0.1, atol=0.1)
+    torch.nn.init.zeros_(head.patches.linear.weight)
+    heat, _ = evidence(network, image)
     # the spots lie in the left half
     assert heat[0, :, :96].clamp(min=0).sum() > heat[0, :, 96:].clamp(min=0).sum()
 

@@ -16,7 +16,8 @@ from qc_lightning.config.presets import augmentations
 from qc_lightning.data import augment
 from qc_lightning.data.decode import DecodeSettings, decode
 from qc_lightning.evaluation import corruptions
-from qc_lightning.models.heads import logistic
+from qc_lightning.models.heads import linear
+from qc_lightning.models.heads.solver import Recipe
 from qc_lightning.models.network import Network
 from qc_lightning.models.registry import build_network
 from qc_lightning.models.tiles import join, split
@@ -136,12 +137,13 @@ def test_the_exact_head_finds_the_bad_tile(monkeypatch: pytest.MonkeyPatch) -> N
     bad = draw.randint(0, 8, 300)
     features[np.arange(300), bad, :3] += 3 * label[:, None]
     x, y = torch.from_numpy(features), torch.from_numpy(label)
-    reached = []
+    fold, group = torch.arange(200) // 2 % 5, torch.arange(200)
+    training, reached = linear.Folds(y[:200], fold, group, balance=False), []
     for rounds in (10, 1):
         if rounds == 1:
-            monkeypatch.setattr(logistic, "_ROUNDS", 1)
-        head = logistic.LogisticHead(200)
-        out_of_fold = head.fit(x[:200], y[:200], 0.3, np.arange(200) // 2 % 5, balance=False)
+            monkeypatch.setattr(linear, "_ROUNDS", 1)
+        head = linear.LinearHead(200)
+        out_of_fold = head.fit(x[:200], training, [Recipe("logistic", 0.3)])
         with torch.no_grad():
             tiles = head(x[200:].flatten(0, 1)).view(100, 8)
         found = (tiles.argmax(1).numpy() == bad[200:])[label[200:] == 1].mean()

@@ -21,7 +21,9 @@ from qc_lightning.data.findings import Check, Finding
 from qc_lightning.data.photo import Photo
 from qc_lightning.data.shortcuts import balanced_accuracy
 from qc_lightning.data.split import folds
-from qc_lightning.models.heads.logistic import LogisticHead
+from qc_lightning.models.heads.fitted import FittedHead
+from qc_lightning.models.heads.linear import Folds, LinearHead
+from qc_lightning.models.heads.solver import Recipe
 from qc_lightning.models.network import Network
 from qc_lightning.models.registry import build_network
 from qc_lightning.training.features import extract_features
@@ -36,22 +38,25 @@ Floats = npt.NDArray[np.float64]
 
 def photo_features(
     photos: PhotoSet, data: DataConfig, model: ModelConfig, device: torch.device
-) -> tuple[LogisticHead, Tensor]:
-    """The head of a pretrained network and the network's features, float32 [n, tiles, width], kept as in training."""
+) -> tuple[LinearHead, Tensor]:
+    """The linear head of a pretrained network and its pooled features, float32 [n, tiles, width]."""
     network = cast(Network, build_network(model, photos.decode.tile, tiles=data.grid)).eval().to(device)
     cache = Path(data.cache_dir).expanduser() / "features" if data.cache == "disk" else None
     everything = np.arange(len(photos.photos))
     features = extract_features(network, photos, everything, device, cache)
-    return cast(LogisticHead, network.head.cpu()), features
+    head = cast(FittedHead, network.head.cpu())
+    return head.pooled, head.split(features)[0]
 
 
-def out_of_fold(head: LogisticHead, features: Tensor, photos: Sequence[Photo], penalty: float) -> Floats | None:
+def out_of_fold(head: LinearHead, features: Tensor, photos: Sequence[Photo], penalty: float) -> Floats | None:
     """P(Incorrect) of each photo from a head that has not seen its group, float64 [n]; None where that cannot be."""
     fold = np.array(folds(photos, _FOLDS, "audit"), dtype=np.int64)
     if not fold.any():
         return None
     label = torch.tensor([photo.label for photo in photos])
-    logit = head.fit(features, label, penalty, fold, balance=True)
+    group = torch.from_numpy(np.unique([photo.group for photo in photos], return_inverse=True)[1])
+    training = Folds(label, torch.from_numpy(fold), group, balance=True)
+    logit = head.fit(features, training, [Recipe("logistic", penalty)])
     probability: Floats = torch.sigmoid(logit.double()).numpy()
     return probability
 
@@ -72,7 +77,7 @@ def check_labels(photos: Sequence[Photo], probability: Floats) -> Check:
     return Check("label_errors", sure > 0, text, findings=findings)
 
 
-def check_learning_curve(head: LogisticHead, features: Tensor, photos: Sequence[Photo], penalty: float) -> Check:
+def check_learning_curve(head: LinearHead, features: Tensor, photos: Sequence[Photo], penalty: float) -> Check:
     """Balanced accuracy with an eighth, a quarter, half and all of the parts, each subset in the next larger one."""
     points: list[tuple[int, float]] = []
     interval = (0.0, 1.0)

@@ -121,9 +121,8 @@ class ModelConfig:
     penalty: float  # of a pretrained network: weight of the squared norm of its linear head as it is fitted
     copies: int  # of a pretrained network: augmented copies of each training photo that its head is fitted to too
     clip: float = math.inf  # of a pretrained network: standard deviations at which a feature is cut off; inf: never
-    resize: str = (
-        "squash"  # how it takes photos that are not square; data.resize follows it; squash before this was one
-    )
+    resize: str = "squash"  # of photos that are not square; data.resize follows it; squash before this was a setting
+    patches: bool = False  # of a pretrained network with a linear head: let it see small patches too, if they help
 
     def __post_init__(self) -> None:
         check(self.views in (1, 2, 4), "model.views", "1, 2 or 4", self.views)

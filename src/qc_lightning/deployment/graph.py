@@ -5,7 +5,7 @@ from torch import Tensor, nn
 
 from qc_lightning.explanation.evidence import has_evidence, lay_out
 from qc_lightning.inference.exported import EVIDENCE, FEATURES, LOGIT, PROBABILITY
-from qc_lightning.models.network import FLIPS, Network, Pool
+from qc_lightning.models.network import FLIPS, Look, Network, Pool, laid_back
 from qc_lightning.models.tiles import max_over_tiles, split
 
 
@@ -51,12 +51,19 @@ class ExportedGraph(nn.Module):
             return torch.sigmoid(logit.double()), logit
         tiles, count = split(image, network.tiles), network.tiles[0] * network.tiles[1]
         flips = FLIPS[: network.views]
-        maps = network.backbone(torch.cat([tiles.flip(axes) if axes else tiles for axes in flips]))
-        by_view = [one.unflatten(0, (len(flips), -1)).unbind() for one in maps]
-        seen = [list(of_view) for of_view in zip(*by_view, strict=True)]
-        feature = torch.stack([network.pooled(of_view, _POOLS) for of_view in seen]).mean(0)
-        logit = max_over_tiles(network.head(feature), network.tiles)
-        outputs = [torch.sigmoid(logit.double()), logit, feature.view(-1, count, network.width).mean(1)]
+        maps, patch_map = network.maps(torch.cat([tiles.flip(axes) if axes else tiles for axes in flips]))
+        by_view = [one.view(len(flips), -1, *one.shape[1:]).unbind() for one in maps]
+        patches: list[Tensor | None] = [None] * len(flips)
+        if patch_map is not None:
+            patches = [*patch_map.view(len(flips), -1, *patch_map.shape[1:]).unbind()]
+        looks = [
+            Look(list(of_view), laid_back(patch, axes))
+            for of_view, patch, axes in zip(zip(*by_view, strict=True), patches, flips, strict=True)
+        ]
+        features = network.join(looks, _POOLS)
+        logit = max_over_tiles(network.head(features), network.tiles)
+        pooled = features[:, : network.pooled_width].float()
+        outputs = [torch.sigmoid(logit.double()), logit, pooled.view(-1, count, network.pooled_width).mean(1)]
         if EVIDENCE in self.names:
-            outputs.append(lay_out(network, seen, feature, (tiles.shape[2], tiles.shape[3]))[0])
+            outputs.append(lay_out(network, looks, features, (tiles.shape[2], tiles.shape[3]))[0])
         return tuple(outputs)

@@ -3,6 +3,7 @@
 A stage is what works at one resolution: it ends where the side of the maps is halved next.
 """
 
+import math
 from bisect import bisect_left
 from collections.abc import Sequence
 from itertools import pairwise
@@ -25,6 +26,7 @@ class Backbone(nn.Module):
     mean: Tensor
     std: Tensor
     count: int  # maps that `forward` returns
+    has_patches = False  # whether `with_patches` gives a patch map
 
     def __init__(self, normalisation: Normalisation) -> None:
         super().__init__()
@@ -38,6 +40,10 @@ class Backbone(nn.Module):
             image: float [B, 3, S, S] in [0, 1].
         """
         raise NotImplementedError
+
+    def with_patches(self, image: Tensor) -> tuple[list[Tensor], Tensor | None]:
+        """Return what `forward` does, and a map [B, C, H / 16, W / 16] that describes small patches of the photo."""
+        return self(image), None
 
     def represent(self, last: Tensor) -> Tensor:
         """Return what the network's own classifier reads, [B, C], from the last map."""
@@ -125,6 +131,7 @@ class TimmBackbone(Backbone):
         super().__init__(normalisation)
         self.model, self.count, self.cam_layer = model, count, cam_layer
         self.depth = wide_depth(model) or max(1, len(feature_info(model)))
+        self.has_patches = wide_depth(model) > 0 and {8, 16} <= {info["reduction"] for info in feature_info(model)}
 
     def forward(self, image: Tensor) -> list[Tensor]:
         """The last map is the one that timm pools: with the convolution that some networks have after all stages."""
@@ -133,9 +140,22 @@ class TimmBackbone(Backbone):
         if self.count == 1:
             return [model.forward_features(x)]
         if wide_depth(model):
-            return wide_maps(model, x)[-self.count :]
+            return wide_maps(model, x)[0][-self.count :]
         last, maps = model.forward_intermediates(x, indices=self.count)
         return [*maps[:-1], last]
+
+    def with_patches(self, image: Tensor) -> tuple[list[Tensor], Tensor | None]:
+        """Of an EfficientNet the patches are what its stages at an 8th and a 16th of the photo's size put out."""
+        if not self.has_patches:
+            return self(image), None
+        wide, narrow = wide_maps(cast(Any, self.model), self.normalised(image))
+        halvings = [round(math.log2(image.shape[2] / out.shape[2])) for out in narrow]
+        last = dict(zip(halvings, narrow, strict=True))  # of the stages of one size the last one stays
+        fine, coarse = last[3], last[4]
+        odd = fine.shape[2] % 2, fine.shape[3] % 2
+        fine = nn.functional.avg_pool2d(nn.functional.pad(fine, (0, odd[1], 0, odd[0]), mode="replicate"), 2)
+        smooth = nn.functional.avg_pool2d(coarse, 3, stride=1, padding=1, count_include_pad=False)
+        return wide[-self.count :], torch.cat([fine, smooth], dim=1)
 
     def represent(self, last: Tensor) -> Tensor:
         """Pool as timm does for this network, up to its classifier."""
@@ -190,8 +210,8 @@ def wide_depth(model: nn.Module) -> int:
     return len(cast(Any, model).blocks) + 1 if wide else 0
 
 
-def wide_maps(model: Any, x: Tensor) -> list[Tensor]:
-    """Maps of an EfficientNet's stages where they are widest, early ones first, and the last map.
+def wide_maps(model: Any, x: Tensor) -> tuple[list[Tensor], list[Tensor]]:
+    """Maps of an EfficientNet's stages where they are widest, early ones first, and the last map; the stages' outputs.
 
     A stage ends in a projection to few channels; what goes into the projection has six times as many, and told defects
     apart better than what comes out of it (timm's `feature_location="expansion"`).
@@ -201,7 +221,7 @@ def wide_maps(model: Any, x: Tensor) -> list[Tensor]:
         x: float [B, 3, S, S], normalised.
     """
     x = model.bn1(model.conv_stem(x))
-    maps = []
+    maps, outputs = [], []
     for stage in model.blocks:
         *blocks, last = stage
         for block in blocks:
@@ -218,7 +238,8 @@ def wide_maps(model: Any, x: Tensor) -> list[Tensor]:
         else:
             x = last(x)
             maps.append(x)
-    return [*maps, model.bn2(model.conv_head(x))]
+        outputs.append(x)
+    return [*maps, model.bn2(model.conv_head(x))], outputs
 
 
 def fold_batch_norms(module: nn.Module) -> None:

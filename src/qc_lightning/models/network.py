@@ -2,12 +2,13 @@
 
 import math
 from collections.abc import Callable, Mapping, Sequence
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 
 from qc_lightning.models.backbones import Backbone, VectorBackbone
-from qc_lightning.models.heads.logistic import LogisticHead
+from qc_lightning.models.heads.fitted import FittedHead
 from qc_lightning.models.heads.perceptron import PerceptronHead, perceptron
 from qc_lightning.models.tiles import Grid, Mosaic, max_over_tiles, split
 
@@ -39,6 +40,27 @@ FLIPS: tuple[list[int], ...] = ([], [-1], [-2], [-2, -1])
 """Axes of [B, C, H, W] that each view is mirrored along."""
 
 
+class Look(NamedTuple):
+    """What a backbone sees in one view of photos.
+
+    Attributes:
+        maps: of the last stages, each [N, C, h, w], as seen.
+        patch_map: [N, C, h, w], laid back on the photo that is not mirrored; None without patches.
+    """
+
+    maps: list[Tensor]
+    patch_map: Tensor | None
+
+
+def laid_back(patch_map: Tensor | None, axes: list[int]) -> Tensor | None:
+    """A patch map mirrored along some axes, if there is one."""
+    return patch_map if patch_map is None or not axes else patch_map.flip(axes)
+
+
+def _average(values: Sequence[Tensor]) -> Tensor:
+    return values[0] if len(values) == 1 else torch.stack(list(values)).mean(0)
+
+
 class Network(nn.Module):
     """Photo to one logit: the backbone's last maps, pooled, through a head.
 
@@ -59,9 +81,13 @@ class Network(nn.Module):
         mode: scratch; or frozen or finetune, whose head is one that is fitted to features, which it standardises.
         tiles: rows and columns of tiles that the photos are cut into.
         clip: of a fitted head: standard deviations at which a feature is cut off.
+        patches: let the linear head of a frozen network see small patches of the photo too, where the backbone has a
+            map of them and the photo is not in tiles.
 
     Attributes:
         frozen: whether only the head learns.
+        pooled_width: of the pooled features, which come first.
+        width: of the features; those of a frozen network with patches are in half precision.
         tiles: as given.
         recipe: what the features follow from beside the backbone's weights.
         weights: name of the file that the backbone's weights came from, `none` when they are random.
@@ -81,39 +107,61 @@ class Network(nn.Module):
         mode: str = "scratch",
         tiles: Grid = (1, 1),
         clip: float = math.inf,
+        patches: bool = False,
     ) -> None:
         super().__init__()
         # several times faster on a CPU, and what half precision wants on a GPU
         self.backbone = backbone.to(memory_format=torch.channels_last)
         self.frozen, self.tiles = mode == "frozen", tiles
-        self.taps = nn.ModuleList(Mosaic(tiles) for _ in range(backbone.count))
+        self.patches = patches and backbone.has_patches and mode == "frozen" and not hidden and tiles == (1, 1)
+        self.taps = nn.ModuleList(Mosaic(tiles) for _ in range(backbone.count + self.patches))
         self.pool, self.views = list(pool), views
         self.weights = "none"
         self.eval()  # the dry run must not move the statistics of batch norms
         with torch.no_grad():
-            width = self.features(torch.zeros(1, 3, *shape)).shape[1]
+            maps, patch_map = self.look(torch.zeros(1, 3, *shape), [])
+            width, cells = self.pooled(maps).shape[1], None
+            if patch_map is not None:
+                cells = (patch_map.shape[2] * patch_map.shape[3], patch_map.shape[1])
         self.train()
         self.head: nn.Module
         if mode != "scratch":
-            self.head = PerceptronHead(width, hidden, dropout, clip) if hidden else LogisticHead(width, clip)
+            self.head = PerceptronHead(width, hidden, dropout, clip) if hidden else FittedHead(width, clip, cells)
         else:
             self.head = perceptron(width, hidden, dropout) if hidden else _linear(width, dropout)
-        self.width = width
-        self.recipe = f"{type(backbone).__name__} {self.pool} {views} views, {width} features"
+        self.pooled_width = width
+        self.width = width if cells is None else width + cells[0] * cells[1]
+        self.dtype = torch.float16 if self.patches else torch.float32
+        self.recipe = f"{type(backbone).__name__} {self.pool} {views} views, {self.width} features"
 
     def features(self, image: Tensor) -> Tensor:
-        """Return [N, F] of tiles [N, 3, H, W]: for each stage, its pooled channels in the order of `pool`."""
+        """Return [N, F] of tiles [N, 3, H, W]: for each stage, its pooled channels in the order of `pool`; patches."""
         flips = FLIPS[: self.views]
         if self.training and self.views > 1:  # one a batch: over the epochs all are learnt from, at the cost of one
             flips = (flips[int(torch.randint(self.views, ()))],)
-        seen = [self._features(image.flip(axes) if axes else image) for axes in flips]
-        return seen[0] if len(seen) == 1 else torch.stack(seen).mean(0)
+        return self.join([self.look(image, axes) for axes in flips])
 
-    def _features(self, image: Tensor) -> Tensor:
-        maps = self.backbone(image.contiguous(memory_format=torch.channels_last))
+    def look(self, image: Tensor, axes: list[int]) -> "Look":
+        """Return the maps of tiles [N, 3, H, W] seen mirrored along some axes."""
+        maps, patch_map = self.maps(image.flip(axes) if axes else image)
         if torch.is_grad_enabled():  # whoever explains listens here for each stage's map of a whole photo
-            maps = [split(tap(feature_map), self.tiles) for tap, feature_map in zip(self.taps, maps, strict=True)]
-        return self.pooled(maps)
+            maps = [split(tap(feature_map), self.tiles) for tap, feature_map in zip(self.taps, maps, strict=False)]
+            patch_map = None if patch_map is None else self.taps[-1](patch_map)
+        return Look(maps, laid_back(patch_map, axes))
+
+    def maps(self, image: Tensor) -> tuple[list[Tensor], Tensor | None]:
+        """Return the backbone's maps of tiles [N, 3, H, W], and the map of their patches where the head takes it."""
+        image = image.contiguous(memory_format=torch.channels_last)
+        return self.backbone.with_patches(image) if self.patches else (self.backbone(image), None)
+
+    def join(self, views: Sequence["Look"], pools: Mapping[str, Pool] = POOLS) -> Tensor:
+        """Return the features [N, F], averaged over the views; `pools` as for `pooled`."""
+        parts = [_average([self.pooled(view.maps, pools) for view in views])]
+        patch_maps = [view.patch_map for view in views if view.patch_map is not None]
+        if patch_maps:
+            parts.append(_pixels(_average(patch_maps)).flatten(1))
+        # half precision keeps the many numbers of the patches small on disk; all features alike, in training and after
+        return torch.cat(parts, dim=1).to(self.dtype)
 
     def pooled(self, maps: Sequence[Tensor], pools: Mapping[str, Pool] = POOLS) -> Tensor:
         """Return [N, F] of the maps of one view: each stage's pooled channels in the order of `pool`.

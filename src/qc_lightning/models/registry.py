@@ -60,6 +60,7 @@ def build_network(
             config.mode,
             tiles,
             config.clip,
+            config.patches,
         )
     except (RuntimeError, AssertionError, ValueError) as error:
         reason = str(error).strip().splitlines()[0].rstrip(".") if str(error).strip() else "it fails"

@@ -8,7 +8,7 @@ from torch import Tensor
 from qc_lightning.config import ModelConfig, OptimConfig
 from qc_lightning.core.errors import UserError
 from qc_lightning.evaluation.measure import SubsetLogits
-from qc_lightning.models.heads.logistic import LogisticHead
+from qc_lightning.models.heads.fitted import FittedHead
 from qc_lightning.models.heads.perceptron import PerceptronHead
 from qc_lightning.models.network import Network
 from qc_lightning.models.tiles import Grid, max_over_tiles
@@ -45,11 +45,11 @@ class ClosedFormClassifier(Classifier):
         self._restored = False
 
     @property
-    def head(self) -> LogisticHead | PerceptronHead:
+    def head(self) -> FittedHead | PerceptronHead:
         """The head, on the CPU."""
         assert isinstance(self.network, Network)
         head = self.network.head.cpu()
-        assert isinstance(head, LogisticHead | PerceptronHead)
+        assert isinstance(head, FittedHead | PerceptronHead)
         return head
 
     def setup(self, stage: str) -> None:

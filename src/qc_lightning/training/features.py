@@ -37,7 +37,7 @@ def extract_features(
     copy: int = 0,
     augmentation: AugmentConfig | None = None,
 ) -> Tensor:
-    """Features of some photos of the set, float32 [len(rows), tiles, width] on the CPU.
+    """Features of some photos of the set, [len(rows), tiles, width] on the CPU, of the network's `dtype`.
 
     Args:
         network: in eval mode, on `device`.
@@ -52,7 +52,7 @@ def extract_features(
     names = [f"{photos.photos[row].sha256}/{copy}{augmentation if copy else ''}" for row in rows]
     folder = cache / _key(network, photos, device) if cache is not None else None
     count = network.tiles[0] * network.tiles[1]
-    features, missing = _known(folder, names, count * network.width)
+    features, missing = _known(folder, names, count * network.width, network.dtype)
     todo = np.flatnonzero(missing)
     # On a CPU one thread a core, each with a photo of its own: nobody waits for the others, the maps stay so small that
     # the system does not take their memory back after every layer (which cost a third more time at 300 px), and a photo
@@ -108,9 +108,11 @@ def _digests(names: Sequence[str]) -> npt.NDArray[np.bytes_]:
     return np.array([hashlib.sha256(name.encode()).digest()[:16].hex() for name in names], dtype="S32")
 
 
-def _known(folder: Path | None, names: Sequence[str], width: int) -> tuple[Tensor, npt.NDArray[np.bool_]]:
+def _known(
+    folder: Path | None, names: Sequence[str], width: int, dtype: torch.dtype
+) -> tuple[Tensor, npt.NDArray[np.bool_]]:
     """What lies in the folder of the features [n, width] asked for, and which are missing."""
-    features, missing = torch.empty(len(names), width), np.ones(len(names), dtype=bool)
+    features, missing = torch.empty(len(names), width, dtype=dtype), np.ones(len(names), dtype=bool)
     place = {digest: index for index, digest in enumerate(_digests(names).tolist())}
     for file in _kept(folder):
         try:  # a zip checks what it reads, so a damaged file is passed over and computed anew
@@ -123,7 +125,7 @@ def _known(folder: Path | None, names: Sequence[str], width: int) -> tuple[Tenso
                 values = kept["features"]
         except (OSError, ValueError, EOFError, KeyError, MemoryError, zipfile.BadZipFile):
             continue
-        if values.dtype == np.float32 and values.shape[1:] == (width,):
+        if values.dtype == features.numpy().dtype and values.shape[1:] == (width,):
             source, target = (np.array(side) for side in zip(*held, strict=True))
             features[target] = torch.from_numpy(values[source])
             missing[target] = False

@@ -9,7 +9,7 @@ import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 from torch import nn
 
-from qc_lightning.models.heads.logistic import LogisticHead
+from qc_lightning.models.heads.fitted import FittedHead
 from qc_lightning.models.heads.perceptron import PerceptronHead
 from qc_lightning.models.network import Network
 from qc_lightning.training.classifier import Classifier
@@ -68,7 +68,7 @@ class ExactHeadFirst(Callback):
             assert isinstance(network, Network)
             features = self.store.training(trainer.strategy.root_device)
             head = network.head.cpu()
-            assert isinstance(head, LogisticHead | PerceptronHead)
+            assert isinstance(head, FittedHead | PerceptronHead)
             fit_head(head, features, self.settings)
             network.train()
 

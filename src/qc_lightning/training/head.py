@@ -11,7 +11,8 @@ from torch import Tensor
 from qc_lightning.config import TrainConfig
 from qc_lightning.data.photo import Photo
 from qc_lightning.data.split import folds
-from qc_lightning.models.heads.logistic import LogisticHead
+from qc_lightning.models.heads.fitted import FittedHead
+from qc_lightning.models.heads.linear import Folds
 from qc_lightning.models.heads.perceptron import PerceptronHead, Schedule
 from qc_lightning.training.imbalance import build_loss, resolve_imbalance
 from qc_lightning.training.optimizer import build_optimizer
@@ -61,7 +62,7 @@ class HeadSettings(NamedTuple):
         return cls(config.model.penalty, config.imbalance, config.seed, schedule)
 
 
-def fit_head(head: LogisticHead | PerceptronHead, data: TrainingFeatures, settings: HeadSettings) -> Tensor | None:
+def fit_head(head: FittedHead | PerceptronHead, data: TrainingFeatures, settings: HeadSettings) -> Tensor | None:
     """Fit a head, and cross-validate it.
 
     A photo weighs 1 with all its copies, and they are in its fold.
@@ -83,8 +84,11 @@ def fit_head(head: LogisticHead | PerceptronHead, data: TrainingFeatures, settin
     counts = (int((label == 0).sum()), int((label == 1).sum()))
     balance = resolve_imbalance(settings.imbalance, counts)
     features = data.features.flatten(0, 1)
-    if isinstance(head, LogisticHead):
-        logit = head.fit(features, labels, times * settings.penalty, fold, balance == "pos_weight")
+    if isinstance(head, FittedHead):
+        groups = np.unique([photo.group for photo in data.photos], return_inverse=True)[1]
+        group = torch.from_numpy(groups).repeat(times)
+        training = Folds(labels, torch.from_numpy(fold), group, balance == "pos_weight", times)
+        logit = head.fit(features, training, settings.penalty)
     else:
         logit = head.fit(features, labels, fold, build_loss(balance, counts), settings.schedule)
     return None if alone else logit[: len(label)]

@@ -16,14 +16,15 @@ class FeatureScaler(nn.Module):
     Args:
         width: features of a photo.
         clip: standard deviations at which a feature is cut off.
+        constant: a feature that spreads by less than this share of its mean says nothing.
     """
 
     mean: Tensor
     scale: Tensor
 
-    def __init__(self, width: int, clip: float = math.inf) -> None:
+    def __init__(self, width: int, clip: float = math.inf, constant: float = 1e-4) -> None:
         super().__init__()
-        self.clip = clip
+        self.clip, self._constant = clip, constant
         self.register_buffer("mean", torch.zeros(width))
         self.register_buffer("scale", torch.ones(width))
 
@@ -31,9 +32,8 @@ class FeatureScaler(nn.Module):
         """Take mean and scale from training photos, float [n, width]."""
         self.mean.copy_(features.mean(0))
         spread = features.std(0, correction=0)
-        # a feature that is all but constant over the training photos says nothing, and what single precision leaves of
-        # it must not be blown up
-        kept = spread > 1e-4 * (self.mean.abs() + spread.median())
+        # what rounding leaves of a feature that is all but constant over the training photos must not be blown up
+        kept = spread > self._constant * (self.mean.abs() + spread.median())
         self.scale.copy_(torch.where(kept, spread, torch.inf))
 
     def normalise(self, features: Tensor) -> Tensor:

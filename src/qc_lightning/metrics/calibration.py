@@ -1,0 +1,49 @@
+"""Scores to probabilities."""
+
+import numpy as np
+import numpy.typing as npt
+
+
+def auroc(score: npt.ArrayLike, label: npt.ArrayLike) -> float:
+    """Area under the ROC curve: the share of pairs of an Incorrect and a Correct photo that the score ranks right.
+
+    >>> auroc([0.1, 0.4, 0.4, 0.9], [0, 0, 1, 1])
+    0.875
+    """
+    _, place, counts = np.unique(np.asarray(score), return_inverse=True, return_counts=True)
+    positive = np.asarray(label) == 1
+    rank = (np.cumsum(counts) - (counts - 1) / 2)[place]  # ties share their mean rank
+    bad, good = int(positive.sum()), int((~positive).sum())
+    return float((rank[positive].sum() - bad * (bad + 1) / 2) / (bad * good))
+
+
+def platt(score: npt.ArrayLike, label: npt.ArrayLike, steps: int = 100) -> tuple[float, float]:
+    """Slope and offset that turn scores into logits: Platt scaling with both classes weighing alike.
+
+    Its targets are softened as Platt's (1999) are, so that scores without overlap get a finite slope; Newton's method.
+
+    Args:
+        score: float [n], of photos that the model has not seen.
+        label: int [n], 1 for Incorrect; both classes.
+        steps: at most.
+
+    Returns:
+        slope, 0 or more, and offset: the logit is slope * score + offset, 0 where both classes are equally likely.
+    """
+    x, positive = np.asarray(score, np.float64), np.asarray(label) == 1
+    bad, good = int(positive.sum()), int((~positive).sum())
+    centre, spread = x.mean(), max(float(x.std()), 1e-12)
+    design = np.stack([(x - centre) / spread, np.ones_like(x)], axis=1)
+    target = np.where(positive, (bad + 1) / (bad + 2), 1 / (good + 2))
+    weight = np.where(positive, 0.5 / bad, 0.5 / good)
+    value = np.zeros(2)
+    for _ in range(steps):
+        probability = 1 / (1 + np.exp(-design @ value))
+        slope = design.T @ (weight * (probability - target))
+        curvature = (design.T * (weight * probability * (1 - probability))) @ design + 1e-9 * np.eye(2)
+        step = np.linalg.solve(curvature, slope)
+        value -= step / max(1.0, float(np.abs(step).max()))  # at most 1 at a time: far off, Newton's steps are too long
+        if np.abs(step).max() < 1e-10:
+            break
+    a = max(float(value[0]), 1e-3) / spread  # scores that rank the wrong way round must not be turned over
+    return a, float(value[1]) - a * float(centre)

@@ -1,0 +1,140 @@
+"""One linear unit on pooled features, fitted exactly by the recipe that cross-validation picks."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from qc_lightning.metrics.calibration import auroc
+from qc_lightning.models.heads.scaler import FeatureScaler
+from qc_lightning.models.heads.solver import Recipe, Solution, Solver, class_weights
+
+RIDGES = (0.03, 0.3, 1.0, 3.0)  # penalties
+TAUS = (0.5, 2.0)  # variances of the groups' intercepts
+_ROUNDS = 10  # of choosing tiles, at most; the choice is mostly stable before
+_FEW = 20  # photos of a class: with fewer, out-of-fold scores cannot tell one recipe from another
+
+
+class Folds(NamedTuple):
+    """Training photos without their features.
+
+    Attributes:
+        label: int [n], 1 for Incorrect; both classes in every fold's complement.
+        fold: int [n], the cross-validation fold of each photo, from 0 without gaps; no photo in fold 0 when the photos
+            cannot be cross-validated.
+        group: int [n], the group of each photo, from 0 without gaps.
+        balance: weigh the classes to equal totals.
+        times: how many of the n show the same photo, augmented copies included; together they weigh 1.
+    """
+
+    label: Tensor
+    fold: Tensor
+    group: Tensor
+    balance: bool
+    times: int = 1
+
+    @property
+    def weight(self) -> Tensor:
+        """Weight of each photo in the fit to all folds but the column's, float [n, folds + 1]; the last one has all."""
+        used = torch.ones(len(self.label), int(self.fold.max()) + 2)
+        used[torch.arange(len(self.label)), self.fold] = 0
+        return used * class_weights(self.label, used) if self.balance else used
+
+    def held_out(self, score: Tensor) -> Tensor:
+        """Of scores [n, folds + 1] each photo's from the column that held it out, [n]."""
+        return score[torch.arange(len(score)), self.fold]
+
+    @property
+    def validated(self) -> bool:
+        """Whether there are folds."""
+        return bool((self.fold == 0).any())
+
+    @property
+    def few(self) -> bool:
+        """Whether a class has so few photos that out-of-fold scores cannot tell one recipe from another."""
+        return int(torch.bincount(self.label, minlength=2).min()) // self.times < _FEW
+
+    @property
+    def mixed_groups(self) -> bool:
+        """Whether at least two groups have photos of both classes."""
+        kinds = torch.zeros(int(self.group.max()) + 1, 2)
+        kinds[self.group, self.label] = 1
+        return int((kinds.sum(1) == 2).sum()) >= 2
+
+
+class _Fit(NamedTuple):
+    recipe: Recipe
+    solution: Solution
+    out_of_fold: Tensor  # [n]
+    auroc: float
+
+
+class LinearHead(FeatureScaler):
+    """One linear unit on standardised features.
+
+    Shapes: float [B, width] to float [B, 1].
+    """
+
+    def __init__(self, width: int, clip: float = math.inf, constant: float = 1e-4) -> None:
+        super().__init__(width, clip, constant)
+        self.linear = nn.Linear(width, 1)
+
+    def forward(self, features: Tensor) -> Tensor:
+        """Return logits, of a ridge scores."""
+        # not by a matrix product, whose last bits depend on how many photos come at a time
+        return (self.normalise(features) * self.linear.weight).sum(1, keepdim=True) + self.linear.bias
+
+    def fit(self, features: Tensor, photos: Folds, recipes: Sequence[Recipe], taus: Sequence[float] = ()) -> Tensor:
+        """Fit to training photos by the recipe whose out-of-fold scores have the highest AUROC.
+
+        Args:
+            features: float [n, tiles, width]; the highest score of a photo's tiles is the photo's.
+            photos: the photos.
+            recipes: to choose from, the first one where they tie.
+            taus: to try with the best of several, where groups have photos of both classes.
+
+        Returns:
+            Out-of-fold scores, float32 [n]: photo i's from the fit to all folds but `fold[i]`.
+        """
+        tiles = features.shape[1]
+        self.adapt(features.flatten(0, 1))
+        x = self.normalise(features.flatten(0, 1))
+        solver = Solver(x, photos.group.repeat_interleave(tiles))
+        fits = [_fit(solver, x, tiles, photos, recipe) for recipe in recipes]
+        best = max(fits, key=lambda fit: fit.auroc)
+        if len(recipes) > 1 and photos.mixed_groups:
+            fits = [_fit(solver, x, tiles, photos, replace(best.recipe, tau=tau)) for tau in taus]
+            best = max([best, *fits], key=lambda fit: fit.auroc)
+        with torch.no_grad():
+            self.linear.weight.copy_(best.solution.weight[:, -1:].T)
+            self.linear.bias.copy_(best.solution.bias[-1:])
+        self.recipe = best.recipe
+        return best.out_of_fold
+
+
+def _fit(solver: Solver, x: Tensor, tiles: int, photos: Folds, recipe: Recipe) -> _Fit:
+    """Solve for all folds.
+
+    Which tile of an Incorrect photo has the defect is not known. All of them stand for it at first, sharing its weight;
+    then, round after round, the one that the last fit calls worst (mi-SVM, Andrews et al. 2002). The tiles of a Correct
+    photo are all good and keep their shares. Each fold's fit makes its own choice.
+    """
+    weight, label, count = photos.weight, photos.label, len(photos.label)
+    share = torch.full((count, tiles, weight.shape[1]), 1 / tiles)
+    recipe_times = replace(recipe, penalty=recipe.penalty * photos.times)
+    for _ in range(_ROUNDS):
+        solution = solver.minimise(
+            label.repeat_interleave(tiles), (weight[:, None] * share).flatten(0, 1), recipe_times
+        )
+        score = (x @ solution.weight + solution.bias).view(count, tiles, -1)
+        chosen = torch.zeros_like(share).scatter_(1, score.argmax(1, keepdim=True), 1.0)
+        chosen = torch.where(label[:, None, None] == 1, chosen, share)
+        if torch.equal(chosen, share):
+            break
+        share = chosen
+    out_of_fold = photos.held_out(score.amax(1)).float()
+    return _Fit(recipe, solution, out_of_fold, auroc(out_of_fold.numpy(), np.asarray(label)))

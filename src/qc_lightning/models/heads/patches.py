@@ -1,0 +1,119 @@
+"""A linear head on small patches of a photo: the photo is as bad as its two worst patches (multiple-instance learning).
+
+Pooled features tell how a photo differs on the whole; a small defect changes few of them, by little. Its own patches it
+changes by much.
+"""
+
+import math
+
+import torch
+from torch import Tensor, nn
+
+from qc_lightning.models.heads.linear import Folds
+
+_STEPS, _LR, _LAST_LR, _DECAY = 80, 0.03, 0.003, 0.02
+_AVERAGED = 0.3  # share of the steps, the last ones, whose weights are averaged
+TOP = 2  # patches that stand for a photo
+_AT_ONCE = 64  # photos whose patches are made single precision at a time
+_LIKELY, _LOOK_EVERY = 8, 10  # patches a photo and fold among which the highest are looked for between looks at all
+
+
+class PatchHead(nn.Module):
+    """One linear unit on standardised patches; a photo's score is the mean of its two highest.
+
+    Shapes: float [B, patches, width] to float [B, 1].
+
+    Args:
+        width: numbers that describe a patch.
+    """
+
+    mean: Tensor
+    scale: Tensor
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.register_buffer("mean", torch.zeros(width))
+        self.register_buffer("scale", torch.ones(width))
+        self.linear = nn.Linear(width, 1)
+
+    def forward(self, patches: Tensor) -> Tensor:
+        """Return the photos' scores."""
+        return self.patch_scores(patches).topk(TOP, dim=1).values.mean(1, keepdim=True)
+
+    def patch_scores(self, patches: Tensor) -> Tensor:
+        """Return every patch's score, [B, patches]: a photo's score is the mean of its two highest."""
+        # not by a matrix product, whose last bits depend on how many photos come at a time
+        standard = (patches.float() - self.mean) / self.scale
+        return (standard * self.linear.weight[0]).sum(2) + self.linear.bias
+
+    def fit(self, patches: Tensor, photos: Folds) -> Tensor:
+        """Fit to training photos and return what the photos get from models that have not seen them.
+
+        Full-batch Adam from zero, all folds as columns of one matrix. Started at the patches that lie farthest from
+        Correct ones, as latent support vector machines are, it collapses.
+
+        Args:
+            patches: float16 [n, patches, width].
+            photos: the photos.
+
+        Returns:
+            Out-of-fold scores, float32 [n]: photo i's from the fit to all folds but `fold[i]`.
+        """
+        self._adapt(patches)
+        share = photos._replace(balance=True).weight
+        share = share / share.sum(0).clamp(min=1)
+        target = photos.label[:, None].float()
+        weight, bias = torch.zeros(patches.shape[2], share.shape[1]), torch.zeros(share.shape[1])
+        moments = [torch.zeros_like(each) for each in (weight, weight, bias, bias)]
+        total_weight, total_bias, averaged = torch.zeros_like(weight), torch.zeros_like(bias), 0
+        for step in range(_STEPS):
+            if step < _LOOK_EVERY or step % _LOOK_EVERY == 0:
+                likely = self._likely(patches, weight)
+            best, place = (likely @ weight).topk(TOP, dim=1)  # [n, top, columns]
+            residual = share * (torch.sigmoid(best.mean(1) + bias) - target)
+            slope = torch.zeros_like(weight)
+            for top in place.unbind(1):
+                for column, chosen in enumerate(top.T):
+                    slope[:, column] += likely[torch.arange(len(likely)), chosen].T @ residual[:, column] / TOP
+            lr = _LAST_LR + (_LR - _LAST_LR) * (1 + math.cos(math.pi * step / _STEPS)) / 2
+            _adam(weight, slope + _DECAY * weight, moments[0], moments[1], step, lr)
+            _adam(bias, residual.sum(0), moments[2], moments[3], step, lr)
+            if step >= _STEPS * (1 - _AVERAGED):
+                total_weight += weight
+                total_bias += bias
+                averaged += 1
+        weight, bias = total_weight / averaged, total_bias / averaged
+        with torch.no_grad():
+            self.linear.weight.copy_(weight[:, -1:].T)
+            self.linear.bias.copy_(bias[-1:])
+        raw = weight / self.scale[:, None]
+        scores = [(some.float() @ raw).topk(TOP, dim=1).values.mean(1) for some in torch.split(patches, _AT_ONCE)]
+        return photos.held_out(torch.cat(scores) + bias - self.mean @ raw)
+
+    def _adapt(self, patches: Tensor) -> None:
+        """Take mean and scale from training photos' patches."""
+        total, square = torch.zeros(2, patches.shape[2], dtype=torch.float64)
+        for some in torch.split(patches, _AT_ONCE):
+            total += some.double().sum((0, 1))
+            square += some.double().square().sum((0, 1))
+        count = patches.shape[0] * patches.shape[1]
+        self.mean.copy_(total / count)
+        self.scale.copy_((square / count - (total / count) ** 2).clamp(min=0).sqrt().clamp(min=1e-4))
+
+    def _likely(self, patches: Tensor, weight: Tensor) -> Tensor:
+        """The patches of each photo that score highest in some column, standardised, [n, few, width]."""
+        raw = weight / self.scale[:, None]
+        found = []
+        for some in torch.split(patches, _AT_ONCE):
+            some = some.float()
+            place = (some @ raw).topk(min(_LIKELY, some.shape[1]), dim=1).indices.flatten(1)
+            found.append((some[torch.arange(len(some))[:, None], place] - self.mean) / self.scale)
+        return torch.cat(found)
+
+
+def _adam(value: Tensor, slope: Tensor, first: Tensor, second: Tensor, step: int, lr: float) -> None:
+    """One step of Adam (Kingma & Ba 2015) in place."""
+    first.lerp_(slope, 0.1)
+    second.lerp_(slope.square(), 0.001)
+    rate = lr / (1 - 0.9 ** (step + 1))
+    value -= rate * first / ((second / (1 - 0.999 ** (step + 1))).sqrt() + 1e-8)

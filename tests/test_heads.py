@@ -1,0 +1,227 @@
+"""The heads on fixed features: exact solutions, what cross-validation may choose, calibration."""
+
+from functools import partial
+
+import numpy as np
+import pytest
+import torch
+from sklearn.linear_model import LogisticRegression, Ridge
+from sklearn.metrics import roc_auc_score
+
+from qc_lightning.metrics.calibration import auroc, platt
+from qc_lightning.models.heads.fitted import FittedHead
+from qc_lightning.models.heads.linear import Folds, LinearHead
+from qc_lightning.models.heads.patches import PatchHead
+from qc_lightning.models.heads.perceptron import PerceptronHead, Schedule
+from qc_lightning.models.heads.solver import Recipe, Solver, class_weights
+
+
+def problem(n: int = 120, width: int = 40, seed: int = 0) -> tuple[torch.Tensor, torch.Tensor]:
+    draw = np.random.RandomState(seed)
+    x = draw.normal(size=(n, width)).astype(np.float32)
+    label = (x[:, 0] + 0.7 * draw.normal(size=n) > 0.6).astype(np.int64)
+    return torch.from_numpy(x), torch.from_numpy(label)
+
+
+def photos_of(label: torch.Tensor, fold: np.ndarray, balance: bool = True, group: np.ndarray | None = None) -> Folds:
+    number = np.arange(len(label)) if group is None else group
+    return Folds(label, torch.from_numpy(fold), torch.from_numpy(number), balance)
+
+
+def fitted(
+    x: torch.Tensor, label: torch.Tensor, fold: np.ndarray, balance: bool = True, clip: float = np.inf
+) -> tuple[LinearHead, torch.Tensor]:
+    """A logistic head, and its out-of-fold logits."""
+    head = LinearHead(x.shape[1], clip)
+    return head, head.fit(x[:, None], photos_of(label, fold, balance), [Recipe("logistic", 0.1)])
+
+
+@pytest.mark.parametrize("penalty", [0.03, 1.0])
+@pytest.mark.parametrize("width", [40, 300])  # fewer and more features than photos
+def test_solution_is_scikit_learns(penalty: float, width: int) -> None:
+    x, label = problem(width=width)
+    ours = Solver(x).minimise(label, torch.ones(len(x), 1), Recipe("logistic", penalty))
+    theirs = LogisticRegression(C=1 / penalty, tol=1e-8, max_iter=10_000).fit(x.numpy(), label.numpy())
+    assert ours.weight[:, 0].numpy() == pytest.approx(theirs.coef_[0], abs=2e-2 * float(np.abs(theirs.coef_).max()))
+    assert (x @ ours.weight[:, 0] + ours.bias[0]).numpy() == pytest.approx(
+        theirs.decision_function(x.numpy()), abs=0.05
+    )
+
+
+def test_class_weights_are_scikit_learns_balanced() -> None:
+    _, label = problem()
+    counts = np.bincount(label.numpy())
+    weights = class_weights(label, torch.ones(len(label), 1))[:, 0].numpy()
+    assert weights == pytest.approx(len(label) / (2 * counts[label.numpy()]))
+
+
+def test_out_of_fold_logits_come_from_models_that_have_not_seen_the_photo() -> None:
+    """Changing a photo's own label moves its out-of-fold logit by nothing; refitting by hand gives the same."""
+    x, label = problem()
+    fold = np.arange(len(x)) % 4
+    logit = fitted(x, label, fold, balance=False)[1]
+    head = fitted(x, label, fold, balance=False)[0]
+    normal = head.normalise(x).numpy()
+    kept = fold != 2
+    by_hand = LogisticRegression(C=10, tol=1e-8, max_iter=10_000).fit(normal[kept], label.numpy()[kept])
+    assert logit[~kept].numpy() == pytest.approx(by_hand.decision_function(normal[~kept]), abs=0.02)
+
+
+def test_a_constant_feature_is_ignored_for_ever() -> None:
+    x, label = problem()
+    x[:, 3] = 7.0
+    head = fitted(x, label, np.arange(len(x)) % 4)[0]
+    moved = x.clone()
+    moved[:, 3] = -1e6
+    torch.testing.assert_close(head(moved), head(x))
+
+
+def test_a_feature_far_off_does_not_drown_the_others() -> None:
+    """All but constant in training, then 1,000 standard deviations off: uncut, it alone would be left at length 1."""
+    x, label = problem(width=300)
+    head = fitted(x, label, np.arange(len(x)) % 4, clip=5.0)[0]
+    off = x.clone()
+    off[:, 7] = 1000.0 * (-1) ** torch.arange(len(x))
+    uncut = LinearHead(x.shape[1])
+    uncut.load_state_dict(head.state_dict())
+    agree = [np.corrcoef(of(off)[:, 0].detach(), of(x)[:, 0].detach())[0, 1] for of in (head, uncut)]
+    assert agree[0] > 0.8
+    assert agree[1] < 0.3
+
+
+def test_columns_without_photos_do_not_spoil_the_others() -> None:
+    """A class that lies in one group cannot be cross-validated: one fold, and nothing outside of it."""
+    x, label = problem()
+    head = fitted(x, label, np.ones(len(x), dtype=np.int64))[0]
+    assert roc_auc_score(label, head(x)[:, 0].detach()) > 0.8
+
+
+def test_rounding_noise_in_an_almost_constant_feature_does_not_decide() -> None:
+    x, label = problem()
+    noise = torch.from_numpy(np.random.RandomState(1).normal(size=len(x)).astype(np.float32))
+    x[:, 3] = 6.0 + 1e-5 * noise
+    head = fitted(x, label, np.arange(len(x)) % 4)[0]
+    other = x.clone()
+    other[:, 3] = 6.001
+    torch.testing.assert_close(head(other), head(x))
+
+
+def test_hidden_layers_do_not_depend_on_what_was_drawn_before() -> None:
+    x, label = problem()
+    schedule = Schedule(partial(torch.optim.Adam, lr=1e-2), epochs=5, batch_size=16, seed=3)
+    logits = []
+    for drawn in (0, 7):
+        torch.rand(drawn)
+        head = PerceptronHead(x.shape[1], [8], dropout=0.5)
+        logits.append(head.fit(x[:, None], label, np.arange(len(x)) % 4, torch.nn.BCEWithLogitsLoss(), schedule))
+        assert roc_auc_score(label, head(x)[:, 0].detach()) > roc_auc_score(label, logits[-1]) > 0.6
+    torch.testing.assert_close(*logits, rtol=0, atol=0)
+
+
+@pytest.mark.parametrize("width", [40, 300])
+def test_a_ridge_is_scikit_learns(width: int) -> None:
+    x, label = problem(width=width)
+    weight = class_weights(label, torch.ones(len(label), 1))
+    ours = Solver(x).minimise(label, weight, Recipe("ridge", 0.3))
+    theirs = Ridge(0.3).fit(x.numpy(), 2 * label.numpy() - 1, sample_weight=weight[:, 0].numpy())
+    assert (x @ ours.weight[:, 0] + ours.bias[0]).numpy() == pytest.approx(theirs.predict(x.numpy()), abs=1e-3)
+
+
+def test_group_intercepts_are_further_features_with_the_same_penalty() -> None:
+    """By hand: a column of sqrt(tau) for each group beside the features, dropped afterwards."""
+    x, label = problem(width=30)
+    group = np.arange(len(x)) // 20
+    ours = Solver(x, torch.from_numpy(group)).minimise(label, torch.ones(len(x), 1), Recipe("logistic", 0.5, tau=2.0))
+    wide = np.concatenate([x.numpy(), 2**0.5 * np.eye(group.max() + 1)[group]], axis=1)
+    theirs = LogisticRegression(C=2.0, tol=1e-10, max_iter=10_000).fit(wide, label.numpy())
+    assert ours.weight[:, 0].numpy() == pytest.approx(theirs.coef_[0][:30], abs=2e-3)
+    assert ours.bias.item() == pytest.approx(theirs.intercept_[0], abs=2e-2)
+
+
+def groups_with_a_look(seed: int) -> tuple[torch.Tensor, torch.Tensor, np.ndarray]:
+    """Defects move feature 0; each group has a look (features 5 to 14) and a share of defects of its own."""
+    draw = np.random.RandomState(seed)
+    group = np.repeat(np.arange(12), 25)
+    share = np.tile([0.1, 0.9], 6)[group]
+    label = (draw.rand(len(group)) < share).astype(np.int64)
+    x = draw.normal(size=(len(group), 30)).astype(np.float32)
+    x[:, 0] += 1.5 * label
+    x[:, 5:15] += 2 * draw.normal(size=(12, 10))[group]
+    return torch.from_numpy(x), torch.from_numpy(label), group
+
+
+def test_group_intercepts_keep_a_groups_look_out_of_the_head() -> None:
+    gains = []
+    for seed in range(4):
+        x, label, group = groups_with_a_look(seed)
+        new_x, new_label, _ = groups_with_a_look(seed + 10)
+        reached = []
+        for tau in (0.0, 2.0):
+            head = LinearHead(x.shape[1])
+            head.fit(x[:, None], photos_of(label, group % 4, group=group), [Recipe("logistic", 0.03, tau)])
+            reached.append(roc_auc_score(new_label, head(new_x)[:, 0].detach()))
+        gains.append(reached[1] - reached[0])
+    assert np.mean(gains) > 0.03
+
+
+def test_auroc_and_platt_scaling() -> None:
+    draw = np.random.RandomState(0)
+    label = np.arange(400) % 4 == 0
+    score = np.round(3 * label + draw.normal(size=400) * 2, 1) * 7 - 40
+    assert auroc(score, label) == pytest.approx(roc_auc_score(label, score))
+    slope, offset = platt(score, label)
+    theirs = LogisticRegression(C=1e6, class_weight="balanced", tol=1e-10, max_iter=1000).fit(score[:, None], label)
+    assert slope == pytest.approx(theirs.coef_[0, 0], rel=0.05)
+    assert offset == pytest.approx(theirs.intercept_[0], rel=0.05)
+    assert platt([0.0, 0.1, 5.0, 6.0], [0, 0, 1, 1])[0] < 100, "finite where nothing overlaps"
+    assert platt([1.0, 2.0, 3.0, 4.0], [1, 1, 0, 0])[0] >= 0, "never turned over"
+
+
+def bags(n: int, seed: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """20 patches of 6 numbers; on bad photos two patches are different."""
+    draw = np.random.RandomState(seed)
+    label = np.arange(n) % 2
+    patches = draw.normal(size=(n, 20, 6)).astype(np.float32)
+    for row in np.flatnonzero(label):
+        patches[row, draw.choice(20, 2, replace=False), 2] += 4
+    return torch.from_numpy(patches).half(), torch.from_numpy(label)
+
+
+def test_patches_find_what_two_of_twenty_show() -> None:
+    patches, label = bags(200, 0)
+    new, new_label = bags(200, 1)
+    head = PatchHead(6)
+    out_of_fold = head.fit(patches, photos_of(label, np.arange(200) // 2 % 5))
+    reached = roc_auc_score(new_label, head(new)[:, 0].detach())
+    assert reached > 0.97
+    assert roc_auc_score(label, out_of_fold) == pytest.approx(reached, abs=0.03)
+    again = PatchHead(6)
+    torch.testing.assert_close(
+        again.fit(patches, photos_of(label, np.arange(200) // 2 % 5)), out_of_fold, rtol=0, atol=0
+    )
+
+
+@pytest.mark.parametrize("useful", [True, False])
+def test_patches_count_only_where_they_help(useful: bool) -> None:
+    patches, label = bags(200, 0)
+    if not useful:
+        patches = torch.randn(patches.shape, generator=torch.Generator().manual_seed(0)).half()
+    pooled = torch.randn(200, 10, generator=torch.Generator().manual_seed(1)).half()
+    pooled[:, 0] += label
+    features = torch.cat([pooled, patches.flatten(1)], dim=1)[:, None]
+    head = FittedHead(10, 5.0, (20, 6))
+    logit = head.fit(features, photos_of(label, np.arange(200) // 2 % 5), 0.03)
+    assert ("patches weigh 0" in head.choice) != useful
+    inside = head(features[:, 0])[:, 0].detach()
+    assert roc_auc_score(label, inside) >= roc_auc_score(label, logit) - 0.02
+    # calibrated: at logit 0 both classes are wrong about as often
+    wrong = [float(((logit > 0) != (label == 1))[label == kind].float().mean()) for kind in (0, 1)]
+    assert wrong[0] == pytest.approx(wrong[1], abs=0.08)
+
+
+def test_with_few_bad_photos_nothing_is_chosen() -> None:
+    x, label = problem()
+    rows = torch.cat([torch.nonzero(label == 0)[:, 0], torch.nonzero(label == 1)[:8, 0]])
+    head = FittedHead(x.shape[1])
+    head.fit(x[rows, None], photos_of(label[rows], np.arange(len(rows)) % 4), 0.03)
+    assert head.choice == "ridge, penalty 1"
