@@ -225,3 +225,21 @@ def test_with_few_bad_photos_nothing_is_chosen() -> None:
     head = FittedHead(x.shape[1])
     head.fit(x[rows, None], photos_of(label[rows], np.arange(len(rows)) % 4), 0.03)
     assert head.choice == "ridge, penalty 1"
+
+
+def test_with_many_photos_a_smaller_space_gives_nearly_the_same_head(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Features of 20 kinds of difference and a little noise: 60 photos span what 400 do."""
+    draw = np.random.RandomState(0)
+    kinds = draw.normal(size=(20, 500))
+    latent = draw.normal(size=(800, 20))
+    x = torch.from_numpy((latent @ kinds + 0.3 * draw.normal(size=(800, 500))).astype(np.float32))
+    label = torch.from_numpy((latent[:, 0] + 0.5 * draw.normal(size=800) > 0).astype(np.int64))
+    logits = []
+    for exact in (10_000, 100):
+        monkeypatch.setattr("qc_lightning.models.heads.solver.EXACT", exact)
+        monkeypatch.setattr("qc_lightning.models.heads.solver.LANDMARKS", 60)
+        head, _ = fitted(x[:400], label[:400], np.arange(400) % 4)
+        logits.append(head(x[400:])[:, 0].detach().numpy())
+    exact, small = (roc_auc_score(label[400:], logit) for logit in logits)
+    assert small == pytest.approx(exact, abs=0.01)
+    assert np.corrcoef(logits)[0, 1] > 0.98

@@ -72,6 +72,8 @@ class ClosedFormClassifier(Classifier):
         """Solve the head for all training photos at once."""
         with torch.no_grad(), torch.autocast("cpu", enabled=False):
             self.out_of_fold = fit_head(self.head, batch, self.settings)
+            if isinstance(self.head, FittedHead):
+                print(f"head, by cross-validation: {self.head.choice}")
         plain = FeatureBatch(batch.features[0], batch.label.float(), batch.position)
         self._keep("train", plain, self.answer(plain))
         self.trainer.should_stop = True  # one epoch is all

@@ -1,8 +1,10 @@
 """The one place that asks for `model.mode`: which module a run trains, on which data."""
 
+from dataclasses import replace
+
 from lightning.pytorch import LightningDataModule
 
-from qc_lightning.config import TrainConfig
+from qc_lightning.config import ModelConfig, TrainConfig
 from qc_lightning.data.datamodule import PhotoDataModule
 from qc_lightning.data.dataset import PhotoSet
 from qc_lightning.models.network import Network
@@ -12,6 +14,8 @@ from qc_lightning.training.feature_data import FeatureDataModule, FeatureStore
 from qc_lightning.training.finetune import ExactHeadFirst, FineTunedClassifier
 from qc_lightning.training.head import HeadSettings
 from qc_lightning.training.imbalance import resolve_imbalance
+
+MOST_WITH_PATCHES = 4000  # training photos; half a gigabyte with a copy of each
 
 
 def build_module(config: TrainConfig, photos: PhotoSet) -> tuple[Classifier, LightningDataModule]:
@@ -24,7 +28,7 @@ def build_module(config: TrainConfig, photos: PhotoSet) -> tuple[Classifier, Lig
     counts, shape, tiles = photos.counts()["train"], photos.decode.tile, config.data.grid
     settings = HeadSettings.from_config(config)
     if config.model.mode == "frozen":
-        solved = ClosedFormClassifier(config.model, config.optim, shape, tiles, settings)
+        solved = ClosedFormClassifier(_affordable(config.model, sum(counts)), config.optim, shape, tiles, settings)
         return solved, FeatureDataModule(_store(config, photos, solved))
     balanced = resolve_imbalance(config.imbalance, counts) == "sampler"
     data = PhotoDataModule(photos, config.data.batch_size, config.augment, config.seed, balanced)
@@ -33,6 +37,11 @@ def build_module(config: TrainConfig, photos: PhotoSet) -> tuple[Classifier, Lig
         tuned.first = ExactHeadFirst(_store(config, photos, tuned), settings)
         return tuned, data
     return Classifier(config.model, config.optim, shape, config.imbalance, counts, tiles), data
+
+
+def _affordable(model: ModelConfig, photos: int) -> ModelConfig:
+    """The settings without patches where there are many training photos: patches take most of the memory."""
+    return replace(model, patches=model.patches and photos <= MOST_WITH_PATCHES)
 
 
 def _store(config: TrainConfig, photos: PhotoSet, module: Classifier) -> FeatureStore:

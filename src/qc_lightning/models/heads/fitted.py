@@ -14,7 +14,7 @@ from qc_lightning.models.heads.linear import RIDGES, TAUS, Folds, LinearHead
 from qc_lightning.models.heads.patches import PatchHead
 from qc_lightning.models.heads.solver import Recipe
 
-_PATCH_WEIGHTS = (0.5, 1.0)  # beside the pooled features', both scores at standard deviation 1; or none
+_PATCH_WEIGHTS = (0.5, 1.0, 2.0)  # beside the pooled features', both scores at standard deviation 1; or none
 
 
 class FittedHead(nn.Module):

@@ -16,6 +16,7 @@ from qc_lightning.models.heads.solver import Recipe, Solution, Solver, class_wei
 RIDGES = (0.03, 0.3, 1.0, 3.0)  # penalties
 TAUS = (0.5, 2.0)  # variances of the groups' intercepts
 _ROUNDS = 10  # of choosing tiles, at most; the choice is mostly stable before
+_AT_ONCE = 1024  # tiles
 _FEW = 20  # photos of a class: with fewer, out-of-fold scores cannot tell one recipe from another
 
 
@@ -102,7 +103,9 @@ class LinearHead(FeatureScaler):
         """
         tiles = features.shape[1]
         self.adapt(features.flatten(0, 1))
-        x = self.normalise(features.flatten(0, 1))
+        x = torch.empty(features.shape[0] * tiles, features.shape[2])
+        for start in range(0, len(x), _AT_ONCE):  # some at a time: intermediate results are as large as they are
+            x[start : start + _AT_ONCE] = self.normalise(features.flatten(0, 1)[start : start + _AT_ONCE])
         solver = Solver(x, photos.group.repeat_interleave(tiles))
         fits = [_fit(solver, x, tiles, photos, recipe) for recipe in recipes]
         best = max(fits, key=lambda fit: fit.auroc)

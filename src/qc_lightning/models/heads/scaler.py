@@ -37,6 +37,6 @@ class FeatureScaler(nn.Module):
         self.scale.copy_(torch.where(kept, spread, torch.inf))
 
     def normalise(self, features: Tensor) -> Tensor:
-        """Return standardised features of length 1, float [..., width]."""
+        """Return standardised features of length 1, float32 [..., width]."""
         standard = ((features - self.mean) / self.scale).clamp(-self.clip, self.clip)
         return nn.functional.normalize(standard, dim=-1)

@@ -4,12 +4,16 @@ With the features fixed the loss is convex in the head, and the folds are column
 more than one of them.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 
+EXACT = 4096  # photos and copies, or features: with more of both, the solution is looked for in a smaller space
+LANDMARKS = 2048  # its dimensions
+_AT_ONCE = 1024  # photos
 _CURVATURE = 0.05  # of the logistic loss, p (1 - p), about what photos have near the solution
 
 
@@ -64,16 +68,20 @@ class Solver:
     """
 
     def __init__(self, x: Tensor, group: Tensor | None = None) -> None:
-        self._x = x
-        self._wide = x.shape[0] < x.shape[1]
-        # Coordinates in which the photos are uncorrelated, from the smaller of the two Gram matrices; every solution
-        # lies in the span of the photos. Divided by about the root of the curvature all directions are alike, and the
-        # solver needs three times fewer steps.
-        values, vectors = torch.linalg.eigh((x @ x.T if self._wide else x.T @ x).double())
-        kept = values > 1e-6 * values.max()  # what single precision can tell from nothing
-        self._values, vectors = values[kept], vectors[:, kept]
-        self._basis = vectors / self._values.sqrt() if self._wide else vectors
-        self._z = vectors * self._values.sqrt() if self._wide else x.double() @ vectors
+        self._unfold: Callable[[Tensor], Tensor]  # of weights in those coordinates to weights of the features
+        # Coordinates in which the photos are uncorrelated; every solution lies in the span of the photos. Divided by
+        # about the root of the curvature all directions are alike, and the solver needs three times fewer steps.
+        if min(x.shape) > EXACT:
+            basis, self._values, self._z = _nystrom(x)
+            self._unfold = lambda inside: basis.double() @ inside
+        elif x.shape[0] < x.shape[1]:
+            self._values, vectors = _eigen(x @ x.T)
+            self._unfold = lambda inside: x.double().T @ (vectors / self._values.sqrt() @ inside)
+            self._z = vectors * self._values.sqrt()
+        else:
+            self._values, vectors = _eigen(x.T @ x)
+            self._unfold = lambda inside: vectors @ inside
+            self._z = x.double() @ vectors
         self._across = self._z.T.contiguous()
         self._members = self._z[:, :0] if group is None else nn.functional.one_hot(group).to(self._z)
         self._last: tuple[Recipe, Tensor] | None = None
@@ -128,6 +136,24 @@ class Solver:
 
         solver.step(objective)  # type: ignore[no-untyped-call]
         self._last = (recipe, every)
-        solution = self._basis @ (shrink * every[:width])
-        solution = self._x.double().T @ solution if self._wide else solution
-        return Solution(solution.float(), every[width].float())
+        return Solution(self._unfold(shrink * every[:width]).float(), every[width].float())
+
+
+def _eigen(gram: Tensor) -> tuple[Tensor, Tensor]:
+    """Eigenvalues that single precision can tell from nothing, and their vectors, float64."""
+    values, vectors = torch.linalg.eigh(gram.double())
+    kept = values > 1e-6 * values.max()
+    return values[kept], vectors[:, kept]
+
+
+def _nystrom(x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Basis [width, k], variances [k] and coordinates [n, k] in the span of evenly spaced photos (Nystroem's method).
+
+    Time and memory are linear in the photos; of the others only what lies in that span is seen.
+    """
+    some = x[torch.linspace(0, len(x) - 1, LANDMARKS).long()]
+    values, vectors = _eigen(some @ some.T)
+    span = some.T @ (vectors / values.sqrt()).float()
+    inside = torch.cat([part @ span for part in torch.split(x, _AT_ONCE)])
+    values, vectors = _eigen(inside.T @ inside)
+    return span @ vectors.float(), values, inside.double() @ vectors
