@@ -14,10 +14,10 @@ WORDS = (Verdict.PASS, Verdict.REJECT)
 
 
 @given(counts, counts)
-def test_p_is_scipys_binomial_test(only_here: int, only_there: int) -> None:
-    n = only_here + only_there
-    expected = binomtest(only_here, n, 0.5).pvalue if n else 1.0
-    assert mcnemar_exact(only_here, only_there) == pytest.approx(expected, rel=1e-9)
+def test_p_is_scipys_binomial_test(only_candidate: int, only_baseline: int) -> None:
+    n = only_candidate + only_baseline
+    expected = binomtest(only_candidate, n, 0.5).pvalue if n else 1.0
+    assert mcnemar_exact(only_candidate, only_baseline) == pytest.approx(expected, rel=1e-9)
 
 
 def test_p_of_large_and_hand_made_counts() -> None:
@@ -81,8 +81,8 @@ def test_better_worse_cannot_tell() -> None:
     here, there, label = verdicts((40, 1, 1), (12, 1, 0), (1, 0, 1), (7, 0, 0))
     found = compare(here, there, label, by_photo(60))
     escapes = found["escape_rate"]
-    assert (escapes.here, escapes.there) == (8 / 60, 19 / 60)
-    assert (escapes.only_here, escapes.only_there) == (1, 12)
+    assert (escapes.candidate, escapes.baseline) == (8 / 60, 19 / 60)
+    assert (escapes.only_candidate, escapes.only_baseline) == (1, 12)
     assert escapes.p == pytest.approx(binomtest(1, 13, 0.5).pvalue)
     assert escapes.verdict == "better", "fewer escapes"
     assert found["accuracy"].verdict == "better", "more right verdicts"
@@ -108,8 +108,8 @@ def test_a_reviewed_part_is_neither_right_nor_an_escape_nor_an_overkill() -> Non
     label = np.array([1] * 40 + [0] * 40)
     there = np.where(label == 1, Verdict.REJECT, Verdict.PASS)
     found = compare(np.full(80, Verdict.REVIEW), there, label, by_photo(80))
-    assert (found["accuracy"].here, found["accuracy"].there) == (0.0, 1.0)
-    assert found["escape_rate"].here == found["overkill_rate"].here == 0.0
+    assert (found["accuracy"].candidate, found["accuracy"].baseline) == (0.0, 1.0)
+    assert found["escape_rate"].candidate == found["overkill_rate"].candidate == 0.0
 
 
 def test_ten_photos_of_one_part_are_one_vote() -> None:
@@ -121,7 +121,7 @@ def test_ten_photos_of_one_part_are_one_vote() -> None:
     assert grouped.p == pytest.approx(2 / 2**2), "two votes, both for here"
     assert grouped.high - grouped.low > alone.high - alone.low
     assert (alone.verdict, grouped.verdict) == ("better", "cannot tell")
-    assert grouped.only_here == 12
+    assert grouped.only_candidate == 12
 
 
 def test_copies_of_each_photo_prove_no_more_than_the_photos() -> None:
@@ -136,6 +136,26 @@ def test_copies_of_each_photo_prove_no_more_than_the_photos() -> None:
 def test_words() -> None:
     text = str(Difference("accuracy", 0.9, 0.8, 0.02, 0.17, 12, 2, 0.0129, True, 100))
     assert text == (
-        "accuracy: better. 90.0% here, 80.0% there, +10.0 points (+2.0 to +17.0); only here 12, only there 2 of 100 "
-        "photos, p = 0.013"
+        "accuracy: better. candidate 90.0%, baseline 80.0%, +10.0 points (+2.0 to +17.0); only candidate 12, only "
+        "baseline 2 of 100 photos, p = 0.013"
     )
+
+
+def test_a_small_p_alone_makes_no_difference() -> None:
+    """Both have to show it: the test by parts, and the interval by photos."""
+    alone = Difference("accuracy", 0.9, 0.8, -0.01, 0.2, 12, 2, 0.01, True, 100)
+    assert alone.verdict == "cannot tell", "the interval holds 0"
+    assert Difference("accuracy", 0.9, 0.8, 0.01, 0.2, 12, 2, 0.06, True, 100).verdict == "cannot tell", (
+        "p is too large"
+    )
+    assert Difference("accuracy", 0.9, 0.8, 0.01, 0.2, 12, 2, 0.01, True, 100).verdict == "better"
+    assert Difference("escape rate", 0.9, 0.8, 0.01, 0.2, 12, 2, 0.01, False, 100).verdict == "worse"
+
+
+def test_95_percent_is_not_90() -> None:
+    """Of 4,000 pairs of runs with a known difference an interval misses it in 5%, not in 10%."""
+    rng = np.random.default_rng(3)
+    tables = rng.multinomial(200, [0.7, 0.12, 0.06, 0.12], size=4000)
+    intervals = [paired_interval(*map(float, table)) for table in tables]
+    missed = np.mean([not low <= 0.06 <= high for low, high in intervals])
+    assert 0.035 <= missed <= 0.065

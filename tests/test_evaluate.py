@@ -186,7 +186,7 @@ def test_against_another_run(evaluate: Evaluate, place: Path) -> None:
         part = a["path"][: -len("_a.png")]
         ahead[part] = ahead.get(part, 0) + right[0] - right[1]
     accuracy = comparison["differences"]["accuracy"]
-    assert [accuracy["only_here"], accuracy["only_there"]] == counts
+    assert [accuracy["only_candidate"], accuracy["only_baseline"]] == counts
     assert accuracy["difference"]["value"] == pytest.approx((counts[0] - counts[1]) / len(here))
     votes = [sum(vote > 0 for vote in ahead.values()), sum(vote < 0 for vote in ahead.values())]
     assert accuracy["p"] == pytest.approx(binomtest(votes[0], sum(votes), 0.5).pvalue)

@@ -61,23 +61,23 @@ def same_as_trained(run: Run, metrics: dict[str, Any], subset: str) -> str:
     return f"the figures differ from those of the training by up to {gap:.1g}: another device, precision or release?"
 
 
-def compare_runs(other: Run, here: tuple[Inspector, Scored], there: tuple[Inspector, Scored]) -> dict[str, Any]:
+def compare_runs(other: Run, candidate: tuple[Inspector, Scored], baseline: tuple[Inspector, Scored]) -> dict[str, Any]:
     """How the run differs from another on the photos that both could read, as metrics.json holds it."""
-    readable = {photo.path for photo in here[1].photos} & {photo.path for photo in there[1].photos}
-    scores = [scored.only(readable) for _, scored in (here, there)]
+    readable = {photo.path for photo in candidate[1].photos} & {photo.path for photo in baseline[1].photos}
+    scores = [scored.only(readable) for _, scored in (candidate, baseline)]
     photos = scores[0].photos
-    verdicts, verdicts_there = (
+    of_candidate, of_baseline = (
         inspector.decision.verdicts(probabilities(scored.logit))
-        for (inspector, _), scored in zip((here, there), scores, strict=True)
+        for (inspector, _), scored in zip((candidate, baseline), scores, strict=True)
     )
     label, group = np.array([photo.label for photo in photos]), [photo.group for photo in photos]
-    differences = compare(verdicts, verdicts_there, label, group)
+    differences = compare(of_candidate, of_baseline, label, group)
     in_words = [str(difference) for difference in differences.values()]
     if known := trained_on(other, photos):
         in_words.append(f"BUT {known} of these photos were used to train {other.folder}: it looks better than it is")
     return {
         "against": str(other.folder),
-        "model_id": there[0].model_id,
+        "model_id": baseline[0].model_id,
         "n": len(photos),
         "differences": {name: difference.to_dict() for name, difference in differences.items()},
         "in_words": in_words,

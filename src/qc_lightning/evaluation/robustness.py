@@ -61,8 +61,11 @@ def robustness(inspector: Inspector, photos: Sequence[Photo]) -> dict[str, Any]:
     table: dict[str, Any] = {name: {"unit": of.unit, "strengths": []} for name, of in CORRUPTIONS.items()}
     for (name, strength), found in zip(VARIANTS, rates[1:], strict=True):
         table[name]["strengths"].append({"strength": strength, **found})
+    flips = [point["flips"] for of in table.values() for point in of["strengths"]]
+    for cell, many in zip(flips, surely_above(flips, len(np.unique(unit))), strict=True):
+        cell["surely_many"] = many
     threshold = inspector.decision.threshold
-    return {"n": len(photos), "threshold": threshold, "clean": rates[0], "corruptions": table}
+    return {"n": len(photos), "threshold": threshold, "cells": len(flips), "clean": rates[0], "corruptions": table}
 
 
 def _logits(inspector: Inspector, photos: Sequence[Photo]) -> Tensor:
@@ -92,6 +95,28 @@ def _logits(inspector: Inspector, photos: Sequence[Photo]) -> Tensor:
         finally:
             pool.shutdown(cancel_futures=True)
             torch.set_num_threads(threads)
+
+
+def surely_above(rates: Sequence[Mapping[str, Any]], parts: int, limit: float = 0.05) -> list[bool]:
+    """Which rates lie above the limit with 95% confidence for all together (Holm 1979, on exact binomial tests).
+
+    Args:
+        rates: each with its "value".
+        parts: that each was counted on; photos of one part are one.
+        limit: in (0, 1).
+
+    >>> surely_above([{"value": 0.15}] * 45, 20)[0], surely_above([{"value": 0.5}] * 45, 20)[0]
+    (False, True)
+    """
+    from scipy.special import bdtrc
+
+    p = [float(bdtrc(round((rate["value"] or 0.0) * parts) - 1, parts, limit)) for rate in rates]
+    sure, left = [False] * len(p), len(p)
+    for place in sorted(range(len(p)), key=p.__getitem__):
+        if p[place] * left > 0.05:
+            break
+        sure[place], left = True, left - 1
+    return sure
 
 
 def _rates(

@@ -121,9 +121,19 @@ def in_words(rows: Sequence[dict[str, Any]]) -> str:
         if one["checked"]:
             beats = one["beats_random"]
             text += f" Beats random maps on {beats['value']:.0%} ({beats['low']:.0%} to {beats['high']:.0%}) of"
-            text += f" {one['checked']} photos" + (": NO BETTER THAN RANDOM" if beats["low"] <= 0.5 else "")
+            text += f" {one['checked']} photos" + (_against_chance(beats))
         lines.append(text)
     return "\n".join(lines)
+
+
+def _against_chance(beats: dict[str, float | None]) -> str:
+    """What a rate against random maps says: half of them would win by chance, and few photos cannot tell."""
+    low, high = beats["low"] or 0.0, beats["high"] or 0.0
+    if low > 0.5:
+        return ""
+    if high < 0.5:
+        return ": WORSE THAN RANDOM, so trust none of these maps; try another: qc-lightning explain compare=true"
+    return ": cannot tell it from random maps; explain more photos: qc-lightning explain photos=60 subset=train"
 
 
 def _mean(values: Sequence[float]) -> float | None:

@@ -22,24 +22,24 @@ class Difference:
 
     Attributes:
         name: words for the rate.
-        here: share of photos in [0, 1], of the run.
-        there: of the run that it is compared with.
-        low: of the 95% interval of here - there, in [-1, 1].
+        candidate: share of photos in [0, 1], of the run.
+        baseline: of the run that it is compared with.
+        low: of the 95% interval of candidate - baseline, in [-1, 1].
         high: likewise.
-        only_here: photos that count for the rate in the run alone.
-        only_there: in the other alone.
+        only_candidate: photos that count for the rate in the run alone.
+        only_baseline: in the other alone.
         p: of the exact test that the two do not differ.
         more_is_better: true of accuracy.
         n: photos.
     """
 
     name: str
-    here: float
-    there: float
+    candidate: float
+    baseline: float
     low: float
     high: float
-    only_here: int
-    only_there: int
+    only_candidate: int
+    only_baseline: int
     p: float
     more_is_better: bool
     n: int
@@ -52,27 +52,31 @@ class Difference:
         return "better" if (self.low > 0) == self.more_is_better else "worse"
 
     def __str__(self) -> str:
-        points = f"{100 * (self.here - self.there):+.1f} points ({100 * self.low:+.1f} to {100 * self.high:+.1f})"
+        points = (
+            f"{100 * (self.candidate - self.baseline):+.1f} points ({100 * self.low:+.1f} to {100 * self.high:+.1f})"
+        )
+        rates = f"candidate {self.candidate:.1%}, baseline {self.baseline:.1%}"
         return (
-            f"{self.name}: {self.verdict}. {self.here:.1%} here, {self.there:.1%} there, {points}; only here "
-            f"{self.only_here}, only there {self.only_there} of {self.n} photos, p = {self.p:.2g}"
+            f"{self.name}: {self.verdict}. {rates}, {points}; only "
+            f"candidate {self.only_candidate}, only baseline {self.only_baseline} of {self.n} photos, p = {self.p:.2g}"
         )
 
     def to_dict(self) -> dict[str, Any]:
         """What metrics.json holds."""
-        value = {"value": self.here - self.there, "low": self.low, "high": self.high}
-        counts = {"only_here": self.only_here, "only_there": self.only_there, "n": self.n}
-        return {"here": self.here, "there": self.there, "difference": value, **counts, "p": self.p, "is": self.verdict}
+        value = {"value": self.candidate - self.baseline, "low": self.low, "high": self.high}
+        counts = {"only_candidate": self.only_candidate, "only_baseline": self.only_baseline, "n": self.n}
+        rates = {"candidate": self.candidate, "baseline": self.baseline}
+        return {**rates, "difference": value, **counts, "p": self.p, "is": self.verdict}
 
 
 def compare(
-    here: Verdicts, there: Verdicts, label: npt.NDArray[np.integer], group: Sequence[str]
+    candidate: Verdicts, baseline: Verdicts, label: npt.NDArray[np.integer], group: Sequence[str]
 ) -> dict[str, Difference]:
     """Compare the verdicts of two runs on the same photos: accuracy, escape rate and overkill rate.
 
     Args:
-        here: verdicts of the run, [n].
-        there: verdicts of the other run, [n].
+        candidate: verdicts of the run, [n].
+        baseline: verdicts of the other run, [n].
         label: int [n], 1 = Incorrect.
         group: n names; photos of one group count as dependent.
 
@@ -82,10 +86,12 @@ def compare(
     bad = np.asarray(label) == 1
     unit = np.unique(np.asarray(group, dtype=np.str_), return_inverse=True)[1]
     everything = np.ones(len(bad), dtype=bool)
-    escaped, overkilled = ([of(verdicts, label) for verdicts in (here, there)] for of in (escapes, overkills))
-    right, right_there = (~(escaped[i] | overkilled[i] | reviews(side)) for i, side in enumerate((here, there)))
+    escaped, overkilled = ([of(verdicts, label) for verdicts in (candidate, baseline)] for of in (escapes, overkills))
+    right, right_baseline = (
+        ~(escaped[i] | overkilled[i] | reviews(side)) for i, side in enumerate((candidate, baseline))
+    )
     rates = {
-        "accuracy": ("accuracy", right, right_there, everything),
+        "accuracy": ("accuracy", right, right_baseline, everything),
         "escape_rate": ("escape rate", *escaped, bad),
         "overkill_rate": ("overkill rate", *overkilled, ~bad),
     }
@@ -96,28 +102,19 @@ def compare(
     }
 
 
-def mcnemar_exact(only_here: int, only_there: int) -> float:
-    """P value of McNemar's exact test, two-sided: the binomial test of the photos on which the two differ.
+def mcnemar_exact(only_candidate: int, only_baseline: int) -> float:
+    """P value of McNemar's exact test (1947, Psychometrika 12), two-sided.
 
-    McNemar 1947 (Psychometrika 12), in the exact form: with n photos of which each falls to either side with
-    probability 1/2, twice the probability of min(only_here, only_there) or fewer on one side.
+    The binomial test of the photos on which the two differ, each of which falls to either side with probability 1/2.
     """
-    n, fewer = only_here + only_there, min(only_here, only_there)
-    if 2 * fewer == n:
-        return 1.0
-    # from the largest term down: each is the one above times k / (n - k + 1)
-    term = math.exp(math.lgamma(n + 1) - math.lgamma(fewer + 1) - math.lgamma(n - fewer + 1) - n * math.log(2))
-    tail = 0.0
-    for k in range(fewer, -1, -1):
-        tail += term
-        term *= k / (n - k + 1)
-        if term < 1e-17 * tail:
-            break
-    return min(1.0, 2 * tail)
+    from scipy.stats import binomtest
+
+    n = only_candidate + only_baseline
+    return float(binomtest(only_candidate, n, 0.5).pvalue) if n else 1.0
 
 
 def paired_interval(
-    both: float, only_here: float, only_there: float, neither: float, design_effect: float = 1.0
+    both: float, only_candidate: float, only_baseline: float, neither: float, design_effect: float = 1.0
 ) -> tuple[float, float]:
     """95% interval of the difference of two proportions of the same photos.
 
@@ -126,8 +123,8 @@ def paired_interval(
 
     Args:
         both: photos that count for both.
-        only_here: for the first alone.
-        only_there: for the second alone.
+        only_candidate: for the first alone.
+        only_baseline: for the second alone.
         neither: for none of the two.
         design_effect: variance of the difference relative to independent photos; the interval is that of
             n / design_effect independent ones.
@@ -135,16 +132,16 @@ def paired_interval(
     Returns:
         (low, high) of first - second, -1 <= low <= high <= 1.
     """
-    n = both + only_here + only_there + neither
-    a, b, c, d = (count / design_effect for count in (both, only_here, only_there, neither))
+    n = both + only_candidate + only_baseline + neither
+    a, b, c, d = (count / design_effect for count in (both, only_candidate, only_baseline, neither))
     margins = (a + b) * (c + d) * (a + c) * (b + d)
     product = a * d - b * c
     if product > 0:  # a continuity correction, for a positive correlation only
         product = max(0.0, product - n / design_effect / 2)
     correlation = product / math.sqrt(margins) if margins > 0 else 0.0
-    p, q = (both + only_here) / n, (both + only_there) / n
-    p_low, p_high = wilson(both + only_here, n, design_effect=design_effect)
-    q_low, q_high = wilson(both + only_there, n, design_effect=design_effect)
+    p, q = (both + only_candidate) / n, (both + only_baseline) / n
+    p_low, p_high = wilson(both + only_candidate, n, design_effect=design_effect)
+    q_low, q_high = wilson(both + only_baseline, n, design_effect=design_effect)
 
     def joined(x: float, y: float) -> float:
         return math.sqrt(max(0.0, x * x - 2 * correlation * x * y + y * y))
@@ -153,15 +150,17 @@ def paired_interval(
 
 
 def _difference(
-    name: str, here: BoolArray, there: BoolArray, unit: npt.NDArray[np.int64], more_is_better: bool
+    name: str, candidate: BoolArray, baseline: BoolArray, unit: npt.NDArray[np.int64], more_is_better: bool
 ) -> Difference:
-    only_here, only_there = int((here & ~there).sum()), int((there & ~here).sum())
-    both, neither = int((here & there).sum()), int((~here & ~there).sum())
-    difference = here.astype(np.float64) - there
-    low, high = paired_interval(both, only_here, only_there, neither, design_effect(difference, unit))
+    only_candidate, only_baseline = int((candidate & ~baseline).sum()), int((baseline & ~candidate).sum())
+    both, neither = int((candidate & baseline).sum()), int((~candidate & ~baseline).sum())
+    difference = candidate.astype(np.float64) - baseline
+    low, high = paired_interval(both, only_candidate, only_baseline, neither, design_effect(difference, unit))
     # Photos of one part do not fall to either side independently, parts do: each part has one vote, for the run that is
     # ahead on it. With a photo a part that is McNemar's test.
     votes = np.bincount(unit, weights=difference)
     p = mcnemar_exact(int((votes > 0).sum()), int((votes < 0).sum()))
-    n = len(here)
-    return Difference(name, here.mean(), there.mean(), low, high, only_here, only_there, p, more_is_better, n)
+    n = len(candidate)
+    return Difference(
+        name, candidate.mean(), baseline.mean(), low, high, only_candidate, only_baseline, p, more_is_better, n
+    )
