@@ -20,8 +20,7 @@ def predict(config: PredictConfig) -> None:
     with graceful_shutdown() as stop:
         plan = Plan.of(config, shard).without_done(stop)
 
-        from tqdm import tqdm
-
+        from qc_lightning.core.bars import Progress
         from qc_lightning.inference.inspector import Inspector
         from qc_lightning.inference.stream import Stream
         from qc_lightning.metrics.go_live import doubt_of
@@ -39,7 +38,9 @@ def predict(config: PredictConfig) -> None:
         # while watching there is no end to tell the time of
         shape = "{n_fmt} photos" if plan.total is None else None
         line = (shard.number - 1) % processes
-        bar = tqdm(total=plan.total, initial=plan.begun, unit="photo", mininterval=0.2, bar_format=shape, position=line)
+        bar = Progress(
+            total=plan.total, initial=plan.begun, unit="photo", mininterval=0.2, bar_format=shape, position=line
+        )
         with VerdictFile(plan.output, plan.written) as verdicts, Stream(inspector, config.batch_size) as stream, bar:
             for paths in plan.rounds(stop):
                 for batch in stream.inspect(takewhile(lambda _: not stop.signal, paths)):

@@ -6,8 +6,8 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import numpy.typing as npt
-from tqdm import tqdm
 
+from qc_lightning.core.bars import Progress
 from qc_lightning.core.system import cores
 from qc_lightning.data.dataset import PhotoSet
 from qc_lightning.data.file_facts import FileFacts
@@ -60,7 +60,7 @@ def _measure(photos: PhotoSet) -> Floats:
         return len(places)
 
     with (
-        tqdm(total=n, desc="Looking for outliers", unit="photo", delay=1.5) as bar,
+        Progress(total=n, desc="Looking for outliers", unit="photo", delay=1.5) as bar,
         ThreadPoolExecutor(cores()) as pool,
     ):
         for count in pool.map(work, range(0, n, _BLOCK)):

@@ -8,7 +8,7 @@ from typing import TypeVar
 T = TypeVar("T")
 
 _DELAY = 2.0  # seconds before the first count
-_INTERVAL = 0.5
+_INTERVAL, _LOG_INTERVAL = 0.5, 30.0  # on a terminal, where one count is written over the other, and in a log
 
 
 def counted(items: Iterable[T], total: int, unit: str) -> Iterator[T]:
@@ -20,10 +20,12 @@ def counted(items: Iterable[T], total: int, unit: str) -> Iterator[T]:
         unit: what they are, in the plural.
     """
     due, shown = time.monotonic() + _DELAY, False
+    terminal = sys.stderr.isatty()
+    start, end, interval = ("\r", "", _INTERVAL) if terminal else ("", "\n", _LOG_INTERVAL)
     for number, item in enumerate(items, 1):
         yield item
         if time.monotonic() >= due:
-            print(f"\r{number}/{total} {unit}", end="", file=sys.stderr, flush=True)
-            due, shown = time.monotonic() + _INTERVAL, True
+            print(f"{start}{number}/{total} {unit}", end=end, file=sys.stderr, flush=True)
+            due, shown = time.monotonic() + interval, True
     if shown:
-        print(f"\r{total}/{total} {unit}", file=sys.stderr)
+        print(f"{start}{total}/{total} {unit}", file=sys.stderr)

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
-from tqdm import tqdm
 
+from qc_lightning.core.bars import Progress
 from qc_lightning.core.system import cores
 from qc_lightning.data.pixel_store import PixelStore
 
@@ -58,7 +58,7 @@ def measure_appearance(store: PixelStore, rows: npt.NDArray[np.int64], progress:
         return len(pixels)
 
     with (
-        tqdm(total=n, desc="Checking photos", unit="photo", delay=1.5, disable=not progress) as bar,
+        Progress(total=n, desc="Checking photos", unit="photo", delay=1.5, disable=not progress) as bar,
         ThreadPoolExecutor(cores()) as pool,
     ):
         for count in pool.map(work, range(0, n, _BLOCK)):

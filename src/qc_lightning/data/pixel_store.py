@@ -14,8 +14,8 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from tqdm import tqdm
 
+from qc_lightning.core.bars import Progress
 from qc_lightning.core.errors import UserError
 from qc_lightning.core.system import cores
 from qc_lightning.data import pixel_cache as disk
@@ -167,7 +167,7 @@ def _decode_all(
     waiting: deque[Future[tuple[int, Pixels, list[str], dict[int, str]]]] = deque()
     with (
         warnings.catch_warnings(),
-        tqdm(total=len(paths), desc="Decoding photos", unit="photo", delay=1.5, disable=not progress) as bar,
+        Progress(total=len(paths), desc="Decoding photos", unit="photo", delay=1.5, disable=not progress) as bar,
         ThreadPoolExecutor(workers) as pool,
     ):
         warnings.filterwarnings("ignore", module=r"PIL\.")  # remarks on metadata; a bad file is reported as such

@@ -6,9 +6,9 @@ from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
-from tqdm import tqdm
 
 from qc_lightning.core.atomic import replacing
+from qc_lightning.core.bars import Progress
 from qc_lightning.core.errors import UserError
 from qc_lightning.data.decode import decode
 from qc_lightning.data.photo import Photo
@@ -57,7 +57,7 @@ def export_inspector(inspector: Inspector, photos: Sequence[Photo], output: Path
         exported = ExportedInspector.load(temporary, threads=1)
         exported.verify_golden()
         after = exported.inspect_files([photo.path for photo in photos])
-        bar = tqdm(after, "inspecting as exported", len(photos), unit="photo", delay=1.0)
+        bar = Progress(after, "inspecting as exported", len(photos), unit="photo", delay=1.0)
         return pass_gate(before, list(bar), inspector.decision)
 
 
@@ -66,7 +66,7 @@ def _inspect(inspector: Inspector, photos: Sequence[Photo]) -> list[Inspection]:
     results: list[Inspection] = []
     with (
         Stream(inspector, _BATCH) as stream,
-        tqdm(desc="inspecting as trained", total=len(photos), unit="photo", delay=1.0) as bar,
+        Progress(desc="inspecting as trained", total=len(photos), unit="photo", delay=1.0) as bar,
     ):
         for batch in stream.inspect(photo.path for photo in photos):
             for found, photo in zip(batch, photos[len(results) :], strict=False):

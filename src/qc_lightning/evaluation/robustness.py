@@ -9,8 +9,8 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor
-from tqdm import tqdm
 
+from qc_lightning.core.bars import Progress
 from qc_lightning.core.system import cores
 from qc_lightning.data.decode import BadImage, read
 from qc_lightning.data.photo import Photo
@@ -90,7 +90,9 @@ def _logits(inspector: Inspector, photos: Sequence[Photo]) -> Tensor:
     alone = partial(torch.set_num_threads, 1) if cpu else None
     with ThreadPoolExecutor(workers if cpu else 2, initializer=alone) as pool:
         try:
-            shown = tqdm(pool.map(of, enumerate(photos)), desc="worse photos", total=len(photos), unit="photo", delay=1)
+            shown = Progress(
+                pool.map(of, enumerate(photos)), desc="worse photos", total=len(photos), unit="photo", delay=1
+            )
             return torch.stack(list(shown))
         finally:
             pool.shutdown(cancel_futures=True)

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import torch
 from torch import Tensor
-from tqdm import tqdm
 
+from qc_lightning.core.bars import Progress
 from qc_lightning.core.errors import UserError
 from qc_lightning.data.checks import join_identical
 from qc_lightning.data.photo import Photo
@@ -54,7 +54,7 @@ def score(inspector: Inspector, labelled: EvaluationSet, batch_size: int) -> Sco
     left = iter(labelled.photos)
     with (
         Stream(inspector, batch_size, exact=True) as stream,
-        tqdm(desc="evaluating", total=len(labelled.photos), unit="photo", delay=1.0) as bar,
+        Progress(desc="evaluating", total=len(labelled.photos), unit="photo", delay=1.0) as bar,
     ):
         for batch in stream.inspect(photo.path for photo in labelled.photos):
             for found, photo in zip(batch, left, strict=False):

@@ -9,8 +9,8 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from PIL import Image
-from tqdm import tqdm
 
+from qc_lightning.core.bars import Progress
 from qc_lightning.data.decode import BadImage, DecodeSettings, decode_whole, read
 from qc_lightning.explanation import checks
 from qc_lightning.explanation.heat import Heat
@@ -86,7 +86,7 @@ def explain(
     Raises:
         MemoryError, torch.OutOfMemoryError: not even one photo fits.
     """
-    bar = tqdm(total=len(subjects), desc=f"explaining ({heat.method})", unit="photo", delay=1)
+    bar = Progress(total=len(subjects), desc=f"explaining ({heat.method})", unit="photo", delay=1)
     begin = 0
     with bar:
         while begin < len(subjects):

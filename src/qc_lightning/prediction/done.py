@@ -4,8 +4,7 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from tqdm import tqdm
-
+from qc_lightning.core.bars import Progress
 from qc_lightning.core.shutdown import StopRequest
 from qc_lightning.core.system import cores
 from qc_lightning.data.fingerprint import sha256_of
@@ -24,7 +23,7 @@ def same_bytes(files: Sequence[tuple[Path, str]], stop: StopRequest) -> list[boo
     """
     same: list[bool] = []
     with (
-        tqdm(total=len(files), desc="comparing photos with their rows", unit="photo", delay=2.0) as bar,
+        Progress(total=len(files), desc="comparing photos with their rows", unit="photo", delay=2.0) as bar,
         ThreadPoolExecutor(cores()) as pool,
     ):
         for start in range(0, len(files), _AT_A_TIME):

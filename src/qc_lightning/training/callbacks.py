@@ -8,9 +8,9 @@ import numpy as np
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.callbacks import Checkpoint, ProgressBar
-from tqdm import tqdm
 
 from qc_lightning.core.atomic import csv_text, replacing, write_text
+from qc_lightning.core.bars import Progress
 from qc_lightning.core.run import Run
 from qc_lightning.training.start import link
 
@@ -28,7 +28,7 @@ class TrainingProgressBar(ProgressBar):
 
     def __init__(self) -> None:
         super().__init__()
-        self._bar: tqdm[Any] | None = None
+        self._bar: Progress | None = None
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Open the bar where a resumed run stands; only the first process shows one, and only where steps are many."""
@@ -36,7 +36,7 @@ class TrainingProgressBar(ProgressBar):
             return
         total = trainer.estimated_stepping_batches * trainer.accumulate_grad_batches
         known = None if total == float("inf") else int(total)
-        self._bar = tqdm(desc="training", total=known, initial=trainer.global_step, unit="step", mininterval=0.2)
+        self._bar = Progress(desc="training", total=known, initial=trainer.global_step, unit="step", mininterval=0.2)
 
     def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, *_: Any) -> None:
         """Move on by a step."""

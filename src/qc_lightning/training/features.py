@@ -13,10 +13,10 @@ import numpy.typing as npt
 import PIL
 import torch
 from torch import Tensor
-from tqdm import tqdm
 
 from qc_lightning.config import AugmentConfig
 from qc_lightning.core.atomic import replacing
+from qc_lightning.core.bars import Progress
 from qc_lightning.core.system import cores
 from qc_lightning.data.augment import augment
 from qc_lightning.data.dataset import PhotoSet
@@ -74,7 +74,7 @@ def extract_features(
 
     what = "features of copies" if copy else "features"
     with (
-        tqdm(total=len(rows), initial=len(rows) - len(todo), desc=what, unit="photo", delay=1.0) as bar,
+        Progress(total=len(rows), initial=len(rows) - len(todo), desc=what, unit="photo", delay=1.0) as bar,
         ThreadPoolExecutor(workers) as pool,
     ):
         for start in range(0, len(todo), _KEPT_AT_ONCE):

@@ -26,9 +26,9 @@ import numpy as np
 from numpy.random import RandomState
 from numpy.typing import NDArray
 from PIL import Image
-from tqdm import tqdm
 
 from qc_lightning.core.atomic import try_lock
+from qc_lightning.core.bars import Progress
 from qc_lightning.core.errors import UserError
 from qc_lightning.core.system import cores
 from qc_lightning.data.parts.defects import DEFECTS, MISSING_HOLE
@@ -193,7 +193,7 @@ def _fill(staging: Path, count: int, seed: int) -> None:
             (staging / name).mkdir()
         table = csv.writer(file, lineterminator="\n")
         table.writerow(COLUMNS)
-        table.writerows(tqdm(rows, total=count, desc="Rendering the parts set", unit="photo", delay=2))
+        table.writerows(Progress(rows, total=count, desc="Rendering the parts set", unit="photo", delay=2))
 
 
 def _save(index: int, staging: Path, seed: int) -> _Row:

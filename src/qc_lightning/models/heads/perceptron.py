@@ -8,8 +8,8 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor, nn
-from tqdm import tqdm
 
+from qc_lightning.core.bars import Progress
 from qc_lightning.models.heads.scaler import FeatureScaler
 from qc_lightning.models.tiles import max_over_tiles
 
@@ -73,7 +73,7 @@ class PerceptronHead(FeatureScaler):
         x, target, of = self._scaled(features), label.float(), torch.from_numpy(fold)
         out_of_fold = torch.empty(len(x))
         folds = int(of.max()) + 1
-        for held in tqdm(range(folds + 1), desc="head and its folds", delay=1.0):  # the last one holds out nothing
+        for held in Progress(range(folds + 1), desc="head and its folds", delay=1.0):  # the last one holds out nothing
             _learn(self.layers, x, target, torch.nonzero(of != held).squeeze(1), loss, schedule)
             with torch.inference_mode():
                 rest = of == held

@@ -1,0 +1,44 @@
+"""How far a command is: a bar on a terminal, now and then a line in a log file."""
+
+import sys
+from typing import TYPE_CHECKING, Any
+
+from tqdm import tqdm
+
+if TYPE_CHECKING:
+    _Bar = tqdm[Any]
+else:
+    _Bar = tqdm
+
+_SECONDS = 30.0  # between two lines
+
+
+class Progress(_Bar):
+    """tqdm, but where standard error is no terminal it writes a line every half minute instead of redrawing a bar.
+
+    Args:
+        arguments: of tqdm.
+        options: of tqdm.
+    """
+
+    def __init__(self, *arguments: Any, **options: Any) -> None:
+        self._lines = not sys.stderr.isatty()
+        if self._lines:
+            options |= {"mininterval": _SECONDS, "miniters": 1, "ascii": True, "position": None}
+        super().__init__(*arguments, **options)
+
+    def display(self, msg: str | None = None, pos: int | None = None) -> None:
+        """Draw the bar, or write a line."""
+        if not self._lines:
+            super().display(msg, pos)
+        elif self.n > self.initial:
+            print(self, file=self.fp, flush=True)
+
+    def close(self) -> None:
+        """Leave the bar as it is; a last line for what has shown one or began without a delay."""
+        if not self._lines:
+            super().close()
+        elif not self.disable:
+            self.disable = True
+            if self.last_print_t >= self.start_t + (self.delay or 0):
+                self.display()
