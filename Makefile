@@ -3,7 +3,7 @@ PYTHON ?= python3
 PIP = .venv/bin/python -m pip install --disable-pip-version-check
 RUN = .venv/bin/python -m
 
-.PHONY: install train test test-browser test-lean quick lint bench bundle clean
+.PHONY: install train test test-browser test-lean quick lint bench torture bundle clean
 
 train: install  ## train the paper's recipe on the embedded photos
 	$(RUN) qc_lightning.train
@@ -33,6 +33,9 @@ MODEL ?= $(lastword $(sort $(wildcard outputs/*/*/export/inspector.onnx)))
 
 bundle: install  ## make bundle MODEL=inspector.onnx [TARGET="win_amd64 3.12"]: dist/bundle for a PC without a network
 	$(RUN) qc_lightning.deployment.bundle $(MODEL) dist/bundle $(TARGET)
+
+torture: .venv/test  ## broken photos and kills for a quarter of an hour, and a table of what became of them
+	.venv/bin/python tests/torture.py
 
 install: .venv/run
 

@@ -1,0 +1,74 @@
+"""Broken files and kills: no traceback, no hang, nothing torn; `make torture` runs the same for longer."""
+
+import itertools
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from bad_files import stream
+from qc_lightning.core.atomic import replacing
+from qc_lightning.data.decode import BadImage, DecodeSettings, decode_bytes
+from test_predict import save
+from torture import kill_and_resume, unbroken
+
+SETTINGS = DecodeSettings(24, 16, "letterbox")
+
+
+def check(data: bytes) -> bool:
+    """Whether a file is read; it is refused with one line, or gives pixels of the right shape."""
+    try:
+        pixels = decode_bytes(data, SETTINGS)
+    except BadImage as error:
+        reason = str(error)
+    else:
+        reason = ""
+    if reason:
+        assert "\n" not in reason
+        return False
+    assert pixels.shape == (3, 24, 16)
+    assert pixels.dtype == np.uint8
+    return True
+
+
+@pytest.mark.filterwarnings("ignore:::PIL")
+def test_broken_photos_give_pixels_or_one_line() -> None:
+    for _, how, data in itertools.islice(stream(seed=1), 700):
+        read = check(data)
+        if how in ("cut", "zero rest") and data[:2] == b"\x89P":
+            assert not read or data.endswith(b"IEND\xaeB`\x82")
+
+
+@given(
+    st.binary(max_size=200),
+    st.sampled_from([b"", b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"BM", b"II*\0", b"RIFF", b"P5 "]),
+)
+@settings(max_examples=200, deadline=None)
+def test_any_bytes_give_pixels_or_one_line(body: bytes, start: bytes) -> None:
+    check(start + body)
+
+
+@pytest.mark.slow
+def test_a_killed_prediction_resumes_to_the_very_rows(run_folder: Path, tmp_path: Path) -> None:
+    for i in range(12):
+        save(tmp_path / "in" / f"{i:02d}.png", 20 * i)
+    expected, changes = unbroken(run_folder, tmp_path)
+    assert changes > 12
+    for number in (changes // 3, changes - 1):
+        assert kill_and_resume(run_folder, tmp_path, number) == expected, number
+    assert not list(tmp_path.rglob(".unfinished-*"))
+
+
+def test_an_unfinished_file_of_a_dead_process_is_removed_and_a_living_ones_is_not(tmp_path: Path) -> None:
+    dead = tmp_path / ".unfinished-dead.csv"
+    dead.write_text("half")
+    with replacing(tmp_path / "a.csv") as living:
+        assert not dead.exists()
+        with replacing(tmp_path / "b.csv") as other:
+            assert living.exists()
+            other.write_text("b")
+        living.write_text("a")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a.csv", "b.csv"]
+    assert (tmp_path / "a.csv").read_text() == "a"
