@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 import onnx
+import onnxruntime
 import pytest
 import torch
 from onnx import TensorProto, helper, numpy_helper
@@ -26,6 +27,7 @@ from qc_lightning.core.run import Run
 from qc_lightning.data.decode import DecodeSettings, read
 from qc_lightning.deployment.export_run import export_inspector
 from qc_lightning.deployment.gate import pass_gate
+from qc_lightning.deployment.on_demand import on_demand
 from qc_lightning.deployment.onnx_model import to_onnx
 from qc_lightning.deployment.photos import gate_photos, golden_places
 from qc_lightning.inference.checkpoint import complete_checkpoint
@@ -204,7 +206,6 @@ class Otherwise(nn.Module):
 
 
 def test_an_export_that_differs_leaves_no_file(paper: tuple[Run, Path], tmp_path: Path) -> None:
-
     inspector = replace(Inspector.load(paper[0], "cpu"), network=Otherwise().eval())
     with pytest.raises(UserError, match="golden inputs"):
         export_inspector(inspector, gate_photos(paper[0]), tmp_path / "inspector.onnx")
@@ -232,6 +233,40 @@ def test_a_network_that_cannot_be_translated_is_refused_in_one_line(kind: type[n
     with pytest.raises(UserError, match=rf"\({kind.__name__}\) cannot be exported") as error:
         to_onnx(kind(), (3, 16, 16))
     assert "\n" not in str(error.value)
+
+
+def test_what_only_one_output_needs_is_computed_when_it_is_wanted() -> None:
+    """A branch whose reshaping cannot work does no harm until it is taken."""
+    nodes = [
+        helper.make_node("Relu", ["x"], ["y"]),
+        helper.make_node("Add", ["y", "y"], ["double"]),
+        helper.make_node("Reshape", ["double", "shape"], ["z"]),
+    ]
+    x, y, z = (helper.make_tensor_value_info(name, TensorProto.FLOAT, ["batch", 3]) for name in "xyz")
+    data = np.array([[-1, 2, 3], [4, -5, 6]], np.float32)
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 4  # a failure is raised; that is enough
+    for width, fits in ((3, True), (4, False)):
+        shape = numpy_helper.from_array(np.array([-1, width], np.int64), "shape")
+        graph = helper.make_graph(nodes, "g", [x], [y, z], [shape])
+        model = helper.make_model(graph, ir_version=10, opset_imports=[helper.make_opsetid("", 20)])
+        on_demand(model, "z", "with_z")
+        session = onnxruntime.InferenceSession(model.SerializeToString(), options)
+        first, none = session.run(["y", "z"], {"x": data})
+        assert (first.tolist(), none.shape) == ([[0, 2, 3], [4, 0, 6]], (0, 3))
+        if fits:
+            assert session.run(["z"], {"x": data, "with_z": np.array(True)})[0].tolist() == [[0, 4, 6], [8, 0, 12]]
+        else:
+            with pytest.raises(Exception, match="Reshape"):
+                session.run(["z"], {"x": data, "with_z": np.array(True)})
+
+
+def test_a_limit_of_novelty_is_not_dropped(paper: tuple[Run, Path], tmp_path: Path) -> None:
+    decision = Decision(0.5, "test", novelty=1.0)
+    with pytest.raises(UserError, match="limits novelty"):
+        export_inspector(
+            replace(Inspector.load(paper[0], "cpu"), decision=decision), gate_photos(paper[0]), tmp_path / "x.onnx"
+        )
 
 
 def test_golden_inputs_are_spread_over_the_logits() -> None:

@@ -38,6 +38,10 @@ def export_inspector(inspector: Inspector, photos: Sequence[Photo], output: Path
         UserError: a photo cannot be read or is not the one on record, the network cannot be translated, or the export
             says something else than the run.
     """
+    if inspector.decision.novelty is not None:  # a limit without a measure would let what is novel pass
+        raise UserError(
+            "not exported: the decision limits novelty, which an export does not measure yet; decide without"
+        )
     model = to_onnx(inspector.network, inspector.decode.shape)
     before = _inspect(inspector, photos)
     logit = np.array([found.logit for found in before], np.float32)

@@ -11,7 +11,8 @@ from torch import nn
 
 from qc_lightning.core.errors import UserError
 from qc_lightning.deployment.graph import ExportedGraph
-from qc_lightning.inference.exported import PIXELS
+from qc_lightning.deployment.on_demand import on_demand
+from qc_lightning.inference.exported import EVIDENCE, PIXELS, WITH_EVIDENCE
 
 _MOST = 4096  # photos in a batch: the exporter wants a limit
 
@@ -50,6 +51,8 @@ def to_onnx(network: nn.Module, shape: tuple[int, int, int]) -> ModelProto:
     # the exporter may settle for the size that it saw
     if not all(value.type.tensor_type.shape.dim[0].dim_param for value in (*model.graph.input, *model.graph.output)):
         raise _cannot(network, "it takes batches of one size only")
+    if EVIDENCE in graph.names:
+        on_demand(model, EVIDENCE, WITH_EVIDENCE)
     return model
 
 

@@ -38,6 +38,9 @@ METADATA, GOLDEN, DRIFT = "qc_lightning", "qc_lightning.golden", "qc_lightning.d
 PIXELS, PROBABILITY, LOGIT, FEATURES, EVIDENCE = "pixels", "probability", "logit", "features", "evidence"
 """Names of the graph's input and outputs; the last two are there where the network has them."""
 
+WITH_EVIDENCE = "with_evidence"
+"""Name of an optional input, a boolean: without it the evidence is not computed, and its output is empty."""
+
 
 @dataclass(frozen=True)
 class ExportMetadata:
@@ -158,7 +161,7 @@ class ExportedInspector:
         return self.run(pixels, LOGIT)[0]
 
     def run(self, pixels: npt.NDArray[np.uint8], *names: str) -> list[npt.NDArray[Any]]:
-        """Run the part of the graph that some outputs need.
+        """Run the graph for some of its outputs.
 
         Args:
             pixels: decoded photos, uint8 [B, 3, H, W] of `decode.shape`.
@@ -171,13 +174,11 @@ class ExportedInspector:
         Raises:
             TypeError, ValueError: the pixels are no decoded photos.
         """
-        import onnxruntime
-
         check_decoded(pixels, self.decode)
-
-        options = onnxruntime.RunOptions()
-        options.only_execute_path_to_fetches = True
-        results: list[npt.NDArray[Any]] = self._session.run(list(names), {PIXELS: pixels}, options)
+        inputs: dict[str, npt.NDArray[Any]] = {PIXELS: pixels}
+        if EVIDENCE in names:
+            inputs[WITH_EVIDENCE] = np.array(True)
+        results: list[npt.NDArray[Any]] = self._session.run(list(names), inputs)
         return results
 
     def verify_golden(self) -> float:
