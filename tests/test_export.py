@@ -25,17 +25,19 @@ from qc_lightning.core.atomic import csv_text, write_text
 from qc_lightning.core.errors import UserError
 from qc_lightning.core.run import Run
 from qc_lightning.data.decode import DecodeSettings, read
-from qc_lightning.deployment.export_run import export_inspector
+from qc_lightning.deployment.export_run import decision_record, export_inspector
 from qc_lightning.deployment.gate import pass_gate
 from qc_lightning.deployment.on_demand import on_demand
 from qc_lightning.deployment.onnx_model import to_onnx
 from qc_lightning.deployment.photos import gate_photos, golden_places
+from qc_lightning.explanation.evidence import evidence
 from qc_lightning.inference.checkpoint import complete_checkpoint
 from qc_lightning.inference.exported import EVIDENCE, ExportedInspector
 from qc_lightning.inference.inspection import Inspection
 from qc_lightning.inference.inspector import Inspector
 from qc_lightning.inference.sealed_file import FORMAT, seal
 from qc_lightning.metrics.decision import Decision
+from qc_lightning.metrics.record import DecisionFile
 from qc_lightning.metrics.verdict import Verdict
 from qc_lightning.models.registry import build_network
 
@@ -81,7 +83,7 @@ def paper(tmp_path_factory: pytest.TempPathFactory) -> tuple[Run, Path]:
     """A run of the paper's network on photos in two tiles, and its export."""
     run = run_of(tmp_path_factory.mktemp("paper"), PAPER, DecodeSettings(16, 16, rows=1, columns=2))
     output = run.folder / "export" / "inspector.onnx"
-    export_inspector(Inspector.load(run, "cpu"), gate_photos(run), output)
+    export_inspector(Inspector.load(run, "cpu"), Decision(0.5, "test").to_dict(), gate_photos(run), output)
     return run, output
 
 
@@ -133,7 +135,9 @@ def test_the_file_is_plain_onnx_that_says_what_it_is(paper: tuple[Run, Path]) ->
 
 def test_the_same_bytes_again(paper: tuple[Run, Path], tmp_path: Path) -> None:
     run, output = paper
-    export_inspector(Inspector.load(run, "cpu"), gate_photos(run), tmp_path / "again.onnx")
+    export_inspector(
+        Inspector.load(run, "cpu"), Decision(0.5, "test").to_dict(), gate_photos(run), tmp_path / "again.onnx"
+    )
     assert (tmp_path / "again.onnx").read_bytes() == output.read_bytes()
 
 
@@ -208,7 +212,7 @@ class Otherwise(nn.Module):
 def test_an_export_that_differs_leaves_no_file(paper: tuple[Run, Path], tmp_path: Path) -> None:
     inspector = replace(Inspector.load(paper[0], "cpu"), network=Otherwise().eval())
     with pytest.raises(UserError, match="golden inputs"):
-        export_inspector(inspector, gate_photos(paper[0]), tmp_path / "inspector.onnx")
+        export_inspector(inspector, inspector.decision.to_dict(), gate_photos(paper[0]), tmp_path / "inspector.onnx")
     assert list(tmp_path.iterdir()) == []
 
 
@@ -261,11 +265,26 @@ def test_what_only_one_output_needs_is_computed_when_it_is_wanted() -> None:
                 session.run(["z"], {"x": data, "with_z": np.array(True)})
 
 
+def test_the_decision_in_force_travels_with_the_model(tmp_path: Path) -> None:
+    run = run_of(tmp_path, PAPER, DecodeSettings(16, 16))
+    first = DecisionFile.first(Inspector.load(run, "cpu").model_id, Decision(0.5, "test"), "fixed", "none")
+    first.appended(Decision(0.25, "more escapes than a customer took"), "fixed", "none").write(run.decisions)
+    inspector = Inspector.load(run, "cpu")
+    export_inspector(inspector, decision_record(run, inspector), gate_photos(run), tmp_path / "x.onnx")
+    exported = ExportedInspector.load(tmp_path / "x.onnx")
+    assert exported.decision == Decision(0.25, "more escapes than a customer took") == inspector.decision
+    stored = json.loads(run.decisions.read_text())["decisions"][-1]
+    assert stored.items() <= exported.metadata.decision.items()
+
+
 def test_a_limit_of_novelty_is_not_dropped(paper: tuple[Run, Path], tmp_path: Path) -> None:
     decision = Decision(0.5, "test", novelty=1.0)
     with pytest.raises(UserError, match="limits novelty"):
         export_inspector(
-            replace(Inspector.load(paper[0], "cpu"), decision=decision), gate_photos(paper[0]), tmp_path / "x.onnx"
+            replace(Inspector.load(paper[0], "cpu"), decision=decision),
+            decision.to_dict(),
+            gate_photos(paper[0]),
+            tmp_path / "x.onnx",
         )
 
 
@@ -386,7 +405,7 @@ def test_every_kind_of_network_exports(kind: str, tmp_path: Path) -> None:
     model, decode = TINY[kind]
     run = run_of(tmp_path, model, decode)
     inspector = Inspector.load(run, "cpu")
-    result = export_inspector(inspector, gate_photos(run), tmp_path / "inspector.onnx")
+    result = export_inspector(inspector, inspector.decision.to_dict(), gate_photos(run), tmp_path / "inspector.onnx")
     assert (result.photos, result.gap < 1e-3) == (16, True)
     exported = ExportedInspector.load(tmp_path / "inspector.onnx")
     pixels = np.stack([read(photo.path, decode)[0] for photo in gate_photos(run)[:3]])
@@ -396,12 +415,12 @@ def test_every_kind_of_network_exports(kind: str, tmp_path: Path) -> None:
     np.testing.assert_allclose(
         features, expected.numpy(), atol=1e-4 if expected.shape[1] == inspector.network.width else 0.01
     )
-    if EVIDENCE in exported.outputs:  # over a photo it adds up to the logit less the head's bias
-        (evidence,) = exported.run(pixels, EVIDENCE)
-        head = inspector.network.head
-        bias = head.pooled.linear.bias.item() + (0 if head.patches is None else head.patches.linear.bias.item())
-        assert evidence.shape == (3, *decode.shape[1:])
-        np.testing.assert_allclose(evidence.sum((1, 2)), logit - bias, rtol=0.05)
+    np.testing.assert_allclose(logit, inspector.network(image).numpy(), atol=1e-3)
+    if EVIDENCE in exported.outputs:
+        found, right = exported.run(pixels, EVIDENCE)[0], evidence(inspector.network, image)[0].numpy()
+        assert found.shape == right.shape == (3, *decode.shape[1:])
+        np.testing.assert_allclose(found.sum((1, 2)), right.sum((1, 2)), rtol=0.01, atol=0.01)
+        assert np.abs(found).max() > 1e-3
     assert (EVIDENCE in exported.outputs) == (
         kind in ("frozen, three stages, two views, tiles", "frozen, patches, two views", "fine-tuned torchvision")
     )

@@ -56,7 +56,7 @@ def test_a_bundle_is_not_made_of_a_wrong_file(tmp_path: Path) -> None:
 def test_the_bundle_works_where_there_is_nothing_but_python(tmp_path: Path) -> None:
     run = run_of(tmp_path, PAPER, DecodeSettings(16, 16))
     inspector = Inspector.load(run, "cpu")
-    export_inspector(inspector, gate_photos(run), tmp_path / "x.onnx")
+    export_inspector(inspector, inspector.decision.to_dict(), gate_photos(run), tmp_path / "x.onnx")
     bundle = tmp_path / "bundle"
     make_bundle(tmp_path / "x.onnx", bundle, TOP)
     subprocess.run([sys.executable, "-m", "venv", tmp_path / "env"], check=True)

@@ -68,7 +68,7 @@ class Server:
 def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     run = run_of(tmp_path_factory.mktemp("service"), PAPER, DecodeSettings(16, 16))
     output = run.folder / "export" / "inspector.onnx"
-    export_inspector(Inspector.load(run, "cpu"), gate_photos(run), output)
+    export_inspector(Inspector.load(run, "cpu"), {"threshold": 0.5}, gate_photos(run), output)
     return output
 
 

@@ -1,15 +1,17 @@
 """From a run to the file that the line gets: translate, add what a line must know, pass the gate, put it in place."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from qc_lightning.core.atomic import replacing
 from qc_lightning.core.bars import Progress
 from qc_lightning.core.errors import UserError
+from qc_lightning.core.run import Run
 from qc_lightning.data.decode import decode
 from qc_lightning.data.photo import Photo
 from qc_lightning.deployment.gate import GateResult, pass_gate
@@ -22,15 +24,32 @@ from qc_lightning.inference.inspection import Inspection
 from qc_lightning.inference.inspector import Inspector
 from qc_lightning.inference.sealed_file import seal
 from qc_lightning.inference.stream import Stream
+from qc_lightning.metrics.record import DecisionFile
 
 _BATCH = 16
 
 
-def export_inspector(inspector: Inspector, photos: Sequence[Photo], output: Path) -> GateResult:
+def decision_record(run: Run, inspector: Inspector) -> dict[str, Any]:
+    """The decision in force as decision.json has it, with digest and certificate; without that file the model's own.
+
+    Raises:
+        UserError: the file is damaged.
+    """
+    if not run.decisions.is_file():
+        return inspector.decision.to_dict()
+    decisions = DecisionFile.read(run.decisions, inspector.model_id, inspector.decision)
+    record = decisions.named(run)
+    return record.content() | {"source": record.decision.source, "digest": decisions.digest(record)}
+
+
+def export_inspector(
+    inspector: Inspector, decision: Mapping[str, Any], photos: Sequence[Photo], output: Path
+) -> GateResult:
     """Write an inspector as one .onnx file, once it has passed the gate.
 
     Args:
         inspector: of the run, on the CPU.
+        decision: the record in force, as `decision_record` gives it.
         photos: of the run, to check the export on; some of them travel with it as golden inputs.
         output: the file, which appears whole or not at all.
 
@@ -51,7 +70,7 @@ def export_inspector(inspector: Inspector, photos: Sequence[Photo], output: Path
         inspector.model_id,
         inspector.class_names,
         inspector.decode,
-        inspector.decision.to_dict(),
+        dict(decision),
         version("qc-lightning"),
     )
     golden = json.dumps(Golden(pixels, logit[places]).to_dict(), allow_nan=False)
