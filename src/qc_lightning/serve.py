@@ -22,6 +22,7 @@ machine gets wrong are one."""
 def serve(config: ServeConfig) -> None:
     """Load the model, replay its golden inputs, listen until the end."""
     from qc_lightning.inference.exported import ExportedInspector
+    from qc_lightning.inference.verdict_log import VerdictLog
     from qc_lightning.metrics.verdict import Verdict
     from qc_lightning.service import server
     from qc_lightning.service.app import Service, build_app
@@ -36,14 +37,17 @@ def serve(config: ServeConfig) -> None:
     inspector = ExportedInspector.load(_model(config), Verdict(config.unreadable.upper()))
     gap = inspector.verify_golden()
     engine = Engine(inspector, config.queue)
-    service = Service(inspector, engine, Counters(inspector.model_id, lambda: engine.on_the_way), config.timeout)
-    app = Limits(build_app(service, inspector.metadata.release), int(config.max_megabytes * 1e6), config.timeout, token)
     scheme, address = "https" if config.tls_cert else "http", bound.getsockname()
+    log = VerdictLog(Path(config.log).expanduser()) if config.log else None
+    service = Service(inspector, engine, Counters(inspector.model_id, lambda: engine.on_the_way), config.timeout, log)
+    app = Limits(build_app(service, inspector.metadata.release), int(config.max_megabytes * 1e6), config.timeout, token)
     print(f"{inspector.path}: model {inspector.model_id}, threshold {inspector.decision.threshold:g}")
     print(f"{len(inspector.golden.logit)} golden inputs as exported, logits differ by at most {gap:.2g}")
     print(f"{scheme}://{config.host}:{address[1]}/ for people, /docs for programs; Ctrl-C ends", flush=True)
     server.run(app, bound, *(Path(file) if file else None for file in (config.tls_cert, config.tls_key)))
     engine.close()
+    if log:
+        log.close()
 
 
 def _model(config: ServeConfig) -> Path:

@@ -54,6 +54,9 @@ COMMANDS = {
             "verify", LINE, "an exported inspector, checked where it serves", config.VerifyConfig, "source", plain=True
         ),
         Command("serve", LINE, "an exported inspector over HTTP, with a page", config.ServeConfig, "model", plain=True),
+        Command(
+            "log", LINE, "the record of every verdict: check, export, replay", config.LogConfig, "file", plain=True
+        ),
         Command("latency", LINE, "milliseconds a photo on this machine", config.LatencyConfig, "source"),
     )
 }

@@ -19,7 +19,7 @@ def run_plain(command: Callable[[T], Any], schema: type[T], path: str, help_text
     Args:
         command: takes the settings.
         schema: their dataclass, with defaults for what may be left out.
-        path: the setting that an argument without `=` is the value of.
+        path: the settings that arguments without `=` are the values of, in order, with spaces between.
         help_text: what `--help` prints above the settings.
     """
     arguments = sys.argv[1:]
@@ -45,10 +45,13 @@ def _parse(arguments: list[str], schema: type, path: str) -> dict[str, object]:
     """Each setting's value as plain data; a setting of text takes the text as it is, whatever characters it holds."""
     texts = {field.name for field in fields(cast(Any, schema)) if str(field.type).startswith(("str", "<class 'str'"))}
     settings: dict[str, object] = {}
+    bare = iter(path.split())
     for argument in arguments:
         key, equals, value = argument.partition("=")
         if not equals or not key.isidentifier():
-            key, value = path, argument
+            key, value = next(bare, ""), argument
+            if not key:
+                raise UserError(f"expected key=value, got '{argument}'; --help lists all settings")
         settings[key] = None if value == "null" else value if key in texts else _value(value)
     return settings
 

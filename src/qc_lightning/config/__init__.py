@@ -23,7 +23,7 @@ from qc_lightning.config.commands import (
     VerifyConfig,
 )
 from qc_lightning.config.decisions import CertifyConfig, DecideConfig, GaugeConfig, ReleaseConfig, ReleasesConfig
-from qc_lightning.config.serving import ServeConfig
+from qc_lightning.config.serving import LogConfig, ServeConfig
 from qc_lightning.config.training import (
     AugmentConfig,
     ClassNames,
@@ -53,6 +53,7 @@ __all__ = [
     "ExportConfig",
     "GaugeConfig",
     "LatencyConfig",
+    "LogConfig",
     "LoggerConfig",
     "ModelConfig",
     "OptimConfig",

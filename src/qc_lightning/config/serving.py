@@ -16,6 +16,7 @@ class ServeConfig:
     run: str | None = field(default=None, metadata={"help": "a run, instead of model: its export, made when missing"})
     host: str = field(default="127.0.0.1", metadata={"help": "address to listen on; others than loopback need a token"})
     port: int = field(default=8000, metadata={"help": "0: any free one"})
+    log: str | None = field(default=None, metadata={"help": "file of the record of every verdict, .sqlite"})
     token_file: str | None = field(default=None, metadata={"help": "file with the token; or QC_LIGHTNING_TOKEN"})
     tls_cert: str | None = field(default=None, metadata={"help": "certificate, PEM"})
     tls_key: str | None = field(default=None, metadata={"help": "key of the certificate, PEM"})
@@ -34,6 +35,24 @@ class ServeConfig:
         check(0 < self.timeout <= 600, "timeout", "seconds above 0, at most 600", self.timeout)
         if (self.tls_cert is None) != (self.tls_key is None):
             raise UserError("tls_cert, tls_key: expected both or none")
+
+
+@dataclass(kw_only=True)
+class LogConfig:
+    """`python -m qc_lightning.log`."""
+
+    file: str = field(metadata={"help": "log of a service, .sqlite"})
+    action: str = field(default="verify", metadata={"help": "verify | export | replay"})
+    output: str | None = field(default=None, metadata={"help": "export: the .csv"})
+    model: str | None = field(default=None, metadata={"help": "replay: an exported inspector, .onnx"})
+    photos: str | None = field(default=None, metadata={"help": "replay: photos that were kept, a folder"})
+
+    def __post_init__(self) -> None:
+        check_choice("action", self.action, ("verify", "export", "replay"))
+        named = self.action != "export" or (self.output or "").lower().endswith(".csv")
+        check(named, "output", "a name that ends in .csv", self.output)
+        given = self.action != "replay" or (self.model is not None and self.photos is not None)
+        check(given, "model, photos", "an exported inspector and a folder of photos to replay", None)
 
 
 def check_token(token: str) -> str:

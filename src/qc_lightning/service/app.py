@@ -14,8 +14,10 @@ from PIL import Image
 from pydantic import BaseModel
 from starlette.datastructures import UploadFile
 
+from qc_lightning.core.errors import UserError
 from qc_lightning.inference.exported import EVIDENCE, ExportedInspector
 from qc_lightning.inference.inspection import Inspection, PhotoLike, decode_photo
+from qc_lightning.inference.verdict_log import Entry, VerdictLog
 from qc_lightning.metrics.verdict import Verdict
 from qc_lightning.service.counters import Counters
 from qc_lightning.service.engine import Busy, Engine
@@ -51,12 +53,14 @@ class Service:
         engine: what runs it.
         counters: what /metrics shows.
         seconds: that a photo may take from its arrival to its verdict.
+        log: the record of every verdict; None to keep none.
     """
 
     inspector: ExportedInspector
     engine: Engine
     counters: Counters
     seconds: float
+    log: VerdictLog | None = None
 
     async def inspect(self, photo: PhotoLike) -> Inspection:
         """The result of a photo.
@@ -73,6 +77,22 @@ class Service:
         except TimeoutError:
             detail = f"no verdict within {self.seconds:g} s: treat the part as rejected"
         raise HTTPException(503, detail, headers={"Retry-After": str(_RETRY_SECONDS)})
+
+    async def record(self, result: Inspection, part: str, camera: str, milliseconds: float) -> None:
+        """Return once the result is safe in the log, where there is one.
+
+        Raises:
+            HTTPException: 503 when it cannot be written: no verdict leaves without a row.
+        """
+        if self.log is None:
+            return
+        decision = str(self.inspector.metadata.decision.get("digest", ""))
+        written = asyncio.wrap_future(self.log.submit(Entry.of(result, part, camera, decision, milliseconds)))
+        try:
+            await asyncio.wait_for(asyncio.shield(written), self.seconds)
+        except (UserError, TimeoutError) as error:
+            detail = f"{error or 'the log is too slow'}: treat the part as rejected"
+            raise HTTPException(503, detail, headers={"Retry-After": str(_RETRY_SECONDS)}) from error
 
     def evidence(self, photo: PhotoLike) -> str | None:
         """The evidence map, a PNG in base64: white where most speaks for Incorrect; None where there is no map."""
@@ -124,6 +144,7 @@ def build_app(service: Service, version: str) -> FastAPI:
         result = await service.inspect(photo)
         heat = await asyncio.to_thread(service.evidence, photo) if evidence and not result.error else None
         seconds = time.perf_counter() - begun
+        await service.record(result, part, camera, 1000 * seconds)
         counters.count(result, seconds)
         answer = Answer(
             verdict=result.verdict,
@@ -150,6 +171,8 @@ def build_app(service: Service, version: str) -> FastAPI:
     @app.get("/ready")
     async def ready() -> dict[str, str]:
         """The model is loaded and gave its golden inputs' results on this machine."""
+        if service.log and service.log.trouble:
+            raise HTTPException(503, service.log.trouble)
         return {"status": "ready", "model_id": inspector.model_id}
 
     @app.get("/metrics")

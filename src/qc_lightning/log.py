@@ -1,0 +1,71 @@
+"""Read the log of a service: `qc-lightning log line-3.sqlite verify`."""
+
+from pathlib import Path
+
+from qc_lightning.cli.plain import run_plain
+from qc_lightning.config.serving import LogConfig
+
+HELP = """\
+Read the record of every verdict that `qc-lightning serve log=line-3.sqlite` keeps, while it serves or later.
+
+  qc-lightning log line-3.sqlite verify                              is every row as it was written?
+  qc-lightning log line-3.sqlite export output=line-3.csv
+  qc-lightning log line-3.sqlite replay model=inspector.onnx photos=kept/     the same photos, the same verdicts?
+
+verify prints the last digest: kept elsewhere, it also shows later that no rows were cut off at the end. Exit codes: 0
+all is well; 1 a row is not as it was written, or a verdict differs; 2 a mistake, said in one line."""
+
+
+def log(config: LogConfig) -> None:
+    """Check, export or replay a log."""
+    from qc_lightning.inference import verdict_log
+
+    path = Path(config.file)
+    if config.action == "export":
+        from qc_lightning.core.atomic import csv_text, write_text
+
+        rows = [(number, *entry, digest) for number, entry, digest in verdict_log.read_entries(path)]
+        header = ("id", *verdict_log.Entry._fields, "digest")
+        write_text(Path(str(config.output)), csv_text(header, rows))
+        print(f"{len(rows)} rows: {config.output}")
+    elif config.action == "verify":
+        count, digest, fault = verdict_log.first_fault(path)
+        print(f"{path}: {count} rows as they were written, last digest {digest or 'none'}")
+        if fault:
+            print(fault)
+            raise SystemExit(1)
+    else:
+        _replay(path, str(config.model), str(config.photos))
+
+
+def _replay(path: Path, model: str, photos: str) -> None:
+    from qc_lightning.core.progress import counted
+    from qc_lightning.inference.exported import ExportedInspector
+    from qc_lightning.inference.sources import find_photos
+    from qc_lightning.inference.verdict_log import read_entries
+
+    inspector = ExportedInspector.load(model, threads=1)
+    inspector.verify_golden()
+    logged = {entry.sha256: entry for _, entry, _ in read_entries(path) if entry.sha256}
+    source = find_photos(photos, [])
+    differing = unknown = 0
+    found = inspector.inspect_files([source.root / name for name in source.names])
+    for one in counted(found, len(source.names), "photos"):
+        entry = logged.get(one.sha256)
+        unknown += entry is None
+        if entry is not None and entry.verdict != one.verdict:
+            print(f"{one.path} was {entry.verdict} at {entry.time} by model {entry.model_id}, now {one.verdict}")
+            differing += 1
+    same = len(source.names) - differing - unknown
+    print(f"{len(source.names)} photos: {same} as in the log, {differing} not, {unknown} without a row")
+    if differing:
+        raise SystemExit(1)
+
+
+def main() -> None:
+    """Run the command."""
+    run_plain(log, LogConfig, "file action", HELP)
+
+
+if __name__ == "__main__":
+    main()
