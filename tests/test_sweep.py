@@ -276,8 +276,8 @@ def test_sweep_report_makes_table_and_page_anew(
         (["model=mlp,mpl"], "error: model: expected one of"),
         (["optim.lr=1e-3,-1"], "error: optim.lr: expected a step size above 0, got -1.0"),
         (
-            ["sweep=grid", "model=efficientnet_lite0", "model.mode=frozen"],
-            "error: nothing to try in optim.lr, data.batch_",
+            ["sweep=grid", "model=efficientnet_lite0", "model.mode=frozen", "model.hidden=[]"],
+            "error: nothing to try in optim.lr: the linear head",
         ),
         (
             ["model.penalty=0.1,1"],

@@ -16,10 +16,10 @@ class CertifyConfig:
     data: OtherPhotosConfig  # qualification photos, with labels, that the run has never seen
     escape_rate: float  # the largest share of Incorrect parts that may pass
     overkill_rate: float | None  # the largest share of Correct parts that may be rejected; null: not certified
-    confidence: float
+    confidence: float  # of the statement, from 0 to 1
     together: bool  # both rates at once at this confidence, not each for itself
     by: str | None  # who certifies; null: the account
-    reason: str | None
+    reason: str | None  # why, on record with it
     device: str  # auto | cpu | cuda | cuda:<n>
 
     def __post_init__(self) -> None:
@@ -39,11 +39,11 @@ class DecideConfig:
     rule: str  # fixed | balanced | f1 | cost | escape; all but fixed look at the run's validation photos
     threshold: float | None  # of rule=fixed
     review: list[float] | None  # [low, high] of rule=fixed: a person looks at parts between
-    escape_rate: float | None
-    overkill_rate: float | None
+    escape_rate: float | None  # of rule=escape: the largest share of Incorrect parts that may pass
+    overkill_rate: float | None  # the largest share of Correct parts that may be rejected
     costs: CostConfig
-    bad_share: float | None
-    reason: str | None
+    bad_share: float | None  # of rule=cost: the share of Incorrect parts on the line
+    reason: str | None  # why, on record with it
     by: str | None  # who decides; null: the account
     device: str  # auto | cpu | cuda | cuda:<n>
 
@@ -68,9 +68,9 @@ class ReleaseConfig:
     """`qc-lightning release`."""
 
     run: str | None  # a run folder, or latest
-    name: str | None
+    name: str | None  # of the release, such as line-3
     decision: int | None  # number in its decision.json; null: the newest
-    reason: str | None
+    reason: str | None  # why, on record with it
     by: str | None  # who releases it; null: the account
     force: bool  # although its own figures say that it tells nothing apart
 
@@ -92,8 +92,8 @@ class GaugeConfig:
     output: str  # a folder for gauge.json and gauge.html
     effectiveness: list[float]  # at least the first is acceptable, below the second is not
     miss_rate: list[float]  # at most the first is acceptable, above the second is not
-    false_alarm_rate: list[float]
-    confidence: float
+    false_alarm_rate: list[float]  # of Correct parts rejected: at most the first is acceptable, above the second is not
+    confidence: float  # of the intervals, from 0 to 1
 
     def __post_init__(self) -> None:
         if self.source is None:

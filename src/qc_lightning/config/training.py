@@ -202,8 +202,8 @@ class LoggerConfig:
 class CostConfig:
     """What a verdict costs, in any currency."""
 
-    escape: float = 10.0
-    overkill: float = 1.0
+    escape: float = 10.0  # an Incorrect part that passed
+    overkill: float = 1.0  # a Correct part that was rejected
     review: float | None = None  # a person looks at the part; null: nobody does
 
     def __post_init__(self) -> None:
