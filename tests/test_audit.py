@@ -14,6 +14,7 @@ from conftest import save_photo
 from qc_lightning import audit as audit_command
 from qc_lightning.auditing.groups import check_groups
 from qc_lightning.auditing.labels import check_labels, check_learning_curve, out_of_fold
+from qc_lightning.auditing.output import write_tables
 from qc_lightning.core.errors import UserError
 from qc_lightning.data.corrections import apply_corrections
 from qc_lightning.data.file_facts import FileFacts
@@ -199,3 +200,11 @@ def test_training_takes_corrections(
     assert "c00.png" not in rows
     assert "WARNING: corrections.csv: 1 labels changed" in output
     assert "data-other-label" in (run / "report.html").read_text()
+
+
+def test_figures_of_label_checks_are_written(tmp_path: Path) -> None:
+    photos = [Photo(Path(f"{i}"), f"{i}", i % 2, f"{i}") for i in range(4)]
+    for probability in ([0.1, 0.9, 0.2, 0.8], [0.95, 0.9, 0.2, 0.4]):
+        write_tables(tmp_path, [check_labels(photos, np.array(probability))])
+        assert _checks(tmp_path)["label_errors"]["flagged"] is (probability[0] == 0.95)
+    assert _found(tmp_path, "label_errors") == {"0", "3"}

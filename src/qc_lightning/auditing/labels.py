@@ -67,7 +67,7 @@ def check_labels(photos: Sequence[Photo], probability: Floats) -> Check:
     other = np.where(label == 1, 1 - probability, probability)
     order = [int(index) for index in np.argsort(-other, kind="stable") if other[index] >= 0.5]
     findings = [Finding(photos[index].name, "", round(float(other[index]), 4)) for index in order]
-    sure = sum(other[index] >= _SURE for index in order)
+    sure = sum(finding.value >= _SURE for finding in findings if finding.value is not None)
     text = (
         f"{len(findings)} photos look more like the other class to a model that has not seen them, {sure} of them with "
         f"a probability of at least {_SURE:g}: check these labels, the first ones first."
