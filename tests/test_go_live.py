@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from conftest import save_photo
 from qc_lightning import certify, decide, evaluate, predict, release, releases
@@ -109,6 +110,11 @@ def test_from_training_to_a_release(
 
     assert call(certify.main, own, f"data.root={photo_root}") == 2
     assert "are among its own" in capsys.readouterr().err
+    again = qualification / "Correct" / "again.bmp"
+    Image.open(photo_root / "Correct" / "c03.png").save(again)
+    assert call(certify.main, own, f"data.root={qualification}") == 2
+    assert f"saved again, for example {again} of {photo_root}" in capsys.readouterr().err
+    again.unlink()
     assert call(certify.main, own, f"data.root={qualification}", "escape_rate=0.02") == 1
     assert (
         "60 parts without a miss show 0.0487 at confidence 0.95; 89 more are needed for 0.02" in capsys.readouterr().out

@@ -20,24 +20,27 @@ def certify(config: CertifyConfig) -> bool:
     from qc_lightning.evaluation.score import score
     from qc_lightning.inference.inspector import Inspector
     from qc_lightning.metrics.certificate import certify
+    from qc_lightning.report.page import write_report
 
     inspector = Inspector.load(run, config.device)
     scored = score(inspector, labelled, trained_with(run).batch_size)
-    qualification.check(run, scored)
+    notes = qualification.check(run, scored, inspector.decode)
     parts = qualification.parts(scored)
     rates = config.escape_rate, config.overkill_rate, config.confidence, config.together
     limits = certify(parts.score, parts.bad, *rates)
 
     names = inspector.class_names
     print(f"{run} on {labelled.origin}: {parts.bad.sum()} {names[1]} and {(~parts.bad).sum()} {names[0]} parts\n")
-    for limit in limits:
-        print(limit)
+    for line in (*notes, *limits):
+        print(line)
     if not all(limit.shown for limit in limits):
         print("\nNot certified: the decision stays as it is.")
         return False
     record = qualification.record(run, inspector, scored, parts, limits, config)
     for line in qualification.in_words(record, parts, names, (0.001, 0.01, 0.05)):
         print(line)
+    if (run.folder / "report.html").is_file():
+        write_report(run.folder)
     print(f"\nCertified: decision {record.number} of {run.decisions} is in force.")
     return True
 

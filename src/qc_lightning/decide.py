@@ -29,6 +29,10 @@ def decide(config: DecideConfig) -> int:
         decision, photos = choose_on_validation(run, config.decision, config.device, reason, novelty)
     decisions = decisions.appended(decision, config.rule, photos, config.by)
     decisions.write(run.decisions)
+    if (run.folder / "report.html").is_file():
+        from qc_lightning.report.page import write_report
+
+        write_report(run.folder)
 
     band_words = "" if decision.review is None else f", review from {decision.review[0]:g} to {decision.review[1]:g}"
     print(f"{run}: decision {decisions.newest.number} is in force: threshold {decision.threshold:g}{band_words}")

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
@@ -9,6 +10,10 @@ import numpy.typing as npt
 from qc_lightning.config import CertifyConfig
 from qc_lightning.core.errors import UserError
 from qc_lightning.core.run import Run
+from qc_lightning.data.appearance import measure_appearance
+from qc_lightning.data.decode import DecodeSettings
+from qc_lightning.data.duplicates import find_copies
+from qc_lightning.data.pixel_store import open_store
 from qc_lightning.evaluation.evaluation_set import split_photos
 from qc_lightning.evaluation.measure import versions
 from qc_lightning.evaluation.score import Scored
@@ -44,8 +49,8 @@ class Parts:
     names: list[str]
 
 
-def check(run: Run, scored: Scored) -> None:
-    """Refuse photos that cannot qualify a run.
+def check(run: Run, scored: Scored, decode: DecodeSettings) -> list[str]:
+    """Refuse photos that cannot qualify a run; returns what could not be checked, in sentences.
 
     Raises:
         UserError: some cannot be read, the run has seen some, or there is no Incorrect one.
@@ -67,6 +72,27 @@ def check(run: Run, scored: Scored) -> None:
         raise UserError(
             f"expected Incorrect photos among the {len(scored.photos)}, got none: an escape rate needs them"
         )
+    return _refuse_near_duplicates(run, scored, decode)
+
+
+def _refuse_near_duplicates(run: Run, scored: Scored, decode: DecodeSettings) -> list[str]:
+    """Refuse photos of the run that were saved again; as in the checks before a training."""
+    own = split_photos(run)
+    there = [photo for photo in own if photo.path.is_file()]
+    paths = [photo.path for photo in (*there, *scored.photos)]
+    store = open_store(paths, decode, "ram", Path())
+    rows = np.array([row for row in range(len(paths)) if row not in store.bad], dtype=np.int64)
+    small = measure_appearance(store, rows).small
+    copies = find_copies([store.sha256[row] for row in rows], small, store, rows)
+    between = [pair for pair in copies if rows[pair.first] < len(there) <= rows[pair.second]]
+    if between:
+        first, second = (paths[rows[place]] for place in (between[0].first, between[0].second))
+        raise UserError(
+            f"expected photos that {run.folder} has never seen, but {len(between)} are copies of its own that were "
+            f"saved again, for example {second} of {first}: leave them out"
+        )
+    gone = len(own) - len(there)
+    return [f"{gone} of the run's own photos are gone: copies of them that were saved again are not found"] * (gone > 0)
 
 
 def parts(scored: Scored) -> Parts:
