@@ -1,5 +1,6 @@
 """Small photo folders, and a way to call a command as a user does without a new process for each test."""
 
+import signal
 import sys
 from collections.abc import Callable
 from dataclasses import asdict
@@ -158,3 +159,8 @@ def predict(
         return code, *capsys.readouterr()
 
     return call
+
+
+def hears_ctrl_c() -> None:
+    """For `preexec_fn`: a shell starts background jobs with Ctrl-C ignored, which their children would inherit."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)

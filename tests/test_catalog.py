@@ -12,6 +12,7 @@ from qc_lightning.config import ClassNames, DataConfig, SplitConfig
 from qc_lightning.core.errors import UserError
 from qc_lightning.data.catalog import read_catalog
 from qc_lightning.data.dataset import load_photos, split_csv
+from qc_lightning.data.photo import group_of
 
 
 @pytest.fixture
@@ -173,3 +174,11 @@ def test_elpv_counts(config: Callable[..., DataConfig]) -> None:
     everything = read_catalog(config(source="elpv", uncertain="threshold", group="module")).photos
     assert len(everything) == 2624
     assert len({photo.group for photo in everything}) == 44
+
+
+@pytest.mark.parametrize(
+    ("file", "part"),
+    [("line_3_part_07_left.jpg", "line_3_part_07"), ("a-b_c-d.png", "a-b_c"), ("_7.png", "_7"), ("7.png", "7")],
+)
+def test_a_prefix_ends_at_the_last_separator(file: str, part: str) -> None:
+    assert group_of(f"Correct/{file}", "prefix") == part

@@ -34,6 +34,17 @@ def test_shuffled_shares_are_equal_and_cover_all(count: int, size: int, world: i
     assert {i for share in lists for i in share} == set(range(count))
 
 
+@given(count=st.integers(1, 200), size=st.integers(2, 40))
+def test_no_training_batch_of_one_photo_where_batch_norms_learn(count: int, size: int) -> None:
+    """The last photo of 33 in batches of 32 joins the one batch; every photo comes once."""
+    sampler = BatchSampler(np.arange(count), size, 3, 0, 1, least=2)
+    sizes = [len(batch) for batch in sampler]
+    assert len(sampler) == len(sizes)
+    assert sorted(drawn(sampler)) == list(range(count))
+    assert min(sizes) > 1 or count == 1
+    assert max(sizes) <= size + 1
+
+
 def test_order_follows_seed_and_epoch() -> None:
     sampler = BatchSampler(np.arange(50), 8, 3, 0, 1)
     first = drawn(sampler)

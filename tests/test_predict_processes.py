@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from conftest import hears_ctrl_c
 from test_predict import read, save
 
 Predict = Callable[..., tuple[int, str, str]]
@@ -47,7 +48,9 @@ def test_every_photo_appears_once_and_after_a_kill_too(run_folder: Path, photos:
 
 @pytest.mark.slow
 def test_ctrl_c_reaches_every_process(run_folder: Path, photos: Path, tmp_path: Path) -> None:
-    working = subprocess.Popen(command(run_folder, photos, "watch=true"), cwd=tmp_path, stdout=subprocess.DEVNULL)
+    working = subprocess.Popen(
+        command(run_folder, photos, "watch=true"), cwd=tmp_path, stdout=subprocess.DEVNULL, preexec_fn=hears_ctrl_c
+    )
     end = time.monotonic() + 60
     while len(rows(tmp_path)) < 30 and time.monotonic() < end:
         time.sleep(0.2)

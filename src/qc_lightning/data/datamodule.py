@@ -1,6 +1,7 @@
 """The LightningDataModule: decoded photos as batches, shuffled and augmented for training only."""
 
 from collections.abc import Iterator
+from itertools import pairwise
 from typing import NamedTuple
 
 import numpy as np
@@ -46,6 +47,7 @@ class BatchSampler(Sampler[NDArray[np.int64]]):
 
     Shuffled, the order follows from seed and epoch alone, so a resumed run sees the order an unbroken one would have
     seen, and every process gets equally many photos (the first few of the epoch are repeated when they do not divide).
+    A last batch of fewer than `least` photos joins the one before it: a batch norm learns nothing from a single photo.
     With `labels` of the photos each class is drawn equally often, with replacement (`imbalance=sampler`).
     In order, nothing is repeated or left out: the processes' shares may differ by one.
     """
@@ -58,7 +60,9 @@ class BatchSampler(Sampler[NDArray[np.int64]]):
         rank: int,
         world: int,
         labels: NDArray[np.int64] | None = None,
+        least: int = 1,
     ) -> None:
+        self.least = least
         self.share = None if labels is None else (1 / (2 * np.bincount(labels)))[labels]
         self.indices, self.batch_size, self.seed = indices, batch_size, seed
         self.rank, self.world = rank, world
@@ -69,7 +73,7 @@ class BatchSampler(Sampler[NDArray[np.int64]]):
         self.epoch = epoch
 
     def __len__(self) -> int:
-        return -(-len(self._share(self.indices)) // self.batch_size)
+        return len(self._starts(len(self._share(self.indices)))) - 1
 
     def __iter__(self) -> Iterator[NDArray[np.int64]]:
         order = self.indices
@@ -77,8 +81,15 @@ class BatchSampler(Sampler[NDArray[np.int64]]):
             draw = np.random.default_rng((self.seed, self.epoch))
             order = draw.permutation(order) if self.share is None else draw.choice(order, len(order), p=self.share)
         share = self._share(order)
-        for start in range(0, len(share), self.batch_size):
-            yield share[start : start + self.batch_size]
+        for start, end in pairwise(self._starts(len(share))):
+            yield share[start:end]
+
+    def _starts(self, count: int) -> list[int]:
+        """Where batches begin, and where the last one ends."""
+        starts = list(range(0, count, self.batch_size))
+        if len(starts) > 1 and count - starts[-1] < self.least:
+            starts.pop()
+        return [*starts, count]
 
     def _share(self, order: NDArray[np.int64]) -> NDArray[np.int64]:
         if self.seed is not None and self.world > 1:
@@ -95,12 +106,20 @@ class PhotoDataModule(LightningDataModule):
         augment: what training photos go through.
         seed: of the order.
         balanced: draw each class equally often, with replacement.
+        least: photos of a training batch: 2 for a network whose batch norms learn.
     """
 
     def __init__(
-        self, photos: PhotoSet, batch_size: int, augment: AugmentConfig, seed: int, balanced: bool = False
+        self,
+        photos: PhotoSet,
+        batch_size: int,
+        augment: AugmentConfig,
+        seed: int,
+        balanced: bool = False,
+        least: int = 1,
     ) -> None:
         super().__init__()
+        self.least = least
         self.photos, self.batch_size, self.augment, self.seed = photos, batch_size, augment, seed
         self.balanced = balanced
 
@@ -134,7 +153,8 @@ class PhotoDataModule(LightningDataModule):
         rank, world = (self.trainer.global_rank, self.trainer.world_size) if self.trainer is not None else (0, 1)
         indices = self.photos.indices(subset)
         labels = self.photos.labels[indices] if self.balanced and seed is not None else None
-        sampler = BatchSampler(indices, self.batch_size, seed, rank, world, labels)
+        least = self.least if seed is not None else 1
+        sampler = BatchSampler(indices, self.batch_size, seed, rank, world, labels, least)
         # a sampler of whole batches and batch_size=None: the dataset slices, nothing is collated; the generator keeps
         # the loader from drawing its own seed out of the global stream that dropout and augmentation use
         return DataLoader(PhotoBatches(self.photos), sampler=sampler, batch_size=None, generator=torch.Generator())

@@ -3,6 +3,7 @@
 from dataclasses import replace
 
 from lightning.pytorch import LightningDataModule
+from torch import nn
 
 from qc_lightning.config import ModelConfig, TrainConfig
 from qc_lightning.data.datamodule import PhotoDataModule
@@ -31,12 +32,13 @@ def build_module(config: TrainConfig, photos: PhotoSet) -> tuple[Classifier, Lig
         solved = ClosedFormClassifier(_affordable(config.model, sum(counts)), config.optim, shape, tiles, settings)
         return solved, FeatureDataModule(_store(config, photos, solved))
     balanced = resolve_imbalance(config.imbalance, counts) == "sampler"
-    data = PhotoDataModule(photos, config.data.batch_size, config.augment, config.seed, balanced)
     if config.model.mode == "finetune":
         tuned = FineTunedClassifier(config.model, config.optim, shape, config.imbalance, counts, tiles)
         tuned.first = ExactHeadFirst(_store(config, photos, tuned), settings)
-        return tuned, data
-    return Classifier(config.model, config.optim, shape, config.imbalance, counts, tiles), data
+        return tuned, PhotoDataModule(photos, config.data.batch_size, config.augment, config.seed, balanced)
+    module = Classifier(config.model, config.optim, shape, config.imbalance, counts, tiles)
+    least = 2 if any(isinstance(layer, nn.modules.batchnorm._BatchNorm) for layer in module.modules()) else 1
+    return module, PhotoDataModule(photos, config.data.batch_size, config.augment, config.seed, balanced, least)
 
 
 def _affordable(model: ModelConfig, photos: int) -> ModelConfig:
