@@ -72,7 +72,7 @@ def one(inspector: Inspector, paths: Sequence[Path]) -> tuple[float, float, floa
         for path in [*paths[:3], *paths]:  # the first ones warm up
             decoding.append(seconds_of(lambda path=path: decode(path, inspector.decode)))
             pixels = decode(path, inspector.decode)[None]
-            network.append(seconds_of(lambda pixels=pixels: inspector.batch_logits(pixels)))
+            network.append(seconds_of(lambda pixels=pixels: inspector.batch_scores(pixels)))
             whole.append(seconds_of(lambda path=path: list(stream.inspect([path]))))
     p50 = [1000 * statistics.median(times[3:]) for times in (decoding, network, whole)]
     return p50[0], p50[1], p50[2]

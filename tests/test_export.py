@@ -235,7 +235,7 @@ class Undecided(nn.Module):
 @pytest.mark.parametrize("kind", [OfTwo, Undecided])
 def test_a_network_that_cannot_be_translated_is_refused_in_one_line(kind: type[nn.Module]) -> None:
     with pytest.raises(UserError, match=rf"\({kind.__name__}\) cannot be exported") as error:
-        to_onnx(kind(), (3, 16, 16))
+        to_onnx(kind(), None, (3, 16, 16))
     assert "\n" not in str(error.value)
 
 

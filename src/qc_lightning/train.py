@@ -24,6 +24,7 @@ def train(config: TrainConfig, run: Run, record: RunRecord | None = None, in_swe
     from qc_lightning.training import outcome
     from qc_lightning.training.loggers import attach_report
     from qc_lightning.training.modes import build_module
+    from qc_lightning.training.novelty import fit_novelty
     from qc_lightning.training.start import begin
     from qc_lightning.training.trainer import build_trainer, fit
 
@@ -45,7 +46,10 @@ def train(config: TrainConfig, run: Run, record: RunRecord | None = None, in_swe
         trainer.test(module, data, verbose=False)
     timing.done("fit")
     if trainer.is_global_zero:
-        outcome.write(run, config, photos, module.logits, decision, timing, finished)
+        looked_at = outcome.positions_of(module.logits)
+        novelty = fit_novelty(module.network, data, photos, looked_at, config.decision.novelty, config.seed)
+        timing.done("novelty")
+        outcome.write(run, config, photos, module.logits, decision, novelty, timing, finished)
         attach_report(trainer.loggers, run.folder / "report.html")
     if not finished:
         raise SystemExit(130)

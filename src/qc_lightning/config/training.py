@@ -222,9 +222,12 @@ class DecisionConfig:
     overkill_rate: float | None = None  # at most this share of Correct parts may be rejected
     costs: CostConfig = field(default_factory=CostConfig)
     bad_share: float | None = None  # of the parts on the line; null: shown for 0.1%, 1% and 5%
+    novelty: float | None = 0.01  # share of good photos that may be called unlike all others; null: not measured
 
     def __post_init__(self) -> None:
         check_choice("decision.rule", self.rule, ("fixed", "balanced", "f1", "cost", "escape"))
+        fine = self.novelty is None or 0 < self.novelty < 1
+        check(fine, "decision.novelty", "a rate between 0 and 1, or null", self.novelty)
         check(0 <= self.threshold <= 1, "decision.threshold", "a probability from 0 to 1", self.threshold)
         for name in ("escape_rate", "overkill_rate", "bad_share"):
             share = getattr(self, name)

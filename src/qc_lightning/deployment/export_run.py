@@ -57,11 +57,9 @@ def export_inspector(
         UserError: a photo cannot be read or is not the one on record, the network cannot be translated, or the export
             says something else than the run.
     """
-    if inspector.decision.novelty is not None:  # a limit without a measure would let what is novel pass
-        raise UserError(
-            "not exported: the decision limits novelty, which an export does not measure yet; decide without"
-        )
-    model = to_onnx(inspector.network, inspector.decode.shape)
+    if inspector.decision.novelty is not None and inspector.novelty is None:
+        raise UserError("not exported: the decision limits novelty, which this run does not measure; decide without")
+    model = to_onnx(inspector.network, inspector.novelty, inspector.decode.shape)
     before = _inspect(inspector, photos)
     logit = np.array([found.logit for found in before], np.float32)
     places = golden_places(logit, inspector.decode.shape)

@@ -4,8 +4,9 @@ import torch
 from torch import Tensor, nn
 
 from qc_lightning.explanation.evidence import has_evidence, lay_out
-from qc_lightning.inference.exported import EVIDENCE, FEATURES, LOGIT, PROBABILITY
+from qc_lightning.inference.exported import EVIDENCE, FEATURES, LOGIT, NOVELTY, PROBABILITY
 from qc_lightning.models.network import FLIPS, Look, Network, Pool, laid_back
+from qc_lightning.models.novelty import Novelty, pixel_features
 from qc_lightning.models.tiles import max_over_tiles, split
 
 
@@ -28,18 +29,21 @@ class ExportedGraph(nn.Module):
     The views of a photo go through the backbone as one batch, so that the graph holds the backbone once.
 
     Shapes: uint8 [B, 3, H, W] to the tensors that `names` lists: probability float64 [B], logit float32 [B], features
-    float32 [B, F] (averaged over the tiles), evidence float32 [B, H, W].
+    float32 [B, F] (averaged over the tiles), novelty float32 [B], evidence float32 [B, H, W].
 
     Args:
         network: float [B, 3, H, W] in [0, 1] to logits [B], in eval mode.
+        novelty: how unlike the training photos a photo is; None when the run does not measure it.
     """
 
-    def __init__(self, network: nn.Module) -> None:
+    def __init__(self, network: nn.Module, novelty: Novelty | None) -> None:
         super().__init__()
-        self.network = network
+        self.network, self.novelty = network, novelty
         self.names = [PROBABILITY, LOGIT]
         if isinstance(network, Network):
             self.names.append(FEATURES)
+        if novelty is not None:
+            self.names.append(NOVELTY)
         if has_evidence(network):
             self.names.append(EVIDENCE)
 
@@ -48,7 +52,8 @@ class ExportedGraph(nn.Module):
         network, image = self.network, pixels.float() / 255
         if not isinstance(network, Network):
             logit = network(image)
-            return torch.sigmoid(logit.double()), logit
+            outputs = [torch.sigmoid(logit.double()), logit]
+            return (*outputs, *([] if self.novelty is None else [self.novelty(pixel_features(image))]))
         tiles, count = split(image, network.tiles), network.tiles[0] * network.tiles[1]
         flips = FLIPS[: network.views]
         maps, patch_map = network.maps(torch.cat([tiles.flip(axes) if axes else tiles for axes in flips]))
@@ -62,8 +67,10 @@ class ExportedGraph(nn.Module):
         ]
         features = network.join(looks, _POOLS)
         logit = max_over_tiles(network.head(features), network.tiles)
-        pooled = features[:, : network.pooled_width].float()
-        outputs = [torch.sigmoid(logit.double()), logit, pooled.view(-1, count, network.pooled_width).mean(1)]
+        pooled = features[:, : network.pooled_width].float().view(-1, count, network.pooled_width)
+        outputs = [torch.sigmoid(logit.double()), logit, pooled.mean(1)]
+        if self.novelty is not None:
+            outputs.append(self.novelty(pooled))
         if EVIDENCE in self.names:
             outputs.append(lay_out(network, looks, features, (tiles.shape[2], tiles.shape[3]))[0])
         return tuple(outputs)

@@ -13,21 +13,23 @@ from qc_lightning.core.errors import UserError
 from qc_lightning.deployment.graph import ExportedGraph
 from qc_lightning.deployment.on_demand import on_demand
 from qc_lightning.inference.exported import EVIDENCE, PIXELS, WITH_EVIDENCE
+from qc_lightning.models.novelty import Novelty
 
 _MOST = 4096  # photos in a batch: the exporter wants a limit
 
 
-def to_onnx(network: nn.Module, shape: tuple[int, int, int]) -> ModelProto:
+def to_onnx(network: nn.Module, novelty: Novelty | None, shape: tuple[int, int, int]) -> ModelProto:
     """Translate a network to ONNX, for batches of any size.
 
     Args:
         network: on the CPU, in eval mode.
+        novelty: of the run, likewise; None when it measures none.
         shape: 3, H, W of a decoded photo.
 
     Raises:
         UserError: the network does something that cannot be translated.
     """
-    graph = ExportedGraph(network).eval()
+    graph = ExportedGraph(network, novelty).eval()
     # two photos, neither blank: what the exporter sees must not look like a special case
     pixels = torch.arange(2 * shape[0] * shape[1] * shape[2]).view(2, *shape).remainder(251).to(torch.uint8)
     try:

@@ -20,8 +20,8 @@ from qc_lightning.metrics.compute import FIGURES, finite
 def evaluate_run(run: Run, inspector: Inspector, labelled: EvaluationSet, scored: Scored) -> dict[str, Any]:
     """The figures, as metrics.json of an evaluation holds them, and what they warn of."""
     everything = {labelled.subset: SubsetLogits(torch.arange(len(scored.photos)), scored.logit)}
-    target = RunRecord.read(run).training.decision
-    metrics = measure(everything, scored.photos, inspector.decision, target, inspector.class_names)
+    target, names = RunRecord.read(run).training.decision, inspector.class_names
+    metrics = measure(everything, scored.photos, inspector.decision, target, names, scored.novelty)
     metrics["warnings"] += scored.notes
     if not labelled.own and (known := trained_on(run, scored.photos)):
         metrics["warnings"].append(
@@ -42,7 +42,7 @@ def write_photos(folder: Path, inspector: Inspector, labelled: EvaluationSet, sc
     """Write predictions.csv and, when there are any, bad_files.csv."""
     everything = {labelled.subset: SubsetLogits(torch.arange(len(scored.photos)), scored.logit)}
     names = inspector.class_names
-    text = predictions_csv(everything, scored.photos, inspector.decision, names, labelled.subset)
+    text = predictions_csv(everything, scored.photos, inspector.decision, names, labelled.subset, scored.novelty)
     write_text(folder / "predictions.csv", text)
     if scored.bad:
         write_text(folder / "bad_files.csv", csv_text(("path", "reason"), scored.bad))
@@ -67,7 +67,7 @@ def compare_runs(other: Run, candidate: tuple[Inspector, Scored], baseline: tupl
     scores = [scored.only(readable) for _, scored in (candidate, baseline)]
     photos = scores[0].photos
     of_candidate, of_baseline = (
-        inspector.decision.verdicts(probabilities(scored.logit))
+        inspector.decision.verdicts(probabilities(scored.logit), scored.novelty)
         for (inspector, _), scored in zip((candidate, baseline), scores, strict=True)
     )
     label, group = np.array([photo.label for photo in photos]), [photo.group for photo in photos]

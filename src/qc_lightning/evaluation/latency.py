@@ -49,7 +49,7 @@ def latency(inspector: Inspector, paths: Sequence[Path], batch_sizes: Sequence[i
     rows = [_row("decoding one photo, one thread", 1, times)]
     for size in batch_sizes:
         batch = np.repeat(pixels[None], size, axis=0)
-        rows.append(_row(f"network, {size} at a time", size, _timed(partial(inspector.batch_logits, batch), seconds)))
+        rows.append(_row(f"network, {size} at a time", size, _timed(partial(inspector.batch_scores, batch), seconds)))
     with Stream(inspector, max(batch_sizes)) as stream:
         rows.append(_row(ONE, 1, _timed(lambda: list(stream.inspect([next(files)])), seconds)))
         rows.append(_all_cores(stream, files, seconds))

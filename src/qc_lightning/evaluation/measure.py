@@ -7,6 +7,7 @@ from importlib.metadata import PackageNotFoundError, version
 from typing import Any, NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 from torch import Tensor
 
 from qc_lightning.config.training import DecisionConfig
@@ -36,6 +37,7 @@ def measure(
     decision: Decision,
     target: DecisionConfig,
     classes: tuple[str, str],
+    novelty: npt.NDArray[np.float64] | None = None,
 ) -> dict[str, Any]:
     """The figures of every subset, what they warn of, and the go-live answer, as metrics.json holds them.
 
@@ -45,6 +47,7 @@ def measure(
         decision: gives the verdicts.
         target: the rates to keep, and the line's share of bad parts.
         classes: what the user calls Correct and Incorrect.
+        novelty: float64 [photos], how unlike the training photos each is; None: not measured.
     """
     metrics: dict[str, Any] = {}
     for subset in SUBSETS:
@@ -53,9 +56,10 @@ def measure(
             of = [photos[i] for i in index]
             label = np.array([photo.label for photo in of])
             group = [photo.group for photo in of]
-            metrics[subset] = evaluate(probabilities(logit), logit.numpy(), label, group, decision)
+            distance = None if novelty is None else novelty[index.numpy()]
+            metrics[subset] = evaluate(probabilities(logit), logit.numpy(), label, group, decision, distance)
             if subset == "test":
-                verdicts = decision.verdicts(probabilities(logit))
+                verdicts = decision.verdicts(probabilities(logit), distance)
                 metrics["go_live"] = go_live(verdicts, label, group, target)
     metrics["warnings"] = warnings_for(metrics, classes)
     metrics["threshold"] = decision.threshold
@@ -68,16 +72,20 @@ def predictions_csv(
     decision: Decision,
     class_names: tuple[str, str],
     subset: str = "test",
+    novelty: npt.NDArray[np.float64] | None = None,
 ) -> str:
-    """predictions.csv as text: path,label,probability,verdict of each photo of one subset."""
+    """predictions.csv as text: path,label,probability,verdict,novelty of each photo of one subset."""
     index, logit = logits[subset]
     probability = probabilities(logit)
     of = [photos[i] for i in index]
+    distance = None if novelty is None else novelty[index.numpy()]
+    verdicts = decision.verdicts(probability, distance)
+    listed = [None] * len(of) if distance is None else distance.tolist()
     rows = [
-        (photo.path, class_names[photo.label], repr(float(p)), verdict)
-        for photo, p, verdict in zip(of, probability, decision.verdicts(probability), strict=True)
+        (photo.path, class_names[photo.label], repr(float(p)), verdict, "" if n is None else repr(n))
+        for photo, p, verdict, n in zip(of, probability, verdicts, listed, strict=True)
     ]
-    return csv_text(("path", "label", "probability", "verdict"), rows)
+    return csv_text(("path", "label", "probability", "verdict", "novelty"), rows)
 
 
 def versions() -> dict[str, str]:

@@ -3,6 +3,8 @@
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
 
@@ -22,19 +24,22 @@ class Scored:
     Attributes:
         photos: those that could be read, `sha256` filled in.
         logit: float32 [n].
+        novelty: float64 [n], how unlike the training photos each is; None when the run does not measure it.
         bad: path and reason of the others.
         notes: what a person should know of the photos.
     """
 
     photos: list[Photo]
     logit: Tensor
+    novelty: npt.NDArray[np.float64] | None
     bad: list[tuple[Path, str]]
     notes: list[str]
 
     def only(self, paths: set[Path]) -> "Scored":
         """The photos among `paths`."""
         kept = [index for index, photo in enumerate(self.photos) if photo.path in paths]
-        return replace(self, photos=[self.photos[index] for index in kept], logit=self.logit[kept])
+        novelty = None if self.novelty is None else self.novelty[kept]
+        return replace(self, photos=[self.photos[index] for index in kept], logit=self.logit[kept], novelty=novelty)
 
 
 def score(inspector: Inspector, labelled: EvaluationSet, batch_size: int) -> Scored:
@@ -50,6 +55,7 @@ def score(inspector: Inspector, labelled: EvaluationSet, batch_size: int) -> Sco
     """
     photos: list[Photo] = []
     logits: list[float] = []
+    distances: list[float] = []
     bad: list[tuple[Path, str]] = []
     left = iter(labelled.photos)
     with (
@@ -64,6 +70,7 @@ def score(inspector: Inspector, labelled: EvaluationSet, batch_size: int) -> Sco
                 else:
                     photos.append(known)
                     logits.append(found.logit)
+                    distances += [] if found.novelty is None else [found.novelty]
             bar.update(len(batch))
     if not photos:
         raise UserError(f"none of the {len(bad)} photos of {labelled.origin} can be read: {bad[0][0]} ({bad[0][1]})")
@@ -71,4 +78,5 @@ def score(inspector: Inspector, labelled: EvaluationSet, batch_size: int) -> Sco
     if not labelled.own:  # copies of a photo are one part; a run's own are grouped by its split.csv
         photos, copies = join_identical(photos)
         notes += copies
-    return Scored(photos, torch.tensor(logits, dtype=torch.float32), bad, notes)
+    novelty = np.array(distances) if distances else None
+    return Scored(photos, torch.tensor(logits, dtype=torch.float32), novelty, bad, notes)

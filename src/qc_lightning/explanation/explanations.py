@@ -120,8 +120,9 @@ def explain_some(
             found[i] = Explanation(subject, error=str(reason))
     if pixels:
         image = torch.from_numpy(np.stack(list(pixels.values()))).to(inspector.device).float() / 255
-        probability = probabilities(inspector.logits(np.stack(list(pixels.values()))))
-        verdicts = inspector.decision.verdicts(probability)
+        logit, novelty = inspector.scores(np.stack(list(pixels.values())))
+        probability = probabilities(logit)
+        verdicts = inspector.decision.verdicts(probability, None if novelty is None else novelty.numpy())
         incorrect = [target == "incorrect" or verdict != Verdict.PASS for verdict in verdicts]
         maps, _ = heat(image, incorrect)
         for place, i in enumerate(pixels):

@@ -44,7 +44,8 @@ def select_images(run: Run, inspector: Inspector, config: ExplainConfig) -> list
     scored = score(inspector, own_photos(run, config.subset), trained_with(run).batch_size)
     probability = probabilities(scored.logit)
     label = [photo.label for photo in scored.photos]
-    ranked = [scored.photos[i] for i in worst_first(inspector.decision.verdicts(probability), probability, label)]
+    verdicts = inspector.decision.verdicts(probability, scored.novelty)
+    ranked = [scored.photos[i] for i in worst_first(verdicts, probability, label)]
     return [Subject(photo.path, photo.label, _mask(photo, masks)) for photo in ranked[: config.photos]]
 
 

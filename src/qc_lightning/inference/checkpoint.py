@@ -30,8 +30,22 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
     return checkpoint
 
 
-def complete_checkpoint(path: Path, decode: DecodeSettings, decision: Decision, class_names: tuple[str, str]) -> str:
-    """Put into a checkpoint what an Inspector needs beside the weights; return the model id."""
+def complete_checkpoint(
+    path: Path,
+    decode: DecodeSettings,
+    decision: Decision,
+    class_names: tuple[str, str],
+    novelty: dict[str, torch.Tensor] | None = None,
+) -> str:
+    """Put into a checkpoint what an Inspector needs beside the weights; return the model id.
+
+    Args:
+        path: of the checkpoint.
+        decode: how a file becomes what the network was trained on.
+        decision: what turns a probability into a verdict.
+        class_names: what the user calls Correct and Incorrect.
+        novelty: state of the run's `Novelty`; None when it measures none.
+    """
     checkpoint = read_checkpoint(path)
     model_id = _digest(checkpoint["state_dict"])
     checkpoint["inspector"] = {
@@ -39,6 +53,7 @@ def complete_checkpoint(path: Path, decode: DecodeSettings, decision: Decision, 
         "decision": decision.to_dict(),
         "class_names": list(class_names),
         "model_id": model_id,
+        "novelty": novelty,
     }
     with replacing(path) as temporary:
         torch.save(checkpoint, temporary)

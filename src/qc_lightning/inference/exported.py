@@ -35,8 +35,9 @@ if TYPE_CHECKING:
 METADATA, GOLDEN, DRIFT = "qc_lightning", "qc_lightning.golden", "qc_lightning.drift"
 """Keys of the metadata, each with a JSON text; `DRIFT`, the reference of the training, is there when a run has one."""
 
-PIXELS, PROBABILITY, LOGIT, FEATURES, EVIDENCE = "pixels", "probability", "logit", "features", "evidence"
-"""Names of the graph's input and outputs; the last two are there where the network has them."""
+PIXELS, PROBABILITY, LOGIT = "pixels", "probability", "logit"
+FEATURES, NOVELTY, EVIDENCE = "features", "novelty", "evidence"
+"""Names of the graph's input and outputs; the last three are there where the network has them."""
 
 WITH_EVIDENCE = "with_evidence"
 """Name of an optional input, a boolean: without it the evidence is not computed, and its output is empty."""
@@ -137,11 +138,15 @@ class ExportedInspector:
         """The results of photos decoded with `decode`, as one batch."""
         pixels = [photo.pixels for photo in photos if photo.pixels is not None]
         begun = time.perf_counter()
-        logit = self.logits(np.stack(pixels)) if pixels else np.empty(0, np.float32)
+        logit, novelty = np.empty(0, np.float32), None
+        if pixels:
+            names = [LOGIT, *([NOVELTY] if NOVELTY in self.outputs else [])]
+            logit, *more = self.run(np.stack(pixels), *names)
+            novelty = more[0].tolist() if more else None
         share = (time.perf_counter() - begun) / max(1, len(pixels))
         probability = 1 / (1 + np.exp(-logit.astype(np.float64)))
         return conclude(
-            photos, logit.tolist(), probability.tolist(), None, self.decision, self.model_id, self.unreadable, share
+            photos, logit.tolist(), probability.tolist(), novelty, self.decision, self.model_id, self.unreadable, share
         )
 
     def inspect_files(self, paths: Sequence[Path]) -> Iterator[Inspection]:
@@ -168,8 +173,8 @@ class ExportedInspector:
             names: of the outputs, from `outputs`.
 
         Returns:
-            The outputs in that order: probability float64 [B], logit float32 [B], features float32 [B, F], evidence
-            float32 [B, H, W].
+            The outputs in that order: probability float64 [B], logit float32 [B], features float32 [B, F], novelty
+            float32 [B], evidence float32 [B, H, W].
 
         Raises:
             TypeError, ValueError: the pixels are no decoded photos.

@@ -32,7 +32,8 @@ if TYPE_CHECKING:
     import torch
     from torch import nn
 
-_BLOCK = 16  # photos that go through a network on a CPU at a time, see `Inspector.logits`
+    from qc_lightning.models.novelty import Novelty
+
 _AT_ONCE = 64  # photos that are in memory at a time
 
 
@@ -52,6 +53,7 @@ class Inspector:
         model_id: first 12 digits of the SHA-256 over the weights: which model a verdict came from.
         device: where the network is.
         unreadable: the verdict on a photo that cannot be read, REVIEW or REJECT.
+        novelty: how unlike the training photos a photo is, see `scores`; None when that is not measured.
     """
 
     network: "nn.Module"
@@ -61,6 +63,7 @@ class Inspector:
     model_id: str
     device: "torch.device"
     unreadable: Verdict = Verdict.REVIEW
+    novelty: "Novelty | None" = None
 
     def __post_init__(self) -> None:
         check_unreadable(self.unreadable)
@@ -97,6 +100,7 @@ class Inspector:
                 raise UserError(f"device={device}: expected auto or cpu, an exported inspector runs on the CPU")
             return ExportedInspector.load(where, unreadable)
         from qc_lightning.inference.checkpoint import read_checkpoint
+        from qc_lightning.models.novelty import Novelty
         from qc_lightning.models.registry import build_network
 
         path, run = _locate(where)
@@ -119,7 +123,9 @@ class Inspector:
         network = network.to(where_to).eval().requires_grad_(False)
         own = Decision.from_dict(parts["decision"])
         decision = own if run is None else decision_in_force(run, parts["model_id"], own)
-        return cls(network, decode, decision, (correct, incorrect), parts["model_id"], where_to, unreadable)
+        stored = parts.get("novelty")
+        novelty = None if stored is None else Novelty.from_state(stored).to(where_to).eval()
+        return cls(network, decode, decision, (correct, incorrect), parts["model_id"], where_to, unreadable, novelty)
 
     @overload
     def __call__(self, photo: list[PhotoLike] | tuple[PhotoLike, ...]) -> list[Inspection]: ...
@@ -164,29 +170,34 @@ class Inspector:
 
         pixels = [photo.pixels for photo in photos if photo.pixels is not None]
         begun = time.perf_counter()
-        logit = torch.empty(0)
+        logit, novelty = torch.empty(0), None
         if pixels:
             try:
                 batch = np.stack(pixels)
-                logit = self.batch_logits(batch) if exact else self.logits(batch)
+                logit, novelty = self.batch_scores(batch) if exact else self.scores(batch)
             except torch.OutOfMemoryError:
                 raise UserError(
                     f"{len(pixels)} photos at a time do not fit into the memory of {self.device}: "
                     "give a smaller batch_size="
                 ) from None
         share = (time.perf_counter() - begun) / max(1, len(pixels))
-        found = logit.tolist(), probabilities(logit).tolist(), None
+        found = logit.tolist(), probabilities(logit).tolist(), None if novelty is None else novelty.tolist()
         return conclude(photos, *found, self.decision, self.model_id, self.unreadable, share)
 
     def logits(self, pixels: npt.NDArray[np.uint8]) -> "torch.Tensor":
-        """Logits of P(Incorrect), float32 [B] on the CPU.
+        """Logits of P(Incorrect), float32 [B] on the CPU; arguments and errors as of `scores`."""
+        return self.scores(pixels)[0]
 
-        On a CPU the last bits of a matrix product depend on how many photos it is of. So a network with maps takes one
-        photo at a time there, which is no slower, and gives each the features that the training of a frozen network
-        gave it; any other network takes blocks of one size, the last one filled up.
+    def scores(self, pixels: npt.NDArray[np.uint8]) -> "tuple[torch.Tensor, torch.Tensor | None]":
+        """Logits of P(Incorrect), and how unlike the training photos each photo is, float32 [B] each, on the CPU.
+
+        On a CPU a photo's result does not depend on the others.
 
         Args:
             pixels: photos uint8 [B, 3, H, W] of `decode.shape`.
+
+        Returns:
+            The second is None when the model does not measure it.
 
         Raises:
             TypeError: they are not uint8.
@@ -194,24 +205,39 @@ class Inspector:
         """
         import torch
 
-        from qc_lightning.models.network import Network
+        from qc_lightning.models.blockwise import block_of, blockwise
 
         check_decoded(pixels, self.decode)
         if self.device.type != "cpu" or len(pixels) == 0:
-            return self.batch_logits(pixels)
-        block = 1 if isinstance(self.network, Network) else _BLOCK
-        missing = -len(pixels) % block
-        filled = np.concatenate([pixels, np.zeros((missing, *pixels.shape[1:]), np.uint8)]) if missing else pixels
-        parts = [self.batch_logits(filled[start : start + block]) for start in range(0, len(filled), block)]
-        return torch.cat(parts)[: len(pixels)]
+            return self.batch_scores(pixels)
+        found = blockwise(self._run, torch.from_numpy(pixels), block_of(self.network))
+        return found[0], found[1] if len(found) > 1 else None
 
-    def batch_logits(self, pixels: npt.NDArray[np.uint8]) -> "torch.Tensor":
-        """Logits, float32 [B] on the CPU, of decoded photos uint8 [B, 3, H, W] as one batch."""
+    def batch_scores(self, pixels: npt.NDArray[np.uint8]) -> "tuple[torch.Tensor, torch.Tensor | None]":
+        """As `scores`, of decoded photos uint8 [B, 3, H, W] as one batch."""
         import torch
 
+        found = self._run(torch.from_numpy(pixels))
+        return found[0], found[1] if len(found) > 1 else None
+
+    def _run(self, pixels: "torch.Tensor") -> "tuple[torch.Tensor, ...]":
+        """Logits and, if it is measured, novelty, of uint8 [B, 3, H, W]; float32 [B] each, on the CPU."""
+        import torch
+
+        from qc_lightning.models.network import Network
+        from qc_lightning.models.novelty import pixel_features
+
         with torch.inference_mode():
-            logit: torch.Tensor = self.network(torch.from_numpy(pixels).to(self.device).float() / 255)
-        return logit.float().cpu()
+            image = pixels.to(self.device).float() / 255
+            if isinstance(self.network, Network):
+                features = self.network.tile_features(image)
+                logit = self.network.classify(features)
+                features = features[..., : self.network.pooled_width]
+            else:
+                logit = self.network(image)
+                features = image if self.novelty is None else pixel_features(image)
+            found = [logit] if self.novelty is None else [logit, self.novelty(features.float())]
+        return tuple(each.float().cpu() for each in found)
 
     def probabilities(self, pixels: npt.NDArray[np.uint8]) -> npt.NDArray[np.float64]:
         """P(Incorrect), float64 [B] in [0, 1], for decoded photos; arguments and errors as of `logits`."""

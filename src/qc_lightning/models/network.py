@@ -177,7 +177,11 @@ class Network(nn.Module):
 
     def forward(self, image: Tensor) -> Tensor:
         """Return the logit of P(Incorrect) for each photo."""
-        return max_over_tiles(self.head(self.tile_features(image).flatten(0, 1)), self.tiles)
+        return self.classify(self.tile_features(image))
+
+    def classify(self, features: Tensor) -> Tensor:
+        """Return the logits [B] of features [B, tiles, F], as `tile_features` gives them."""
+        return max_over_tiles(self.head(features.flatten(0, 1)), self.tiles)
 
     def tile_features(self, image: Tensor) -> Tensor:
         """Return [B, tiles, F] of photos; without gradients a tile at a time, which takes the least memory."""

@@ -2,6 +2,7 @@
 
 import csv
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -25,6 +26,7 @@ from qc_lightning.metrics.go_live import in_words
 from qc_lightning.metrics.record import DecisionFile
 from qc_lightning.metrics.rules import choose_decision
 from qc_lightning.report.card import model_card
+from qc_lightning.training.novelty import NoveltyFit
 
 
 def decide(logits: Mapping[str, SubsetLogits], photos: Sequence[Photo], config: DecisionConfig) -> Decision:
@@ -34,12 +36,18 @@ def decide(logits: Mapping[str, SubsetLogits], photos: Sequence[Photo], config: 
     return choose_decision(probabilities(logit), label, config)
 
 
+def positions_of(logits: Mapping[str, SubsetLogits]) -> npt.NDArray[np.int64]:
+    """Positions of all photos that have logits, sorted."""
+    return np.unique(torch.cat([of.position for of in logits.values()]).numpy())
+
+
 def write(
     run: Run,
     config: TrainConfig,
     photos: PhotoSet,
     logits: Mapping[str, SubsetLogits],
     decision: Decision,
+    novelty: NoveltyFit | None,
     timing: Timing,
     finished: bool = True,
 ) -> dict[str, Any]:
@@ -51,11 +59,18 @@ def write(
         photos: what it was trained on.
         logits: of each subset; without `test` when the training was interrupted.
         decision: set on the validation part, before the test part was looked at.
+        novelty: how unlike the training photos all photos are; None when that is not measured.
         timing: the command's stages so far.
         finished: False after Ctrl-C.
     """
     classes = config.data.classes.names
-    metrics = measure(logits, photos.photos, decision, config.decision, classes)
+    distances, state = None, None
+    if novelty is not None:
+        decision = replace(decision, novelty=novelty.limit)
+        distances, state = novelty.distances, novelty.novelty.state_dict()
+    metrics = measure(logits, photos.photos, decision, config.decision, classes, distances)
+    if novelty is not None:
+        metrics["novelty"] = novelty.summary(logits["test"].position.numpy() if "test" in logits else np.zeros(0, int))
     if not finished:
         metrics["warnings"].insert(0, f"Interrupted: the test part is still unseen; go on with resume={run.folder}")
     metrics["warnings"] += photos.notes
@@ -63,7 +78,7 @@ def write(
         metrics["warnings"].append(f"{len(photos.bad)} files could not be read and were left out: see bad_files.csv.")
         write_text(run.folder / "bad_files.csv", csv_text(("path", "reason"), photos.bad))
     metrics |= {"positive_class": classes[1], "seed": config.seed, "versions": versions()}
-    metrics["model_id"] = complete_checkpoint(run.best, photos.decode, decision, classes)
+    metrics["model_id"] = complete_checkpoint(run.best, photos.decode, decision, classes, state)
     timing.done("score")
     chosen_on = f"{len(logits['val'][0])} validation photos" if "val" in logits else "none"
     rule = decision.source.partition(":")[0]
@@ -71,7 +86,8 @@ def write(
         run.decisions
     )
     if "test" in logits:
-        write_text(run.folder / "predictions.csv", predictions_csv(logits, photos.photos, decision, classes))
+        rows = predictions_csv(logits, photos.photos, decision, classes, novelty=distances)
+        write_text(run.folder / "predictions.csv", rows)
     write_text(run.folder / "model_card.md", model_card(config, photos.decode, photos.counts(), metrics, decision))
     metrics["timing_s"] = timing.seconds
     write_json(run.metrics, finite(metrics))

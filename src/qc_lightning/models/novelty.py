@@ -1,0 +1,148 @@
+"""How unlike the training photos a photo is: the distance of its features to those of the nearest training photo.
+
+A classifier says something of any photo, also of one that shows no part at all; this says whether to listen. Plain
+matrix work on tensors, so that it is saved with the weights and can be exported with the network.
+"""
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+COORDINATES = 256
+MOST_REFERENCES = 4096  # tiles of training photos that are kept: 4 MB
+FOLDS = 10
+_PLACES = 8  # per side, at which `pixel_features` looks
+_FLOOR = 0.01  # of a feature's size: one that varies less over the training photos counts as varying that much
+
+
+class Novelty(nn.Module):
+    """Distance to the nearest training photo, in standardised features.
+
+    Each feature is standardised by the training photos, without a cut: what is far out is what is looked for. Then all
+    are added up, with random signs, into 256 coordinates, which keeps distances to about a tenth (a count sketch,
+    Charikar et al. 2002; Weinberger et al. 2009): unlike principal components it does not drop the directions in which
+    the training photos do not vary, where the novel ones lie.
+
+    Shapes: float [B, tiles, width] to float [B], 0 or above; the tile that is farthest off counts.
+
+    Args:
+        width: features of a tile.
+        references: training tiles that are kept.
+    """
+
+    mean: Tensor
+    scale: Tensor
+    order: Tensor
+    sign: Tensor
+    reference: Tensor
+
+    def __init__(self, width: int, references: int) -> None:
+        super().__init__()
+        coordinates = min(width, COORDINATES)
+        filled = math.ceil(width / coordinates) * coordinates
+        draw = torch.Generator().manual_seed(0)
+        self.register_buffer("mean", torch.zeros(width))
+        self.register_buffer("scale", torch.ones(width))
+        self.register_buffer("order", torch.randperm(filled, generator=draw))
+        self.register_buffer("sign", 2.0 * torch.randint(2, (filled,), generator=draw) - 1)
+        self.register_buffer("reference", torch.zeros(references, coordinates))
+
+    def forward(self, features: Tensor) -> Tensor:
+        """Return the distances."""
+        # |a - b|^2 = |a|^2 + |b|^2 - 2 ab; in double precision, so that it does not depend on the batch
+        at, reference = self.coordinates(features.flatten(0, 1)).double(), self.reference.double()
+        squared = at.square().sum(1, keepdim=True) + reference.square().sum(1) - 2 * at @ reference.T
+        nearest = squared.amin(1).clamp(min=0).sqrt()
+        return nearest.view(-1, features.shape[1]).amax(1).float()
+
+    def coordinates(self, features: Tensor) -> Tensor:
+        """Return [N, 256] of features [N, width]."""
+        standard = (features - self.mean) / self.scale
+        filled = F.pad(standard, (0, len(self.order) - features.shape[1]))
+        count = self.reference.shape[1]
+        return (filled[:, self.order] * self.sign).view(-1, count, len(self.order) // count).sum(2)
+
+    @classmethod
+    def of(cls, features: Tensor) -> "Novelty":
+        """Take scale and references from training photos, float [n, tiles, width]."""
+        rows = features.flatten(0, 1)
+        kept = torch.linspace(0, len(rows) - 1, min(len(rows), MOST_REFERENCES)).long()
+        novelty = cls(rows.shape[1], len(kept))
+        novelty.mean.copy_(rows.mean(0))
+        spread = rows.std(0, correction=0)
+        smallest = _FLOOR * (novelty.mean.abs() + spread.median())
+        novelty.scale.copy_(torch.maximum(spread, smallest).clamp(min=1e-6))
+        novelty.reference.copy_(novelty.coordinates(rows[kept]))
+        return novelty
+
+    @classmethod
+    def from_state(cls, state: dict[str, Tensor]) -> "Novelty":
+        """Read back a `state_dict`."""
+        novelty = cls(len(state["mean"]), len(state["reference"]))
+        novelty.load_state_dict(state)
+        return novelty
+
+
+def held_out_distances(features: Tensor, fold: npt.NDArray[np.int64]) -> npt.NDArray[np.float64]:
+    """What training photos get from references and scales that they and their group had no part in.
+
+    Args:
+        features: float [n, tiles, width].
+        fold: int [n], from 0 without gaps, at least two; the photos of a group are in one.
+
+    Returns:
+        Distances, float64 [n].
+    """
+    distances = np.empty(len(features))
+    for number in range(int(fold.max()) + 1):
+        held = fold == number
+        distances[held] = Novelty.of(features[~held])(features[held]).double().numpy()
+    return distances
+
+
+def limit_of(distances: npt.NDArray[np.float64], groups: Sequence[str], rate: float) -> tuple[float, str]:
+    """The distance above which a photo is novel, and in words where it is from.
+
+    The order statistic that a new photo of the same kind exceeds with a probability of at most `rate` (split conformal
+    prediction, Vovk et al. 2005). With fewer groups than that takes, the largest distance.
+
+    Args:
+        distances: float [n], of `held_out_distances`.
+        groups: the group of each photo.
+        rate: of false alarms, in (0, 1).
+
+    >>> limit_of(np.arange(200.0), [str(i) for i in range(200)], 0.01)
+    (198.0, 'exceeded by 1% of 200 training photos of 200 parts, each measured without its own part')
+    """
+    count, parts = len(distances), len(set(groups))
+    rank = math.ceil((1 - rate) * (count + 1))
+    what = f"{count} training photos of {parts} parts, each measured without its own part"
+    if parts * rate < 1 or rank > count:
+        return float(distances.max()), f"the largest of {what}; a rate of {rate:.0%} takes {math.ceil(1 / rate)} parts"
+    return float(np.sort(distances)[rank - 1]), f"exceeded by {rate:.0%} of {what}"
+
+
+def pixel_features(image: Tensor) -> Tensor:
+    """What a photo looks like at 8 x 8 places, for networks that have no features: brightness, texture, colour.
+
+    Args:
+        image: float [B, 3, H, W] in [0, 1].
+
+    Returns:
+        float [B, 1, width]: means of the channels, logarithms of the mean steps of brightness over 1, 2 and 4 pixels in
+        either direction, and of the mean deviations of the channels from grey.
+    """
+    cell = [max(1, side // _PLACES) for side in image.shape[2:]]
+    grey = image.mean(1, keepdim=True)
+    steps = []
+    for reach in (1, 2, 4):
+        steps.append(F.pad((grey[..., reach:] - grey[..., :-reach]).abs(), (0, reach)))
+        steps.append(F.pad((grey[..., reach:, :] - grey[..., :-reach, :]).abs(), (0, 0, 0, reach)))
+    texture, colour = F.avg_pool2d(torch.cat(steps, 1), cell), F.avg_pool2d((image - grey).abs(), cell)
+    logs = [torch.log(part + 1 / 255).flatten(1) for part in (texture, colour)]
+    return torch.cat([F.avg_pool2d(image, cell).flatten(1), *logs], 1)[:, None]

@@ -1,0 +1,109 @@
+"""At a training's end: how unlike the training photos a photo may be before a person has to look at it."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from lightning.pytorch import LightningDataModule
+from torch import Tensor, nn
+
+from qc_lightning.data.dataset import PhotoSet
+from qc_lightning.metrics.intervals import wilson
+from qc_lightning.models.blockwise import block_of, blockwise
+from qc_lightning.models.network import Network
+from qc_lightning.models.novelty import FOLDS, MOST_REFERENCES, Novelty, held_out_distances, limit_of, pixel_features
+from qc_lightning.training.feature_data import FeatureDataModule
+from qc_lightning.training.features import extract_features
+
+_AT_ONCE = 256  # photos whose pixels are in memory as floats
+
+
+@dataclass(frozen=True)
+class NoveltyFit:
+    """What is kept of it.
+
+    Attributes:
+        novelty: measures the distance.
+        limit: above it a person looks at the photo.
+        source: in words, where the limit is from.
+        distances: of the photos of the set, float64 [n]; not a number where it was not measured.
+    """
+
+    novelty: Novelty
+    limit: float
+    source: str
+    distances: npt.NDArray[np.float64]
+
+    def summary(self, test: npt.NDArray[np.int64]) -> dict[str, object]:
+        """What metrics.json holds: the limit, and the share of test photos above it (95% Wilson interval).
+
+        Args:
+            test: positions of the test photos that were looked at, [n].
+        """
+        above, n = int((self.distances[test] > self.limit).sum()), len(test)
+        low, high = wilson(above, n)
+        figure = {"value": above / n, "low": low, "high": high} if n else None
+        return {"limit": self.limit, "source": self.source, "test": {"n": n, "above": above, "rate": figure}}
+
+
+def fit_novelty(
+    network: nn.Module,
+    data: LightningDataModule,
+    photos: PhotoSet,
+    positions: npt.NDArray[np.int64],
+    rate: float | None,
+    seed: int,
+) -> NoveltyFit | None:
+    """Measure how unlike each other the training photos are, and how unlike them all others.
+
+    Args:
+        network: trained, in eval mode.
+        data: what it was trained on.
+        photos: all of them.
+        positions: those that may be looked at, int64 [n]; without the test part while that is unseen.
+        rate: of false alarms, in (0, 1); None: nothing is measured.
+        seed: of the folds that the training groups are dealt into.
+
+    Returns:
+        None where it cannot be measured: the training photos are of one group.
+    """
+    train = photos.indices("train")
+    groups = [photos.photos[i].group for i in train]
+    fold = _dealt(groups, seed)
+    if rate is None or not fold.any():
+        return None
+    with torch.inference_mode():
+        features = _features(network, data, photos, positions)
+        learnt = features[np.searchsorted(positions, train)]
+        # of very many photos some are enough, and the distances between all take a minute
+        kept = np.linspace(0, len(train) - 1, min(len(train), MOST_REFERENCES)).astype(np.int64)
+        kept_fold = np.unique(fold[kept], return_inverse=True)[1]
+        apart = held_out_distances(learnt[kept], kept_fold)
+        limit, source = limit_of(apart, [groups[i] for i in kept], rate)
+        novelty = Novelty.of(learnt).eval()
+        distances = np.full(len(photos.photos), np.nan)
+        measured = blockwise(lambda some: (novelty(some),), features, block_of(network))[0]
+        distances[positions] = measured.double().numpy()
+    return NoveltyFit(novelty, limit, source, distances)
+
+
+def _dealt(groups: Sequence[str], seed: int) -> npt.NDArray[np.int64]:
+    """The fold of each photo, from 0; all photos of a group are in one."""
+    names, place = np.unique(np.asarray(groups, dtype=np.str_), return_inverse=True)
+    return (np.random.default_rng(seed).permutation(len(names)) % FOLDS)[place]
+
+
+def _features(
+    network: nn.Module, data: LightningDataModule, photos: PhotoSet, positions: npt.NDArray[np.int64]
+) -> Tensor:
+    """Features of some photos, float32 [n, tiles, width] on the CPU, as the Inspector computes them."""
+    if isinstance(network, Network):
+        if isinstance(data, FeatureDataModule):
+            features = data.features[positions]
+        else:
+            features = extract_features(network.eval(), photos, positions, next(network.parameters()).device, None)
+        return features[..., : network.pooled_width].float()
+    parts = [positions[start : start + _AT_ONCE] for start in range(0, len(positions), _AT_ONCE)]
+    return torch.cat([pixel_features(torch.from_numpy(photos.pixels(part)).float() / 255) for part in parts])
