@@ -1,6 +1,7 @@
 """The package from Python: what it imports, and that it does what the commands do."""
 
 import json
+import re
 import subprocess
 import sys
 from collections.abc import Callable
@@ -77,3 +78,11 @@ def test_mistakes_are_one_line(photo_root: Path, tmp_path: Path, monkeypatch: py
         with pytest.raises(UserError, match=error):
             qc_lightning.fit(photo_root, **settings)
     assert not (tmp_path / "outputs").exists()
+
+
+def test_the_examples_of_the_page_run(photo_root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    page = Path(__file__).parents[1] / "docs" / "python.md"
+    monkeypatch.chdir(photo_root.parent)
+    names: dict[str, object] = {}
+    for block in re.findall(r"```python\n(.*?)```", page.read_text(encoding="utf-8"), re.DOTALL):
+        exec(compile(block, str(page), "exec"), names)

@@ -52,7 +52,7 @@ class Classifier(LightningModule):
     costs more than the step of a small network.
 
     Args:
-        model: the network.
+        model: the network's settings, or a network of your own: float [B, 3, H, W] in [0, 1] to logits [B].
         optim: the optimizer's settings.
         shape: height and width of the photos, or of a tile of them, in pixels.
         imbalance: auto | none | pos_weight | sampler | focal, see `imbalance.resolve_imbalance`.
@@ -67,7 +67,7 @@ class Classifier(LightningModule):
 
     def __init__(
         self,
-        model: ModelConfig,
+        model: ModelConfig | nn.Module,
         optim: OptimConfig,
         shape: tuple[int, int],
         imbalance: str = "none",
@@ -76,9 +76,10 @@ class Classifier(LightningModule):
     ) -> None:
         super().__init__()
         # plain types, so that the checkpoint loads with weights_only=True
-        self.save_hyperparameters({"model": asdict(model), "optim": asdict(optim), "shape": list(shape)})
+        settings = None if isinstance(model, nn.Module) else asdict(model)
+        self.save_hyperparameters({"model": settings, "optim": asdict(optim), "shape": list(shape)})
         self.optim = optim
-        self.network = build_network(model, shape, tiles=tiles)
+        self.network = model if isinstance(model, nn.Module) else build_network(model, shape, tiles=tiles)
         self.loss = build_loss(resolve_imbalance(imbalance, counts), counts)
         self.threshold = 0.5
         # of augmented photos under dropout no other figure is worth its time, as long as a few steps of a small network
