@@ -83,7 +83,7 @@ def check_run(run: Path) -> None:
     assert [float(row["novelty"]) for row in tested] == pytest.approx([one.novelty for one in by_hand], rel=1e-4)
     assert torch.load(run / "checkpoints" / "best.ckpt", weights_only=True)["inspector"]["novelty"].keys() >= {"mean"}
     output = run / "inspector.onnx"
-    export_inspector(inspector, gate_photos(Run(run)), output)
+    export_inspector(inspector, inspector.decision.to_dict(), gate_photos(Run(run)), output)
     assert output.stat().st_size < 30e6
     exported = ExportedInspector.load(output)
     exported.decision = lenient
