@@ -20,7 +20,7 @@ from qc_lightning import explain as command
 from qc_lightning.core.errors import UserError
 from qc_lightning.core.run import Run
 from qc_lightning.data.decode import DecodeSettings, decode, decode_whole
-from qc_lightning.explanation import checks
+from qc_lightning.explanation import checks, summary
 from qc_lightning.explanation import explanations as explained
 from qc_lightning.explanation.evidence import evidence, has_evidence
 from qc_lightning.explanation.heat import Heat, methods_for, smooth
@@ -337,3 +337,15 @@ def test_when_memory_runs_out_the_batch_is_halved(run: Path, photo_root: Path, m
     found = list(explained.explain(inspector, heat, photos, 5, "verdict", check=False))
     assert [one.subject.path for one in found] == [photo.path for photo in photos]
     assert sizes == [5, 2, 2, 1]
+
+
+def test_few_photos_cannot_tell_a_map_from_random_ones() -> None:
+    """5 of 6 (44% to 97%) is no proof of either; 30 of 30 is, and so is 2 of 30."""
+
+    def said(wins: int, photos: int) -> str:
+        maps = [{"hit": None, "fall": float(i < wins), "fall_random": 0.5} for i in range(photos)]
+        return summary.in_words([summary.of_maps("gradcam", maps)])
+
+    assert "cannot tell it from random maps; explain more photos: qc-lightning explain" in said(5, 6)
+    assert "random maps;" not in said(30, 30)
+    assert "WORSE THAN RANDOM" in said(2, 30)

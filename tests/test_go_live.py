@@ -127,6 +127,9 @@ def test_from_training_to_a_release(
     assert certificate["model_id"] == content["model_id"] == metrics["model_id"]
     assert [claim["allowed"] for claim in certificate["claims"]] == [0, 0]
     assert len(certificate["photos"]) == 120
+    card = (run / "model_card.md").read_text()
+    assert card.count("## Certificate") == 1
+    assert "Decision 2, by Ada" in card
     # the certified threshold keeps the photos that it was made from, by the command that the line uses
     capsys.readouterr()
     assert call(evaluate.main, own, f"data.root={qualification}", "name=again") == 0

@@ -11,12 +11,13 @@ import pytest
 import torch
 from PIL import Image
 from scipy import ndimage
+from scipy.stats import binomtest
 
 from qc_lightning import robustness as command
 from qc_lightning.data.decode import DecodeSettings
 from qc_lightning.data.photo import Photo
 from qc_lightning.evaluation.corruptions import CORRUPTIONS, corrupt
-from qc_lightning.evaluation.robustness import VARIANTS, _logits, _rates
+from qc_lightning.evaluation.robustness import VARIANTS, _logits, _rates, surely_above
 from qc_lightning.inference.inspector import Inspector
 from qc_lightning.metrics.decision import Decision
 from qc_lightning.models.mlp import MLP
@@ -161,3 +162,13 @@ def test_a_photo_that_was_changed_is_named(
         Image.new("RGB", (8, 8)).save(path)
     assert call(command.main, f"run={run}") == 2
     assert "its sha256 has changed" in capsys.readouterr().err
+
+
+def test_a_cell_is_marked_only_where_all_cells_together_are_sure() -> None:
+    """By hand: of 20 parts 3 flip with p = 0.0755 at a rate of 5%, 6 with 0.00033, 7 with 0.00003."""
+    assert binomtest(6, 20, 0.05, alternative="greater").pvalue == pytest.approx(0.000329, abs=1e-6)
+    one, many = [{"value": 0.3}], [{"value": 0.3}] * 1 + [{"value": 0.15}] * 199
+    assert surely_above(one, 20) == [True]
+    assert surely_above(many, 20) == [False] * 200, "0.00033 times 200 is more than 0.05"
+    assert surely_above([{"value": 0.35}, *many], 20) == [True] + [False] * 200
+    assert surely_above([{"value": None}], 20) == [False]

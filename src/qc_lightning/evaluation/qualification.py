@@ -8,6 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from qc_lightning.config import CertifyConfig
+from qc_lightning.core.atomic import write_text
 from qc_lightning.core.errors import UserError
 from qc_lightning.core.run import Run
 from qc_lightning.data.appearance import measure_appearance
@@ -25,6 +26,7 @@ from qc_lightning.metrics.intervals import wilson
 from qc_lightning.metrics.record import DecisionFile, DecisionRecord, now, user
 from qc_lightning.metrics.verdict import escapes, overkills, reviews
 
+_CARD = "## Certificate"
 _ASSUMPTIONS = (
     "the parts were drawn at random from those that the line makes, Incorrect ones from those that it makes",
     "photos of one part are known to be of one part (data.group)",
@@ -134,7 +136,20 @@ def record(
     }
     appended = decisions.appended(decision, "certify", counts, config.by or user(), certificate)
     appended.write(run.decisions)
+    _into_card(run, appended.newest)
     return appended.newest
+
+
+def _into_card(run: Run, record: DecisionRecord) -> None:
+    """Put the certificate at the end of model_card.md, in place of an earlier one."""
+    card = run.folder / "model_card.md"
+    if not card.is_file():
+        return
+    text = card.read_text(encoding="utf-8").partition(_CARD)[0].rstrip()
+    made = f"Decision {record.number}, by {record.who}, {record.when}, on {record.photos}."
+    lines = [f"{made} {record.decision.source}. It is void for another decision, model or decoding. It assumes that"]
+    lines += [f"- {assumption}" for assumption in _ASSUMPTIONS]
+    write_text(card, f"{text}\n\n{_CARD}\n\n" + "\n".join(lines) + "\n")
 
 
 def in_words(record: DecisionRecord, parts: Parts, classes: Sequence[str], bad_shares: Sequence[float]) -> list[str]:
