@@ -96,6 +96,7 @@ def test_nasty_names_from_photos_to_verdicts(
     code = call(front.main, "train", f"{name}/photos", *TINY, *classes, f"hydra.run.dir={quoted(run)}")
     assert code == 0, capsys.readouterr()
     assert RunRecord.read(Run(Path(run))).data.root == f"{name}/photos"
+    assert RunRecord.read(Run(Path(run))).command.startswith("qc-lightning train ")
     for words in (
         ["train", f"resume={run}", "trainer.max_epochs=2"],
         ["evaluate", f"run={run}"],

@@ -45,8 +45,9 @@ class TrainingTask:
         folder = Path(hydra.runtime.output_dir)
         if process_number():  # a further process of a training: the first one has claimed the folder
             return self.train(config, Run(folder), in_sweep=in_sweep)
-        typed = overrides if in_sweep else sys.argv[1:]
-        record = RunRecord.of(config, shlex.join(["python", "-m", "qc_lightning.train", *typed]), overrides)
+        words = overrides if in_sweep else sys.argv[1:]
+        program = ["qc-lightning"] if words[:1] == ["train"] else ["python", "-m", "qc_lightning.train"]
+        record = RunRecord.of(config, shlex.join([*program, *words]), overrides)
         if not in_sweep:
             keys = [override.partition("=")[0].lstrip("+") for override in overrides]
             for key, why in without_effect(config, keys).items():
