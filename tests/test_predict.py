@@ -356,7 +356,7 @@ def test_a_name_that_is_no_text(predict: Predict, tmp_path: Path) -> None:
             ["source=.", "run=nowhere"],
             "expected a run folder (with split.csv and checkpoints/ in it), latest or a release, got nowhere",
         ),
-        (["source=.", "run=latest"], "run=latest: no run below"),
+        (["source=.", "run=latest"], "run=latest: no finished run below"),
         (["source=.", "device=gpu"], "device: expected auto, cpu, cuda or cuda:<n>, got 'gpu'"),
         (["source=a.png", "device=cuda:7"], "device=cuda:7: "),
         (["source=.", "sort=move"], "sort: expected one of none, copy, link, got 'move'"),
