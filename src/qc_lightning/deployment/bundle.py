@@ -60,8 +60,10 @@ def _pip(*arguments: str) -> None:
 
 def main() -> None:
     """Read the command line."""
-    model, folder, *target = sys.argv[1:]
     try:
+        if len(sys.argv) not in (3, 5):
+            raise UserError("expected a model and a folder: make bundle MODEL=inspector.onnx")
+        model, folder, *target = sys.argv[1:]
         make_bundle(Path(model), Path(folder), Path.cwd(), (target[0], target[1]) if target else None)
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
