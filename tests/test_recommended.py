@@ -56,7 +56,8 @@ def test_the_checkpoint_gives_the_same_verdicts_from_the_files(train: Train, own
         rows = list(csv.DictReader(file))
     pixels = np.stack([decode(Path(row["path"]), inspector.decode) for row in rows])
     assert inspector.probabilities(pixels) == pytest.approx([float(row["probability"]) for row in rows], abs=1e-4)
-    assert inspector.decision.verdicts(inspector.probabilities(pixels)).tolist() == [row["verdict"] for row in rows]
+    found = inspector([row["path"] for row in rows])
+    assert [(one.verdict, repr(one.novelty)) for one in found] == [(row["verdict"], row["novelty"]) for row in rows]
 
 
 @pytest.mark.parametrize("head", HEADS)
