@@ -1,6 +1,5 @@
 """Can this inspector go live? What the test photos let anybody claim, counted by part, in numbers and in words."""
 
-import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -8,6 +7,8 @@ import numpy as np
 import numpy.typing as npt
 
 from qc_lightning.config.training import DecisionConfig
+from qc_lightning.core.atomic import read_json
+from qc_lightning.core.errors import UserError
 from qc_lightning.core.run import Run
 from qc_lightning.metrics.certificate import lower_bound, parts_needed, upper_bound
 from qc_lightning.metrics.intervals import wilson
@@ -170,10 +171,9 @@ def doubt(metrics: Mapping[str, Any]) -> str:
 def doubt_of(run: Run) -> str:
     """Why a run's own figures say that it tells nothing apart; empty when they do not, or are not there."""
     try:
-        metrics = json.loads(run.metrics.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+        return doubt(read_json(run.metrics))
+    except (UserError, AttributeError, KeyError, TypeError, ValueError):  # damaged
         return "it has no readable metrics.json, so nothing is known about this model"
-    return doubt(metrics) if isinstance(metrics, dict) else ""
 
 
 def _percent(share: float) -> str:
