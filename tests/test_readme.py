@@ -1,0 +1,75 @@
+"""What the README says can be done: its commands and its Python run as they stand there, its links lead somewhere."""
+
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from conftest import save_photo
+
+ROOT = Path(__file__).parents[1]
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+COMMANDS = [line.strip().partition("  #")[0] for line in README.splitlines() if line.startswith("    ")]
+SMALL = ("trainer=cpu", "data.count=20", "data.image_size=16", "trainer.max_epochs=1", "report=false")
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with photos/ and incoming/ as the README has them."""
+    folder = tmp_path_factory.mktemp("home")
+    for seed in range(40):
+        save_photo(folder / "photos" / ("Correct", "Incorrect")[seed % 2] / f"{seed}.png", bright=seed % 2 == 1, seed=seed)
+    save_photo(folder / "incoming" / "part.jpg", bright=True, seed=99)
+    return folder
+
+
+def run(command: list[str], folder: Path) -> str:
+    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=300, check=False)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+@pytest.mark.slow
+def test_own_photos_from_the_shell(home: Path) -> None:
+    commands = [shlex.split(line) for line in COMMANDS if line.startswith("qc-lightning ")]
+    assert [words[1] for words in commands] == ["train", "predict", "explain"]
+    output = [run([sys.executable, "-m", "qc_lightning", *words[1:]], home) for words in commands]
+    assert "escape rate" in output[0]
+    assert "1 REJECT" in output[1]
+    assert len((home / "verdicts.csv").read_text().splitlines()) == 2
+
+
+@pytest.mark.slow
+def test_own_photos_from_python(home: Path) -> None:
+    (block,) = re.findall(r"```python\n(.*?)```", README, re.S)
+    assert "Verdict.REJECT" in run([sys.executable, "-c", block], home)
+
+
+@pytest.mark.slow
+def test_the_papers_recipe(home: Path) -> None:
+    """With few small photos for one epoch; the last line goes on with the run of the first."""
+    commands = [shlex.split(line)[1:] for line in COMMANDS if line.startswith("python -m qc_lightning.train")]
+    assert len(commands) == 4
+    for words in commands:
+        if "trainer=gpu" not in words:  # the tests of GPUs have it
+            run([sys.executable, *words, *(() if "resume=latest" in words else SMALL)], home)
+
+
+def test_set_up_is_the_makefiles() -> None:
+    targets = set(re.findall(r"^([\w-]+):", (ROOT / "Makefile").read_text(encoding="utf-8"), re.M))
+    asked = {line.split()[1] for line in COMMANDS if line.startswith("make ")}
+    assert asked == {"train", "test"} <= targets
+
+
+def test_links_lead_somewhere() -> None:
+    pages = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *(ROOT / "docs").glob("*.md")]
+    for page in pages:
+        for link in re.findall(r"\]\((?!https?:)([^)#]+)", page.read_text(encoding="utf-8")):
+            assert (page.parent / link).exists(), f"{page.name}: {link}"
+
+
+def test_it_is_short() -> None:
+    assert len(README.split()) <= 900
