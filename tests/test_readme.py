@@ -38,6 +38,8 @@ def test_own_photos_from_the_shell(home: Path) -> None:
     assert [words[1] for words in commands] == ["train", "predict", "explain"]
     output = [run([sys.executable, "-m", "qc_lightning", *words[1:]], home) for words in commands]
     assert "escape rate" in output[0]
+    (record,) = home.glob("outputs/*/*/config.yaml")
+    assert "command: qc-lightning train photos/\n" in record.read_text(), "what the report's advice begins with"
     assert "1 REJECT" in output[1]
     assert len((home / "verdicts.csv").read_text().splitlines()) == 2
 
