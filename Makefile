@@ -2,6 +2,8 @@
 PYTHON ?= python3
 PIP = .venv/bin/python -m pip install --disable-pip-version-check
 RUN = .venv/bin/python -m
+# a process a core, each with one thread; tests of one file share their trained runs
+TESTS = OMP_NUM_THREADS=1 $(RUN) pytest -n auto --dist loadfile
 
 .PHONY: install train test test-browser test-lean quick lint bench torture bundle clean
 
@@ -9,7 +11,7 @@ train: install  ## train the paper's recipe on the embedded photos
 	$(RUN) qc_lightning.train
 
 test: .venv/test  ## every test that needs nothing but Python
-	$(RUN) pytest -m "not browser and not lean"
+	$(TESTS) -m "not browser and not lean"
 
 test-browser: .venv/test  ## the pages in a headless Chromium, which has to be installed
 	$(RUN) pytest -m browser
@@ -18,7 +20,7 @@ test-lean: .venv/test  ## what the line gets, in an environment of its own; pip 
 	$(RUN) pytest -m lean -rP tests/test_lean.py
 
 quick: .venv/test  ## the tests of under two minutes
-	$(RUN) pytest -m "not slow and not browser and not lean"
+	$(TESTS) -m "not slow and not browser and not lean"
 
 lint: .venv/test  ## style and types
 	$(RUN) ruff check

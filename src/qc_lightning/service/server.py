@@ -23,6 +23,7 @@ def bind(host: str, port: int) -> socket.socket:
         bound = socket.socket(kind, socket.SOCK_STREAM)
         bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         bound.bind((host, port))
+        bound.listen()  # who connects before the server runs waits for it
     except OSError as error:
         raise UserError(f"port={port}: cannot listen on {host} ({error.strerror}): give another port=") from error
     return bound
