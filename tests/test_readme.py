@@ -21,7 +21,9 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with photos/ and incoming/ as the README has them."""
     folder = tmp_path_factory.mktemp("home")
     for seed in range(40):
-        save_photo(folder / "photos" / ("Correct", "Incorrect")[seed % 2] / f"{seed}.png", bright=seed % 2 == 1, seed=seed)
+        save_photo(
+            folder / "photos" / ("Correct", "Incorrect")[seed % 2] / f"{seed}.png", bright=seed % 2 == 1, seed=seed
+        )
     (folder / "incoming").mkdir()
     save_photo(folder / "part.png", bright=True, seed=99).rename(folder / "incoming" / "part.jpg")
     return folder

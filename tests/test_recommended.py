@@ -146,7 +146,10 @@ def test_copies_make_verdicts_steadier(train: Train, own: list[str]) -> None:
         ),
         (["imbalance=focal"], "error: imbalance with model.mode=frozen: expected one of auto, none, pos_weight, got"),
         (["data.tiles=2"], "error: data.tiles: expected ROWSxCOLUMNS, each from 1 to 99, such as 2x3, got '2'"),
-        (["augment=trivial"], "error: augment.policy=trivial: the augmented copies that this recipe's head is fitted to"),
+        (
+            ["augment=trivial"],
+            "error: augment.policy=trivial: the augmented copies that this recipe's head is fitted to",
+        ),
         (["model.mode=scratch"], "error: model.copies: expected 0 with model.mode=scratch, got 1"),
         (["model.stages=9"], "error: model.stages: expected at most 8"),
     ],

@@ -12,6 +12,7 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
+from qc_lightning.cli.light_imports import import_torchmetrics
 from qc_lightning.config import TrainConfig, parse
 from qc_lightning.config.build import build
 from qc_lightning.config.effect import without_effect
@@ -33,6 +34,7 @@ class TrainingTask:
     def __call__(self, cfg: DictConfig) -> Run:
         """Claim or open the run's folder and train in it."""
         keep_freed_memory()
+        import_torchmetrics()
         hydra = HydraConfig.get()
         overrides = [str(override) for override in hydra.overrides.task]
         in_sweep = hydra.mode == RunMode.MULTIRUN
