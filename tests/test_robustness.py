@@ -20,6 +20,7 @@ from qc_lightning.evaluation.corruptions import CORRUPTIONS, corrupt
 from qc_lightning.evaluation.robustness import VARIANTS, _logits, _rates, surely_above
 from qc_lightning.inference.inspector import Inspector
 from qc_lightning.metrics.decision import Decision
+from qc_lightning.metrics.verdict import Verdict
 from qc_lightning.models.mlp import MLP
 
 Train = Callable[..., tuple[int, Path, str]]
@@ -67,7 +68,7 @@ def test_noise_has_the_spread_it_names_and_each_photo_its_own() -> None:
 def test_each_photo_of_a_run_gets_noise_of_its_own(tmp_path: Path) -> None:
     """Two equal photos: equal logits as they are, different ones under noise."""
     decode = DecodeSettings(16, 16)
-    network = MLP(16, [], 0.0).eval().requires_grad_(False)
+    network = MLP((16, 16), [], 0.0).eval().requires_grad_(False)
     inspector = Inspector(network, decode, Decision(0.5, ""), ("Correct", "Incorrect"), "", torch.device("cpu"))
     Image.new("RGB", (16, 16), (90, 120, 60)).save(tmp_path / "a.png")
     equal = [Photo(tmp_path / "a.png", name, 0, name) for name in ("first", "second")]
@@ -102,10 +103,9 @@ def test_each_gets_worse_with_its_strength(name: str) -> None:
 
 
 def test_rates_by_hand() -> None:
-    bad = np.array([True, True, True, False, False])
-    clean = np.array([True, True, False, False, False])
-    rejected = np.array([True, False, False, True, False])
-    rates = _rates(rejected, clean, bad, np.arange(5))
+    label = np.array([1, 1, 1, 0, 0])
+    clean, worse = (np.where(rejected, Verdict.REJECT, Verdict.PASS) for rejected in ([1, 1, 0, 0, 0], [1, 0, 0, 1, 0]))
+    rates = _rates(worse, clean, label, np.arange(5))
     found = {name: rate["value"] for name, rate in rates.items()}
     assert found == pytest.approx({"escape_rate": 2 / 3, "overkill_rate": 1 / 2, "accuracy": 2 / 5, "flips": 2 / 5})
 

@@ -17,6 +17,7 @@ from qc_lightning.config import TrainConfig, parse
 from qc_lightning.config.build import build
 from qc_lightning.config.effect import without_effect
 from qc_lightning.config.literal import quoted
+from qc_lightning.config.presets import CONF
 from qc_lightning.config.record import RunRecord
 from qc_lightning.core.claim import claimed
 from qc_lightning.core.errors import UserError
@@ -99,7 +100,11 @@ def resumed(now: Any, stored: RunRecord, overrides: Sequence[str], where: str) -
         target: Any = settings
         for name in above:
             source, target = source[name], target[name]
-        target[last] = source[last]
+        if key == "trainer":  # other devices, not another training: flags that the option does not name stay
+            option = OmegaConf.load(CONF / "trainer" / f"{override.value()}.yaml")
+            target[last] |= {str(flag): source[last][str(flag)] for flag in option}
+        else:
+            target[last] = source[last]
     return build(TrainConfig, {**settings, "resume": where})
 
 

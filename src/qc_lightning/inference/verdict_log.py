@@ -20,12 +20,13 @@ from typing import NamedTuple
 
 from qc_lightning.core.errors import UserError
 from qc_lightning.inference.inspection import Inspection
+from qc_lightning.metrics.verdict import Verdict
 
 _APPLICATION, _FORMAT = 0x71634C67, 1  # "qcLg", in the file's header
 _MOST_AT_A_TIME = 64  # rows of one commit
 _PATIENCE = 10.0  # seconds that another program may hold the file
 
-_SCHEMA = """
+_SCHEMA = f"""
 CREATE TABLE inspections (
     id INTEGER PRIMARY KEY,
     time TEXT NOT NULL,
@@ -38,7 +39,7 @@ CREATE TABLE inspections (
     probability REAL,
     logit REAL,
     novelty REAL,
-    verdict TEXT NOT NULL CHECK (verdict IN ('PASS', 'REVIEW', 'REJECT')),
+    verdict TEXT NOT NULL CHECK (verdict IN {tuple(map(str, Verdict))}),
     reason TEXT NOT NULL,
     error TEXT NOT NULL,
     milliseconds REAL NOT NULL,
