@@ -30,12 +30,16 @@ class TrainingTask:
     """`train` as Hydra calls it, for a single training and for each job of a sweep."""
 
     def __init__(self, train: Callable[..., Run]) -> None:
-        self.train = train
+        self._train = train
+
+    def train(self, *settings: Any, **more: Any) -> Run:
+        """Train, once all that is known without torch has been checked."""
+        import_torchmetrics()
+        return self._train(*settings, **more)
 
     def __call__(self, cfg: DictConfig) -> Run:
         """Claim or open the run's folder and train in it."""
         keep_freed_memory()
-        import_torchmetrics()
         hydra = HydraConfig.get()
         overrides = [str(override) for override in hydra.overrides.task]
         in_sweep = hydra.mode == RunMode.MULTIRUN
