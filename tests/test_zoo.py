@@ -297,6 +297,30 @@ def test_cam_layer_of_a_transformer_gives_tokens() -> None:
     assert seen[0].shape == (2, 1 + 14 * 14, 192)
 
 
+def test_maps_of_a_transformer_are_timms_layers_at_the_photos_shape() -> None:
+    timm = pytest.importorskip("timm")
+    shape = (90, 200)  # of patches of 16 pixels 6 x 12, the nearest to 5.6 x 12.5
+    choice = configured("model=timm", "model.name=vit_tiny_patch16_224", "model.mode=scratch", "model.stages=3")
+    torch.manual_seed(0)
+    network = build_network(choice, shape).eval()
+    assert isinstance(network, Network)
+    reference = timm.create_model("vit_tiny_patch16_224", dynamic_img_size=True).eval()
+    state = network.backbone.model.state_dict()  # type: ignore[union-attr]
+    reference.load_state_dict({key: value for key, value in state.items() if key != "pos_embed"}, strict=False)
+    torch.manual_seed(0)
+    original = timm.create_model("vit_tiny_patch16_224").pos_embed  # timm resamples it itself, photo by photo
+    reference.pos_embed = original
+    photo = torch.rand(2, 3, 96, 192, generator=torch.Generator().manual_seed(1))
+    with torch.no_grad():
+        maps = network.backbone(photo)
+        normal = (photo - network.backbone.mean) / network.backbone.std
+        expected = reference.get_intermediate_layers(normal, n=3, reshape=True, norm=True)
+        for one, other in zip(maps, expected, strict=True):
+            torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-4)
+        assert maps[-1].shape == (2, 192, 6, 12)
+        assert network(torch.rand(1, 3, *shape)).shape == (1,)
+
+
 @pytest.mark.parametrize("views", [2, 4])
 def test_views_do_not_care_which_way_the_photo_is_flipped(views: int) -> None:
     torch.manual_seed(0)
@@ -338,8 +362,9 @@ TIMM = "model=timm model.mode=scratch model.name="
         (f"{TV}resnet18 model.weights=a.pth", 64, "model.weights=a.pth is a file"),
         (f"{TV}squeezenet1_1 model.stages=5", 64, "expected at most 4, the stages of squeezenet1_1, got 5"),
         (f"{TIMM}lcnet_050 model.stages=6", 64, "expected at most 5, the stages of lcnet_050, got 6"),
-        (f"{TIMM}vit_tiny_patch16_224 model.stages=2", 224, "vit_tiny_patch16_224 has no feature maps"),
-        (f"{TIMM}vit_tiny_patch16_224 model.pool=[max]", 224, "vit_tiny_patch16_224 has no feature maps"),
+        (f"{TIMM}mixer_s32_224 model.stages=2", 224, "mixer_s32_224 has no feature maps"),
+        (f"{TIMM}mixer_s32_224 model.pool=[max]", 224, "mixer_s32_224 has no feature maps"),
+        (f"{TIMM}vit_tiny_patch16_224 model.stages=13", 224, "expected at most 12, the stages of vit_tiny_patch16_224"),
         (f"{TIMM}vit_tiny_patch16_224", 256, "data.image_size: vit_tiny_patch16_224 cannot take photos of 256 px"),
         (f"{TV}squeezenet1_1", 12, "data.image_size: squeezenet1_1 cannot take photos of 12 px"),
         pytest.param(f"{TV}inception_v3", 64, "cannot take photos of 64 px", marks=pytest.mark.slow),

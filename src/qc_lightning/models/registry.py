@@ -22,6 +22,7 @@ from qc_lightning.models.backbones import (
 )
 from qc_lightning.models.mlp import MLP
 from qc_lightning.models.network import Network
+from qc_lightning.models.tokens import TokenBackbone
 
 # what a torchvision network has around its stages
 _NOT_STAGES = ("classifier", "fc", "head", "heads", "avgpool", "flatten", "dropout", "aux1", "aux2", "AuxLogits")
@@ -47,8 +48,10 @@ def build_network(
         return _paper_mlp(config, shape, tiles)
     if config.mode == "scratch" and config.weights not in ("none", "auto"):
         raise UserError(f"model.mode=scratch starts from random weights, and model.weights={config.weights} is a file")
-    build = _torchvision if config.library == "torchvision" else _timm
-    backbone, made_for, file = build(config, load_weights and config.mode != "scratch")
+    load = load_weights and config.mode != "scratch"
+    backbone, made_for, file = (
+        _torchvision(config, load) if config.library == "torchvision" else _timm(config, load, shape)
+    )
     try:
         network = Network(
             backbone,
@@ -156,7 +159,7 @@ def _neck(model: Any, channels: int) -> nn.Sequential:
     return nn.Sequential(*layers) if flattened else nn.Sequential(nn.Flatten(), *layers)
 
 
-def _timm(config: ModelConfig, load: bool) -> tuple[Backbone, int, str]:
+def _timm(config: ModelConfig, load: bool, shape: tuple[int, int]) -> tuple[Backbone, int, str]:
     """Backbone, side of the photos it was made for, name of its weight file."""
     if importlib.util.find_spec("timm") is None:
         raise UserError("model.library=timm needs timm: pip install timm")
@@ -175,6 +178,9 @@ def _timm(config: ModelConfig, load: bool) -> tuple[Backbone, int, str]:
     model.reset_classifier(0)
     if config.mode != "scratch" and wide_depth(model):
         fold_batch_norms(model.eval())
+    if type(model).__name__ == "VisionTransformer" and (config.stages, config.pool) != (1, ["avg"]):
+        _needs_stages(config, len(model.blocks))
+        return TokenBackbone(model, config.stages, shape, normalisation), made_for, file
     ends = stage_ends(model)
     layer = _map_layer(model, made_for)
     _needs_maps(config, layer is not None)
