@@ -19,14 +19,16 @@ from qc_lightning.data.decode import DecodeSettings
 from qc_lightning.deployment.export_run import export_inspector
 from qc_lightning.deployment.photos import gate_photos
 from qc_lightning.inference.inspector import Inspector
-from qc_lightning.inference.verdict_log import Entry, VerdictLog, first_fault, read_entries
+from qc_lightning.inference.log_entry import Entry
+from qc_lightning.inference.log_file import first_fault, query
+from qc_lightning.inference.verdict_log import VerdictLog
 from test_export import PAPER, run_of
 from test_service import TOKEN, Server
 
 
 def entry(number: int) -> Entry:
     time = f"2026-01-01T00:{number // 60:02d}:{number % 60:02d}.000+00:00"
-    return Entry(time, str(number), "top", "ab" * 32, "m", "d", 0.5, number / 7, 0.1, None, "PASS", "", "", 3.25)
+    return Entry(time, str(number), "top", "ab" * 32, "m", "", "d", 0.5, number / 7, 0.1, None, "PASS", "", "", 3.25)
 
 
 def write(path: Path, count: int) -> None:
@@ -38,7 +40,7 @@ def write(path: Path, count: int) -> None:
 
 def meddle(path: Path, statement: str) -> None:
     with closing(sqlite3.connect(path)) as connection, connection:
-        connection.executescript(f"DROP TRIGGER no_update; DROP TRIGGER no_delete; {statement}")
+        connection.executescript(f"DROP TRIGGER entries_no_update; DROP TRIGGER entries_no_delete; {statement}")
 
 
 @pytest.fixture
@@ -49,7 +51,7 @@ def log(call: Callable[..., int], capsys: pytest.CaptureFixture[str]) -> Callabl
 
 def test_rows_come_back_as_they_were_written(tmp_path: Path, log: Callable[..., tuple[int, str, str]]) -> None:
     write(tmp_path / "a.sqlite", 20)
-    assert [one for _, one, _ in read_entries(tmp_path / "a.sqlite")] == [entry(number) for number in range(20)]
+    assert [one for _, one, _ in query(tmp_path / "a.sqlite")] == [entry(number) for number in range(20)]
     code, out, _ = log(tmp_path / "a.sqlite", "verify")
     assert (code, "20 rows as they were written" in out) == (0, True)
     assert log(tmp_path / "a.sqlite", "export", f"output={tmp_path / 'a.csv'}")[0] == 0
@@ -61,7 +63,7 @@ def test_rows_come_back_as_they_were_written(tmp_path: Path, log: Callable[..., 
 def test_rows_cannot_be_changed_or_removed(tmp_path: Path) -> None:
     write(tmp_path / "a.sqlite", 3)
     with closing(sqlite3.connect(tmp_path / "a.sqlite")) as connection:
-        for statement in ("UPDATE inspections SET verdict = 'REJECT'", "DELETE FROM inspections"):
+        for statement in ("UPDATE entries SET verdict = 'REJECT'", "DELETE FROM entries"):
             with pytest.raises(sqlite3.IntegrityError, match="append-only"):
                 connection.execute(statement)
 
@@ -69,10 +71,10 @@ def test_rows_cannot_be_changed_or_removed(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("statement", "intact", "fault"),
     [
-        ("UPDATE inspections SET verdict = 'REJECT' WHERE id = 7", 6, "row 7 was changed"),
-        ("UPDATE inspections SET probability = probability + 1e-15 WHERE id = 3", 2, "row 3 was changed"),
-        ("DELETE FROM inspections WHERE id = 5", 4, "row 5 is missing"),
-        ("DELETE FROM inspections WHERE id = 1", 0, "row 1 is missing"),
+        ("UPDATE entries SET verdict = 'REJECT' WHERE id = 7", 6, "row 7 was changed"),
+        ("UPDATE entries SET probability = probability + 1e-15 WHERE id = 3", 2, "row 3 was changed"),
+        ("DELETE FROM entries WHERE id = 5", 4, "row 5 is missing"),
+        ("DELETE FROM entries WHERE id = 1", 0, "row 1 is missing"),
     ],
 )
 def test_verify_finds_what_was_changed_behind_the_triggers(
@@ -105,8 +107,9 @@ def test_two_writers_make_one_chain(tmp_path: Path) -> None:
 WRITER = """
 from pathlib import Path
 from qc_lightning.core.errors import UserError
-from qc_lightning.inference.verdict_log import Entry, VerdictLog
-entry = Entry({time!r}, "1", "top", "ab" * 32, "m", "d", 0.5, 0.25, 0.1, None, "PASS", "", "", 3.25)
+from qc_lightning.inference.log_entry import Entry
+from qc_lightning.inference.verdict_log import VerdictLog
+entry = Entry({time!r}, "1", "top", "ab" * 32, "m", "", "d", 0.5, 0.25, 0.1, None, "PASS", "", "", 3.25)
 log = VerdictLog(Path({path!r}))
 """
 
@@ -172,10 +175,10 @@ def test_the_service_answers_once_the_row_is_written(tmp_path: Path, log: Callab
         photo = save_photo(kept / f"{seed}.png", bright=seed % 2 == 0, seed=seed)
         params = {"part": seed, "camera": "top"}
         answers.append(server.client.post("/v1/inspect", params=params, content=photo.read_bytes()).json())
-        *_, (number, row, _) = read_entries(path)
+        *_, (number, row, _) = query(path)
         assert (number, row.part, row.source, row.verdict) == (seed + 1, str(seed), "top", answers[-1]["verdict"])
     assert server.client.post("/v1/inspect", content=b"no photo").status_code == 422
-    *_, (_, row, _) = read_entries(path)
+    *_, (_, row, _) = query(path)
     assert (row.verdict, row.probability, row.error != "") == ("REVIEW", None, True)
     assert server.stop() == 0
     assert log(path, "verify")[0] == 0
@@ -183,7 +186,7 @@ def test_the_service_answers_once_the_row_is_written(tmp_path: Path, log: Callab
     assert (code, out.splitlines()[-1]) == (0, "6 photos: 6 as in the log, 0 not, 0 without a row")
     meddle(
         path,
-        f"UPDATE inspections SET verdict = '{'PASS' if answers[2]['verdict'] == 'REJECT' else 'REJECT'}' WHERE id = 3",
+        f"UPDATE entries SET verdict = '{'PASS' if answers[2]['verdict'] == 'REJECT' else 'REJECT'}' WHERE id = 3",
     )
     code, out, _ = log(path, "replay", f"model={model}", f"photos={kept}")
     assert (code, out.count("2.png was")) == (1, 1)

@@ -18,18 +18,18 @@ all is well; 1 a row is not as it was written, or a verdict differs; 2 a mistake
 
 def log(config: LogConfig) -> None:
     """Check, export or replay a log."""
-    from qc_lightning.inference import verdict_log
+    from qc_lightning.inference import log_file
+    from qc_lightning.inference.log_entry import HEADER
 
     path = Path(config.file)
     if config.action == "export":
         from qc_lightning.core.atomic import csv_text, write_text
 
-        rows = [(number, *entry, digest) for number, entry, digest in verdict_log.read_entries(path)]
-        header = ("id", *verdict_log.Entry._fields, "digest")
-        write_text(Path(str(config.output)), csv_text(header, rows))
+        rows = [(number, *entry, digest) for number, entry, digest in log_file.query(path)]
+        write_text(Path(str(config.output)), csv_text(HEADER, rows))
         print(f"{len(rows)} rows: {config.output}")
     elif config.action == "verify":
-        count, digest, fault = verdict_log.first_fault(path)
+        count, digest, fault = log_file.first_fault(path)
         print(f"{path}: {count} rows as they were written, last digest {digest or 'none'}")
         if fault:
             print(fault)
@@ -41,12 +41,12 @@ def log(config: LogConfig) -> None:
 def _replay(path: Path, model: str, photos: str) -> None:
     from qc_lightning.core.progress import counted
     from qc_lightning.inference.exported import ExportedInspector
+    from qc_lightning.inference.log_file import query
     from qc_lightning.inference.sources import find_photos
-    from qc_lightning.inference.verdict_log import read_entries
 
     inspector = ExportedInspector.load(model, threads=1)
     inspector.verify_golden()
-    logged = {entry.sha256: entry for _, entry, _ in read_entries(path) if entry.sha256}
+    logged = {entry.sha256: entry for _, entry, _ in query(path) if entry.sha256 and not entry.who}
     source = find_photos(photos, [])
     differing = unknown = 0
     found = inspector.inspect_files([source.root / name for name in source.names])

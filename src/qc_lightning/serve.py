@@ -25,10 +25,12 @@ def serve(config: ServeConfig) -> None:
     from qc_lightning.inference.verdict_log import VerdictLog
     from qc_lightning.metrics.verdict import Verdict
     from qc_lightning.service import server
-    from qc_lightning.service.app import Service, build_app
+    from qc_lightning.service.app import build_app
     from qc_lightning.service.counters import Counters
     from qc_lightning.service.engine import Engine
+    from qc_lightning.service.kept import KeptPhotos
     from qc_lightning.service.limits import Limits, is_loopback
+    from qc_lightning.service.service import Service
 
     token = _token(config)
     if token is None and not is_loopback(config.host):
@@ -39,7 +41,9 @@ def serve(config: ServeConfig) -> None:
     engine = Engine(inspector, config.queue)
     scheme, address = "https" if config.tls_cert else "http", bound.getsockname()
     log = VerdictLog(Path(config.log).expanduser()) if config.log else None
-    service = Service(inspector, engine, Counters(inspector.model_id, lambda: engine.on_the_way), config.timeout, log)
+    kept = KeptPhotos(*keeping) if (keeping := config.keeping()) else None
+    counters = Counters(inspector.model_id, lambda: engine.on_the_way)
+    service = Service(inspector, engine, counters, config.timeout, log, kept)
     app = Limits(build_app(service, inspector.metadata.release), int(config.max_megabytes * 1e6), config.timeout, token)
     print(f"{inspector.path}: model {inspector.model_id}, threshold {inspector.decision.threshold:g}")
     print(f"{len(inspector.golden.logit)} golden inputs as exported, logits differ by at most {gap:.2g}")

@@ -1,29 +1,18 @@
 """The service's HTTP interface: a photo in, its verdict out, and what watches over it."""
 
 import asyncio
-import base64
-import io
 import time
-from dataclasses import dataclass
 from typing import Annotated, Any
 
-import numpy as np
 from fastapi import FastAPI, HTTPException, Query, Request, Response
 from fastapi.responses import HTMLResponse, JSONResponse
-from PIL import Image
 from pydantic import BaseModel
 from starlette.datastructures import UploadFile
 
-from qc_lightning.core.errors import UserError
-from qc_lightning.inference.exported import EVIDENCE, ExportedInspector
-from qc_lightning.inference.inspection import Inspection, PhotoLike, decode_photo
-from qc_lightning.inference.verdict_log import Entry, VerdictLog
 from qc_lightning.metrics.verdict import Verdict
-from qc_lightning.service.counters import Counters
-from qc_lightning.service.engine import Busy, Engine
 from qc_lightning.service.pages import Page, docs_page, operator_page
-
-_RETRY_SECONDS = 1
+from qc_lightning.service.reviews import review_routes
+from qc_lightning.service.service import Service
 
 
 class Answer(BaseModel):
@@ -41,69 +30,8 @@ class Answer(BaseModel):
     camera: str
     model_id: str
     milliseconds: float
+    row: int | None = None
     evidence: str | None = None
-
-
-@dataclass(frozen=True)
-class Service:
-    """One model that serves.
-
-    Attributes:
-        inspector: the exported model.
-        engine: what runs it.
-        counters: what /metrics shows.
-        seconds: that a photo may take from its arrival to its verdict.
-        log: the record of every verdict; None to keep none.
-    """
-
-    inspector: ExportedInspector
-    engine: Engine
-    counters: Counters
-    seconds: float
-    log: VerdictLog | None = None
-
-    async def inspect(self, photo: PhotoLike) -> Inspection:
-        """The result of a photo.
-
-        Raises:
-            HTTPException: 503 when too many are on their way, or the result took too long.
-        """
-        try:
-            result = asyncio.wrap_future(self.engine.submit(photo))
-            return await asyncio.wait_for(asyncio.shield(result), self.seconds)
-        except Busy:
-            self.counters.refuse()
-            detail = f"{self.engine.capacity} photos are on their way already: try again"
-        except TimeoutError:
-            detail = f"no verdict within {self.seconds:g} s: treat the part as rejected"
-        raise HTTPException(503, detail, headers={"Retry-After": str(_RETRY_SECONDS)})
-
-    async def record(self, result: Inspection, part: str, camera: str, milliseconds: float) -> None:
-        """Return once the result is safe in the log, where there is one.
-
-        Raises:
-            HTTPException: 503 when it cannot be written: no verdict leaves without a row.
-        """
-        if self.log is None:
-            return
-        decision = str(self.inspector.metadata.decision.get("digest", ""))
-        written = asyncio.wrap_future(self.log.submit(Entry.of(result, part, camera, decision, milliseconds)))
-        try:
-            await asyncio.wait_for(asyncio.shield(written), self.seconds)
-        except (UserError, TimeoutError) as error:
-            detail = f"{error or 'the log is too slow'}: treat the part as rejected"
-            raise HTTPException(503, detail, headers={"Retry-After": str(_RETRY_SECONDS)}) from error
-
-    def evidence(self, photo: PhotoLike) -> str | None:
-        """The evidence map, a PNG in base64: white where most speaks for Incorrect; None where there is no map."""
-        pixels = decode_photo(photo, self.inspector.decode).pixels
-        if pixels is None or EVIDENCE not in self.inspector.outputs:
-            return None
-        heat = np.maximum(self.inspector.run(pixels[None], EVIDENCE)[0][0], 0)
-        grey = (255 * heat / max(float(heat.max()), 1e-12)).astype(np.uint8)
-        file = io.BytesIO()
-        Image.fromarray(grey).save(file, "PNG")
-        return base64.b64encode(file.getvalue()).decode()
 
 
 _BODY = {
@@ -144,7 +72,9 @@ def build_app(service: Service, version: str) -> FastAPI:
         result = await service.inspect(photo)
         heat = await asyncio.to_thread(service.evidence, photo) if evidence and not result.error else None
         seconds = time.perf_counter() - begun
-        await service.record(result, part, camera, 1000 * seconds)
+        if service.kept:
+            await asyncio.to_thread(service.kept.keep, photo, result)
+        row = await service.record(service.entry(result, part, camera, 1000 * seconds))
         counters.count(result, seconds)
         answer = Answer(
             verdict=result.verdict,
@@ -159,6 +89,7 @@ def build_app(service: Service, version: str) -> FastAPI:
             camera=camera,
             model_id=result.model_id,
             milliseconds=round(1000 * seconds, 3),
+            row=row,
             evidence=heat,
         )
         return JSONResponse(answer.model_dump(mode="json"), 422) if result.error else answer
@@ -180,6 +111,11 @@ def build_app(service: Service, version: str) -> FastAPI:
         """Counts and times for Prometheus."""
         return Response(counters.text(), media_type="text/plain; version=0.0.4")
 
+    @app.get("/v1/state")
+    async def state() -> dict[str, Any]:
+        """What a person has to look after, and whether there is a log to review parts in."""
+        return {"alarms": service.alarms, "log": service.log is not None}
+
     @app.get("/v1/model")
     async def model() -> dict[str, Any]:
         """Which model serves, and by which decision."""
@@ -200,10 +136,13 @@ def build_app(service: Service, version: str) -> FastAPI:
     async def docs() -> HTMLResponse:
         return _html(docs_page(app.openapi()))
 
+    if service.log:
+        app.include_router(review_routes(service, service.log))
     return app
 
 
-async def _photo(request: Request, width: int | None, height: int | None) -> PhotoLike:
+async def _photo(request: Request, width: int | None, height: int | None) -> bytes:
+    """The photo's file; raw pixels get the header of the PPM format, so that they have a file, too."""
     kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if kind == "multipart/form-data":
         async with request.form(max_files=1, max_fields=10) as form:
@@ -221,7 +160,7 @@ async def _photo(request: Request, width: int | None, height: int | None) -> Pho
         raise HTTPException(
             400, f"expected width and height with 3 x width x height bytes of RGB pixels, got {len(data)} bytes"
         )
-    return np.frombuffer(data, np.uint8).reshape(height, width, 3)
+    return f"P6 {width} {height} 255\n".encode() + data
 
 
 def _html(page: Page) -> HTMLResponse:

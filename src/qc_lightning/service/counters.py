@@ -25,6 +25,9 @@ class Counters:
             self._verdicts.labels(verdict.value)
         self._unreadable = Counter("qc_unreadable", "Photos that could not be read", registry=self._registry)
         self._refused = Counter("qc_refused", "Requests refused: too many at a time", registry=self._registry)
+        self._overrides = Counter(
+            "qc_overrides", "Verdicts of people on rows of the log", ["model", "person"], registry=self._registry
+        )
         self._seconds = Histogram(
             "qc_seconds", "From the photo's arrival to its verdict", buckets=_SECONDS, registry=self._registry
         )
@@ -43,6 +46,10 @@ class Counters:
         self._seconds.observe(seconds)
         if inspection.error:
             self._unreadable.inc()
+
+    def count_override(self, model: Verdict, person: Verdict) -> None:
+        """Count a person's verdict on what the model had said."""
+        self._overrides.labels(model.value, person.value).inc()
 
     def refuse(self) -> None:
         """Count a request that was refused because too many were on their way."""

@@ -11,7 +11,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-_HERE = Path(__file__).parent
+_FILES = Path(__file__).with_name("page_files")
 
 
 @dataclass(frozen=True)
@@ -34,7 +34,11 @@ def operator_page(class_names: tuple[str, str]) -> Page:
     Args:
         class_names: what the user calls Correct and Incorrect.
     """
-    text = (_HERE / "operator.html").read_text(encoding="utf-8")
+    text, style, *scripts, words = map(
+        _read, ("operator.html", "operator.css", "operator.js", "reviews.js", "words.json")
+    )
+    script = f'(() => {{\n"use strict";\nconst TEXT = {words.strip()};\n{"".join(scripts)}label();\n}})();'
+    text = text.replace("{{style}}", style).replace("{{script}}", script)
     # in an attribute, not in the script: its hash stays the same
     names = html.escape(json.dumps(class_names, ensure_ascii=False), quote=True)
     return _page(text.replace("{{classes}}", names))
@@ -55,8 +59,11 @@ def docs_page(interface: Mapping[str, Any]) -> Page:
             )
             what = html.escape(call.get("description", ""))
             rows.append(f"<tr><td><code>{method.upper()} {html.escape(path)}</code><td>{what}<td>{given}")
-    text = (_HERE / "docs.html").read_text(encoding="utf-8")
-    return _page(text.replace("{{rows}}", "\n".join(rows)))
+    return _page(_read("docs.html").replace("{{rows}}", "\n".join(rows)))
+
+
+def _read(name: str) -> str:
+    return (_FILES / name).read_text(encoding="utf-8")
 
 
 def _page(text: str) -> Page:

@@ -1,0 +1,100 @@
+"""One row of the record of every verdict: what a model found of a photo, or what a person said of such a row."""
+
+import math
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from typing import NamedTuple
+
+from qc_lightning.inference.inspection import Inspection
+from qc_lightning.metrics.verdict import Verdict
+
+
+class Entry(NamedTuple):
+    """An inspection as the log has it, or an override: a person's verdict on the inspection of another row.
+
+    Attributes:
+        time: UTC, ISO 8601 with milliseconds.
+        part: number of the part; empty when nobody said. A photo from a folder: its name there.
+        source: camera or folder; empty when nobody said.
+        sha256: of the photo's bytes, hex; empty when there are none.
+        model_id: of the model.
+        model: digest of the model's record, see `log_file.register`; empty when it has none.
+        decision: digest of the decision record; empty when it has none.
+        threshold: of the decision.
+        probability: P(Incorrect); None when there is none.
+        logit: of the network; None when there is none.
+        novelty: None when it is not measured.
+        verdict: PASS, REVIEW or REJECT; of an override PASS or REJECT.
+        reason: why a person has to look; of an override the person's reason.
+        error: why there is no probability.
+        milliseconds: from the photo's arrival to its verdict.
+        measures: what drift compares, numbers with spaces between; empty when nothing is measured.
+        overrides: number of the row that a person overrides; None for an inspection.
+        who: the person's name; empty for an inspection.
+    """
+
+    time: str
+    part: str
+    source: str
+    sha256: str
+    model_id: str
+    model: str
+    decision: str
+    threshold: float
+    probability: float | None
+    logit: float | None
+    novelty: float | None
+    verdict: str
+    reason: str
+    error: str
+    milliseconds: float
+    measures: str = ""
+    overrides: int | None = None
+    who: str = ""
+
+    @classmethod
+    def inspected(
+        cls, found: Inspection, part: str, source: str, model: str, decision: str, milliseconds: float
+    ) -> "Entry":
+        """The entry of an inspection that was made now."""
+        probability, logit, novelty = map(_finite, (found.probability, found.logit, found.novelty))
+        return cls(_now(), part, source, found.sha256, found.model_id, model, decision, found.threshold, probability,
+                   logit, novelty, found.verdict.value, found.reason, found.error, milliseconds)  # fmt: skip
+
+    def override(self, number: int, verdict: Verdict, who: str, reason: str) -> "Entry":
+        """The entry of a person's verdict, given now, on this inspection.
+
+        Args:
+            number: of this inspection's row.
+            verdict: PASS or REJECT.
+            who: the person's name.
+            reason: in the person's words.
+        """
+        return self._replace(time=_now(), verdict=verdict.value, reason=reason, error="", milliseconds=0.0,
+                             measures="", overrides=number, who=who)  # fmt: skip
+
+
+class Row(NamedTuple):
+    """An entry in its place.
+
+    Attributes:
+        number: of the row, from 1.
+        entry: what was written.
+        digest: SHA-256 over the row and the digest of the row before, hex.
+    """
+
+    number: int
+    entry: Entry
+    digest: str
+
+
+HEADER: Sequence[str] = ("id", *Entry._fields, "digest")
+"""Names of a row's fields in a table."""
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="milliseconds")
+
+
+def _finite(number: float | None) -> float | None:
+    return number if number is None or math.isfinite(number) else None

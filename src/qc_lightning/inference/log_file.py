@@ -1,0 +1,196 @@
+"""The file of the record of every verdict: SQLite, rows are only appended, each with a digest of all before it.
+
+A changed, removed or inserted row breaks the chain of digests. Rows cut off at the end do not: the last digest, which
+`verify` prints, has to be kept elsewhere to show that. Nor does a chain stop whoever can write the file and compute it
+again. Needs the standard library only.
+"""
+
+import hashlib
+import json
+import sqlite3
+from collections.abc import Iterator, Sequence
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+from qc_lightning.core.errors import UserError
+from qc_lightning.inference.log_entry import HEADER, Entry, Row
+from qc_lightning.metrics.verdict import Verdict
+
+_APPLICATION, _FORMAT = 0x71634C67, 2  # "qcLg", in the file's header
+_PATIENCE = 10.0  # seconds that another program may hold the file
+_DIGEST = 16  # digits of a model record's digest
+
+_APPEND_ONLY = "\n".join(
+    f"CREATE TRIGGER {table}_no_{what.lower()} BEFORE {what} ON {table} "
+    "BEGIN SELECT RAISE(ABORT, 'the log is append-only'); END;"
+    for table in ("entries", "models")
+    for what in ("UPDATE", "DELETE")
+)
+_SCHEMA = f"""
+CREATE TABLE entries (
+    id INTEGER PRIMARY KEY,
+    time TEXT NOT NULL,
+    part TEXT NOT NULL,
+    source TEXT NOT NULL,
+    sha256 TEXT NOT NULL,
+    model_id TEXT NOT NULL,
+    model TEXT NOT NULL,
+    decision TEXT NOT NULL,
+    threshold REAL NOT NULL,
+    probability REAL,
+    logit REAL,
+    novelty REAL,
+    verdict TEXT NOT NULL CHECK (verdict IN {tuple(map(str, Verdict))}),
+    reason TEXT NOT NULL,
+    error TEXT NOT NULL,
+    milliseconds REAL NOT NULL,
+    measures TEXT NOT NULL,
+    overrides INTEGER,
+    who TEXT NOT NULL,
+    digest TEXT NOT NULL
+) STRICT;
+CREATE TABLE models (digest TEXT PRIMARY KEY, record TEXT NOT NULL) STRICT;
+CREATE INDEX by_photo ON entries (sha256);
+CREATE INDEX by_part ON entries (part);
+CREATE INDEX by_override ON entries (overrides) WHERE overrides IS NOT NULL;
+CREATE INDEX for_review ON entries (id) WHERE verdict = '{Verdict.REVIEW}' AND overrides IS NULL;
+{_APPEND_ONLY}
+"""
+
+
+def connect(path: Path) -> sqlite3.Connection:
+    """A connection whose commits are on the disk when they return."""
+    connection = sqlite3.connect(path, timeout=_PATIENCE, isolation_level=None)
+    connection.execute("PRAGMA synchronous = FULL")
+    return connection
+
+
+def prepare(path: Path) -> None:
+    """Make a log where there is none yet.
+
+    Raises:
+        UserError: the file is no log, of another release, or cannot be written.
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with closing(connect(path)) as connection:
+            connection.execute("PRAGMA journal_mode = WAL")
+            connection.execute("BEGIN IMMEDIATE")  # two services that start at a time make the tables once
+            if not connection.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]:
+                for statement in _SCHEMA.split(";\n"):
+                    if statement.strip():
+                        connection.execute(statement)
+                connection.execute(f"PRAGMA application_id = {_APPLICATION}")
+                connection.execute(f"PRAGMA user_version = {_FORMAT}")
+            connection.execute("COMMIT")
+            _check(connection, path)
+    except (sqlite3.Error, OSError) as error:
+        raise UserError(f"log: cannot write {path} ({error}): give another file") from error
+
+
+def register(path: Path, record: str) -> str:
+    """Note what a model is, once: `Entry.model` refers to it.
+
+    Args:
+        path: of the log.
+        record: JSON text.
+
+    Returns:
+        Its digest.
+
+    Raises:
+        UserError: the log cannot be written.
+    """
+    digest = record_digest(record)
+    try:
+        with closing(connect(path)) as connection:
+            connection.execute("INSERT INTO models VALUES (?, ?) ON CONFLICT DO NOTHING", (digest, record))
+    except sqlite3.Error as error:
+        raise UserError(f"log: cannot write {path} ({error}): give another file") from error
+    return digest
+
+
+def append(connection: sqlite3.Connection, entries: Sequence[Entry]) -> int:
+    """Append entries in one transaction; the number of the first. Another program may append between two of these."""
+    connection.execute("BEGIN IMMEDIATE")
+    last = connection.execute("SELECT id, digest FROM entries ORDER BY id DESC LIMIT 1").fetchone()
+    first, previous = (last[0] + 1, last[1]) if last else (1, "")
+    rows = []
+    for number, entry in enumerate(entries, first):
+        previous = _digest(previous, number, entry)
+        rows.append((number, *entry, previous))
+    connection.executemany(f"INSERT INTO entries VALUES ({', '.join('?' * len(HEADER))})", rows)
+    connection.execute("COMMIT")
+    return first
+
+
+def query(path: Path, where: str = "ORDER BY id", *values: object) -> Iterator[Row]:
+    """Rows of a log.
+
+    Args:
+        path: of the log.
+        where: what follows `SELECT * FROM entries`; by default all rows in order.
+        values: of its question marks.
+
+    Raises:
+        UserError: the file is no log, or damaged.
+    """
+    for number, *fields, digest in _select(path, f"SELECT * FROM entries {where}", *values):
+        yield Row(number, Entry(*fields), digest)
+
+
+def model_records(path: Path) -> dict[str, str]:
+    """The models' records, JSON texts by digest; errors as of `query`."""
+    return dict(_select(path, "SELECT digest, record FROM models"))
+
+
+def first_fault(path: Path) -> tuple[int, str, str]:
+    """Check the chain.
+
+    Returns:
+        The number of rows that are as they were written, the digest of the last of them, and what is wrong with the
+        next one; empty when all are right.
+    """
+    records = {digest: record_digest(record) == digest for digest, record in model_records(path).items()}
+    previous, count, time = "", 0, ""
+    for number, entry, digest in query(path):
+        if number != count + 1:
+            return count, previous, f"row {count + 1} is missing"
+        if digest != _digest(previous, number, entry):
+            return count, previous, f"row {number} was changed after it was written"
+        if entry.model and not records.get(entry.model, False):
+            return count, previous, f"the record of row {number}'s model was changed or removed"
+        if entry.time < time:
+            return count, previous, f"row {number} is of {entry.time}, before the row above it: the clock was set back"
+        previous, count, time = digest, number, entry.time
+    return count, previous, ""
+
+
+def _select(path: Path, statement: str, *values: object) -> Iterator[Any]:
+    if not path.is_file():
+        raise UserError(f"log: expected a log of qc-lightning serve, there is no {path}")
+    try:
+        with closing(connect(path)) as connection:
+            _check(connection, path)
+            yield from connection.execute(statement, values)
+    except sqlite3.Error as error:
+        raise UserError(f"{path} is damaged or no log ({error}): restore a copy") from error
+
+
+def record_digest(record: str) -> str:
+    """First digits of the SHA-256 of a model's record, hex."""
+    return hashlib.sha256(record.encode()).hexdigest()[:_DIGEST]
+
+
+def _digest(previous: str, number: int, entry: Entry) -> str:
+    return hashlib.sha256(json.dumps([previous, number, *entry], allow_nan=False).encode()).hexdigest()
+
+
+def _check(connection: sqlite3.Connection, path: Path) -> None:
+    (application,) = connection.execute("PRAGMA application_id").fetchone()
+    (version,) = connection.execute("PRAGMA user_version").fetchone()
+    if application != _APPLICATION:
+        raise UserError(f"log: {path} is an SQLite file of another program: give another file")
+    if version != _FORMAT:
+        raise UserError(f"log: {path} has format {version}, this release has {_FORMAT}: use the release that wrote it")

@@ -1,0 +1,93 @@
+"""Photos of the line that are kept, by a policy and within a size; the oldest make room."""
+
+import io
+import threading
+from collections import deque
+from pathlib import Path
+
+from PIL import Image
+
+from qc_lightning.core.atomic import replacing
+from qc_lightning.data.decode import BadImage, decode_whole
+from qc_lightning.data.decode_settings import DecodeSettings
+from qc_lightning.data.image_file import open_header
+from qc_lightning.inference.inspection import Inspection
+from qc_lightning.metrics.verdict import Verdict
+
+_OTHERS = {"JPEG": ".jpg", "TIFF": ".tif", "JPEG2000": ".jp2"}  # formats whose files are not named as they are
+
+
+def find_kept(folder: Path, sha256: str) -> Path | None:
+    """The kept photo of those bytes; None when there is none."""
+    return next((folder / sha256[:2]).glob(f"{sha256}.*"), None) if sha256 else None
+
+
+class KeptPhotos:
+    """A folder of photos, each under the SHA-256 of its bytes: the same photo twice is one file.
+
+    Args:
+        folder: made when it is missing.
+        everything: keep all; otherwise rejected and reviewed photos.
+        most_bytes: that they may take together, 1 or more.
+
+    Attributes:
+        trouble: why the last photo could not be kept; empty when it could.
+    """
+
+    def __init__(self, folder: Path, everything: bool, most_bytes: int) -> None:
+        self.folder, self.trouble = folder, ""
+        self._everything, self._most = everything, most_bytes
+        self._lock = threading.Lock()
+        folder.mkdir(parents=True, exist_ok=True)
+        found = [(file.stat(), file) for file in folder.glob("??/*") if file.is_file()]
+        found.sort(key=lambda item: (item[0].st_mtime_ns, item[1]))
+        self._files = deque((file, info.st_size) for info, file in found)
+        self._bytes = sum(size for _, size in self._files)
+
+    def keep(self, data: bytes, found: Inspection) -> None:
+        """Keep a photo, if the policy wants it; one that cannot be read has nothing to look at and is not kept.
+
+        Args:
+            data: of the photo's file.
+            found: its result.
+        """
+        if found.error or not found.sha256 or (found.verdict == Verdict.PASS and not self._everything):
+            return
+        try:
+            path = self.folder / found.sha256[:2] / f"{found.sha256}{_suffix(data)}"
+            if path.exists():
+                return
+            with replacing(path, durable=False) as temporary:
+                temporary.write_bytes(data)
+            self._make_room(path, len(data))
+            self.trouble = ""
+        except OSError as error:
+            self.trouble = f"photos cannot be kept in {self.folder} ({error.strerror or error})"
+
+    def _make_room(self, path: Path, size: int) -> None:
+        with self._lock:
+            self._files.append((path, size))
+            self._bytes += size
+            while self._bytes > self._most and len(self._files) > 1:
+                oldest, freed = self._files.popleft()
+                self._bytes -= freed
+                oldest.unlink(missing_ok=True)
+
+
+def thumbnail(path: Path, longest: int) -> bytes | None:
+    """A kept photo as a JPEG of at most `longest` pixels along its longer side; None when it is gone."""
+    try:
+        pixels = decode_whole(path, DecodeSettings(longest, longest), longest)
+    except BadImage:
+        return None
+    file = io.BytesIO()
+    Image.fromarray(pixels).save(file, "JPEG", quality=85)
+    return file.getvalue()
+
+
+def _suffix(data: bytes) -> str:
+    try:
+        name = str(open_header(io.BytesIO(data)).format)
+    except BadImage:
+        return ""
+    return _OTHERS.get(name, f".{name.lower()}")

@@ -1,0 +1,165 @@
+const at = (id) => document.getElementById(id);
+const incorrect = JSON.parse(at("view").dataset.classes)[1];
+const counts = { PASS: 0, REVIEW: 0, REJECT: 0 };
+let language = TEXT[navigator.language.slice(0, 2)] ? navigator.language.slice(0, 2) : "en";
+let unclear = 0, last = null, queue = Promise.resolve(), loud = true, audio = null;
+const say = (key) => TEXT[language][key];
+
+function label() {
+  document.documentElement.lang = language;
+  at("language").value = language;
+  document.querySelectorAll("[data-text]").forEach((node) => { node.textContent = say(node.dataset.text); });
+  at("strip").setAttribute("aria-label", say("last"));
+  Object.keys(counts).forEach((name) => { at(`n-${name}-name`).textContent = say(name); });
+  if (last) show(last);
+  showAlarms();
+  describe();
+}
+
+let own = null, ofService = {};
+
+// what this page noticed itself
+function alarm(key, extra = "") {
+  own = key && { key, extra };
+  if (key) tone(220, 0.6);
+  showAlarms();
+}
+
+// what the service says of itself
+function alarms(found) {
+  if (Object.keys(found).some((name) => !(name in ofService))) tone(220, 0.6);
+  ofService = found;
+  if (own && own.key === "gone") own = null;
+  showAlarms();
+}
+
+function showAlarms() {
+  const lines = Object.entries(ofService).map(([name, words]) => say(`alarm_${name.split(" ")[0]}`) + words);
+  if (own) lines.unshift(say(own.key) + own.extra);
+  at("alarm").hidden = !lines.length;
+  at("alarm").replaceChildren(...lines.map((line) => {
+    const item = document.createElement("div");
+    item.textContent = line;
+    return item;
+  }));
+}
+
+function tone(pitch, seconds) {
+  if (!loud) return;
+  audio = audio || new AudioContext();
+  const wave = audio.createOscillator(), volume = audio.createGain();
+  wave.frequency.value = pitch;
+  volume.gain.value = 0.15;
+  wave.connect(volume).connect(audio.destination);
+  wave.start();
+  wave.stop(audio.currentTime + seconds);
+}
+
+function show(answer) {
+  last = answer;
+  at("verdict").className = answer.verdict;
+  at("word").textContent = say(answer.verdict);
+  const chance = answer.probability === null ? "" : `${say("chance")} ${incorrect}: ${(100 * answer.probability).toFixed(1)}%`;
+  at("why").textContent = answer.error || answer.reason || chance;
+  at("heat").hidden = !answer.evidence || answer.verdict === "PASS";
+  if (answer.evidence) at("heat").src = `data:image/png;base64,${answer.evidence}`;
+  fit();
+}
+
+function fit() {
+  const photo = at("photo"), heat = at("heat");
+  if (photo.hidden || !photo.naturalWidth) { heat.hidden = true; return; }
+  const scale = Math.min(photo.offsetWidth / photo.naturalWidth, photo.offsetHeight / photo.naturalHeight);
+  const width = photo.naturalWidth * scale, height = photo.naturalHeight * scale;
+  Object.assign(heat.style, { width: `${width}px`, height: `${height}px`,
+    left: `${photo.offsetLeft + (photo.offsetWidth - width) / 2}px`, top: `${photo.offsetTop + (photo.offsetHeight - height) / 2}px` });
+}
+
+async function inspect(blob, name) {
+  const url = URL.createObjectURL(blob);
+  at("hint").hidden = true;
+  if (at("video").hidden) { at("photo").src = url; at("photo").alt = name; at("photo").hidden = false; }
+  at("photo").onload = fit;
+  let response;
+  try {
+    response = await ask(`/v1/inspect?evidence=true&part=${encodeURIComponent(name.slice(0, 200))}`, { method: "POST", body: blob });
+  } catch {
+    return alarm("gone");
+  }
+  if (response.status === 401) {
+    const given = prompt(say("token"));
+    if (given) { sessionStorage.setItem("token", given); await inspect(blob, name); }
+    return undefined;
+  }
+  const answer = await response.json();
+  if (!answer.verdict) return alarm(response.status === 503 ? "busy" : "gone", ` ${answer.detail || ""}`);
+  alarm(null);
+  counts[answer.verdict] += 1;
+  at(`n-${answer.verdict}`).textContent = counts[answer.verdict];
+  unclear = answer.verdict === "REVIEW" ? unclear + 1 : 0;
+  if (unclear >= 5) alarm("same");
+  show(answer);
+  tone({ PASS: 880, REVIEW: 440, REJECT: 260 }[answer.verdict], answer.verdict === "PASS" ? 0.08 : 0.35);
+  const item = document.createElement("li"), picture = document.createElement("img");
+  const button = document.createElement("button");
+  item.className = answer.verdict;
+  picture.src = url;
+  picture.alt = name;
+  button.append(picture, document.createElement("br"), say(answer.verdict));
+  button.disabled = !answer.row;
+  button.title = answer.row ? say("override") : name;
+  button.addEventListener("click", () => pick(answer.row));
+  item.append(button);
+  if (answer.verdict === "REVIEW" && answer.row) look();
+  at("strip").prepend(item);
+  while (at("strip").children.length > 24) {
+    URL.revokeObjectURL(at("strip").lastChild.querySelector("img").src);
+    at("strip").lastChild.remove();
+  }
+  return undefined;
+}
+
+// one after the other, in the order in which they were given
+const add = (files) => [...files].forEach((file) => { queue = queue.then(() => inspect(file, file.name)); });
+
+async function shoot() {
+  const video = at("video"), canvas = document.createElement("canvas");
+  if (video.hidden) return;
+  canvas.width = video.videoWidth;
+  canvas.height = video.videoHeight;
+  const context = canvas.getContext("2d");
+  context.drawImage(video, 0, 0);
+  const pixels = context.getImageData(0, 0, canvas.width, canvas.height).data;
+  let light = 0;
+  for (let i = 0; i < pixels.length; i += 400) light += pixels[i + 1];
+  const blob = await new Promise((done) => { canvas.toBlob(done, "image/png"); });
+  queue = queue.then(() => inspect(blob, new Date().toISOString()));
+  await queue;
+  if (light / (pixels.length / 400) < 8) alarm("dark");
+}
+
+at("file").addEventListener("change", (event) => add(event.target.files));
+at("camera").addEventListener("click", async () => {
+  try {
+    at("video").srcObject = await navigator.mediaDevices.getUserMedia({ video: { facingMode: "environment" } });
+  } catch (error) {
+    return alarm("nocamera", error.message);
+  }
+  at("video").hidden = at("shoot").hidden = false;
+  at("photo").hidden = at("hint").hidden = true;
+  return at("video").play();
+});
+at("shoot").addEventListener("click", shoot);
+at("sound").addEventListener("click", () => {
+  loud = !loud;
+  at("sound").setAttribute("aria-pressed", loud);
+});
+at("language").addEventListener("change", (event) => { language = event.target.value; label(); });
+document.addEventListener("keydown", (event) => {
+  if (event.code === "Space" && !typing(event) && event.target.tagName !== "BUTTON") { event.preventDefault(); shoot(); }
+});
+const view = at("view");
+view.addEventListener("dragover", (event) => { event.preventDefault(); view.classList.add("over"); });
+view.addEventListener("dragleave", () => view.classList.remove("over"));
+view.addEventListener("drop", (event) => { event.preventDefault(); view.classList.remove("over"); add(event.dataTransfer.files); });
+addEventListener("resize", fit);

@@ -1,0 +1,113 @@
+// Parts that need a person, and verdicts that a person overrides; each override becomes a row of the log.
+let open = [], chosen = null, skipped = new Set();
+const typing = (event) => ["INPUT", "SELECT", "TEXTAREA"].includes(event.target.tagName);
+
+async function ask(path, options = {}) {
+  const token = sessionStorage.getItem("token");
+  const headers = { ...options.headers, ...(token ? { Authorization: `Bearer ${token}` } : {}) };
+  return fetch(path, { ...options, headers });
+}
+
+async function look() {
+  const response = await ask("/v1/reviews");
+  if (!response.ok) return;
+  const answer = await response.json();
+  open = answer.rows;
+  at("reviews-count").textContent = answer.count ? say("count").replace("{n}", answer.count) : say("none");
+  // somebody else may have judged it
+  if (chosen && !chosen.picked && !open.some((row) => row.row === chosen.row)) chosen = null;
+  if (!chosen) next();
+}
+
+function next() {
+  let waiting = open.filter((row) => !skipped.has(row.row));
+  if (!waiting.length && open.length) { skipped = new Set(); waiting = open; }
+  choose(waiting[0] || null);
+}
+
+async function choose(row, picked = false) {
+  chosen = row && { ...row, picked };
+  at("judge").hidden = !row;
+  if (!row) return;
+  const number = row.row, photo = at("review-photo");
+  at("reason").value = "";
+  describe();
+  const response = await ask(`/v1/rows/${number}/photo`).catch(() => null);
+  const picture = response && response.ok ? await response.blob() : null;
+  if (!chosen || chosen.row !== number) return;
+  if (photo.src) URL.revokeObjectURL(photo.src);
+  photo.hidden = !picture;
+  at("review-none").hidden = Boolean(picture);
+  if (picture) photo.src = URL.createObjectURL(picture);
+}
+
+function describe() {
+  if (!chosen) return;
+  at("review-part").textContent = at("review-photo").alt = `${say("part")} ${chosen.part || chosen.row}`;
+  const chance = chosen.probability === null ? "" : `${say("chance")} ${incorrect}: ${(100 * chosen.probability).toFixed(1)}%`;
+  const facts = [say(chosen.verdict), chosen.error || chosen.reason, chance, new Date(chosen.time).toLocaleString(language)];
+  at("review-why").textContent = facts.filter(Boolean).join(" · ");
+}
+
+async function pick(number) {
+  const response = await ask(`/v1/rows/${number}`);
+  if (!response.ok) return;
+  at("said").textContent = "";
+  await choose(await response.json(), true);
+  at("reviews").scrollIntoView({ block: "nearest" });
+  at("good").focus();
+}
+
+async function judge(verdict) {
+  if (!chosen) return;
+  const name = at("name").value.trim(), reason = at("reason").value.trim(), row = chosen;
+  if (!name) { at("said").textContent = say("neednamed"); at("name").focus(); return; }
+  if (!reason && row.verdict !== "REVIEW") {
+    at("said").textContent = say("needreason") + say(row.verdict);
+    at("reason").focus();
+    return;
+  }
+  const body = JSON.stringify({ row: row.row, verdict, name, reason });
+  const response = await ask("/v1/override", { method: "POST", headers: { "Content-Type": "application/json" }, body })
+    .catch(() => null);
+  if (!response || !response.ok) { alarm(response && response.status === 503 ? "alarm_log" : "gone"); return; }
+  localStorage.setItem("name", name);
+  open = open.filter((one) => one.row !== row.row);
+  next();
+  at("said").textContent = `${say("noted")}${say("part")} ${row.part || row.row}: ${say(`is${verdict}`)} (${name})`;
+  await look();
+}
+
+function skip() {
+  if (chosen) skipped.add(chosen.row);
+  next();
+}
+
+at("name").value = localStorage.getItem("name") || "";
+at("good").addEventListener("click", () => judge("good"));
+at("bad").addEventListener("click", () => judge("bad"));
+at("skip").addEventListener("click", skip);
+document.addEventListener("keydown", (event) => {
+  const act = { g: () => judge("good"), b: () => judge("bad"), n: skip }[event.key.toLowerCase()];
+  if (!act || typing(event) || event.ctrlKey || event.metaKey || event.altKey || at("judge").hidden) return;
+  event.preventDefault();
+  act();
+});
+
+async function watch() {
+  try {
+    const seen = await fetch("/health");
+    if (!seen.ok) throw seen;
+    const response = await ask("/v1/state");
+    if (response.ok) {
+      const state = await response.json();
+      alarms(state.alarms);
+      at("reviews").hidden = !state.log;
+      if (state.log) await look();
+    }
+  } catch {
+    alarm("gone");
+  }
+}
+setInterval(watch, 5000);
+watch();

@@ -1,0 +1,87 @@
+"""What people do with verdicts: look at those that need a person, and override any of them; each override is a row."""
+
+import asyncio
+from typing import Annotated, Any, Literal
+
+from fastapi import APIRouter, HTTPException, Path, Query, Response
+from pydantic import BaseModel, Field, StringConstraints
+
+from qc_lightning.inference import log_queries
+from qc_lightning.inference.log_entry import Row
+from qc_lightning.inference.verdict_log import VerdictLog
+from qc_lightning.metrics.verdict import Verdict
+from qc_lightning.service.kept import find_kept, thumbnail
+from qc_lightning.service.service import Service
+
+_SHOWN = 50  # rows of one answer
+
+Words = Annotated[str, StringConstraints(strip_whitespace=True, max_length=500)]
+Number = Annotated[int, Path(ge=1, lt=2**63, description="of the row")]
+
+
+class Override(BaseModel):
+    """A person's verdict on a row of the log."""
+
+    row: Annotated[int, Field(ge=1, lt=2**63)]
+    verdict: Literal["good", "bad"]
+    name: Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=100)]
+    reason: Words = ""
+
+
+def review_routes(service: Service, log: VerdictLog) -> APIRouter:
+    """The part of the interface that needs a log."""
+    router = APIRouter()
+
+    @router.get("/v1/reviews")
+    async def reviews() -> dict[str, Any]:
+        """Parts with the verdict REVIEW that nobody has judged yet, oldest first; looks at the newest 1,000."""
+        rows = await asyncio.to_thread(log_queries.open_reviews, log.path)
+        return {"count": len(rows), "rows": [_in_json(row) for row in rows[:_SHOWN]]}
+
+    @router.get("/v1/rows/{number}")
+    async def row(number: Number) -> dict[str, Any]:
+        """A row of the log."""
+        return _in_json(await _row(log, number))
+
+    @router.get("/v1/rows/{number}/photo", response_class=Response)
+    async def photo(
+        number: Number, longest: Annotated[int, Query(ge=16, le=2048, description="pixels of the longer side")] = 640
+    ) -> Response:
+        """The photo of a row as a JPEG, if it was kept and is still there."""
+        sha256, kept = (await _row(log, number)).entry.sha256, service.kept
+        path = find_kept(kept.folder, sha256) if kept else None
+        data = await asyncio.to_thread(thumbnail, path, longest) if path else None
+        if data is None:
+            raise HTTPException(404, f"the photo of row {number} was not kept")
+        return Response(data, media_type="image/jpeg", headers={"Cache-Control": "private, max-age=3600"})
+
+    @router.post("/v1/override", status_code=201)
+    async def override(wanted: Override) -> dict[str, Any]:
+        """Say whether a part is good or bad, whatever the model said: a row that names the row and the person.
+
+        A REVIEW needs no reason, a PASS or REJECT does. Of several overrides of one row the newest counts.
+        """
+        inspected = (await _row(log, wanted.row)).entry
+        if inspected.overrides is not None:
+            raise HTTPException(
+                409, f"row {wanted.row} is an override itself: override row {inspected.overrides} again"
+            )
+        if not wanted.reason and inspected.verdict != Verdict.REVIEW:
+            raise HTTPException(422, f"expected a reason to override {inspected.verdict}")
+        verdict = Verdict.PASS if wanted.verdict == "good" else Verdict.REJECT
+        number = await service.record(inspected.override(wanted.row, verdict, wanted.name, wanted.reason))
+        service.counters.count_override(Verdict(inspected.verdict), verdict)
+        return {"row": number, "overrides": wanted.row, "verdict": verdict}
+
+    return router
+
+
+async def _row(log: VerdictLog, number: int) -> Row:
+    row = await asyncio.to_thread(log_queries.row_of, log.path, number)
+    if row is None:
+        raise HTTPException(404, f"the log has no row {number}")
+    return row
+
+
+def _in_json(row: Row) -> dict[str, Any]:
+    return {"row": row.number, **row.entry._asdict()}
