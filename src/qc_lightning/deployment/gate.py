@@ -60,7 +60,9 @@ def pass_gate(before: Sequence[Inspection], after: Sequence[Inspection], decisio
             f"not exported: expected logits within {TOLERANCE:g} of the run's, got {gap[worst]:.2g} "
             f"on {before[worst].path}"
         )
-    distance = np.min([np.abs(logit - limit) for limit in limits(decision)], axis=0, initial=np.inf)
+    distance = np.full(len(logit), np.inf)  # which it stays where a decision has no limit that a logit can reach
+    for limit in limits(decision):
+        distance = np.minimum(distance, np.abs(logit - limit))
     place = int(np.argmin(distance))
     closest = str(before[place].path) if math.isfinite(distance[place]) else ""
     return GateResult(len(before), float(gap[worst]), float(distance[place]), closest)
