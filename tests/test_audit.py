@@ -2,6 +2,7 @@
 
 import csv
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -13,10 +14,13 @@ from PIL import Image
 from conftest import save_photo
 from qc_lightning import audit as audit_command
 from qc_lightning.auditing.groups import check_groups
-from qc_lightning.auditing.labels import check_labels, check_learning_curve, out_of_fold
+from qc_lightning.auditing.labels import check_labels, held_together
+from qc_lightning.auditing.learning_curve import check_learning_curve
+from qc_lightning.auditing.out_of_fold import out_of_fold
 from qc_lightning.auditing.output import write_tables
 from qc_lightning.core.errors import UserError
 from qc_lightning.data.corrections import apply_corrections
+from qc_lightning.data.duplicates import Copies
 from qc_lightning.data.file_facts import FileFacts
 from qc_lightning.data.photo import Photo
 from qc_lightning.models.heads.linear import LinearHead
@@ -96,6 +100,21 @@ def test_planted_faults_are_found_and_nothing_else(parts: Path, audit: Audit) ->
     low, value, high = (float(str(check[key])) for key in ("low", "value", "high"))
     assert 0 <= low <= value <= high <= 1
     assert "unreadable: 1 files cannot be read" in output
+    results = {name: check["result"] for name, check in _checks(again).items()}
+    assert results["dark"] == "look"
+    assert results["mean_colour"] == "fine"
+    # nothing was looked for here, so nothing is fine
+    for name in (
+        "bursts",
+        "camera",
+        "copies_across_subsets",
+        "groups_across_subsets",
+        "label_errors",
+        "learning_curve",
+    ):
+        assert results[name] == "not checked", name
+    page = (again / "audit.html").read_text()
+    assert page.count("<b>Not checked</b>") == list(results.values()).count("not checked")
 
 
 def test_mistakes_take_one_line(parts: Path, tmp_path: Path, audit: Audit) -> None:
@@ -149,10 +168,42 @@ def test_flipped_labels_come_first() -> None:
     first = {int(finding.path) for finding in check.findings[:60]}
     assert check.flagged
     assert len(first & flipped) >= 27
-    curve = check_learning_curve(LinearHead(20), features, photos, 1.0)
-    assert curve.value is not None
-    assert curve.value > 0.85
-    assert "Twice the parts would bring about +0.0" in curve.text
+
+
+def test_the_learning_curve_varies_the_rarer_class_alone() -> None:
+    generator = torch.Generator().manual_seed(0)
+    label = torch.arange(900) % 3 == 0
+    features = torch.randn(900, 1, 60, generator=generator) + 0.6 * label[:, None, None] * (torch.arange(60) < 8)
+    photos = [Photo(Path(f"{i}"), f"{i}", int(label[i]), f"{i}") for i in range(900)]
+    names = ("good", "scratched")
+    curve = check_learning_curve(LinearHead(60), features, photos, names, 1.0)
+    points = [tuple(map(float, point)) for point in re.findall(r"([\d.]+) with (\d+)", curve.text)]
+    assert [count for _, count in points] == [38, 75, 150, 300]
+    assert points[-1][0] == pytest.approx(curve.value, abs=6e-4)
+    assert points[0][0] < points[1][0] < points[-1][0]
+    # the same by hand: the power law through the errors, drawn on to 600 parts
+    slope, _ = np.polyfit(np.log([38, 75, 150, 300]), np.log([1 - value for value, _ in points]), 1)
+    gain = (1 - points[-1][0]) * (1 - 2**slope)
+    said = re.search(r"Twice the scratched parts would bring about \+([\d.]+\d)", curve.text)
+    assert said is not None
+    assert float(said[1]) == pytest.approx(gain, abs=0.002)
+    few = check_learning_curve(LinearHead(60), features[:27], photos[:27], names, 1.0)
+    assert (few.result, few.value) == ("not checked", None)
+
+
+def test_a_wrong_label_is_held_out_from_its_group_but_not_from_its_copies() -> None:
+    labels = {"module": "0010", "part": "11", "copies": "00", "torn": "01"}
+    photos = [
+        Photo(Path(f"{group}{i}"), f"{group}{i}", int(label), "module" if group == "copies" else group)
+        for group, all_labels in labels.items()
+        for i, label in enumerate(all_labels)
+    ]
+    copies = [Copies(6, 7, "alike", 0.001), Copies(8, 9, "alike", 0.001)]
+    kept = {photo.name: photo.group for photo in held_together(photos, copies)}
+    assert kept["part0"] == kept["part1"]  # of one label: where it is wrong, it is wrong on both
+    assert len({kept[f"module{i}"] for i in range(4)}) == 4
+    assert kept["copies0"] == kept["copies1"] != kept["module0"]
+    assert kept["torn0"] != kept["torn1"]
 
 
 def test_corrections(tmp_path: Path) -> None:

@@ -184,8 +184,9 @@ def test_mistakes_are_shown_worst_first_with_photo_and_heat_map(tmp_path):
     assert escapes[0]["path"] in photo["alt"]
     assert escapes[0]["path"] in heat["alt"]
     with Image.open(io.BytesIO(base64.b64decode(photo["src"].partition(",")[2]))) as thumbnail:
-        assert thumbnail.size == (192, 192)
-        assert thumbnail.convert("RGB").getpixel((96, 96)) == pytest.approx((200, 30, 30), abs=4)
+        assert thumbnail.size == (300, 200)  # its own shape, large enough to judge
+        assert thumbnail.convert("RGB").getpixel((1, 96)) == pytest.approx((200, 30, 30), abs=4)
+    assert f"photos/{escapes[0]['path']}" in [attrs["href"] for attrs in page.all("a")]
     overkills = sorted((row for row in wrong if row not in escapes), key=lambda row: -float(row["probability"]))
     shown = [attrs["title"] for attrs in page.all("p") if "title" in attrs]
     assert shown == [row["path"] for row in (*escapes, *overkills)]

@@ -26,16 +26,15 @@ def audit(config: AuditConfig) -> Path:
     photos = photos.with_photos(checked.photos)
     checks += [*checked.checks, *pixel_checks(photos, checked, config.data)]
     timing.done("pixel checks")
-    if not config.quick:
-        checks += network_checks(photos, config)
-        timing.done("network checks")
+    checks += network_checks(photos, checked.copies, config)
+    timing.done("network checks")
 
     from qc_lightning.auditing.page import write_page
 
     output.write_tables(folder, checks)
     write_page(folder, photos, checks, config.data.classes.names)
     timing.done("page")
-    print(output.table(checks, photos, timing.seconds, config.quick))
+    print(output.table(checks, photos, timing.seconds))
     print(f"audit: {folder / 'audit.html'}, audit.csv, audit.json")
     return folder
 

@@ -64,7 +64,7 @@ def _bursts(photos: Sequence[Photo], facts: Sequence[FileFacts]) -> Check:
     taken = np.array([fact.taken for fact in facts])
     dated = [int(index) for index in np.argsort(taken, kind="stable") if np.isfinite(taken[index])]
     if not dated:
-        return Check("bursts", False, "no photo says when it was taken, so bursts were not looked for.")
+        return Check.not_made("bursts", "no photo says when it was taken.")
     findings = []
     for before, after in pairwise(dated):
         apart = float(taken[after] - taken[before])
@@ -89,5 +89,8 @@ def _straddling(photos: Sequence[Photo], grouped: bool) -> Check:
     if torn:
         text = f"{len(torn)} groups lie in several parts of the given split: the test figures are too good."
         return Check("groups_across_subsets", True, text, findings=findings)
-    words = "no group lies in several parts of a given split." if grouped else "there are no groups of photos to check."
-    return Check("groups_across_subsets", False, words)
+    if not subsets:
+        return Check.not_made("groups_across_subsets", "neither folders nor a manifest split these photos.")
+    if not grouped:
+        return Check.not_made("groups_across_subsets", "no photo shares a group with another one.")
+    return Check("groups_across_subsets", False, "no group lies in several parts of a given split.")

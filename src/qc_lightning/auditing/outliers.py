@@ -99,7 +99,7 @@ def _odd(name: str, words: str, photos: Sequence[Photo], values: Sequence[str]) 
     usual, count = Counter(values).most_common(1)[0]
     different = [index for index, value in enumerate(values) if value != usual]
     if count < _COMMON * len(values):
-        return Check(name, False, f"no {name.removeprefix('odd_')} is usual among these photos.")
+        return Check.not_made(name, f"no {name.removeprefix('odd_')} is usual among these photos.")
     findings = [Finding(photos[index].name, values[index]) for index in different]
     if not findings:
         return Check(name, False, f"no photo is {words} than the others ({usual}).")

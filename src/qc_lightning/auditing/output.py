@@ -11,6 +11,7 @@ from qc_lightning.data.dataset import PhotoSet
 from qc_lightning.data.findings import Check
 
 _WIDTH = 118
+_TITLES = {"look": "look at", "fine": "nothing to do", "not checked": "not checked"}
 
 
 def free_folder(output: str | None) -> Path:
@@ -34,6 +35,7 @@ def write_tables(folder: Path, checks: Sequence[Check]) -> None:
     entries = [
         {
             "name": check.name,
+            "result": check.result,
             "flagged": check.flagged,
             "value": check.value,
             "low": check.low,
@@ -46,18 +48,16 @@ def write_tables(folder: Path, checks: Sequence[Check]) -> None:
     write_json(folder / "audit.json", {"checks": entries})
 
 
-def table(checks: Sequence[Check], photos: PhotoSet, seconds: Mapping[str, float], quick: bool) -> str:
+def table(checks: Sequence[Check], photos: PhotoSet, seconds: Mapping[str, float]) -> str:
     """The findings in words, those to look at first."""
     count, groups = len(photos.photos), len({photo.group for photo in photos.photos})
     lines = [f"{count} photos, {groups} groups (parts)", ""]
-    for flagged in (True, False):
-        some = [check for check in checks if check.flagged == flagged]
+    for result in ("look", "fine", "not checked"):
+        some = [check for check in checks if check.result == result]
         if some:
-            lines.append("look at" if flagged else "nothing to do")
+            lines.append(_TITLES[result])
         for check in some:
             words = textwrap.wrap(f"{check.name}: {check.text}", _WIDTH - 4, subsequent_indent="    ")
             lines += [f"  {line}" for line in words]
-    if quick:
-        lines.append("  quick=true: label errors and the learning curve were left out")
     lines += ["", ", ".join(f"{stage} {spent:.1f} s" for stage, spent in seconds.items()), ""]
     return "\n".join(lines)

@@ -1,9 +1,7 @@
 """audit.html: the findings with their photos, and buttons that save corrections; one file that needs no network."""
 
-import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from urllib.parse import quote
 
 import numpy as np
 
@@ -11,7 +9,7 @@ from qc_lightning.auditing.class_pictures import class_pictures
 from qc_lightning.core.atomic import replacing
 from qc_lightning.data.dataset import PhotoSet
 from qc_lightning.data.findings import Check
-from qc_lightning.report.gallery import Pictures
+from qc_lightning.report.gallery import Pictures, link_to
 from qc_lightning.report.page import script_hash
 
 _MOST = 24  # photos shown of a check
@@ -53,11 +51,11 @@ def write_page(folder: Path, photos: PhotoSet, checks: Sequence[Check], class_na
             "label": class_names[photo.label],
             "other_label": class_names[1 - photo.label],
             "picture": pictures.pixels(pixels),
-            "link": quote(os.path.relpath(photo.path, folder.resolve())),
+            "link": link_to(photo.path, folder),
         }
 
     sections = []
-    for check in sorted(checks, key=lambda check: not check.flagged):
+    for check in sorted(checks, key=lambda check: ("look", "fine", "not checked").index(check.result)):
         known = [finding for finding in check.findings if finding.path in place]
         cards = [
             {

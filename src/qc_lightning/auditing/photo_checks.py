@@ -1,5 +1,7 @@
 """The checks of an audit that training does not make."""
 
+from collections.abc import Sequence
+
 from qc_lightning.auditing.amount import check_amount
 from qc_lightning.auditing.groups import check_groups
 from qc_lightning.auditing.outliers import check_outliers
@@ -7,6 +9,7 @@ from qc_lightning.config import AuditConfig, DataConfig
 from qc_lightning.core.errors import UserError
 from qc_lightning.data.checks import CheckedPhotos, copies_across_subsets
 from qc_lightning.data.dataset import PhotoSet
+from qc_lightning.data.duplicates import Copies
 from qc_lightning.data.findings import Check, Finding
 
 
@@ -40,17 +43,22 @@ def pixel_checks(photos: PhotoSet, checked: CheckedPhotos, config: DataConfig) -
     ]
 
 
-def network_checks(photos: PhotoSet, config: AuditConfig) -> list[Check]:
+def network_checks(photos: PhotoSet, copies: Sequence[Copies], config: AuditConfig) -> list[Check]:
     """What a model says that has not seen the photo: doubtful labels, and the learning curve."""
+    if config.quick:
+        return [Check.not_made(name, "left out with quick=true.") for name in ("label_errors", "learning_curve")]
     import torch
 
-    from qc_lightning.auditing.labels import check_labels, check_learning_curve, out_of_fold, photo_features
+    from qc_lightning.auditing.labels import check_labels, held_together
+    from qc_lightning.auditing.learning_curve import check_learning_curve
+    from qc_lightning.auditing.out_of_fold import out_of_fold, photo_features
 
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     head, features = photo_features(photos, config.data, config.model, device)
-    probability = out_of_fold(head, features, photos.photos, config.model.penalty)
+    penalty, seed = config.model.penalty, config.seed
+    probability = out_of_fold(head, features, held_together(photos.photos, copies), penalty, seed)
     if probability is None:
-        text = "too few parts of one class for a model that has not seen the photo: labels were not checked."
-        return [Check("label_errors", False, text)]
-    curve = check_learning_curve(head, features, photos.photos, config.model.penalty)
+        why = "too few parts of one class for a model that has not seen the photo."
+        return [Check.not_made(name, why) for name in ("label_errors", "learning_curve")]
+    curve = check_learning_curve(head, features, photos.photos, config.data.classes.names, penalty, seed)
     return [check_labels(photos.photos, probability), curve]

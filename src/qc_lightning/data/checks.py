@@ -17,6 +17,7 @@ from qc_lightning.data.photo import Photo
 from qc_lightning.data.pixel_store import PixelStore
 from qc_lightning.data.shortcuts import check_shortcuts
 
+_MOST_LOOKALIKES = 200  # pairs
 _NAMES = {"bytes": "copies_bytes", "pixels": "copies_pixels", "alike": "near_duplicates"}
 
 
@@ -63,12 +64,15 @@ def check_photos(
         measured = measure_appearance(store, rows, progress), read_file_facts([photo.path for photo in photos])
         _measured[store] = measured
     appearance, facts = measured
-    copies = find_copies([photo.sha256 or "" for photo in photos], appearance.small, store, rows)
+    names = [f"{photo.label} {photo.group}" for photo in photos]
+    unit = np.unique(names, return_inverse=True)[1].astype(np.int64)
+    copies, lookalikes = find_copies([photo.sha256 or "" for photo in photos], appearance.small, store, rows, unit)
     if config.near_duplicates == "error":
         _refuse_near_duplicates(photos, copies)
     groups, chained = join_copies([photo.group for photo in photos], copies, config.near_duplicates == "group")
     joined = [replace(photo, group=group) for photo, group in zip(photos, groups, strict=True)]
     checks = _copy_checks(joined, copies, chained, config.near_duplicates)
+    checks.append(_lookalike_check(joined, lookalikes))
     checks += check_shortcuts(joined, appearance, facts, config.classes.names)
     return CheckedPhotos(joined, checks, copies, appearance, facts)
 
@@ -87,6 +91,8 @@ def join_identical(photos: Sequence[Photo]) -> tuple[list[Photo], list[str]]:
 
 def copies_across_subsets(photos: Sequence[Photo], copies: Sequence[Copies]) -> Check:
     """Copies that lie in different subsets: the user fixed the subsets, or had near-duplicates reported only."""
+    if all(photo.subset is None for photo in photos):
+        return Check.not_made("copies_across_subsets", "neither folders nor a manifest split these photos.")
     torn = [pair for pair in copies if photos[pair.first].subset != photos[pair.second].subset]
     text = (
         f"{len(torn)} photos are copies of photos in another subset, for example {_example(photos, torn[0])}: "
@@ -146,6 +152,20 @@ def _copy_checks(
     )
     checks.append(Check("alike_chains", bool(chained), text, findings=_findings(photos, chained), pairs=True))
     return checks
+
+
+def _lookalike_check(photos: Sequence[Photo], lookalikes: Sequence[Copies]) -> Check:
+    """Never flagged: similar parts look alike. Pairs with a photo in each class come first."""
+    pairs = [pair for pair in lookalikes if photos[pair.first].group != photos[pair.second].group]
+    pairs = sorted(pairs, key=lambda pair: photos[pair.first].label == photos[pair.second].label)[:_MOST_LOOKALIKES]
+    torn = sum(photos[pair.first].label != photos[pair.second].label for pair in pairs)
+    text = (
+        f"{len(pairs)} pairs of photos look alike and may be one part, but are not taken for copies; {torn} of them "
+        "have one photo in each class."
+        if pairs
+        else "no other photos look so alike that they may be one part."
+    )
+    return Check("lookalikes", False, text, findings=_findings(photos, pairs), pairs=True)
 
 
 def _findings(photos: Sequence[Photo], pairs: Sequence[Copies]) -> list[Finding]:

@@ -30,6 +30,7 @@ _VARIATIONS = 4
 _BLOCK = 1024  # photos compared with all others at a time
 _PER_PHOTO = 16  # nearest copies of a photo that are listed where there are many
 _TAKING_PART = 10  # photos that share a variation, at least
+_LOOKALIKE = 3.0  # times what a copy may lack: so near a photo is shown, but is not taken for a copy
 _LARGEST_GROUP, _LARGEST_SHARE = 20, 0.05
 
 Indices = npt.NDArray[np.int64]
@@ -42,7 +43,8 @@ class Copies:
     Attributes:
         first: position of the one.
         second: position of the other, above `first`.
-        kind: bytes (the same file), pixels (another file of the same pixels) or alike (saved again, changed a little).
+        kind: bytes (the same file), pixels (another file of the same pixels), alike (saved again, changed a little), or
+            lookalike (nearly, but not certainly one picture).
         distance: share of the first photo's own variation that the second lacks, 0 for the same pixels.
     """
 
@@ -58,8 +60,10 @@ def identical_files(sha256: Sequence[str]) -> list[Copies]:
     return [Copies(first[digest], index, "bytes", 0.0) for index, digest in enumerate(sha256) if first[digest] != index]
 
 
-def find_copies(sha256: Sequence[str], small: Floats, store: PixelStore, rows: Indices) -> list[Copies]:
-    """Find the pairs of photos that are copies of each other.
+def find_copies(
+    sha256: Sequence[str], small: Floats, store: PixelStore, rows: Indices, unit: Indices
+) -> tuple[list[Copies], list[Copies]]:
+    """Find the pairs of photos that are copies of each other, and those that only look alike.
 
     Of n photos with the same bytes or the same pixels n - 1 pairs are listed: the first photo with each of the others.
     A photo that was saved again is compared with the first of them too.
@@ -69,6 +73,11 @@ def find_copies(sha256: Sequence[str], small: Floats, store: PixelStore, rows: I
         small: float32 [n, SIDE, SIDE], the photos' small pictures.
         store: their pixels.
         rows: int64 [n], their rows in the store.
+        unit: int64 [n], equal for photos that are known to be alike, with one label and one group: such pairs are not
+            listed as lookalikes.
+
+    Returns:
+        The copies; and of each photo the nearest other one that looks alike, the nearest pairs first.
     """
     copies = identical_files(sha256)
     seconds = {pair.second for pair in copies}
@@ -82,16 +91,20 @@ def find_copies(sha256: Sequence[str], small: Floats, store: PixelStore, rows: I
         else:
             copies.append(Copies(first, index, "pixels", 0.0))
     different = np.array(sorted(index for same_grey in by_picture.values() for index in same_grey), dtype=np.int64)
-    for i, j, distance in _alike(small[different]):
-        copies.append(Copies(int(different[i]), int(different[j]), "alike", distance))
-    return copies
+    lookalikes = list[Copies]()
+    for i, j, distance, kind in _alike(small[different], unit[different]):
+        pairs = copies if kind == "alike" else lookalikes
+        pairs.append(Copies(int(different[i]), int(different[j]), kind, distance))
+    return copies, sorted(lookalikes, key=lambda pair: pair.distance)
 
 
-def _alike(small: Floats) -> list[tuple[int, int, float]]:
-    """Pairs i < j of small pictures, float32 [n, SIDE, SIDE], that are nearly the same, and their distance."""
+def _alike(small: Floats, unit: Indices) -> list[tuple[int, int, float, str]]:
+    """Pairs i < j of small pictures, float32 [n, SIDE, SIDE], their distance, and whether alike or lookalike."""
     beyond_mean, beyond_variations = _own_parts(small)
     n, pairs = len(small), []
-    limit = math.sqrt(1 - _limit(beyond_mean))
+    lack = _limit(beyond_mean)
+    limit, wide = math.sqrt(1 - lack), math.sqrt(1 - _LOOKALIKE * lack)
+    single = len(np.unique(unit)) == n
     for start in range(0, n, _BLOCK):
         block = slice(start, min(start + _BLOCK, n))
         likeness = beyond_mean[block] @ beyond_mean[start:].T  # correlation: 1 minus its square is the part lacking
@@ -102,10 +115,20 @@ def _alike(small: Floats) -> list[tuple[int, int, float]]:
             kept = (likeness[i, j] > limit) & (j > i)
             i, j = i[kept], j[kept]
         kept = _confirmed(beyond_variations, start + i, start + j)
-        lacking = np.clip(1 - likeness[i, j] ** 2, 0, 1)
-        found = zip((start + i)[kept].tolist(), (start + j)[kept].tolist(), lacking[kept].tolist(), strict=True)
-        pairs += list(found)
+        pairs += _listed(start, i[kept], j[kept], likeness, "alike")
+        likeness[:, : len(likeness)] = np.triu(likeness[:, : len(likeness)], 1)
+        likeness[i[kept], j[kept]] = 0
+        if not single:
+            likeness[unit[block, None] == unit[start:]] = 0
+        nearest = likeness.argmax(1)
+        i = np.flatnonzero(likeness[np.arange(len(likeness)), nearest] > wide)
+        pairs += _listed(start, i, nearest[i], likeness, "lookalike")
     return pairs
+
+
+def _listed(start: int, i: Indices, j: Indices, likeness: Floats, kind: str) -> list[tuple[int, int, float, str]]:
+    lacking = np.clip(1 - likeness[i, j] ** 2, 0, 1)
+    return [(start + a, start + b, c, kind) for a, b, c in zip(i.tolist(), j.tolist(), lacking.tolist(), strict=True)]
 
 
 def _confirmed(own: Floats, i: Indices, j: Indices) -> npt.NDArray[np.bool_]:

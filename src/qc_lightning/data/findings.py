@@ -25,12 +25,13 @@ class Check:
     Attributes:
         name: identifier, such as border_colour.
         flagged: whether a person should look.
-        text: one sentence on what was found.
+        text: one sentence on what was found, or on why the check could not be made.
         value: the check's figure, with its 95% interval from `low` to `high`; None where it has none.
         low: lower end of the interval.
         high: upper end of the interval.
         findings: the photos that it points at.
         pairs: whether each finding is about two photos.
+        made: false when the check could not be made.
     """
 
     name: str
@@ -41,6 +42,19 @@ class Check:
     high: float | None = None
     findings: list[Finding] = field(default_factory=list)
     pairs: bool = False
+    made: bool = True
+
+    @classmethod
+    def not_made(cls, name: str, why: str) -> "Check":
+        """A check that could not be made, and why in one sentence."""
+        return cls(name, False, why, made=False)
+
+    @property
+    def result(self) -> str:
+        """`look`, `fine`, or `not checked`."""
+        if not self.made:
+            return "not checked"
+        return "look" if self.flagged else "fine"
 
     @property
     def photos(self) -> int:

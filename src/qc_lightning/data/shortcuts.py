@@ -67,6 +67,7 @@ def check_shortcuts(
     hours = np.floor((dates - np.nanmin(dates)) / 3600) if np.isfinite(dates).any() else dates
     days = [f"{hour // 24}" for hour in hours]
     sizes = [(fact.width, fact.height) for fact in facts]
+    cameras = [fact.camera for fact in facts]
     known = {
         "border_colour": appearance.border.astype(np.float64),
         "mean_colour": appearance.colour.astype(np.float64),
@@ -74,7 +75,7 @@ def check_shortcuts(
         "file_kind": _one_hot([f"{fact.kind} {fact.mode}" for fact in facts]),
         "jpeg_quality": np.array([[fact.quality] for fact in facts]),
         "file_date": np.column_stack([hours, _one_hot(days)]),
-        "camera": _one_hot([fact.camera for fact in facts]),
+        "camera": _one_hot(cameras) if any(cameras) else np.full((len(photos), 1), np.nan),
     }
     return [_check(name, x, label, fold, group, class_names) for name, x in known.items()]
 
@@ -89,10 +90,12 @@ def _check(
 ) -> Check:
     used = np.isfinite(x).all(1)
     x, label, fold, group = x[used], label[used], fold[used], group[used]
-    if not len(x) or (x == x[0]).all():
+    if not len(x):
+        return Check.not_made(name, f"no file says {_WORDS[name]}.")
+    if (x == x[0]).all():
         return Check(name, False, f"{_WORDS[name]} does not vary.")
     if any(len(np.unique(label[fold != number])) < 2 for number in range(_FOLDS)) or not fold.any():
-        return Check(name, False, f"{_WORDS[name]} was not checked: too few parts of one class.")
+        return Check.not_made(name, f"{_WORDS[name]}: too few parts of one class.")
     incorrect = np.zeros(len(x), dtype=bool)
     for number in np.unique(fold):
         rest = fold != number

@@ -85,7 +85,7 @@ def _refuse_near_duplicates(run: Run, scored: Scored, decode: DecodeSettings) ->
     store = open_store(paths, decode, "ram", Path())
     rows = np.array([row for row in range(len(paths)) if row not in store.bad], dtype=np.int64)
     small = measure_appearance(store, rows).small
-    copies = find_copies([store.sha256[row] for row in rows], small, store, rows)
+    copies, _ = find_copies([store.sha256[row] for row in rows], small, store, rows, np.arange(len(rows)))
     between = [pair for pair in copies if rows[pair.first] < len(there) <= rows[pair.second]]
     if between:
         first, second = (paths[rows[place]] for place in (between[0].first, between[0].second))

@@ -1,6 +1,6 @@
 "use strict";
 // Buttons beside photos: what they say is kept until it is saved as corrections.csv. Keys: arrows or J and K move from
-// photo to photo, W, S and X press the buttons of the photo that has the focus.
+// photo to photo, W, S and X press the buttons of the photo that has the focus, O opens its file.
 (() => {
   const boxes = [...document.querySelectorAll(".fix")];
   if (!boxes.length) return;
@@ -54,6 +54,7 @@
     }
     const what = { w: "label", s: "twin", x: "out" }[event.key.toLowerCase()];
     if (what && at >= 0) press(boxes[at], what);
+    if (event.key === "o" && at >= 0) shots[at].querySelector("a[href]")?.click();
   });
 
   function field(text) {

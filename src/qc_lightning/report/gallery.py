@@ -1,12 +1,16 @@
-"""Pictures inside the report: thumbnails of the wrong verdicts, heat maps, figures."""
+"""Pictures inside the report: photos with wrong verdicts, heat maps, figures."""
 
 import base64
 import io
+import math
+import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
 
 from qc_lightning.data.decode import BadImage, DecodeSettings, decode
+from qc_lightning.data.shape import photo_size
 from qc_lightning.metrics.verdict import escapes, overkills, worst_first
 
 if TYPE_CHECKING:
@@ -15,7 +19,7 @@ if TYPE_CHECKING:
     from PIL import Image
 
 _MOST = 24
-_THUMBNAIL = 192  # pixels
+_LEAST_SIDE, _MOST_SIDE = 320, 512  # pictures have as many pixels as a square of that side
 _BUDGET = 3_000_000  # characters of all pictures together, so that the page stays below 5 MB
 
 
@@ -60,24 +64,31 @@ class Pictures:
         small.thumbnail((1400, 1400))
         return self.embed(*_jpeg(small))
 
-    def thumbnail(self, path: Path) -> str | None:
-        """Embed a picture of ours at the size of a photo's thumbnail."""
+    def heat(self, path: Path, side: int) -> str | None:
+        """Embed a heat map of ours at the size of its photo."""
         from PIL import Image
 
         with Image.open(path) as image:
-            small = image.convert("RGB")
-        small.thumbnail((_THUMBNAIL, _THUMBNAIL))
-        return self.embed(*_jpeg(small))
+            picture = image.convert("RGB")
+        return self.embed(*_jpeg(picture.resize(_shown_size(picture.height, picture.width, side)[::-1])))
 
-    def photo(self, path: Path, bit_depth: int) -> str | None:
-        """Embed a thumbnail of a photo, through the decoder that training uses; None when it cannot be read."""
-        from PIL import Image
+    def photo(self, path: Path, bit_depth: int, side: int) -> str | None:
+        """Embed a photo in its own shape, through the decoder that training uses; None when it cannot be read.
 
+        Args:
+            path: of the photo.
+            bit_depth: of 16-bit photos.
+            side: of the square with as many pixels as the network sees; the picture has at least 320 x 320, if the
+                photo has, and at most 512 x 512.
+        """
+        size = photo_size(path)
+        if size is None:
+            return None
         try:
-            pixels = decode(path, DecodeSettings(_THUMBNAIL, _THUMBNAIL, "letterbox", bit_depth))
+            pixels = decode(path, DecodeSettings(*_shown_size(*size, side), bit_depth=bit_depth))
         except BadImage:
             return None
-        return self.embed(*_jpeg(Image.fromarray(pixels.transpose(1, 2, 0))))
+        return self.pixels(pixels)
 
 
 def mistakes(
@@ -87,6 +98,7 @@ def mistakes(
     run: Path,
     starts: Sequence[Path],
     bit_depth: int,
+    side: int,
     pictures: Pictures,
 ) -> list[dict[str, Any]]:
     """The wrong verdicts, the worst first: escapes, then overkills.
@@ -98,10 +110,12 @@ def mistakes(
         run: the run folder.
         starts: folders that a relative path may start from.
         bit_depth: of 16-bit photos.
-        pictures: takes the thumbnails.
+        side: of the square with as many pixels as the network sees.
+        pictures: takes the photos.
 
     Returns:
-        Per kind that occurs {"kind": "escape" | "overkill", "total", "shown": [{"path", "p", "photo", "heat"}]}.
+        Per kind that occurs {"kind": "escape" | "overkill", "total", "shown"}, the latter a list of {"path", "p",
+        "photo", "heat", "link"}.
     """
     verdicts, label = ([row["verdict"] for row in predictions], [int(row["label"] == incorrect) for row in predictions])
     order = worst_first(verdicts, [1.0 if row["p"] is None else row["p"] for row in predictions], label)
@@ -115,17 +129,33 @@ def mistakes(
         for row in wrong[: max(half, _MOST - len(others))]:
             sha256 = split.get(row["path"], {}).get("sha256", "")
             heat = run / "explanations" / f"{sha256}.png"
+            place = _locate(row["path"], starts)
             cards.append(
                 {
                     "path": row["path"],
                     "p": row["p"],
-                    "photo": pictures.photo(_locate(row["path"], starts), bit_depth),
-                    "heat": pictures.thumbnail(heat) if sha256.isalnum() and heat.is_file() else None,
+                    "photo": pictures.photo(place, bit_depth, side),
+                    "heat": pictures.heat(heat, side) if sha256.isalnum() and heat.is_file() else None,
+                    "link": link_to(place, run),
                 }
             )
         if wrong:
             shown.append({"kind": kind, "total": len(wrong), "shown": cards})
     return shown
+
+
+def link_to(file: Path, folder: Path) -> str:
+    """Where a page in `folder` finds a file."""
+    try:
+        return quote(os.path.relpath(file.absolute(), folder.resolve()))
+    except ValueError:  # on another drive
+        return file.absolute().as_uri()
+
+
+def _shown_size(height: int, width: int, side: int) -> tuple[int, int]:
+    """Height and width at which a picture of this size is shown: no larger than it is."""
+    scale = min(1.0, min(max(side, _LEAST_SIDE), _MOST_SIDE) / math.sqrt(height * width))
+    return max(8, round(scale * height)), max(8, round(scale * width))
 
 
 def _locate(path: str, starts: Sequence[Path]) -> Path:

@@ -80,7 +80,8 @@ def _content(run: Path) -> dict[str, Any]:
     config, starts, pretrained = _config(record)
     names = config.get("classes") or {}
     classes = [str(names.get(key) or key.title()) for key in ("correct", "incorrect")]
-    bits = config.get("bit_depth")
+    bits, side = config.get("bit_depth"), config.get("image_size")
+    side = side if isinstance(side, int) else 0
     subset = next((name for name in ("test", "val", "train") if (metrics.get(name) or {}).get("n")), None)
     split, history, bad_files = _csv(run / "split.csv"), _csv(run / "history.csv"), _csv(run / "bad_files.csv")
     epochs = [{name: _number(value) for name, value in row.items()} for row in history]
@@ -95,7 +96,7 @@ def _content(run: Path) -> dict[str, Any]:
     checks = leak_checks(split)
     decisions = _decisions(run, str(metrics.get("model_id") or ""))
     pictures = Pictures()
-    wrong = mistakes(predictions, classes[1], known, run, starts, bits if isinstance(bits, int) else 16, pictures)
+    wrong = mistakes(predictions, classes[1], known, run, starts, bits if isinstance(bits, int) else 16, side, pictures)
     figures = [
         {"name": path.stem.replace("_", " "), "data": data}
         for path in sorted((run / "figures").glob("*.png"))

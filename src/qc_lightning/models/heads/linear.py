@@ -30,6 +30,7 @@ class Folds(NamedTuple):
         group: int [n], the group of each photo, from 0 without gaps.
         balance: weigh the classes to equal totals.
         times: how many of the n show the same photo, augmented copies included; together they weigh 1.
+        taught: bool [n], the photos to learn from; the others only get a score. None for all.
     """
 
     label: Tensor
@@ -37,12 +38,15 @@ class Folds(NamedTuple):
     group: Tensor
     balance: bool
     times: int = 1
+    taught: Tensor | None = None
 
     @property
     def weight(self) -> Tensor:
         """Weight of each photo in the fit to all folds but the column's, float [n, folds + 1]; the last one has all."""
         used = torch.ones(len(self.label), int(self.fold.max()) + 2)
         used[torch.arange(len(self.label)), self.fold] = 0
+        if self.taught is not None:
+            used[~self.taught] = 0
         return used * class_weights(self.label, used) if self.balance else used
 
     def held_out(self, score: Tensor) -> Tensor:
