@@ -19,11 +19,11 @@ from qc_lightning.deployment.photos import gate_photos
 from qc_lightning.inference import log_file, log_queries
 from qc_lightning.inference.inspection import Inspection
 from qc_lightning.inference.inspector import Inspector
+from qc_lightning.inference.kept_photos import KeptPhotos, find_kept
 from qc_lightning.inference.log_file import first_fault, query
 from qc_lightning.inference.log_queries import open_reviews
 from qc_lightning.metrics.decision import Decision
 from qc_lightning.metrics.verdict import Verdict
-from qc_lightning.service.kept import KeptPhotos, find_kept
 from test_export import PAPER, run_of
 from test_log import entry
 from test_service import Server

@@ -9,15 +9,20 @@ HELP = """\
 Read the record of every verdict that `qc-lightning serve log=line-3.sqlite` keeps, while it serves or later.
 
   qc-lightning log line-3.sqlite verify                              is every row as it was written?
-  qc-lightning log line-3.sqlite export output=line-3.csv
-  qc-lightning log line-3.sqlite replay model=inspector.onnx photos=kept/     the same photos, the same verdicts?
+  qc-lightning log line-3.sqlite export line-3.csv
+  qc-lightning log line-3.sqlite replay model=inspector.onnx         the photos that were kept, the same verdicts?
+  qc-lightning log line-3.sqlite dataset corrected/ beside=outputs/<date>/<time>/split.csv
+  qc-lightning train data.manifest=corrected/labels.csv
+
+dataset copies the photos whose verdict a person gave, a folder for each class, and lists them in labels.csv after the
+photos of the training so far, whose validation and test part stay as they are.
 
 verify prints the last digest: kept elsewhere, it also shows later that no rows were cut off at the end. Exit codes: 0
 all is well; 1 a row is not as it was written, or a verdict differs; 2 a mistake, said in one line."""
 
 
 def log(config: LogConfig) -> None:
-    """Check, export or replay a log."""
+    """Check, export or replay a log, or take labelled photos out of it."""
     from qc_lightning.inference import log_file
     from qc_lightning.inference.log_entry import HEADER
 
@@ -34,11 +39,16 @@ def log(config: LogConfig) -> None:
         if fault:
             print(fault)
             raise SystemExit(1)
+    elif config.action == "dataset":
+        from qc_lightning.inference.log_dataset import labelled_photos
+
+        beside = Path(config.beside).expanduser() if config.beside else None
+        print(labelled_photos(path, config.kept, Path(str(config.output)).expanduser(), beside))
     else:
-        _replay(path, str(config.model), str(config.photos))
+        _replay(path, str(config.model), config.kept)
 
 
-def _replay(path: Path, model: str, photos: str) -> None:
+def _replay(path: Path, model: str, photos: Path) -> None:
     from qc_lightning.core.progress import counted
     from qc_lightning.inference.exported import ExportedInspector
     from qc_lightning.inference.log_file import query
@@ -47,7 +57,7 @@ def _replay(path: Path, model: str, photos: str) -> None:
     inspector = ExportedInspector.load(model, threads=1)
     inspector.verify_golden()
     logged = {entry.sha256: entry for _, entry, _ in query(path) if entry.sha256 and not entry.who}
-    source = find_photos(photos, [])
+    source = find_photos(str(photos), [])
     differing = unknown = 0
     found = inspector.inspect_files([source.root / name for name in source.names])
     for one in counted(found, len(source.names), "photos"):
@@ -64,7 +74,7 @@ def _replay(path: Path, model: str, photos: str) -> None:
 
 def main() -> None:
     """Run the command."""
-    run_plain(log, LogConfig, "file action", HELP)
+    run_plain(log, LogConfig, "file action output", HELP)
 
 
 if __name__ == "__main__":

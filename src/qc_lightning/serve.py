@@ -22,13 +22,13 @@ machine gets wrong are one."""
 def serve(config: ServeConfig) -> None:
     """Load the model, replay its golden inputs, listen until the end."""
     from qc_lightning.inference.exported import ExportedInspector
+    from qc_lightning.inference.kept_photos import KeptPhotos
     from qc_lightning.inference.verdict_log import VerdictLog
     from qc_lightning.metrics.verdict import Verdict
     from qc_lightning.service import server
     from qc_lightning.service.app import build_app
     from qc_lightning.service.counters import Counters
     from qc_lightning.service.engine import Engine
-    from qc_lightning.service.kept import KeptPhotos
     from qc_lightning.service.limits import Limits, is_loopback
     from qc_lightning.service.service import Service
 

@@ -55,7 +55,7 @@ COMMANDS = {
         ),
         Command("serve", LINE, "an exported inspector over HTTP, with a page", config.ServeConfig, "model", plain=True),
         Command(
-            "log", LINE, "the record of every verdict: check, export, replay", config.LogConfig, "file", plain=True
+            "log", LINE, "the record of every verdict: check, use, learn from it", config.LogConfig, "file", plain=True
         ),
         Command("latency", LINE, "milliseconds a photo on this machine", config.LatencyConfig, "source"),
     )

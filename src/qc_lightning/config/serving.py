@@ -58,17 +58,23 @@ class LogConfig:
     """`python -m qc_lightning.log`."""
 
     file: str = field(metadata={"help": "log of a service, .sqlite"})
-    action: str = field(default="verify", metadata={"help": "verify | export | replay"})
-    output: str | None = field(default=None, metadata={"help": "export: the .csv"})
+    action: str = field(default="verify", metadata={"help": "verify | export | replay | dataset"})
+    output: str | None = field(default=None, metadata={"help": "export: the .csv; dataset: a new folder"})
     model: str | None = field(default=None, metadata={"help": "replay: an exported inspector, .onnx"})
-    photos: str | None = field(default=None, metadata={"help": "replay: photos that were kept, a folder"})
+    photos: str | None = field(default=None, metadata={"help": "folder of kept photos; null: the one beside the log"})
+    beside: str | None = field(default=None, metadata={"help": "dataset: split.csv of the training so far"})
 
     def __post_init__(self) -> None:
-        check_choice("action", self.action, ("verify", "export", "replay"))
+        check_choice("action", self.action, ("verify", "export", "replay", "dataset"))
         named = self.action != "export" or (self.output or "").lower().endswith(".csv")
         check(named, "output", "a name that ends in .csv", self.output)
-        given = self.action != "replay" or (self.model is not None and self.photos is not None)
-        check(given, "model, photos", "an exported inspector and a folder of photos to replay", None)
+        check(self.action != "dataset" or bool(self.output), "output", "a folder for the photos", None)
+        check(self.action != "replay" or self.model is not None, "model", "an exported inspector to replay with", None)
+
+    @property
+    def kept(self) -> Path:
+        """The folder of the kept photos."""
+        return Path(self.photos).expanduser() if self.photos else photos_beside(Path(self.file).expanduser())
 
 
 def photos_beside(log: Path) -> Path:

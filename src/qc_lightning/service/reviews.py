@@ -7,10 +7,10 @@ from fastapi import APIRouter, HTTPException, Path, Query, Response
 from pydantic import BaseModel, Field, StringConstraints
 
 from qc_lightning.inference import log_queries
+from qc_lightning.inference.kept_photos import find_kept, thumbnail
 from qc_lightning.inference.log_entry import Row
 from qc_lightning.inference.verdict_log import VerdictLog
 from qc_lightning.metrics.verdict import Verdict
-from qc_lightning.service.kept import find_kept, thumbnail
 from qc_lightning.service.service import Service
 
 _SHOWN = 50  # rows of one answer

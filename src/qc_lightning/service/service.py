@@ -15,11 +15,11 @@ from qc_lightning.core.errors import UserError
 from qc_lightning.inference import log_file
 from qc_lightning.inference.exported import EVIDENCE, ExportedInspector
 from qc_lightning.inference.inspection import Inspection, PhotoLike, decode_photo
+from qc_lightning.inference.kept_photos import KeptPhotos
 from qc_lightning.inference.log_entry import Entry
 from qc_lightning.inference.verdict_log import VerdictLog
 from qc_lightning.service.counters import Counters
 from qc_lightning.service.engine import Busy, Engine
-from qc_lightning.service.kept import KeptPhotos
 
 _RETRY_SECONDS = 1
 

@@ -1,0 +1,122 @@
+"""From what people said on the line to labelled photos for the next training, beside the old ones and their split."""
+
+import csv
+import json
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from qc_lightning.core.atomic import csv_text, replacing, write_text
+from qc_lightning.core.errors import UserError
+from qc_lightning.inference import log_file
+from qc_lightning.inference.kept_photos import find_kept
+from qc_lightning.inference.log_entry import Row
+from qc_lightning.inference.log_queries import corrected
+from qc_lightning.metrics.verdict import Verdict
+
+_COLUMNS = ("path", "label", "group", "subset", "sha256")
+_MANIFEST = "labels.csv"
+
+
+@dataclass(frozen=True)
+class Labelled:
+    """What became of the overrides.
+
+    Attributes:
+        manifest: the table of all photos.
+        new: photos by class.
+        lost: overridden photos that were not kept.
+        known: photos that the old split has already; its label stays.
+        otherwise: of these, how many a person labels otherwise than the old split does.
+        old: photos of the old split.
+    """
+
+    manifest: Path
+    new: Mapping[str, int]
+    lost: int
+    known: int
+    otherwise: int
+    old: int
+
+    def __str__(self) -> str:
+        """Lines for a person."""
+        counts = ", ".join(f"{count} {name}" for name, count in self.new.items())
+        lines = [f"{self.manifest}: {counts} from the line, {self.old} from the old split"]
+        if self.lost:
+            lines.append(f"left out: {self.lost} that were not kept or made room for others (keep=, keep_gigabytes=)")
+        if self.known:
+            lines.append(
+                f"left out: {self.known} that the old split has; a person labels {self.otherwise} of them otherwise"
+            )
+        return "\n".join(lines)
+
+
+def labelled_photos(log: Path, photos: Path, output: Path, beside: Path | None) -> Labelled:
+    """Copy the overridden photos into a folder for each class and list them, after the old ones, in a manifest.
+
+    New photos are of the training part when there is an old split: its validation and test photos stay what they were,
+    so that both models can be compared on them. Photos of one part share a group. Of several overrides of the same
+    photo the newest counts.
+
+    Args:
+        log: of the line.
+        photos: folder of the kept photos.
+        output: a new folder.
+        beside: split.csv of the training that the new photos go beside; None: only the new ones are listed.
+
+    Raises:
+        UserError: the folder is there, the split or the log cannot be read, or nobody has overridden anything.
+    """
+    if output.exists():
+        raise UserError(f"output: expected a new folder, {output} is there already: give another name")
+    old = _read_split(beside) if beside else []
+    labels = {row["sha256"]: row["label"] for row in old}
+    newest = {inspected.entry.sha256: (inspected, said) for inspected, said in corrected(log) if inspected.entry.sha256}
+    if not newest:
+        raise UserError(f"{log}: nobody has overridden a verdict yet, there is nothing to learn from")
+    names = {digest: _class_names(record) for digest, record in log_file.model_records(log).items()}
+    rows: list[tuple[str, ...]] = []
+    lost = known = otherwise = 0
+    for sha256, (inspected, said) in newest.items():
+        label = names.get(inspected.entry.model, ("Correct", "Incorrect"))[said.entry.verdict == Verdict.REJECT]
+        if sha256 in labels:
+            known, otherwise = known + 1, otherwise + (labels[sha256] != label)
+            continue
+        kept = find_kept(photos, sha256)
+        if kept is None:
+            lost += 1
+            continue
+        name = f"{label}/{sha256[:20]}{kept.suffix}"
+        with replacing(output / name, durable=False) as temporary:
+            shutil.copyfile(kept, temporary)
+        rows.append((name, label, _group(inspected), "train" if old else "", sha256))
+    if not rows:
+        raise UserError(f"{log}: {len(newest)} overrides, but none of a new photo that was kept in {photos}")
+    before = [tuple(row[column] for column in _COLUMNS) for row in old]
+    write_text(output / _MANIFEST, csv_text(_COLUMNS, [*before, *rows]))
+    counts = {name: sum(row[1] == name for row in rows) for name in sorted({row[1] for row in rows})}
+    return Labelled(output / _MANIFEST, counts, lost, known, otherwise, len(old))
+
+
+def _read_split(path: Path) -> list[dict[str, str]]:
+    """The rows of a split.csv, with absolute paths."""
+    try:
+        with path.open(encoding="utf-8", newline="") as file:
+            rows = list(csv.DictReader(file))
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise UserError(f"beside: expected the split.csv of a run, cannot read {path} ({error})") from error
+    if not rows or not all(column in rows[0] for column in _COLUMNS):
+        raise UserError(f"beside: expected the split.csv of a run with {','.join(_COLUMNS)}, {path} is none")
+    return [row | {"path": str((path.parent / row["path"]).absolute())} for row in rows]
+
+
+def _class_names(record: str) -> tuple[str, str]:
+    correct, incorrect = json.loads(record)["metadata"]["class_names"]
+    return correct, incorrect
+
+
+def _group(inspected: Row) -> str:
+    """Photos of one part stay together; a photo without a part's number stays alone."""
+    entry = inspected.entry
+    return f"line/{entry.part}" if entry.part else f"line-row/{inspected.number}"
