@@ -42,14 +42,20 @@ def predict(config: PredictConfig) -> None:
             total=plan.total, initial=plan.begun, unit="photo", mininterval=0.2, bar_format=shape, position=line
         )
         with VerdictFile(plan.output, plan.written) as verdicts, Stream(inspector, config.batch_size) as stream, bar:
+            parts = plan.part_file()
             for paths in plan.rounds(stop):
                 for batch in stream.inspect(takewhile(lambda _: not stop.signal, paths)):
                     rows = [row for found in batch if (row := plan.row(found, draw))]
                     verdicts.write(rows)
+                    parts.write(rows)
                     bar.update(len(rows))
+                parts.settle()
             complete = plan.total is None or bar.n == plan.total
             if complete:
+                said = parts.finish()
                 verdicts.finish()
+    if complete and said:
+        print(said)
     if code := plan.ending(verdicts.counts, int(bar.n), complete, stop):
         raise SystemExit(code)
 

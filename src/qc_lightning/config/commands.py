@@ -24,6 +24,9 @@ class PredictConfig:
     overlays: bool  # a picture of each reject: where the evidence against it lies
     shard: str | None  # i/n: the i-th of n shares; null asks torchrun and SLURM, else all photos
     max_pixels: int | None = None  # photos with more are refused; null: the training's data.max_pixels
+    part: str | None = None  # none | folder | prefix | column: photos of one part; null: as in the run
+    views: int | None = None  # photos of every part: one that has fewer is never PASS; null: not known
+    part_wait: float = 10.0  # seconds that a part waits for a missing photo while watching
     trainer: dict[str, Any] | None = None  # cpu | gpu | ddp as in training: its accelerator, strategy and devices count
 
     def __post_init__(self) -> None:
@@ -37,6 +40,9 @@ class PredictConfig:
         check(self.batch_size >= 1, "batch_size", "at least 1", self.batch_size)
         check_choice("sort", self.sort, ("none", "copy", "link"))
         check_choice("unreadable", self.unreadable, ("review", "reject"))
+        check_choice("part", self.part or "none", ("none", "folder", "prefix", "column"))
+        check(self.views is None or self.views >= 1, "views", "at least 1, or null", self.views)
+        check(0 <= self.part_wait <= 86_400, "part_wait", "0 to 86400 seconds", self.part_wait)
         trainer = self.trainer or {}
         if self.device == "auto":
             self.device = {"cpu": "cpu", "gpu": "cuda", "cuda": "cuda"}.get(trainer.get("accelerator", ""), "auto")

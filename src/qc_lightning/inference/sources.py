@@ -23,11 +23,13 @@ class Source:
         names: below `root`, with forward slashes, or absolute for a photo elsewhere; each once. Sorted, but of a list
             in the list's order. A million of them take about 100 MB; nothing else is kept of a photo.
         passed_over: how many folders were left out, by what they are.
+        parts: the part that a photo shows, by name, where a .csv has a column `part`.
     """
 
     root: Path
     names: list[str]
     passed_over: Counter[str] = field(default_factory=Counter)
+    parts: dict[str, str] = field(default_factory=dict)
 
 
 def find_photos(source: str, skip: Collection[Path]) -> Source:
@@ -35,7 +37,7 @@ def find_photos(source: str, skip: Collection[Path]) -> Source:
 
     Args:
         source: a photo; a folder, with all below it; a glob, where `**` reaches into folders; a .txt list with one path
-            a line; a .csv with a column `path`. Paths in a list count from the list's folder.
+            a line; a .csv with a column `path` and, if known, `part`. Paths in a list count from the list's folder.
         skip: folders to leave out: those that photos are sorted into or pictures of them go to.
 
     Raises:
@@ -49,8 +51,9 @@ def find_photos(source: str, skip: Collection[Path]) -> Source:
         suffix = path.suffix.lower()
         if suffix not in (".txt", ".csv"):
             return Source(path.parent, [path.name])
-        entries = _lines(path) if suffix == ".txt" else _column(path)
-        found = Source(path.parent, list(dict.fromkeys(_name(path, entry) for entry in entries)))
+        entries = dict.fromkeys(_lines(path), "") if suffix == ".txt" else _columns(path)
+        parts = {_name(path, entry): part for entry, part in entries.items()}
+        found = Source(path.parent, list(parts), parts={name: part for name, part in parts.items() if part})
     elif re.search(r"[*?[]", source):
         found = _glob(path, skip)
     else:
@@ -107,14 +110,15 @@ def _lines(path: Path) -> Iterable[str]:
         return [line.rstrip("\n") for line in file if line.strip()]
 
 
-def _column(path: Path) -> Iterable[str]:
+def _columns(path: Path) -> dict[str, str]:
+    """The column `part`, empty where there is none, by the column `path`."""
     with path.open(newline="", encoding="utf-8-sig", errors="surrogateescape") as file:
         reader = csv.DictReader(file)
         try:
             columns = reader.fieldnames or []
             if "path" not in columns:
                 raise UserError(f"{path}: expected a column 'path' in line 1, got: {', '.join(columns)}")
-            return [row["path"] for row in reader if row["path"]]
+            return {row["path"]: row.get("part") or "" for row in reader if row["path"]}
         except csv.Error as error:
             raise UserError(f"{path}: expected a CSV, line {reader.line_num} is none ({error})") from error
 

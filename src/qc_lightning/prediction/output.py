@@ -8,7 +8,7 @@ as JSON lines beside it (verdicts.parquet.jsonl) and become verdicts.parquet in 
 import os
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from importlib.util import find_spec
@@ -68,6 +68,13 @@ def read_written(output: Path, resume: bool) -> Written:
                 written.models.add(row.model_id)
                 written.counts.update(_counted(row))
     return written
+
+
+def rows_of(output: Path) -> Iterator[Row]:
+    """The rows of an output that `read_written` has looked at, oldest first."""
+    journal = _journal(output)
+    with journal.open("rb") as file:
+        yield from (row for row, _ in read_rows(file, journal) if row is not None)
 
 
 class VerdictFile:

@@ -19,7 +19,8 @@ from qc_lightning.inference.sources import Source, find_photos, watched_folder
 from qc_lightning.inference.watch import FolderWatcher
 from qc_lightning.metrics.verdict import Verdict
 from qc_lightning.prediction.done import same_bytes
-from qc_lightning.prediction.output import Written, read_written
+from qc_lightning.prediction.output import Written, read_written, rows_of
+from qc_lightning.prediction.parts import PartFile, PartRule, check_parts_file, part_rule
 from qc_lightning.prediction.rows import Row
 from qc_lightning.prediction.shards import Shard
 from qc_lightning.prediction.sort import Sorter
@@ -38,6 +39,7 @@ class Plan:
         shard: this process's share.
         output: this process's file of rows.
         written: what the output holds already.
+        parts: which part a photo shows.
         source: the photos of this share, after `without_done` those that have no row of their bytes yet; while
             watching none yet.
         stale: photos that have changed since their newest row.
@@ -52,6 +54,7 @@ class Plan:
     output: Path
     written: Written
     source: Source
+    parts: PartRule
     arrivals: FolderWatcher | None
     sorter: Sorter | None
     overlays: Path | None
@@ -75,14 +78,21 @@ class Plan:
                 raise UserError(f"{folder} is already there: move it, or give another output=")
         find = watched_folder if config.watch else find_photos
         source = find(str(config.source), wanted_folders)
+        parts = part_rule(config, run, source)
+        check_parts_file(output, parts, config.resume)
 
         def judged(name: str) -> str | None:
             return written.sha256.get(path_text(str(source.root / name)))
 
-        arrivals = FolderWatcher(source.root, wanted_folders, shard.holds, judged) if config.watch else None
-        ours = replace(source, names=list(filter(shard.holds, source.names)))
+        def wanted(name: str) -> bool:
+            # all photos of a part go to one share
+            part = name if parts.kind == "none" else parts.part(path_text(str(source.root / name)))
+            return shard.count == 1 or shard.holds(part)
+
+        arrivals = FolderWatcher(source.root, wanted_folders, wanted, judged) if config.watch else None
+        ours = replace(source, names=list(filter(wanted, source.names)))
         sorter = Sorter(sorted_photos, source.root, config.sort == "link") if config.sort != "none" else None
-        return cls(run, shard, output, written, ours, arrivals, sorter, overlays if config.overlays else None)
+        return cls(run, shard, output, written, ours, parts, arrivals, sorter, overlays if config.overlays else None)
 
     def without_done(self, stop: StopRequest) -> "Plan":
         """Leave out the photos that have a row of the bytes they have now."""
@@ -123,6 +133,11 @@ class Plan:
     def total(self) -> int | None:
         """Photos that will have a row; not known while watching."""
         return None if self.arrivals else self.begun + len(self.source.names)
+
+    def part_file(self) -> PartFile:
+        """Where the rows of parts go; photos that have a row already are in it."""
+        known = rows_of(self.output) if self.parts.kind != "none" and self.written.end else ()
+        return PartFile(self.output, self.parts, self.arrivals is not None, known)
 
     def drawer(self, inspector: "Inspector") -> Callable[[Path, str, str], str] | None:
         """What draws rejects, if they are to be drawn: of a file, its verdict and its SHA-256 to why it could not."""

@@ -1,0 +1,170 @@
+"""Rows of parts beside the rows of photos: `<output>_parts.csv`, for parts that several photos show."""
+
+import csv
+import time
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from qc_lightning.config import PredictConfig
+from qc_lightning.config.record import RunRecord
+from qc_lightning.core.atomic import csv_text, write_text
+from qc_lightning.core.errors import UserError
+from qc_lightning.core.run import Run
+from qc_lightning.data.catalog import path_text
+from qc_lightning.data.photo import group_of
+from qc_lightning.inference.sources import Source
+from qc_lightning.metrics.parts import PartTracker, PartVerdict, View
+from qc_lightning.metrics.verdict import Verdict
+from qc_lightning.prediction.rows import Row
+
+_COLUMNS = ("part", "verdict", "worst", "probability", "photos", "missing", "reason")
+
+
+@dataclass(frozen=True)
+class PartRule:
+    """Which part a photo shows.
+
+    Attributes:
+        kind: folder | prefix | column, or none: each photo is a part of its own.
+        root: that the names of photos count from.
+        column: part by path, of kind=column.
+        views: photos of every part; None: not known.
+        wait: seconds after its newest photo at which a part gets a verdict without the missing ones, while watching.
+    """
+
+    kind: str
+    root: Path
+    column: Mapping[str, str] = field(default_factory=dict)
+    views: int | None = None
+    wait: float = 0.0
+
+    def part(self, path: str) -> str:
+        """The part of a photo, as text of the kind of `path_text`."""
+        if self.kind == "column":
+            return self.column.get(path) or path
+        return group_of(path.removeprefix(f"{path_text(str(self.root)).rstrip('/')}/"), self.kind) or self.root.name
+
+
+def part_rule(config: PredictConfig, run: Run, source: Source) -> PartRule:
+    """The rule that the settings name, by default that of the run's split.
+
+    Raises:
+        UserError: there is no column to read, or `views` is given where every photo is a part of its own.
+    """
+    kind = config.part
+    if kind is None and source.parts:
+        kind = "column"
+    if kind is None and run.record.is_file():
+        group = RunRecord.read(run).data.group
+        kind = group if group in ("folder", "prefix") else "none"
+    if kind == "column" and not source.parts:
+        raise UserError(f"part=column: expected a .csv with the columns path and part as source, got {config.source}")
+    if config.views is not None and kind in (None, "none"):
+        raise UserError(f"views={config.views}: say which photos show one part by part=folder, prefix or column")
+    column = {path_text(str(source.root / name)): part for name, part in source.parts.items()}
+    return PartRule(kind or "none", source.root, column, config.views, config.part_wait)
+
+
+def check_parts_file(output: Path, rule: PartRule, resume: bool) -> None:
+    """Refuse to write over a file that this prediction did not write.
+
+    Raises:
+        UserError: it is there.
+    """
+    path = _parts_file(output)
+    if rule.kind == "none" or not path.exists():
+        return
+    with path.open("rb") as file:
+        ours = file.readline() == csv_text(_COLUMNS, []).encode()
+    if not (resume and ours):
+        raise UserError(f"{path} is already there: move it, or give another output=")
+
+
+def _parts_file(output: Path) -> Path:
+    return output.with_name(f"{output.stem}_parts.csv")
+
+
+class PartFile:
+    """The rows of parts: written as one when all photos are done; while watching appended as parts are done.
+
+    Args:
+        output: of the rows of photos.
+        rule: which part a photo shows; of kind none nothing is written.
+        watch: whether photos go on to arrive.
+        before: rows of an earlier start; a part's photos may be among them.
+
+    Raises:
+        UserError: the file cannot be written.
+    """
+
+    def __init__(self, output: Path, rule: PartRule, watch: bool, before: Iterable[Row] = ()) -> None:
+        self.path = _parts_file(output)
+        self._rule, self._watch = rule, watch
+        self._tracker = PartTracker(rule.views, rule.wait if watch else 0.0)
+        self._newest: dict[str, Verdict] = {}
+        if rule.kind == "none":
+            return
+        try:
+            # the rows of an earlier start do not know of the photos to come
+            self.path.unlink(missing_ok=True)
+            if watch:
+                write_text(self.path, csv_text(_COLUMNS, []))
+        except OSError as error:
+            raise UserError(f"cannot write {self.path}: {error.strerror}") from error
+        self.write(before)
+
+    def write(self, rows: Iterable[Row]) -> None:
+        """Take in the rows of some photos."""
+        if self._rule.kind == "none":
+            return
+        now, done = time.monotonic(), []
+        for row in rows:
+            view = View(Verdict(row.verdict), row.probability, row.reason or "")
+            part = self._tracker.add(self._rule.part(row.path), row.path, view, now)
+            done += [part] if part and self._watch else []
+        self._append(done)
+
+    def settle(self) -> None:
+        """While watching: write the parts that have waited long enough for a missing photo."""
+        if self._watch:
+            self._append(self._tracker.due(time.monotonic()))
+
+    def finish(self) -> str:
+        """Write what is left; returns what there is, in words: empty without parts."""
+        if self._rule.kind == "none":
+            return ""
+        if self._watch:
+            self._append(self._tracker.due(float("inf")))
+        else:
+            parts = list(self._tracker.every())
+            write_text(self.path, csv_text(_COLUMNS, map(_cells, parts)))
+            self._newest = {part.part: part.verdict for part in parts}
+        counts = Counter(self._newest.values())
+        said = ", ".join(f"{counts[verdict]} {verdict}" for verdict in Verdict if counts[verdict])
+        words = f"{self.path}: {len(self._newest)} parts: {said or 'no verdict'}"
+        missing, more = (sum(test(part) for part in self._tracker.every()) for test in (self._lacks, self._exceeds))
+        words += f"; {missing} lack a view" if missing else ""
+        return words + (f"; {more} have more photos than views={self._rule.views}: see part=" if more else "")
+
+    def _lacks(self, part: PartVerdict) -> bool:
+        return part.missing > 0
+
+    def _exceeds(self, part: PartVerdict) -> bool:
+        return self._rule.views is not None and part.photos > self._rule.views
+
+    def _append(self, parts: Sequence[PartVerdict]) -> None:
+        if not parts:
+            return
+        self._newest |= {part.part: part.verdict for part in parts}
+        try:
+            with self.path.open("a", encoding="utf-8", newline="") as file:
+                csv.writer(file, lineterminator="\n").writerows(map(_cells, parts))
+        except OSError as error:
+            raise UserError(f"cannot write {self.path}: {error.strerror}; then go on with resume=true") from error
+
+
+def _cells(part: PartVerdict) -> tuple[object, ...]:
+    probability = "" if part.probability is None else repr(part.probability)
+    return part.part, str(part.verdict), part.worst, probability, part.photos, part.missing, part.reason
