@@ -161,3 +161,38 @@ def test_two_claims_hold_together_in_95_of_100_qualifications() -> None:
         low, high = (limit.threshold for limit in certify(rng.random(200), bad, 0.05, 0.05, together=True))
         missed += (low or 0) > 0.05 or (high is not None and 1 - high > 0.05)
     assert missed <= 2000 * 0.06
+
+
+# Incorrect parts, then by (rate, confidence) how many of them pass at the highest threshold that MAPIE 1.6.0 certifies:
+# BinaryClassificationController(risk=BinaryRisk(y_pred == 0 given y_true == 1), fwer_method="fixed_sequence"), its
+# thresholds being 0 and the parts' scores; -1 where it certifies none. With its default, bonferroni_holm, it certifies
+# none of 100 parts at 5%.
+MAPIE_PARTS = [20, 40, 60, 80, 100, 120, 140, 160, 180, 200, 220, 240, 260, 280, 300, 320, 340, 360, 380, 400, 420,
+               113, 116, 179, 186, 305, 312, 333, 340, 361, 368, 396, 410]  # fmt: skip
+MAPIE = {
+    (0.2, 0.95): [0, 3, 6, 9, 13, 16, 19, 23, 26, 30, 33, 37, 41, 44, 48, 51, 55, 59, 62, 66, 70,
+                  14, 14, 25, 26, 49, 49, 54, 55, 59, 60, 65, 68],
+    (0.1, 0.95): [-1, 0, 1, 3, 4, 6, 7, 9, 11, 12, 14, 16, 17, 19, 20, 22, 24, 26, 28, 29, 31,
+                  5, 6, 11, 11, 21, 22, 24, 24, 25, 26, 29, 30],
+    (0.05, 0.95): [-1, -1, 0, 0, 1, 1, 2, 3, 3, 4, 5, 6, 7, 7, 8, 9, 10, 10, 11, 12, 13,
+                   1, 1, 3, 4, 8, 9, 9, 10, 11, 11, 12, 13],
+    (0.02, 0.95): [-1, -1, -1, -1, -1, -1, -1, 0, 0, 0, 0, 1, 1, 1, 1, 2, 2, 2, 2, 3, 3,
+                   -1, -1, 0, 0, 1, 1, 2, 2, 2, 2, 3, 3],
+    (0.05, 0.9): [-1, -1, 0, 1, 1, 2, 3, 4, 4, 5, 6, 7, 8, 8, 9, 10, 10, 12, 13, 13, 14,
+                  2, 2, 4, 5, 9, 10, 11, 10, 12, 12, 12, 13],
+    (0.05, 0.99): [-1, -1, -1, -1, 0, 0, 1, 1, 2, 3, 3, 4, 5, 5, 6, 7, 7, 8, 9, 10, 10,
+                   0, 0, 2, 2, 5, 6, 6, 7, 8, 8, 9, 10],
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("claim", MAPIE)
+def test_mapie_is_never_looser_and_at_most_one_escape_stricter(claim: tuple[float, float]) -> None:
+    """Its ceil(n * (k / n)) counts an escape more for some n."""
+    stricter = []
+    for parts, escapes in zip(MAPIE_PARTS, MAPIE[claim], strict=True):
+        score = np.random.default_rng(parts).permutation(np.arange(1, parts + 1) / (parts + 2))
+        threshold = escape_limit(score, *claim).threshold
+        ours = -1 if threshold is None else int((Decision(threshold, "").verdicts(score) == "PASS").sum())
+        assert 0 <= ours - escapes <= 1
+        stricter += [parts] * (ours - escapes)
+    assert len(stricter) <= 6, "the last twelve sizes were picked because they differ for some claim"
