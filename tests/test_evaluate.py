@@ -149,6 +149,11 @@ def test_a_manifest(evaluate: Evaluate, place: Path) -> None:
     assert isinstance(trained, dict)
     assert found["confusion_matrix"] == trained["confusion_matrix"]
     assert found["escape_rate"] == trained["escape_rate"]
+    parts = read(place / "good" / "evaluations" / "manifest" / "parts.csv")
+    assert {row["part"] for row in parts} == {row["group"] for row in tested}
+    bad = [row for row in parts if row["label"] == "Incorrect"]
+    assert found["parts"]["verdicts"]["incorrect"]["PASS"] == sum(row["verdict"] == "PASS" for row in bad)
+    assert {row["photos"] for row in parts} == {"2"}
 
 
 def test_a_changed_photo_is_refused(evaluate: Evaluate, place: Path) -> None:

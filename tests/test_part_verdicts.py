@@ -1,8 +1,12 @@
 """One verdict per part: the worst photo decides, and a part with a missing view never passes."""
 
+import numpy as np
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from qc_lightning.metrics.compute import evaluate, table
+from qc_lightning.metrics.decision import Decision
 from qc_lightning.metrics.parts import PartTracker, PartVerdict, View, part_verdict
 from qc_lightning.metrics.verdict import Verdict
 
@@ -66,3 +70,24 @@ def test_forgotten_parts_begin_again_so_that_memory_ends() -> None:
     assert [part.part for part in tracker.every()] == ["97", "98", "99"]
     assert tracker.add("0", "right", GOOD, 200.0) is None
     assert [part.verdict for part in tracker.due(300.0)] == [Verdict.REVIEW], "one view is missing again"
+
+
+def test_figures_by_part_by_hand() -> None:
+    """Part a is bad and caught by one of its photos, b is bad and passes, c is good and rejected, d and e are good."""
+    part = ["a", "a", "b", "b", "c", "c", "d", "e"]
+    label = np.array([1, 1, 1, 1, 0, 0, 0, 0])
+    p = np.array([0.1, 0.9, 0.2, 0.3, 0.8, 0.1, 0.2, 0.4])
+    found = evaluate(p, np.log(p / (1 - p)), label, part, Decision(0.5, ""))
+    parts = found["parts"]
+    assert parts["n"] == 5
+    assert parts["escape_rate"]["value"] == 0.5
+    assert parts["overkill_rate"]["value"] == pytest.approx(1 / 3)
+    assert (parts["overkill_rate"]["low"], parts["overkill_rate"]["high"]) == pytest.approx(
+        (0.0615, 0.7923), abs=5e-5
+    )  # Wilson's interval of 1 in 3
+    assert parts["verdicts"]["incorrect"] == {"PASS": 1, "REVIEW": 0, "REJECT": 1}
+    assert found["escape_rate"]["value"] == 0.75, "3 of the 4 bad photos pass"
+    lines = table({"test": found}).splitlines()
+    assert [line.split("  ")[0] for line in lines[1:5]] == ["photos", "parts", "escape rate by part",
+                                                            "overkill rate by part"]  # fmt: skip
+    assert "parts" not in evaluate(p, p, label, None, Decision(0.5, ""))

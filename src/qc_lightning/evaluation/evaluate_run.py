@@ -11,7 +11,7 @@ from qc_lightning.core.atomic import csv_text, read_json, write_text
 from qc_lightning.core.run import Run
 from qc_lightning.evaluation.evaluation_set import EvaluationSet, trained_on
 from qc_lightning.evaluation.measure import SubsetLogits, measure, predictions_csv, versions
-from qc_lightning.evaluation.score import Scored
+from qc_lightning.evaluation.score import Scored, parts_csv
 from qc_lightning.inference.inspector import Inspector, probabilities
 from qc_lightning.metrics.comparison import compare
 from qc_lightning.metrics.compute import FIGURES, finite
@@ -39,11 +39,13 @@ def evaluate_run(run: Run, inspector: Inspector, labelled: EvaluationSet, scored
 
 
 def write_photos(folder: Path, inspector: Inspector, labelled: EvaluationSet, scored: Scored) -> None:
-    """Write predictions.csv and, when there are any, bad_files.csv."""
+    """Write predictions.csv, parts.csv where photos share parts, and, when there are any, bad_files.csv."""
     everything = {labelled.subset: SubsetLogits(torch.arange(len(scored.photos)), scored.logit)}
     names = inspector.class_names
     text = predictions_csv(everything, scored.photos, inspector.decision, names, labelled.subset, scored.novelty)
     write_text(folder / "predictions.csv", text)
+    if len({photo.group for photo in scored.photos}) < len(scored.photos):
+        write_text(folder / "parts.csv", parts_csv(scored, inspector.decision, names))
     if scored.bad:
         write_text(folder / "bad_files.csv", csv_text(("path", "reason"), scored.bad))
 

@@ -8,13 +8,17 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from qc_lightning.core.atomic import csv_text
 from qc_lightning.core.bars import Progress
 from qc_lightning.core.errors import UserError
 from qc_lightning.data.checks import join_identical
 from qc_lightning.data.photo import Photo
 from qc_lightning.evaluation.evaluation_set import EvaluationSet, verified
-from qc_lightning.inference.inspector import Inspector
+from qc_lightning.inference.inspector import Inspector, probabilities
 from qc_lightning.inference.stream import Stream
+from qc_lightning.metrics.decision import Decision
+from qc_lightning.metrics.parts import PartTracker, View
+from qc_lightning.metrics.verdict import Verdict
 
 
 @dataclass(frozen=True)
@@ -40,6 +44,22 @@ class Scored:
         kept = [index for index, photo in enumerate(self.photos) if photo.path in paths]
         novelty = None if self.novelty is None else self.novelty[kept]
         return replace(self, photos=[self.photos[index] for index in kept], logit=self.logit[kept], novelty=novelty)
+
+
+def parts_csv(scored: Scored, decision: Decision, class_names: tuple[str, str]) -> str:
+    """A row a part, the worst photo of which decides: part,label,verdict,worst,probability,photos."""
+    probability = probabilities(scored.logit)
+    verdicts = decision.verdicts(probability, scored.novelty)
+    label: dict[str, int] = {}
+    tracker = PartTracker()
+    for photo, p, verdict in zip(scored.photos, probability.tolist(), verdicts.tolist(), strict=True):
+        label[photo.group] = max(photo.label, label.get(photo.group, 0))
+        tracker.add(photo.group, str(photo.path), View(Verdict(verdict), p), 0.0)
+    rows = [
+        (found.part, class_names[label[found.part]], found.verdict, found.worst, found.probability, found.photos)
+        for found in tracker.every()
+    ]
+    return csv_text(("part", "label", "verdict", "worst", "probability", "photos"), rows)
 
 
 def score(inspector: Inspector, labelled: EvaluationSet, batch_size: int) -> Scored:

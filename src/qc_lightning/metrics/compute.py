@@ -9,8 +9,8 @@ import numpy.typing as npt
 
 from qc_lightning.metrics.certificate import parts_needed
 from qc_lightning.metrics.decision import Decision
-from qc_lightning.metrics.intervals import f1_interval, mean_interval, mean_of, proportion, ranking
-from qc_lightning.metrics.verdict import Verdict, escapes, overkills, reviews
+from qc_lightning.metrics.intervals import f1_interval, mean_interval, mean_of, proportion, ranking, wilson
+from qc_lightning.metrics.verdict import Verdict, Verdicts, by_part, escapes, overkills, reviews
 
 if TYPE_CHECKING:
     from torchmetrics import MetricCollection
@@ -87,6 +87,7 @@ def evaluate(
         {"n": n, "confusion_matrix": [[TN, FP], [FN, TP]], "verdicts": {"correct": {verdict: count}, "incorrect": ...},
         figure: {"value", "low", "high"}, ...}; the three are None where the figure is undefined. Escape rate, overkill
         rate and review rate count verdicts; the confusion matrix and what follows from it go by the threshold alone.
+        Where photos share groups, "parts" holds the three rates and the verdicts by part.
         Intervals: docs/statistics.md.
     """
     truth: npt.NDArray[np.int64] = np.asarray(label, dtype=np.int64)
@@ -132,10 +133,37 @@ def evaluate(
             found = ranking(score, bad, unit)
             figures["auroc"] = figure(found.auroc, *found.auroc_interval)
             figures["average_precision"] = figure(found.average_precision, *found.average_precision_interval)
-    counts = {name: {str(verdict): int((verdicts[of] == verdict).sum()) for verdict in Verdict} for name, of in
-              (("correct", ~bad), ("incorrect", bad))}  # fmt: skip
     matrix = [[tn, fp], [fn, tp]]
-    return {"n": n, **{name: figures[name] for name in FIGURES}, "confusion_matrix": matrix, "verdicts": counts}
+    parts = {} if unit is None else {"parts": part_figures(verdicts, truth, group or ())}
+    rates = {name: figures[name] for name in FIGURES}
+    return {"n": n, **rates, "confusion_matrix": matrix, "verdicts": _counts(verdicts, bad), **parts}
+
+
+def part_figures(verdicts: Verdicts, label: npt.NDArray[np.integer], part: Sequence[str]) -> dict[str, Any]:
+    """Rates by part, the worst photo of which decides, with Wilson intervals.
+
+    Args:
+        verdicts: [n].
+        label: int [n], 1 = Incorrect; a part is Incorrect when any of its photos is.
+        part: n names.
+    """
+    worst, bad, names = by_part(verdicts, label, part)
+
+    def rate(hit: npt.NDArray[np.bool_]) -> dict[str, float | None]:
+        return figure(float(hit.mean()), *wilson(int(hit.sum()), len(hit))) if len(hit) else figure(None)
+
+    return {
+        "n": len(names),
+        "escape_rate": rate(escapes(worst, bad)[bad]),
+        "overkill_rate": rate(overkills(worst, bad)[~bad]),
+        "review_rate": rate(reviews(worst)),
+        "verdicts": _counts(worst, bad),
+    }
+
+
+def _counts(verdicts: Verdicts, bad: npt.NDArray[np.bool_]) -> dict[str, dict[str, int]]:
+    of_class = {"correct": verdicts[~bad], "incorrect": verdicts[bad]}
+    return {name: {str(verdict): int((of == verdict).sum()) for verdict in Verdict} for name, of in of_class.items()}
 
 
 def figure(value: float | None, low: float = math.nan, high: float = math.nan) -> dict[str, float | None]:
@@ -240,6 +268,12 @@ def table(metrics: Mapping[str, Any], classes: tuple[str, str] = ("Correct", "In
     """
     subsets = [name for name in ("train", "val", "test") if (metrics.get(name) or {}).get("n")]
     rows = [["", *subsets], ["photos", *(str(metrics[name]["n"]) for name in subsets)]]
+    if any("parts" in metrics[name] for name in subsets):
+        of_parts = [_by_part(metrics[name]) for name in subsets]
+        rows.append(["parts", *(str(part["n"]) for part in of_parts)])
+        for key in ("escape_rate", "overkill_rate", "review_rate"):
+            if key != "review_rate" or any((part[key] or {}).get("value") for part in of_parts):
+                rows.append([f"{FIGURES[key]} by part", *(interval(part[key]) for part in of_parts)])
     for key, words in shown_figures(metrics).items():
         cells = [metrics[name][key] for name in subsets]
         rows.append([words, *(_loss(cell) if key == "loss" else interval(cell) for cell in cells)])
@@ -250,6 +284,12 @@ def table(metrics: Mapping[str, Any], classes: tuple[str, str] = ("Correct", "In
         good = [f"{named[0]} ({tn + fp})", f"{tn}", f"{fp} overkill"]
         blocks.append(_aligned([heads, good, [f"{named[1]} ({fn + tp})", f"{fn} escaped", f"{tp}"]]))
     return "\n\n".join(blocks)
+
+
+def _by_part(subset: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The figures by part; where no photos share a group those of the photos."""
+    parts: Mapping[str, Any] = subset.get("parts", subset)
+    return parts
 
 
 def _loss(figure: Mapping[str, float | None]) -> str:

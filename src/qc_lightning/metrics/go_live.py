@@ -12,11 +12,10 @@ from qc_lightning.core.errors import UserError
 from qc_lightning.core.run import Run
 from qc_lightning.metrics.certificate import lower_bound, parts_needed, upper_bound
 from qc_lightning.metrics.intervals import wilson
-from qc_lightning.metrics.verdict import Verdict
+from qc_lightning.metrics.verdict import Verdict, by_part
 
 CONFIDENCE = 0.95
 _SHARES = (0.001, 0.01, 0.05)  # of bad parts on the line, where nobody says
-_WORST = (Verdict.PASS, Verdict.REVIEW, Verdict.REJECT)
 
 
 def go_live(
@@ -37,12 +36,9 @@ def go_live(
         asked for, "answer": "yes", "no", "not shown" or None without a target, "needed": Incorrect parts without an
         escape that show the target (5% without one), "per_1000": what happens to 1,000 parts by share of bad ones}.
     """
-    names, place = np.unique(np.asarray(part, dtype=np.str_), return_inverse=True)
-    worst, bad = np.zeros(len(names), dtype=np.int64), np.zeros(len(names), dtype=bool)
-    np.maximum.at(worst, place, np.select([verdicts == verdict for verdict in _WORST], range(3), 2))
-    np.logical_or.at(bad, place, label == 1)
+    worst, bad, _ = by_part(verdicts, label, part)
     counts = {
-        kind: {verdict: int((worst[of] == rank).sum()) for rank, verdict in enumerate(_WORST)}
+        kind: {verdict: int((worst[of] == verdict).sum()) for verdict in Verdict}
         for kind, of in (("incorrect", bad), ("correct", ~bad))
     }
     escapes, incorrect = counts["incorrect"][Verdict.PASS], int(bad.sum())

@@ -1,5 +1,6 @@
 """What the line does with a part, and which of these verdicts are mistakes. Light: numpy only."""
 
+from collections.abc import Sequence
 from enum import StrEnum
 
 import numpy as np
@@ -46,6 +47,30 @@ def reviews(verdicts: npt.ArrayLike) -> npt.NDArray[np.bool_]:
     [False, True, False]
     """
     return np.equal(np.asarray(verdicts, dtype=np.str_), Verdict.REVIEW)
+
+
+def by_part(
+    verdicts: npt.ArrayLike, label: npt.ArrayLike, part: Sequence[str]
+) -> tuple[Verdicts, npt.NDArray[np.bool_], list[str]]:
+    """The worst photo decides: each part's verdict, and whether any of its photos shows a defect.
+
+    Args:
+        verdicts: values of `Verdict`, [n].
+        label: int [n], 1 = Incorrect.
+        part: n names.
+
+    Returns:
+        Verdicts [m], bool [m] and the m names, sorted.
+
+    >>> by_part(["PASS", "REJECT", "REVIEW"], [0, 1, 0], ["b", "a", "b"])[0].tolist()
+    ['REJECT', 'REVIEW']
+    """
+    worst = np.array([Verdict.PASS, Verdict.REVIEW, Verdict.REJECT], dtype=np.str_)
+    names, place = np.unique(np.asarray(part, dtype=np.str_), return_inverse=True)
+    rank, bad = np.zeros(len(names), dtype=np.int64), np.zeros(len(names), dtype=bool)
+    np.maximum.at(rank, place, (np.asarray(verdicts, dtype=np.str_)[:, None] == worst).argmax(1))
+    np.logical_or.at(bad, place, np.equal(label, 1))
+    return worst[rank], bad, names.tolist()
 
 
 def worst_first(verdicts: npt.ArrayLike, probability: npt.ArrayLike, label: npt.ArrayLike) -> npt.NDArray[np.intp]:
