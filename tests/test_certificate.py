@@ -99,13 +99,13 @@ def test_one_threshold_where_it_keeps_both_rates_and_a_band_where_none_does() ->
     bad = np.arange(120) >= 60
     threshold, review = band(certify(apart, bad, 0.05, 0.05))
     assert review is None
-    assert threshold == pytest.approx(0.7)
+    assert 0.7 - 2.2e-4 < threshold < 0.7, "a thousandth of a logit below the score that gave it"
     mixed = np.concatenate([np.linspace(0, 0.8, 60), np.linspace(0.2, 1, 60)])
     limits = certify(mixed, bad, 0.05, 0.05)
     threshold, review = band(limits)
     assert review is not None
-    assert threshold == review[0] == pytest.approx(0.2)
-    assert review[1] == pytest.approx(0.8)
+    assert threshold == review[0] == pytest.approx(0.2, abs=2.5e-4)
+    assert review[1] == pytest.approx(0.8, abs=2.5e-4)
     with pytest.raises(ValueError, match="not shown"):
         band(certify(mixed, bad, 0.05, 0.01))
 

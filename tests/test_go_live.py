@@ -10,8 +10,10 @@ import pytest
 from PIL import Image
 
 from conftest import save_photo
-from qc_lightning import certify, decide, evaluate, predict, release, releases
+from qc_lightning import certify, decide, evaluate, export, predict, release, releases
 from qc_lightning.config.training import DecisionConfig
+from qc_lightning.deployment.carry import carry
+from qc_lightning.inference.exported import ExportedInspector
 from qc_lightning.metrics import compute
 from qc_lightning.metrics.certificate import upper_bound
 from qc_lightning.metrics.curves import sweep
@@ -154,6 +156,40 @@ def test_from_training_to_a_release(
     for main, arguments in ((predict.main, [f"source={qualification}"]), (evaluate.main, []), (decide.main, again)):
         assert call(main, own, *arguments) == 2
         assert "edited by hand" in capsys.readouterr().err
+
+
+def test_an_export_keeps_the_certificate_only_with_every_qualification_photo(
+    run: Path, qualification: Path, call: Call, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert call(certify.main, f"run={run}", f"data.root={qualification}", "data.group=none") == 0
+    capsys.readouterr()
+    assert call(export.main, f"run={run}") == 0
+    assert "certificate: holds for the export, all 120 qualification photos keep" in capsys.readouterr().out
+    exported = ExportedInspector.load(run / "export" / "inspector.onnx")
+    stored = json.loads((run / "decision.json").read_text())["decisions"][-1]
+    certificate, carried = stored["certificate"], exported.metadata.decision["certificate"]
+    assert exported.metadata.decision["digest"] == stored["digest"]
+    assert carried["claims"] == certificate["claims"]
+    assert carried["carried"]["backend"] == "onnxruntime"
+    assert carried["carried"]["logit_gap"] < 1e-3
+    assert carried["photos"] == 120, "neither their paths nor their scores leave the run"
+
+    photos = certificate["photos"]
+    bad = next(place for place, photo in enumerate(photos) if photo["label"] == 1)
+    passed = [photo | {"logit": -20.0} if place == bad else photo for place, photo in enumerate(photos)]
+    for other, said in (
+        ({"photos": passed}, f"1 of 120 qualification photos get another verdict, such as {photos[bad]['path']}"),
+        ({"photos": [photo | {"logit": photo["logit"] + 0.01} for photo in photos]}, "logits of qualification photos"),
+        ({"model_id": "0" * 12}, "it is of the model 000000000000"),
+        ({"decode": certificate["decode"] | {"bit_depth": 12}}, "decoded otherwise than when it was made: bit_depth"),
+        ({"photos": [{key: of[key] for key in ("sha256", "label", "logit")} for of in photos]}, "120 of 120"),
+    ):
+        assert said in carry(certificate | other, exported)["void"]
+
+    Path(photos[3]["path"]).unlink()
+    assert call(export.main, f"run={run}", "output=other.onnx") == 0
+    assert "WARNING: the certificate is void for the export: 1 of 120 qualification photos" in capsys.readouterr().out
+    assert "are gone" in ExportedInspector.load("other.onnx").metadata.decision["certificate"]["void"]
 
 
 def test_the_only_release_is_the_default_and_of_several_one_must_be_named(

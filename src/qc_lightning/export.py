@@ -26,7 +26,10 @@ def export(config: ExportConfig) -> Path:
         print(f"WARNING: {why}")
     print(f"{run}: model {inspector.model_id}; exporting, then checking it on {len(photos)} photos")
     result = export_inspector(inspector, decision_record(run, inspector), photos, output)
-    print(f"gate: {result}\nexport: {output} ({output.stat().st_size / 1e6:.1f} MB)")
+    print(f"gate: {result}")
+    if result.certificate:
+        print(result.certificate)
+    print(f"export: {output} ({output.stat().st_size / 1e6:.1f} MB)")
     return output
 
 

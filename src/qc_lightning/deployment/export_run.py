@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from qc_lightning.core.errors import UserError
 from qc_lightning.core.run import Run
 from qc_lightning.data.decode import decode
 from qc_lightning.data.photo import Photo
+from qc_lightning.deployment.carry import carry, in_words
 from qc_lightning.deployment.gate import GateResult, pass_gate
 from qc_lightning.deployment.onnx_model import add_metadata, to_onnx
 from qc_lightning.deployment.photos import golden_places
@@ -64,22 +66,26 @@ def export_inspector(
     logit = np.array([found.logit for found in before], np.float32)
     places = golden_places(logit, inspector.decode.shape)
     pixels = np.stack([decode(photos[place].path, inspector.decode) for place in places])
-    metadata = ExportMetadata(
-        inspector.model_id,
-        inspector.class_names,
-        inspector.decode,
-        dict(decision),
-        version("qc-lightning"),
-    )
     golden = json.dumps(Golden(pixels, logit[places]).to_dict(), allow_nan=False)
-    add_metadata(model, {METADATA: metadata.to_json(), GOLDEN: golden})
+
+    def sealed(certificate: Mapping[str, Any] | None) -> bytes:
+        what = (inspector.model_id, inspector.class_names, inspector.decode)
+        metadata = ExportMetadata(*what, {**decision, "certificate": certificate}, version("qc-lightning"))
+        add_metadata(model, {METADATA: metadata.to_json(), GOLDEN: golden})
+        return seal(model.SerializeToString(deterministic=True))
+
     with replacing(output) as temporary:
-        temporary.write_bytes(seal(model.SerializeToString(deterministic=True)))
+        temporary.write_bytes(sealed(None))
         exported = ExportedInspector.load(temporary, threads=1)
         exported.verify_golden()
         after = exported.inspect_files([photo.path for photo in photos])
         bar = Progress(after, "inspecting as exported", len(photos), unit="photo", delay=1.0)
-        return pass_gate(before, list(bar), inspector.decision)
+        result = pass_gate(before, list(bar), inspector.decision)
+        if certificate := decision.get("certificate"):
+            carried = carry(certificate, exported)
+            temporary.write_bytes(sealed(carried))
+            result = replace(result, certificate=in_words(carried))
+    return result
 
 
 def _inspect(inspector: Inspector, photos: Sequence[Photo]) -> list[Inspection]:

@@ -12,6 +12,7 @@ from qc_lightning.core.atomic import write_text
 from qc_lightning.core.errors import UserError
 from qc_lightning.core.run import Run
 from qc_lightning.data.appearance import measure_appearance
+from qc_lightning.data.catalog import path_text
 from qc_lightning.data.decode import DecodeSettings
 from qc_lightning.data.duplicates import find_copies
 from qc_lightning.data.pixel_store import open_store
@@ -115,9 +116,11 @@ def record(
     why += f" ({config.reason})" if config.reason else ""
     counts = f"{parts.bad.sum()} Incorrect and {(~parts.bad).sum()} Correct parts"
     decision = Decision(threshold, why, review, inspector.decision.novelty)
+    novelty = [None] * len(scored.photos) if scored.novelty is None else scored.novelty.tolist()
     photos = [
-        {"sha256": photo.sha256, "part": photo.group, "label": photo.label, "logit": float(logit)}
-        for photo, logit in zip(scored.photos, scored.logit, strict=True)
+        {"path": path_text(str(photo.path)), "sha256": photo.sha256, "part": photo.group, "label": photo.label}
+        | {"logit": float(logit), "novelty": distance}
+        for photo, logit, distance in zip(scored.photos, scored.logit, novelty, strict=True)
     ]
     certificate = {
         "claims": [asdict(limit) for limit in limits],

@@ -5,11 +5,15 @@ of the qualification parts (Wilks 1941, Annals of Mathematical Statistics 12), s
 and needs no correction for having tried many. Ties can only make the true rate smaller.
 """
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
+
+ROOM = 1e-3
+"""Of a logit, between a threshold and the part that gave it: rounding in another runtime changes no verdict."""
 
 FloatArray = npt.NDArray[np.float64]
 BoolArray = npt.NDArray[np.bool_]
@@ -127,7 +131,8 @@ class Limit:
 def escape_limit(score: FloatArray, rate: float, confidence: float = 0.95) -> Limit:
     """The highest threshold below which Incorrect parts pass at a rate of at most `rate`.
 
-    It is the (k + 1)-th smallest score for k = `most_misses`, rounded down to single precision.
+    It is the (k + 1)-th smallest score for k = `most_misses`, less `ROOM` but at most half way to the next smaller
+    score, rounded down to single precision. A lower threshold lets no more parts pass, so the claim holds.
 
     Args:
         score: float [m], of the Incorrect parts, each part's worst photo.
@@ -138,6 +143,7 @@ def escape_limit(score: FloatArray, rate: float, confidence: float = 0.95) -> Li
     if allowed < 0:
         return Limit("escape", rate, confidence, len(score), allowed, None)
     at = float(np.sort(score)[allowed])
+    at = max(_shifted(at, -ROOM), (at + float(score[score < at].max(initial=0.0))) / 2)
     single = np.float32(at)
     if float(single) > at:
         single = np.nextafter(single, np.float32(-np.inf))
@@ -147,7 +153,8 @@ def escape_limit(score: FloatArray, rate: float, confidence: float = 0.95) -> Li
 def overkill_limit(score: FloatArray, rate: float, confidence: float = 0.95) -> Limit:
     """The lowest threshold from which on Correct parts are rejected at a rate of at most `rate`.
 
-    It lies just above the (k + 1)-th largest score for k = `most_misses`, in single precision.
+    It lies above the (k + 1)-th largest score for k = `most_misses`, by `ROOM` but at most half way to the next larger
+    score, in single precision.
 
     Args:
         score: float [m], of the Correct parts, each part's worst photo.
@@ -158,11 +165,20 @@ def overkill_limit(score: FloatArray, rate: float, confidence: float = 0.95) -> 
     if allowed < 0:
         return Limit("overkill", rate, confidence, len(score), allowed, None)
     at = float(np.sort(score)[len(score) - 1 - allowed])
+    at = min(_shifted(at, ROOM), (at + float(score[score > at].min(initial=1.0))) / 2)
     single = np.float32(at)
     if float(single) < at:
         single = np.nextafter(single, np.float32(np.inf))
     above = float(np.nextafter(single, np.float32(np.inf)))
     return Limit("overkill", rate, confidence, len(score), allowed, above if above <= 1.0 else None)
+
+
+def _shifted(probability: float, logits: float) -> float:
+    """A probability moved by so much of a logit; 0 and 1 stay."""
+    if not 0.0 < probability < 1.0:
+        return probability
+    odds = probability / (1 - probability) * math.exp(logits)
+    return odds / (1 + odds)
 
 
 def certify(
