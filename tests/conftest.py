@@ -147,7 +147,9 @@ def predict(
     del defaults["hydra"], defaults["defaults"]
 
     def call(*arguments: str) -> tuple[int, str, str]:
-        config = OmegaConf.merge(defaults, {"run": str(run_folder)}, OmegaConf.from_dotlist([*arguments]))
+        config = OmegaConf.merge(
+            defaults, {"run": str(run_folder), "trainer": {}}, OmegaConf.from_dotlist([*arguments])
+        )
         code = 0
         try:
             predict_command.predict(parse(DictConfig(config), PredictConfig))

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Quote, QuotedString
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 from omegaconf import OmegaConf
 from tests.conftest import save_photo
@@ -44,6 +44,7 @@ TINY = (
 
 @given(st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), max_size=12))
 def test_any_text_comes_back_as_it_was(text: str) -> None:
+    assume(text != "???")  # OmegaConf's word for what is missing
     value = OverridesParser.create().parse_override(f"key={quoted(text)}").value()
     assert OmegaConf.create({"key": value}).key == text
     if "${" not in text:

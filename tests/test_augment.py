@@ -22,7 +22,7 @@ Train = Callable[..., tuple[int, Path, str]]
 def ranges(rotation: float = 0, zoom: float = 0, hflip: float = 0, vflip: float = 0, **others: float) -> AugmentConfig:
     zeros = dict.fromkeys(("shift", "brightness", "contrast", "blur", "noise", "mixup"), 0.0)
     return AugmentConfig(
-        "ranges", rotation=rotation, zoom=zoom, hflip=hflip, vflip=vflip, **(zeros | others), probe=False
+        policy="ranges", rotation=rotation, zoom=zoom, hflip=hflip, vflip=vflip, **(zeros | others), probe=False
     )
 
 

@@ -8,28 +8,23 @@ from pathlib import Path
 import pytest
 
 from conftest import save_photo
-from qc_lightning.config import ClassNames, DataConfig, SplitConfig
+from qc_lightning.config import AnyData, ClassNames
 from qc_lightning.core.errors import UserError
 from qc_lightning.data.catalog import read_catalog
 from qc_lightning.data.dataset import load_photos, split_csv
 from qc_lightning.data.photo import group_of
+from settings import data_settings, split_settings
 
 
 @pytest.fixture
-def config(tmp_path: Path) -> Callable[..., DataConfig]:
-    def make(**changes: object) -> DataConfig:
-        values: dict[str, object] = {
-            "source": "folder", "root": str(tmp_path / "photos"), "manifest": None,
-            "classes": ClassNames("Correct", "Incorrect"), "group": "none", "split": SplitConfig(0.3, 0.15, 0),
-            "image_size": 16, "resize": "squash", "bit_depth": 16, "on_bad_file": "error", "max_bad_share": 0.05,
-            "cache": "ram", "cache_dir": str(tmp_path / "cache"), "batch_size": 4, "count": None, "uncertain": "drop",
-        }  # fmt: skip
-        return DataConfig(**{**values, **changes})  # type: ignore[arg-type]
+def config(tmp_path: Path) -> Callable[..., AnyData]:
+    def make(**changes: object) -> AnyData:
+        return data_settings(tmp_path, **changes)
 
     return make
 
 
-def test_folders_of_any_depth(photo_root: Path, config: Callable[..., DataConfig]) -> None:
+def test_folders_of_any_depth(photo_root: Path, config: Callable[..., AnyData]) -> None:
     save_photo(photo_root / "Correct" / "line 2" / "monday" / "x.PNG", bright=False, seed=1)
     save_photo(photo_root / "Correct" / ".thumbs" / "y.png", bright=False, seed=1)
     (photo_root / "Correct" / "notes.txt").write_text("not a photo")
@@ -39,24 +34,24 @@ def test_folders_of_any_depth(photo_root: Path, config: Callable[..., DataConfig
     assert "Correct/line 2/monday/x.PNG" in {photo.name for photo in catalog}
 
 
-def test_own_class_names(photo_root: Path, config: Callable[..., DataConfig]) -> None:
+def test_own_class_names(photo_root: Path, config: Callable[..., AnyData]) -> None:
     (photo_root / "Correct").rename(photo_root / "ok")
     (photo_root / "Incorrect").rename(photo_root / "nok")
-    assert len(read_catalog(config(classes=ClassNames("ok", "nok"))).photos) == 40
+    assert len(read_catalog(config(classes=ClassNames(correct="ok", incorrect="nok"))).photos) == 40
 
 
 @pytest.mark.parametrize(
     ("rule", "groups"),
     [("none", 4), ("folder", 3), ("prefix", 2)],
 )
-def test_groups(tmp_path: Path, config: Callable[..., DataConfig], rule: str, groups: int) -> None:
+def test_groups(tmp_path: Path, config: Callable[..., AnyData], rule: str, groups: int) -> None:
     for seed, name in enumerate(("Correct/a/p1_left.png", "Correct/a/p1_right.png", "Correct/b/p1_top.png")):
         save_photo(tmp_path / "photos" / name, bright=False, seed=seed)
     save_photo(tmp_path / "photos/Incorrect/p2_left.png", bright=True, seed=9)
     assert len({photo.group for photo in read_catalog(config(group=rule)).photos}) == groups
 
 
-def test_fixed_train_val_test_folders(tmp_path: Path, config: Callable[..., DataConfig]) -> None:
+def test_fixed_train_val_test_folders(tmp_path: Path, config: Callable[..., AnyData]) -> None:
     for subset, count in (("train", 4), ("val", 2), ("test", 3)):
         for seed in range(count):
             save_photo(tmp_path / f"photos/{subset}/Correct/{seed}.png", bright=False, seed=seed + 10 * count)
@@ -64,7 +59,7 @@ def test_fixed_train_val_test_folders(tmp_path: Path, config: Callable[..., Data
     assert load_photos(config()).counts() == {"train": (4, 4), "val": (2, 2), "test": (3, 3)}
 
 
-def test_copies_stay_together(photo_root: Path, config: Callable[..., DataConfig]) -> None:
+def test_copies_stay_together(photo_root: Path, config: Callable[..., AnyData]) -> None:
     copies = [photo_root / "Correct" / f"copy{i}.png" for i in range(6)]
     for copy in copies:
         copy.write_bytes((photo_root / "Correct/c00.png").read_bytes())
@@ -75,35 +70,35 @@ def test_copies_stay_together(photo_root: Path, config: Callable[..., DataConfig
     assert photos.notes[:1] == ["6 photos are copies of others byte for byte; copies stay on one side of the split."]
 
 
-def test_split_csv_is_a_manifest(photo_root: Path, tmp_path: Path, config: Callable[..., DataConfig]) -> None:
+def test_split_csv_is_a_manifest(photo_root: Path, tmp_path: Path, config: Callable[..., AnyData]) -> None:
     photos = load_photos(config())
     manifest = tmp_path / "split.csv"
     manifest.write_text(split_csv(photos.photos, ("Correct", "Incorrect")))
-    again = load_photos(config(manifest=str(manifest), split=SplitConfig(0.5, 0.5, 99)))
+    again = load_photos(config(manifest=str(manifest), split=split_settings(0.5, 0.5, 99)))
     assert {p.path: p.subset for p in again.photos} == {p.path: p.subset for p in photos.photos}
     save_photo(photo_root / "Correct/c03.png", bright=False, seed=77)
     with pytest.raises(UserError, match=r"c03\.png is not the file that the manifest names"):
         load_photos(config(manifest=str(manifest)))
 
 
-def test_missing_root(config: Callable[..., DataConfig]) -> None:
+def test_missing_root(config: Callable[..., AnyData]) -> None:
     with pytest.raises(UserError, match=r"data\.root: expected a folder with Correct/ and Incorrect/ in it.*photos"):
         read_catalog(config())
 
 
-def test_misspelt_class_names_the_nearest(photo_root: Path, config: Callable[..., DataConfig]) -> None:
+def test_misspelt_class_names_the_nearest(photo_root: Path, config: Callable[..., AnyData]) -> None:
     (photo_root / "Incorrect").rename(photo_root / "Incorect")
     with pytest.raises(UserError, match=r"folder 'Incorrect'.*did you mean Incorect\?.*data\.classes\.incorrect="):
         read_catalog(config())
 
 
-def test_one_class_only(photo_root: Path, config: Callable[..., DataConfig]) -> None:
+def test_one_class_only(photo_root: Path, config: Callable[..., AnyData]) -> None:
     (photo_root / "Incorrect").rename(photo_root.parent / "elsewhere")
     with pytest.raises(UserError, match=r"folder 'Incorrect' .*there is: Correct"):
         read_catalog(config())
 
 
-def test_a_name_that_is_no_text(photo_root: Path, config: Callable[..., DataConfig]) -> None:
+def test_a_name_that_is_no_text(photo_root: Path, config: Callable[..., AnyData]) -> None:
     try:
         (photo_root / "Correct" / "c00.png").rename(os.fsdecode(bytes(photo_root / "Correct") + b"/Gr\xfc\xdfe.png"))
     except OSError:
@@ -112,14 +107,14 @@ def test_a_name_that_is_no_text(photo_root: Path, config: Callable[..., DataConf
         read_catalog(config())
 
 
-def test_a_manifest_in_another_encoding(photo_root: Path, config: Callable[..., DataConfig]) -> None:
+def test_a_manifest_in_another_encoding(photo_root: Path, config: Callable[..., AnyData]) -> None:
     manifest = photo_root / "labels.csv"
     manifest.write_bytes("path,label\nCorrect/c00.png,Correct\nCorrect/Grüße.png,Correct\n".encode("latin-1"))
     with pytest.raises(UserError, match=r"labels\.csv, line 3: expected UTF-8"):
         read_catalog(config(manifest=str(manifest)))
 
 
-def test_empty_class(photo_root: Path, config: Callable[..., DataConfig]) -> None:
+def test_empty_class(photo_root: Path, config: Callable[..., AnyData]) -> None:
     for path in (photo_root / "Incorrect").iterdir():
         path.unlink()
     with pytest.raises(UserError, match=r"expected photos in .*Incorrect, found none"):
@@ -143,7 +138,7 @@ def test_empty_class(photo_root: Path, config: Callable[..., DataConfig]) -> Non
         ),
     ],
 )
-def test_manifest_mistakes(photo_root: Path, config: Callable[..., DataConfig], text: str, message: str) -> None:
+def test_manifest_mistakes(photo_root: Path, config: Callable[..., AnyData], text: str, message: str) -> None:
     (photo_root / "labels.csv").write_text(text)
     with pytest.raises(UserError, match=message):
         read_catalog(config(manifest=str(photo_root / "labels.csv")))
@@ -153,7 +148,7 @@ def test_manifest_mistakes(photo_root: Path, config: Callable[..., DataConfig], 
     ("name", "content"),
     [("empty.png", b""), ("text.jpg", b"these are words"), ("cut.png", None)],
 )
-def test_bad_files(photo_root: Path, config: Callable[..., DataConfig], name: str, content: bytes | None) -> None:
+def test_bad_files(photo_root: Path, config: Callable[..., AnyData], name: str, content: bytes | None) -> None:
     bad = photo_root / "Correct" / name
     bad.write_bytes(content if content is not None else (photo_root / "Correct/c00.png").read_bytes()[:2000])
     with pytest.raises(UserError, match=rf"1 of 41 files cannot be read as photos: .*{name} \(.*on_bad_file=skip"):
@@ -166,7 +161,7 @@ def test_bad_files(photo_root: Path, config: Callable[..., DataConfig], name: st
         load_photos(config(on_bad_file="skip", max_bad_share=0.01))
 
 
-def test_elpv_counts(config: Callable[..., DataConfig]) -> None:
+def test_elpv_counts(config: Callable[..., AnyData]) -> None:
     """1,508 Correct and 715 Incorrect without the uncertain ones; 2,624 cells in all (Deitsch et al. 2019)."""
     pytest.importorskip("elpv_dataset")
     drop = Counter(photo.label for photo in read_catalog(config(source="elpv", root=None, uncertain="drop")).photos)

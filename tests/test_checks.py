@@ -10,24 +10,18 @@ import pytest
 from PIL import Image
 from sklearn.linear_model import LogisticRegression
 
-from qc_lightning.config import ClassNames, DataConfig, SplitConfig
 from qc_lightning.core.errors import UserError
 from qc_lightning.data.dataset import PhotoSet, load_photos
 from qc_lightning.data.duplicates import Copies, join_copies
 from qc_lightning.data.file_facts import read_file_facts
 from qc_lightning.data.shortcuts import _predict
+from settings import data_settings, split_settings
 
 
 @pytest.fixture
 def load(tmp_path: Path) -> Callable[..., PhotoSet]:
     def call(**changes: object) -> PhotoSet:
-        values: dict[str, object] = {
-            "source": "folder", "root": str(tmp_path / "photos"), "manifest": None,
-            "classes": ClassNames("Correct", "Incorrect"), "group": "none", "split": SplitConfig(0.3, 0.15, 0),
-            "image_size": 64, "resize": "squash", "bit_depth": 16, "on_bad_file": "error", "max_bad_share": 0.05,
-            "cache": "ram", "cache_dir": str(tmp_path / "cache"), "batch_size": 4, "count": None, "uncertain": "drop",
-        }  # fmt: skip
-        return load_photos(DataConfig(**{**values, **changes}), progress=False)  # type: ignore[arg-type]
+        return load_photos(data_settings(tmp_path, **({"image_size": 64} | changes)), progress=False)
 
     return call
 
@@ -91,7 +85,7 @@ def test_copies_in_both_classes_and_across_a_fixed_split_are_named(
     train = tmp_path / "photos/train/Correct/000.png"
     Image.open(train).save(tmp_path / "photos/test/Correct/copy.bmp")
     (tmp_path / "photos/test/Incorrect/other.png").write_bytes((tmp_path / "photos/test/Correct/020.png").read_bytes())
-    photos = load(split=SplitConfig(0.3, 0.0, 0))
+    photos = load(split=split_settings(val=0.0))
     subset = {photo.name: photo.subset for photo in photos.photos}
     assert (subset["train/Correct/000.png"], subset["test/Correct/copy.bmp"]) == ("train", "test")
     assert _flagged(photos.notes, "copies of photos in another subset, for example test/Correct/copy.bmp and train/C")

@@ -2,15 +2,14 @@
 
 import torch
 
-from qc_lightning.config import OptimConfig
 from qc_lightning.data.datamodule import Batch
 from qc_lightning.training.classifier import Classifier
-from test_zoo import configured
+from settings import model_settings, optim_settings
 
 
 def test_an_epoch_of_many_steps_is_kept_in_few_tensors_and_in_order() -> None:
     """Thousands of small tensors between the steps' large ones cost 1.5 GB at 70,000 photos."""
-    model = Classifier(configured("model=mlp"), OptimConfig(lr=1e-3, weight_decay=0.0, patience=None), (64, 64))
+    model = Classifier(model_settings("model=mlp"), optim_settings(), (64, 64))
     image, most = torch.empty(0), 0
     for step in range(1000):
         position, label = torch.tensor([2 * step, 2 * step + 1]), torch.tensor([0.0, 1.0])

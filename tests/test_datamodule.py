@@ -6,10 +6,10 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from qc_lightning.config import ModelConfig, OptimConfig
 from qc_lightning.data.datamodule import Batch, BatchSampler
 from qc_lightning.models.mlp import MLP
 from qc_lightning.training.classifier import Classifier
+from settings import model_settings, optim_settings
 
 
 def drawn(sampler: BatchSampler) -> list[int]:
@@ -63,8 +63,8 @@ def test_paper_network_size() -> None:
 
 def test_loss_is_binary_cross_entropy_by_hand() -> None:
     """-(log p) for an Incorrect and -(log(1 - p)) for a Correct photo, averaged."""
-    model = ModelConfig("own", "mlp", "none", "scratch", 1, ["avg"], 8, [4], 0.0, 1, 0.03, 0)
-    classifier = Classifier(model, OptimConfig(1e-3, 0.0, None), (8, 8))
+    model = model_settings("model=mlp input_size=8 hidden=[4] dropout=0.0")
+    classifier = Classifier(model, optim_settings(), (8, 8))
     batch = Batch(torch.rand(6, 3, 8, 8), torch.tensor([1.0, 0, 1, 0, 0, 1]), torch.arange(6))
     p = torch.sigmoid(classifier(batch.image))
     by_hand = -(batch.label * p.log() + (1 - batch.label) * (1 - p).log()).mean()

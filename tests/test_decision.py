@@ -9,20 +9,21 @@ from hypothesis import strategies as st
 from sklearn.metrics import balanced_accuracy_score, f1_score
 
 import qc_lightning
-from qc_lightning.config.training import CostConfig, DecisionConfig
+from qc_lightning.config.decisions import CostConfig
 from qc_lightning.core.errors import UserError
 from qc_lightning.metrics import verdict
 from qc_lightning.metrics.compute import evaluate
 from qc_lightning.metrics.decision import Decision
 from qc_lightning.metrics.rules import choose_decision
 from qc_lightning.metrics.verdict import Verdict, overkills
+from settings import decision_settings
 
 PACKAGE = Path(qc_lightning.__file__).parent
 probabilities = st.floats(0, 1)
 
 
 def choose_threshold(probability, label, rule, fixed=0.5, **more):
-    return choose_decision(probability, label, DecisionConfig(rule, fixed, **more))
+    return choose_decision(probability, label, decision_settings(rule, fixed, **more))
 
 
 labelled = st.lists(st.tuples(st.floats(0, 1, width=32), st.integers(0, 1)), max_size=40)
@@ -219,7 +220,7 @@ def test_f1_finds_what_scikit_learn_calls_the_best(rows):
 def test_cost_finds_the_cheapest_decision(rows, bad_share, escape_cost, review_cost):
     """Against trying every pair of thresholds."""
     p, y = (np.array(column) for column in zip(*rows, strict=True))
-    costs = CostConfig(escape_cost, 1.0, review_cost)
+    costs = CostConfig(escape=escape_cost, overkill=1.0, review=review_cost)
     decision = choose_threshold(p, y, "cost", costs=costs, bad_share=bad_share)
     if not decision.source.startswith("cost"):
         return
@@ -255,8 +256,8 @@ def test_escape_keeps_its_rates_on_the_photos_that_it_was_chosen_on(rows, escape
 
 def test_a_rule_asks_for_what_it_needs():
     with pytest.raises(UserError, match=r"decision\.escape_rate"):
-        DecisionConfig("escape", 0.5)
+        decision_settings("escape")
     with pytest.raises(UserError, match=r"decision\.bad_share"):
-        DecisionConfig("cost", 0.5)
+        decision_settings("cost")
     with pytest.raises(UserError, match="between 0 and 1"):
-        DecisionConfig("escape", 0.5, escape_rate=1.0)
+        decision_settings("escape", escape_rate=1.0)

@@ -40,8 +40,9 @@ from qc_lightning.metrics.decision import Decision
 from qc_lightning.metrics.record import DecisionFile
 from qc_lightning.metrics.verdict import Verdict
 from qc_lightning.models.registry import build_network
+from settings import model_settings
 
-PAPER = ModelConfig("own", "mlp", "none", "scratch", 1, ["avg"], 16, [8], 0.5, 1, 0.03, 0, math.inf)
+PAPER = model_settings("model=mlp input_size=16 hidden=[8]")
 NOT_ON_THE_LINE = ("torch", "scipy", "hydra", "omegaconf", "yaml", "tqdm", "jinja2", "onnx", "matplotlib", "lightning")
 
 
@@ -304,7 +305,7 @@ import sys
 from qc_lightning.inference.inspector import Inspector
 from qc_lightning.verify import verify
 from qc_lightning.config import VerifyConfig
-verify(VerifyConfig({str(paper[1])!r}))
+verify(VerifyConfig(model={str(paper[1])!r}))
 print(Inspector.load({str(paper[1])!r})({str(photo)!r}).verdict)
 print([name for name in {NOT_ON_THE_LINE!r} if name in sys.modules])
 """
@@ -366,11 +367,13 @@ def test_verify_says_mistakes_in_one_line(paper: tuple[Run, Path], tmp_path: Pat
         assert words in err
 
 
-LITE = ModelConfig("timm", "tf_efficientnet_lite0", "auto", "frozen", 3, ["avg", "max"], 32, [], 0.0, 2, 0.03, 0, 10.0)
+LITE = model_settings(
+    "model=timm name=tf_efficientnet_lite0 mode=frozen stages=3 pool=[avg,max] input_size=32 dropout=0 views=2"
+)
 TINY = {
     "frozen, three stages, two views, tiles": (
-        ModelConfig(
-            "timm", "test_efficientnet", "auto", "frozen", 3, ["avg", "std", "max"], 32, [], 0.0, 2, 0.03, 0, 10.0
+        model_settings(
+            "model=timm name=test_efficientnet mode=frozen stages=3 pool=[avg,std,max] input_size=32 dropout=0 views=2"
         ),
         DecodeSettings(32, 32, rows=1, columns=2),
     ),
@@ -379,21 +382,19 @@ TINY = {
         DecodeSettings(64, 96),
     ),
     "hidden head, four views": (
-        ModelConfig("timm", "test_resnet", "auto", "frozen", 2, ["avg"], 32, [8], 0.5, 4, 0.03, 0, 10.0),
+        model_settings("model=timm name=test_resnet mode=frozen stages=2 input_size=32 hidden=[8] dropout=0.5 views=4"),
         DecodeSettings(32, 48),
     ),
     "fine-tuned torchvision": (
-        ModelConfig(
-            "torchvision", "squeezenet1_1", "auto", "finetune", 2, ["avg", "max"], 64, [], 0.0, 1, 0.03, 0, 10.0
-        ),
+        model_settings("model=torchvision name=squeezenet1_1 stages=2 pool=[avg,max] input_size=64 dropout=0"),
         DecodeSettings(64, 64),
     ),
     "torchvision from scratch": (
-        ModelConfig("torchvision", "resnet18", "none", "scratch", 1, ["avg"], 32, [], 0.5, 1, 0.03, 0, math.inf),
+        model_settings("model=torchvision name=resnet18 weights=none mode=scratch input_size=32 dropout=0.5"),
         DecodeSettings(32, 32),
     ),
     "vision transformer": (
-        ModelConfig("timm", "test_vit", "none", "scratch", 1, ["avg"], 160, [], 0.0, 1, 0.03, 0, math.inf),
+        model_settings("model=timm name=test_vit weights=none mode=scratch input_size=160 dropout=0.0"),
         DecodeSettings(160, 160),
     ),
 }

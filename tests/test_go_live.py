@@ -11,7 +11,6 @@ from PIL import Image
 
 from conftest import save_photo
 from qc_lightning import certify, decide, evaluate, export, predict, release, releases
-from qc_lightning.config.training import DecisionConfig
 from qc_lightning.deployment.carry import carry
 from qc_lightning.inference.exported import ExportedInspector
 from qc_lightning.metrics import compute
@@ -20,6 +19,7 @@ from qc_lightning.metrics.curves import sweep
 from qc_lightning.metrics.decision import Decision
 from qc_lightning.metrics.go_live import doubt, go_live, in_words
 from qc_lightning.report.advice import advice
+from settings import decision_settings
 
 Train = Callable[..., tuple[int, Path, str]]
 Call = Callable[..., int]
@@ -32,7 +32,7 @@ def verdicts(passed: int, reviewed: int, rejected: int) -> list[str]:
 def answer(bad: list[str], good: list[str], **target: float) -> dict:
     label = np.array([1] * len(bad) + [0] * len(good))
     part = [str(i) for i in range(len(label))]
-    return go_live(np.array(bad + good), label, part, DecisionConfig("fixed", 0.5, **target))
+    return go_live(np.array(bad + good), label, part, decision_settings(**target))
 
 
 def test_one_of_36_says_nothing_about_5_percent() -> None:
@@ -62,9 +62,7 @@ def test_yes_no_or_not_shown(passed: int, said: str) -> None:
 
 def test_a_part_passes_only_where_all_its_photos_pass() -> None:
     label, part = np.array([1, 1, 1, 1, 0, 0]), ["a", "a", "b", "b", "c", "c"]
-    found = go_live(
-        np.array(["PASS", "REJECT", "PASS", "PASS", "PASS", "REJECT"]), label, part, DecisionConfig("fixed", 0.5)
-    )
+    found = go_live(np.array(["PASS", "REJECT", "PASS", "PASS", "PASS", "REJECT"]), label, part, decision_settings())
     claim = found["claim"]
     assert (claim["escapes"], claim["incorrect_parts"], claim["overkills"], claim["correct_parts"]) == (1, 2, 1, 1)
 

@@ -87,6 +87,7 @@ def plan_of(run: Path, photo: Path) -> Plan:
     config = PredictConfig(
         run=str(run), source=str(photo), output=str(photo.parent.parent / "v.csv"), device="cpu", batch_size=8,
         resume=False, watch=False, sort="none", unreadable="review", overlays=False, shard=None,
+        max_pixels=None, part=None, views=None, part_wait=10.0, trainer={},
     )  # fmt: skip
     return Plan.of(config, Shard())
 

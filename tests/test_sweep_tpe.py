@@ -22,7 +22,9 @@ RANGES = ("optim.lr=tag(log,interval(1e-5,1e-1))", "model.dropout=interval(0.0,0
 
 
 def swept(*arguments: str) -> dict[str, Values]:
-    settings = SweepConfig("tpe", {}, 30, 0, "val_auroc", retrain=False, resume=None)
+    settings = SweepConfig(
+        sampler="tpe", params={}, trials=30, seed=0, objective="val_auroc", retrain=False, resume=None
+    )
     return dict(space(arguments, settings).swept)
 
 

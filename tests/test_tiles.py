@@ -21,10 +21,13 @@ from qc_lightning.models.heads.solver import Recipe
 from qc_lightning.models.network import Network
 from qc_lightning.models.registry import build_network
 from qc_lightning.models.tiles import join, split
+from settings import model_settings
 
 Train = Callable[..., tuple[int, Path, str]]
-PAPER = ModelConfig("own", "mlp", "none", "scratch", 1, ["avg"], 32, [4], 0.0, 1, 0.03, 0)
-RESNET = ModelConfig("torchvision", "resnet18", "none", "scratch", 2, ["avg", "max"], 32, [], 0.0, 2, 0.03, 0)
+PAPER = model_settings("model=mlp input_size=32 hidden=[4] dropout=0")
+RESNET = model_settings(
+    "model=torchvision name=resnet18 weights=none mode=scratch stages=2 pool=[avg,max] input_size=32 dropout=0 views=2"
+)
 
 
 @pytest.fixture

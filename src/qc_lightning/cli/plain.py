@@ -2,10 +2,10 @@
 
 import sys
 from collections.abc import Callable
-from dataclasses import MISSING, fields
-from typing import Any, NoReturn, TypeVar, cast
+from typing import Any, NoReturn, TypeVar
 
 from qc_lightning.config.build import build
+from qc_lightning.config.settings import settings_of
 from qc_lightning.core.errors import UserError
 
 T = TypeVar("T")
@@ -43,7 +43,7 @@ def fail(message: str) -> NoReturn:
 
 def _parse(arguments: list[str], schema: type, path: str) -> dict[str, object]:
     """Each setting's value as plain data; a setting of text takes the text as it is, whatever characters it holds."""
-    texts = {field.name for field in fields(cast(Any, schema)) if str(field.type).startswith(("str", "<class 'str'"))}
+    texts = {setting.name for setting in settings_of(schema) if setting.text}
     settings: dict[str, object] = {}
     bare = iter(path.split())
     for argument in arguments:
@@ -69,7 +69,8 @@ def _value(text: str) -> object:
 
 def _settings(schema: type) -> str:
     lines = []
-    for field in fields(cast(Any, schema)):
-        default = "" if field.default is MISSING else "null" if field.default is None else str(field.default).lower()
-        lines.append(f"  {field.name}={default:<24}{field.metadata.get('help', '')}".rstrip())
+    for setting in settings_of(schema):
+        missing = "null" if setting.optional else ""
+        default = missing if setting.default is None else str(setting.default).lower()
+        lines.append(f"  {f'{setting.name}={default}':<28}{setting.comment}".rstrip())
     return "\n".join(lines)

@@ -13,7 +13,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
 from qc_lightning.cli.light_imports import import_torchmetrics
-from qc_lightning.config import TrainConfig, parse
+from qc_lightning.config import FolderConfig, TrainConfig, parse
 from qc_lightning.config.build import build
 from qc_lightning.config.effect import without_effect
 from qc_lightning.config.literal import quoted
@@ -120,11 +120,11 @@ def what_next(run: Run, config: TrainConfig) -> str:
     if (run.folder / "report.html").is_file():
         opener = {"darwin": "open", "win32": "start"}.get(sys.platform, "xdg-open")
         lines.append(f"look:  {opener} {shlex.quote(str(here / 'report.html'))}")
-    photos = config.data.root or config.data.manifest
-    if config.data.source != "folder":
+    data = config.data
+    if not isinstance(data, FolderConfig):
         step = "qc-lightning train photos/"
-    elif photos is not None and config.model.mode == "scratch":
-        step = f"qc-lightning train {shlex.quote(photos)}"
+    elif config.model.mode == "scratch":
+        step = f"qc-lightning train {shlex.quote(str(data.root or data.manifest))}"
     else:
         step = f"qc-lightning predict incoming/ run={shlex.quote(str(here))}"
     return "\n".join([*lines, f"next:  {step}"])

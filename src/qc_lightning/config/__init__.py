@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, TypeVar, cast
 
 from qc_lightning.config.audit import AuditConfig
+from qc_lightning.config.augment import AugmentConfig
 from qc_lightning.config.build import build
 from qc_lightning.config.commands import (
     CacheConfig,
@@ -22,23 +23,30 @@ from qc_lightning.config.commands import (
     SweepReportConfig,
     VerifyConfig,
 )
-from qc_lightning.config.decisions import CertifyConfig, DecideConfig, GaugeConfig, ReleaseConfig, ReleasesConfig
-from qc_lightning.config.serving import LogConfig, ServeConfig
-from qc_lightning.config.training import (
-    AugmentConfig,
+from qc_lightning.config.data import (
+    AnyData,
     ClassNames,
-    CostConfig,
     DataConfig,
-    DecisionConfig,
-    LoggerConfig,
-    ModelConfig,
-    OptimConfig,
+    ElpvConfig,
+    FolderConfig,
+    PartsConfig,
     SplitConfig,
-    SweepConfig,
-    TrainConfig,
 )
+from qc_lightning.config.decisions import (
+    CertifyConfig,
+    CostConfig,
+    DecideConfig,
+    DecisionConfig,
+    GaugeConfig,
+    ReleaseConfig,
+    ReleasesConfig,
+)
+from qc_lightning.config.model import ModelConfig
+from qc_lightning.config.serving import LogConfig, ServeConfig
+from qc_lightning.config.training import LoggerConfig, OptimConfig, SweepConfig, TrainConfig
 
 __all__ = [
+    "AnyData",
     "AuditConfig",
     "AugmentConfig",
     "CacheConfig",
@@ -48,9 +56,11 @@ __all__ = [
     "DataConfig",
     "DecideConfig",
     "DecisionConfig",
+    "ElpvConfig",
     "EvaluateConfig",
     "ExplainConfig",
     "ExportConfig",
+    "FolderConfig",
     "GaugeConfig",
     "LatencyConfig",
     "LogConfig",
@@ -59,6 +69,7 @@ __all__ = [
     "OptimConfig",
     "OtherNames",
     "OtherPhotosConfig",
+    "PartsConfig",
     "PredictConfig",
     "ReleaseConfig",
     "ReleasesConfig",

@@ -3,14 +3,15 @@
 from dataclasses import dataclass
 
 from qc_lightning.config.checks import check
-from qc_lightning.config.training import DataConfig, ModelConfig
+from qc_lightning.config.data import AnyData
+from qc_lightning.config.model import ModelConfig
 
 
-@dataclass
+@dataclass(kw_only=True)
 class AuditConfig:
     """`qc-lightning audit`."""
 
-    data: DataConfig
+    data: AnyData
     model: ModelConfig  # that gives out-of-fold probabilities
     quick: bool  # leave out what needs the network
     output: str | None  # folder; null: outputs/audits/<date>/<time>

@@ -1,11 +1,16 @@
-"""From plain data (composed settings, a stored record) to the dataclasses of `config/`, every type checked."""
+"""From plain data (composed settings, a stored record) to the dataclasses of `config/`, every type checked.
+
+OmegaConf's structured configs know neither `Literal` nor a choice between dataclasses, and composing over them takes
+twice as long: Hydra composes plain data, and this turns it into the types.
+"""
 
 import types
 import typing
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import MISSING, fields, is_dataclass
-from typing import Any, TypeVar, Union, cast
+from typing import Any, Literal, TypeVar, Union, cast
 
+from qc_lightning.config.checks import check_choice
 from qc_lightning.core.errors import UserError
 from qc_lightning.core.suggestions import nearest
 
@@ -33,30 +38,48 @@ def build(schema: type[T], settings: Mapping[str, object], where: str = "") -> T
         if needed and field.name not in settings:
             raise UserError(f"{where}{field.name}: expected a value, got none")
     hints = typing.get_type_hints(schema)
-    return schema(**{key: _typed(hints[key], value, f"{where}{key}") for key, value in settings.items()})
+    return schema(**{key: typed(hints[key], value, f"{where}{key}") for key, value in settings.items()})
 
 
-def _typed(hint: Any, value: object, key: str) -> object:
-    """The value as its field's type wants it; an integer is a number too."""
-    origin, inner = typing.get_origin(hint), typing.get_args(hint)
+def parts_of(hint: Any) -> list[Any]:
+    """The types that a type hint allows beside None: one, or the dataclasses to choose from."""
+    inner = typing.get_args(hint) if typing.get_origin(hint) in (Union, types.UnionType) else (hint,)
+    return [part for part in inner if part is not type(None)]
+
+
+def choices_of(hint: Any) -> tuple[Any, ...]:
+    """The values that a type hint lists, those of several lists together; empty where it lists none."""
+    parts = parts_of(hint)
+    listed = all(typing.get_origin(part) is Literal for part in parts)
+    return tuple(choice for part in parts for choice in typing.get_args(part)) if listed else ()
+
+
+def typed(hint: Any, value: object, key: str) -> object:
+    """The value as a type hint wants it; an integer is a number too.
+
+    Raises:
+        UserError: it is of another type, or none of the listed values.
+    """
     if hint is Any:
         return value
-    if origin in (Union, types.UnionType):
-        if value is None and type(None) in inner:
-            return None
-        return _typed(next(part for part in inner if part is not type(None)), value, key)
+    parts = parts_of(hint)
+    if value is None and type(None) in typing.get_args(hint):
+        return None
+    if choices := choices_of(hint):
+        check_choice(key, value, choices)
+        return value
+    if len(parts) > 1:
+        return _of_one(parts, value, key)
+    (hint,) = parts
+    origin, inner = typing.get_origin(hint), typing.get_args(hint)
     if is_dataclass(hint):
-        if not isinstance(value, Mapping):
-            raise UserError(f"{key}: expected settings below it ({key}.<name>=<value>), got {value!r}")
-        return build(cast(type[object], hint), value, f"{key}.")
+        return build(cast(type[object], hint), _below(value, key), f"{key}.")
     if origin is list:
         if not isinstance(value, list | tuple):
             raise UserError(f"{key}: expected a list such as [a, b], got {value!r}")
-        return [_typed(inner[0], item, key) for item in value]
+        return [typed(inner[0], item, key) for item in value]
     if origin in (dict, Mapping):
-        if not isinstance(value, Mapping):
-            raise UserError(f"{key}: expected settings below it ({key}.<name>=<value>), got {value!r}")
-        return {str(name): _typed(inner[1], item, f"{key}.{name}") for name, item in value.items()}
+        return {str(name): typed(inner[1], item, f"{key}.{name}") for name, item in _below(value, key).items()}
     if hint is float and isinstance(value, int) and not isinstance(value, bool):
         return float(value)
     if not isinstance(value, hint) or (isinstance(value, bool) and hint is not bool):
@@ -64,3 +87,24 @@ def _typed(hint: Any, value: object, key: str) -> object:
         quotes = f"; as text it is written '\"{value}\"'" if hint is str and value is not None else ""
         raise UserError(f"{key}: expected {hints.get(hint, hint)}, got {value!r}{quotes}")
     return value
+
+
+def _below(value: object, key: str) -> Mapping[str, object]:
+    if not isinstance(value, Mapping):
+        raise UserError(f"{key}: expected settings below it ({key}.<name>=<value>), got {value!r}")
+    return value
+
+
+def _of_one(schemas: Sequence[Any], value: object, key: str) -> object:
+    """The dataclass, of several, that `source` names; what only others have may be null beside it."""
+    settings = _below(value, key)
+    by_source = {choices_of(typing.get_type_hints(schema)["source"])[0]: schema for schema in schemas}
+    source = settings.get("source")
+    check_choice(f"{key}.source", source, tuple(by_source))
+    own = {field.name for field in fields(by_source[source])}
+    kept = dict(settings)
+    for other, schema in by_source.items():
+        for name in [field.name for field in fields(schema) if field.name not in own]:
+            if kept.pop(name, None) is not None:
+                raise UserError(f"{key}.{name}: only {key}={other} has it, got {key}={source}")
+    return build(by_source[source], kept, f"{key}.")

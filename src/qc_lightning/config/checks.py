@@ -12,9 +12,9 @@ def check(fine: bool, key: str, expected: str, got: object) -> None:
         raise UserError(f"{key}: expected {expected}, got {got!r}")
 
 
-def check_choice(key: str, got: str, choices: Sequence[str]) -> None:
+def check_choice(key: str, got: object, choices: Sequence[object]) -> None:
     """Raise UserError unless `got` is one of `choices`."""
-    check(got in choices, key, "one of " + ", ".join(choices), got)
+    check(got in choices, key, "one of " + ", ".join(map(str, choices)), got)
 
 
 def check_device(got: str) -> None:

@@ -1,14 +1,17 @@
 """The settings of the commands that work on a finished run."""
 
 import os
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, Literal
 
-from qc_lightning.config.checks import check, check_choice, check_device
+from qc_lightning.config.checks import check, check_device
+from qc_lightning.config.data import Group, Subset
 from qc_lightning.core.errors import UserError
 
+Method = Literal["auto", "evidence", "gradcam", "hirescam", "gradcam++", "layercam", "eigencam", "scorecam"]
 
-@dataclass
+
+@dataclass(kw_only=True)
 class PredictConfig:
     """`python -m qc_lightning.predict`."""
 
@@ -19,15 +22,15 @@ class PredictConfig:
     batch_size: int  # photos that go through the network at a time
     resume: bool  # go on with an output that is there
     watch: bool  # go on as photos arrive
-    sort: str  # none | copy | link: photos into a folder for each verdict
-    unreadable: str  # review | reject: the verdict on a photo that cannot be read
+    sort: Literal["none", "copy", "link"]  # photos into a folder for each verdict
+    unreadable: Literal["review", "reject"]  # the verdict on a photo that cannot be read
     overlays: bool  # a picture of each reject: where the evidence against it lies
     shard: str | None  # i/n: the i-th of n shares; null asks torchrun and SLURM, else all photos
-    max_pixels: int | None = None  # photos with more are refused; null: the training's data.max_pixels
-    part: str | None = None  # none | folder | prefix | column: photos of one part; null: as in the run
-    views: int | None = None  # photos of every part: one that has fewer is never PASS; null: not known
-    part_wait: float = 10.0  # seconds that a part waits for a missing photo while watching
-    trainer: dict[str, Any] | None = None  # cpu | gpu | ddp as in training: its accelerator, strategy and devices count
+    max_pixels: int | None  # photos with more are refused; null: the training's data.max_pixels
+    part: Literal["none", "folder", "prefix", "column"] | None  # photos of one part; null: as in the run
+    views: int | None  # photos of every part: one that has fewer is never PASS; null: not known
+    part_wait: float  # seconds that a part waits for a missing photo while watching
+    trainer: dict[str, Any]  # cpu | gpu | ddp as in training: its accelerator, strategy and devices count
 
     def __post_init__(self) -> None:
         if self.source is None:
@@ -38,12 +41,9 @@ class PredictConfig:
         check(most is None or most >= 1, "max_pixels", "at least 1 pixel, or null", most)
         check_device(self.device)
         check(self.batch_size >= 1, "batch_size", "at least 1", self.batch_size)
-        check_choice("sort", self.sort, ("none", "copy", "link"))
-        check_choice("unreadable", self.unreadable, ("review", "reject"))
-        check_choice("part", self.part or "none", ("none", "folder", "prefix", "column"))
         check(self.views is None or self.views >= 1, "views", "at least 1, or null", self.views)
         check(0 <= self.part_wait <= 86_400, "part_wait", "0 to 86400 seconds", self.part_wait)
-        trainer = self.trainer or {}
+        trainer = self.trainer
         if self.device == "auto":
             self.device = {"cpu": "cpu", "gpu": "cuda", "cuda": "cuda"}.get(trainer.get("accelerator", ""), "auto")
         if self.processes > 1 and self.device == "cuda":
@@ -54,7 +54,7 @@ class PredictConfig:
     @property
     def processes(self) -> int:
         """How many processes are to share the photos."""
-        trainer = self.trainer or {}
+        trainer = self.trainer
         if not str(trainer.get("strategy")).startswith("ddp"):
             return 1
         devices = trainer.get("devices")
@@ -63,7 +63,7 @@ class PredictConfig:
         return int(str(devices))
 
 
-@dataclass
+@dataclass(kw_only=True)
 class OtherNames:
     """The two classes where they are called otherwise than in the run."""
 
@@ -71,32 +71,28 @@ class OtherNames:
     incorrect: str | None  # folder or label of bad parts; null: as in the run
 
 
-@dataclass
+@dataclass(kw_only=True)
 class OtherPhotosConfig:
     """Photos with labels that are not the run's own."""
 
     root: str | None  # a folder with a folder for each class
     manifest: str | None  # or a CSV: path,label[,group]
     classes: OtherNames
-    group: str | None  # none | folder | prefix; null: as in the run
-
-    def __post_init__(self) -> None:
-        check_choice("data.group", self.group or "none", ("none", "folder", "prefix"))
+    group: Group | None  # null: as in the run
 
 
-@dataclass
+@dataclass(kw_only=True)
 class EvaluateConfig:
     """`python -m qc_lightning.evaluate`."""
 
     run: str | None  # a run folder, latest or a release's name; null: the only release, else latest
     against: str | None  # another run, to compare with on the same photos
     data: OtherPhotosConfig
-    subset: str | None  # train | val | test of the run's own photos; null: test, unless data.* names others
+    subset: Subset | None  # of the run's own photos; null: test, unless data.* names others
     name: str | None  # of the folder under <run>/evaluations; null: the time
     device: str  # auto | cpu | cuda | cuda:<n>
 
     def __post_init__(self) -> None:
-        check_choice("subset", self.subset or "test", ("train", "val", "test"))
         check_device(self.device)
         if self.subset is not None and (self.data.root or self.data.manifest):
             raise UserError(f"subset={self.subset} names photos of the run: leave it out, or leave out data.*")
@@ -104,22 +100,21 @@ class EvaluateConfig:
         check(plain, "name", "a folder's name without / and no leading dot", self.name)
 
 
-@dataclass
+@dataclass(kw_only=True)
 class RobustnessConfig:
     """`python -m qc_lightning.robustness`."""
 
     run: str | None  # a run folder, latest or a release's name; null: the only release, else latest
-    subset: str  # train | val | test
+    subset: Subset  # of the run's own photos
     photos: int | None  # at most; null: all
     device: str  # auto | cpu | cuda | cuda:<n>
 
     def __post_init__(self) -> None:
-        check_choice("subset", self.subset, ("train", "val", "test"))
         check(self.photos is None or self.photos >= 2, "photos", "at least 2", self.photos)
         check_device(self.device)
 
 
-@dataclass
+@dataclass(kw_only=True)
 class LatencyConfig:
     """`python -m qc_lightning.latency`."""
 
@@ -138,14 +133,14 @@ class LatencyConfig:
         check_device(self.device)
 
 
-@dataclass
+@dataclass(kw_only=True)
 class SweepReportConfig:
     """`python -m qc_lightning.sweep_report`."""
 
     run: str  # a sweep's folder, or latest
 
 
-@dataclass
+@dataclass(kw_only=True)
 class CacheConfig:
     """`python -m qc_lightning.cache`."""
 
@@ -153,16 +148,16 @@ class CacheConfig:
     clear: bool  # remove what is kept
 
 
-@dataclass
+@dataclass(kw_only=True)
 class ExplainConfig:
     """`python -m qc_lightning.explain`."""
 
     run: str | None  # a run folder, latest or a release's name; null: the only release, else latest
     source: str | None  # photos as predict takes them; null: the run's own
-    subset: str  # train | val | test: which of the run's own
+    subset: Subset  # which of the run's own
     photos: int | None  # at most; null: all
-    method: str  # auto | evidence | gradcam | hirescam | gradcam++ | layercam | eigencam | scorecam
-    target: str  # verdict: what speaks for the verdict that was given; incorrect: always for Incorrect
+    method: Method  # auto: evidence for a pretrained network with a linear head, else hirescam
+    target: Literal["verdict", "incorrect"]  # what speaks for the verdict that was given, or always for Incorrect
     checks: bool  # hold each map against random ones, and the network against one with other weights
     compare: bool  # judge every method that the network can have
     masks: str | None  # a folder with <photo's stem>.png for each defect
@@ -171,16 +166,12 @@ class ExplainConfig:
     device: str  # auto | cpu | cuda | cuda:<n>
 
     def __post_init__(self) -> None:
-        check_choice("subset", self.subset, ("train", "val", "test"))
         check(self.photos is None or self.photos >= 1, "photos", "at least 1", self.photos)
-        methods = ("auto", "evidence", "gradcam", "hirescam", "gradcam++", "layercam", "eigencam", "scorecam")
-        check_choice("method", self.method, methods)
-        check_choice("target", self.target, ("verdict", "incorrect"))
         check(self.batch_size >= 1, "batch_size", "at least 1", self.batch_size)
         check_device(self.device)
 
 
-@dataclass
+@dataclass(kw_only=True)
 class ExportConfig:
     """`python -m qc_lightning.export`."""
 
@@ -192,11 +183,9 @@ class ExportConfig:
         check(named, "output", "a name that ends in .onnx", self.output)
 
 
-@dataclass
+@dataclass(kw_only=True)
 class VerifyConfig:
     """`python -m qc_lightning.verify`; its values are here, because it runs where no YAML can be read."""
 
-    model: str = field(metadata={"help": "an exported inspector, .onnx"})
-    source: str | None = field(
-        default=None, metadata={"help": "photos in a folder for each class, or rows with verdicts or labels"}
-    )
+    model: str  # an exported inspector, .onnx
+    source: str | None = None  # photos in a folder for each class, or rows with verdicts or labels

@@ -1,14 +1,56 @@
-"""The settings of the commands that decide what the line does."""
+"""The settings of what the line does: the rule of a training, and the commands that decide."""
 
+import math
 from dataclasses import dataclass
+from typing import Literal
 
 from qc_lightning.config.checks import check, check_device
 from qc_lightning.config.commands import OtherPhotosConfig
-from qc_lightning.config.training import CostConfig, DecisionConfig
 from qc_lightning.core.errors import UserError
 
+Rule = Literal["fixed", "balanced", "f1", "cost", "escape"]
 
-@dataclass
+
+@dataclass(kw_only=True)
+class CostConfig:
+    """What a verdict costs, in any currency."""
+
+    escape: float  # an Incorrect part that passed
+    overkill: float  # a Correct part that was rejected
+    review: float | None  # a person looks at the part; null: nobody does
+
+    def __post_init__(self) -> None:
+        for name in ("escape", "overkill", "review"):
+            cost = getattr(self, name)
+            check(cost is None or 0 <= cost < math.inf, f"decision.costs.{name}", "a cost of 0 or more", cost)
+
+
+@dataclass(kw_only=True)
+class DecisionConfig:
+    """How the threshold is chosen, on validation photos alone."""
+
+    rule: Rule  # fixed: the threshold below; others choose it on validation photos
+    threshold: float  # fixed: REJECT when P(Incorrect) is at least this
+    escape_rate: float | None  # at most this share of Incorrect parts may pass
+    overkill_rate: float | None  # at most this share of Correct parts may be rejected
+    costs: CostConfig
+    bad_share: float | None  # of the parts on the line; null: shown for 0.1%, 1% and 5%
+    novelty: float | None  # share of good photos that may be called unlike all others; null: not measured
+
+    def __post_init__(self) -> None:
+        fine = self.novelty is None or 0 < self.novelty < 1
+        check(fine, "decision.novelty", "a rate between 0 and 1, or null", self.novelty)
+        check(0 <= self.threshold <= 1, "decision.threshold", "a probability from 0 to 1", self.threshold)
+        for name in ("escape_rate", "overkill_rate", "bad_share"):
+            share = getattr(self, name)
+            check(share is None or 0 < share < 1, f"decision.{name}", "a share between 0 and 1", share)
+        fine = self.rule != "escape" or self.escape_rate is not None
+        check(fine, "decision.escape_rate", "a share with decision.rule=escape, such as 0.02", self.escape_rate)
+        fine = self.rule != "cost" or self.bad_share is not None
+        check(fine, "decision.bad_share", "the line's share of bad parts with decision.rule=cost", self.bad_share)
+
+
+@dataclass(kw_only=True)
 class CertifyConfig:
     """`qc-lightning certify`."""
 
@@ -31,12 +73,12 @@ class CertifyConfig:
             raise UserError("data.root: expected the qualification photos: give data.root=qualification/")
 
 
-@dataclass
+@dataclass(kw_only=True)
 class DecideConfig:
     """`qc-lightning decide`."""
 
     run: str | None  # a run folder, latest or a release's name; null: the only release, else latest
-    rule: str  # fixed | balanced | f1 | cost | escape; all but fixed look at the run's validation photos
+    rule: Rule  # all but fixed look at the run's validation photos
     threshold: float | None  # of rule=fixed
     review: list[float] | None  # [low, high] of rule=fixed: a person looks at parts between
     escape_rate: float | None  # of rule=escape: the largest share of Incorrect parts that may pass
@@ -59,11 +101,18 @@ class DecideConfig:
     @property
     def decision(self) -> DecisionConfig:
         """As the training has it."""
-        threshold = 0.5 if self.threshold is None else self.threshold
-        return DecisionConfig(self.rule, threshold, self.escape_rate, self.overkill_rate, self.costs, self.bad_share)
+        return DecisionConfig(
+            rule=self.rule,
+            threshold=0.5 if self.threshold is None else self.threshold,
+            escape_rate=self.escape_rate,
+            overkill_rate=self.overkill_rate,
+            costs=self.costs,
+            bad_share=self.bad_share,
+            novelty=None,
+        )
 
 
-@dataclass
+@dataclass(kw_only=True)
 class ReleaseConfig:
     """`qc-lightning release`."""
 
@@ -79,12 +128,12 @@ class ReleaseConfig:
             raise UserError("expected a run and a name: give run=<folder> name=line-3")
 
 
-@dataclass
+@dataclass(kw_only=True)
 class ReleasesConfig:
     """`qc-lightning releases`."""
 
 
-@dataclass
+@dataclass(kw_only=True)
 class GaugeConfig:
     """`qc-lightning gauge`."""
 

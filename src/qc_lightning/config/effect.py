@@ -13,7 +13,7 @@ def without_effect(config: TrainConfig, keys: Iterable[str]) -> dict[str, str]:
         keys: dotted names, such as `optim.lr`.
     """
     idle: dict[str, str] = {}
-    model, data = config.model, config.data
+    model, split = config.model, config.data.split
     if model.mode == "frozen" and not model.hidden:
         why = "the linear head of model.mode=frozen is solved exactly, in one step"
         names = ("optim.lr", "optim.weight_decay", "optim.patience", "optim.name", "optim", "data.batch_size")
@@ -23,9 +23,7 @@ def without_effect(config: TrainConfig, keys: Iterable[str]) -> dict[str, str]:
         idle |= dict.fromkeys(pretrained, "the paper's network has none of it")
     if config.decision.rule != "fixed":
         idle["decision.threshold"] = f"decision.rule={config.decision.rule} finds the threshold"
-    if data.source != "parts":
-        idle["data.count"] = f"data={data.source} has as many photos as there are"
-    if data.split.fold is None:
+    if split.fold is None:
         idle["data.split.folds"] = "no data.split.fold is given"
     else:
         idle["data.split.val"] = "data.split.fold makes the validation part"

@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Any
 
-from qc_lightning.config.training import AugmentConfig
+from qc_lightning.config.augment import AugmentConfig
 
 _PACKAGE = Path(__file__).resolve().parents[1]
 # inside a wheel conf/ lies in the package, in a checkout it stands at the top

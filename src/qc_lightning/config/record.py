@@ -4,21 +4,21 @@ The only place that reads or writes stored settings. They are plain data: nothin
 run, so a record from a stranger can do no more than name settings.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, cast
 
-from qc_lightning.config.build import build
-from qc_lightning.config.training import DataConfig, TrainConfig
+from qc_lightning.config.build import build, typed
+from qc_lightning.config.data import AnyData
+from qc_lightning.config.training import TrainConfig
 from qc_lightning.core.atomic import write_text
 from qc_lightning.core.errors import UserError
 from qc_lightning.core.run import Run
 
 if TYPE_CHECKING:
     import yaml
-
-T = TypeVar("T")
 
 FORMAT = 1
 _LARGEST = 1 << 20  # bytes; ours have a few thousand
@@ -83,13 +83,14 @@ class RunRecord:
         Raises:
             UserError: they are not those of this release.
         """
-        return _of_this_release(TrainConfig, self.settings)
+        with _of_this_release():
+            return build(TrainConfig, self.settings)
 
     @property
-    def data(self) -> DataConfig:
+    def data(self) -> AnyData:
         """The settings of the photos; raises as `training` does."""
-        data = self.settings.get("data")
-        return _of_this_release(DataConfig, data if isinstance(data, Mapping) else {})
+        with _of_this_release():
+            return cast(AnyData, typed(AnyData, self.settings.get("data"), "data"))
 
 
 def read_yaml(run: Run) -> dict[str, Any]:
@@ -130,8 +131,9 @@ def _loader() -> "type[yaml.SafeLoader]":
     return Loader
 
 
-def _of_this_release(schema: type[T], settings: Mapping[str, Any]) -> T:
+@contextmanager
+def _of_this_release() -> Iterator[None]:
     try:
-        return build(schema, settings)
+        yield
     except UserError as error:
         raise UserError(f"its settings are of another release of qc-lightning ({error}): train again") from error

@@ -1,9 +1,10 @@
 """The settings of the service; its values are here, because it runs where no YAML can be read."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
-from qc_lightning.config.checks import check, check_choice
+from qc_lightning.config.checks import check
 from qc_lightning.core.errors import UserError
 
 _SHORTEST_TOKEN = 16
@@ -13,28 +14,26 @@ _SHORTEST_TOKEN = 16
 class ServeConfig:
     """`python -m qc_lightning.serve`."""
 
-    model: str | None = field(default=None, metadata={"help": "an exported inspector, .onnx"})
-    run: str | None = field(default=None, metadata={"help": "a run, instead of model: its export, made when missing"})
-    host: str = field(default="127.0.0.1", metadata={"help": "address to listen on; others than loopback need a token"})
-    port: int = field(default=8000, metadata={"help": "0: any free one"})
-    log: str | None = field(default=None, metadata={"help": "file of the record of every verdict, .sqlite"})
-    keep: str = field(default="none", metadata={"help": "photos to keep: none | review (rejected ones too) | all"})
-    photos: str | None = field(default=None, metadata={"help": "folder of kept photos; null: beside the log"})
-    keep_gigabytes: float = field(default=10.0, metadata={"help": "of kept photos; the oldest make room"})
-    token_file: str | None = field(default=None, metadata={"help": "file with the token; or QC_LIGHTNING_TOKEN"})
-    tls_cert: str | None = field(default=None, metadata={"help": "certificate, PEM"})
-    tls_key: str | None = field(default=None, metadata={"help": "key of the certificate, PEM"})
-    unreadable: str = field(default="review", metadata={"help": "verdict on what cannot be read: review | reject"})
-    queue: int = field(default=32, metadata={"help": "photos on their way at a time; more get 503"})
-    max_megabytes: float = field(default=50.0, metadata={"help": "of a request's body"})
-    timeout: float = field(default=10.0, metadata={"help": "seconds for a body to arrive, and for a verdict"})
+    model: str | None = None  # an exported inspector, .onnx
+    run: str | None = None  # a run, instead of model: its export, made when missing
+    host: str = "127.0.0.1"  # address to listen on; others than loopback need a token
+    port: int = 8000  # 0: any free one
+    log: str | None = None  # file of the record of every verdict, .sqlite
+    keep: Literal["none", "review", "all"] = "none"  # photos to keep; review: those of REVIEW and REJECT
+    photos: str | None = None  # folder of kept photos; null: beside the log
+    keep_gigabytes: float = 10.0  # of kept photos; the oldest make room
+    token_file: str | None = None  # file with the token; or QC_LIGHTNING_TOKEN
+    tls_cert: str | None = None  # certificate, PEM
+    tls_key: str | None = None  # key of the certificate, PEM
+    unreadable: Literal["review", "reject"] = "review"  # the verdict on what cannot be read
+    queue: int = 32  # photos on their way at a time; more get 503
+    max_megabytes: float = 50.0  # of a request's body
+    timeout: float = 10.0  # seconds for a body to arrive, and for a verdict
 
     def __post_init__(self) -> None:
         if (self.model is None) == (self.run is None):
             raise UserError("model: expected model=inspector.onnx or run=<run>, one of the two")
         check(0 <= self.port <= 65535, "port", "0 to 65535", self.port)
-        check_choice("unreadable", self.unreadable, ("review", "reject"))
-        check_choice("keep", self.keep, ("none", "review", "all"))
         check(
             self.keep == "none" or self.log is not None, "keep", "log= beside it, which says what the photos are", None
         )
@@ -57,15 +56,14 @@ class ServeConfig:
 class LogConfig:
     """`python -m qc_lightning.log`."""
 
-    file: str = field(metadata={"help": "log of a service, .sqlite"})
-    action: str = field(default="verify", metadata={"help": "verify | export | replay | dataset"})
-    output: str | None = field(default=None, metadata={"help": "export: the .csv; dataset: a new folder"})
-    model: str | None = field(default=None, metadata={"help": "replay: an exported inspector, .onnx"})
-    photos: str | None = field(default=None, metadata={"help": "folder of kept photos; null: the one beside the log"})
-    beside: str | None = field(default=None, metadata={"help": "dataset: split.csv of the training so far"})
+    file: str  # log of a service, .sqlite
+    action: Literal["verify", "export", "replay", "dataset"] = "verify"  # what to do with it
+    output: str | None = None  # export: the .csv; dataset: a new folder
+    model: str | None = None  # replay: an exported inspector, .onnx
+    photos: str | None = None  # folder of kept photos; null: the one beside the log
+    beside: str | None = None  # dataset: split.csv of the training so far
 
     def __post_init__(self) -> None:
-        check_choice("action", self.action, ("verify", "export", "replay", "dataset"))
         named = self.action != "export" or (self.output or "").lower().endswith(".csv")
         check(named, "output", "a name that ends in .csv", self.output)
         check(self.action != "dataset" or bool(self.output), "output", "a folder for the photos", None)

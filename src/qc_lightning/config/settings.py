@@ -2,12 +2,13 @@
 
 import ast
 import inspect
-import types
 import typing
 from collections.abc import Mapping
 from dataclasses import MISSING, dataclass, fields, is_dataclass
 from pathlib import Path
-from typing import Any, Union, cast
+from typing import Any, cast
+
+from qc_lightning.config.build import choices_of, parts_of
 
 
 @dataclass(frozen=True)
@@ -38,15 +39,20 @@ def settings_of(schema: type, prefix: str = "") -> list[Setting]:
     found, hints, comments = [], typing.get_type_hints(schema), _comments(schema)
     for field in fields(cast(Any, schema)):
         hint = hints[field.name]
-        inner = typing.get_args(hint) if typing.get_origin(hint) in (Union, types.UnionType) else (hint,)
-        plain = next(part for part in inner if part is not type(None))
-        parent, is_open = is_dataclass(plain), typing.get_origin(plain) in (dict, Mapping)
-        name = f"{prefix}{field.name}"
-        text, optional = plain is str, type(None) in inner
+        parts, choices = parts_of(hint), choices_of(hint)
+        if len(choices) == 1:  # what tells a dataclass from the others; chosen by its group
+            continue
+        parent, is_open = is_dataclass(parts[0]), typing.get_origin(parts[0]) in (dict, Mapping)
+        name, comment = f"{prefix}{field.name}", comments.get(field.name, "")
+        if choices:
+            comment = f"{' | '.join(map(str, choices))}; {comment}"
+        text = parts[0] is str or isinstance((*choices, None)[0], str)
         default = None if field.default is MISSING else field.default
-        found.append(Setting(name, comments.get(field.name, ""), text, optional, is_open, parent, default))
+        optional = type(None) in typing.get_args(hint)
+        found.append(Setting(name, comment, text, optional, is_open, parent, default))
         if parent:
-            found += settings_of(cast(type, plain), f"{name}.")
+            below = [setting for part in parts for setting in settings_of(part, f"{name}.")]
+            found += {setting.name: setting for setting in below}.values()
     return found
 
 
@@ -55,9 +61,10 @@ def defaults_of(schema: type) -> dict[str, Any]:
     hints = typing.get_type_hints(schema)
     plain: dict[str, Any] = {}
     for field in fields(cast(Any, schema)):
-        if is_dataclass(hints[field.name]):
-            plain[field.name] = defaults_of(hints[field.name])
-        elif typing.get_origin(hints[field.name]) in (dict, Mapping):
+        parts = parts_of(hints[field.name])
+        if is_dataclass(parts[0]):
+            plain[field.name] = {key: value for part in parts for key, value in defaults_of(part).items()}
+        elif typing.get_origin(parts[0]) in (dict, Mapping):
             plain[field.name] = {}
         else:
             plain[field.name] = "???" if field.default is MISSING else field.default
@@ -66,12 +73,13 @@ def defaults_of(schema: type) -> dict[str, Any]:
 
 def _comments(schema: type) -> dict[str, str]:
     """The comment behind each field, its continuation in lines of their own included."""
-    lines = Path(inspect.getfile(schema)).read_text(encoding="utf-8").splitlines()
-    tree = ast.parse("\n".join(lines))
-    body = next(node for node in ast.walk(tree) if isinstance(node, ast.ClassDef) and node.name == schema.__name__).body
-    comments = {}
-    for node in body:
-        if isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name):
-            of_lines = [lines[number] for number in range(node.lineno - 1, node.end_lineno or node.lineno)]
-            comments[node.target.id] = " ".join(line.partition("  # ")[2] for line in of_lines).strip()
+    comments: dict[str, str] = {}
+    for base in reversed([base for base in schema.__mro__ if is_dataclass(base)]):
+        lines = Path(inspect.getfile(base)).read_text(encoding="utf-8").splitlines()
+        tree = ast.parse("\n".join(lines))
+        classes = [node for node in ast.walk(tree) if isinstance(node, ast.ClassDef) and node.name == base.__name__]
+        for node in classes[0].body:
+            if isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name):
+                of_lines = [lines[number] for number in range(node.lineno - 1, node.end_lineno or node.lineno)]
+                comments[node.target.id] = " ".join(line.partition("  # ")[2] for line in of_lines).strip()
     return comments

@@ -7,7 +7,7 @@ a folder per class, a manifest (CSV), the rendered parts, and the ELPV solar cel
 import os
 from pathlib import Path
 
-from qc_lightning.config import ClassNames, DataConfig
+from qc_lightning.config import AnyData, ClassNames, ElpvConfig, PartsConfig
 from qc_lightning.core.errors import UserError
 from qc_lightning.data.corrections import apply_corrections
 from qc_lightning.data.photo import Catalog
@@ -15,7 +15,7 @@ from qc_lightning.data.sources.folders import read_folders
 from qc_lightning.data.sources.manifest import read_manifest
 
 
-def read_catalog(config: DataConfig, one_class: bool = False) -> Catalog:
+def read_catalog(config: AnyData, one_class: bool = False) -> Catalog:
     """List the photos of the source that `config` names, sorted by name.
 
     Args:
@@ -25,17 +25,17 @@ def read_catalog(config: DataConfig, one_class: bool = False) -> Catalog:
     Raises:
         UserError: the folder, a class or the manifest is not what it must be.
     """
-    if config.manifest is not None:
-        photos, notes = read_manifest(Path(config.manifest).expanduser(), config)
-    elif config.source == "parts":
+    if isinstance(config, PartsConfig):
         from qc_lightning.data.parts.photos import ensure_parts
 
-        root = ensure_parts(Path(config.cache_dir).expanduser() / "parts", config.count or 0, seed=0)
-        photos, notes = read_folders(root, ClassNames("Correct", "Incorrect"), config.group)
-    elif config.source == "elpv":
+        root = ensure_parts(Path(config.cache_dir).expanduser() / "parts", config.count, seed=0)
+        photos, notes = read_folders(root, ClassNames(correct="Correct", incorrect="Incorrect"), config.group)
+    elif isinstance(config, ElpvConfig):
         from qc_lightning.data.sources.elpv import read_elpv
 
         photos, notes = read_elpv(config), []
+    elif config.manifest is not None:
+        photos, notes = read_manifest(Path(config.manifest).expanduser(), config)
     else:
         root = Path(config.root or "").expanduser().resolve()
         photos, notes = read_folders(root, config.classes, config.group, one_class)

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from qc_lightning.config import DataConfig
+from qc_lightning.config import AnyData, DataConfig
 from qc_lightning.core.atomic import csv_text
 from qc_lightning.core.errors import UserError
 from qc_lightning.data.catalog import read_catalog
@@ -76,7 +76,7 @@ def decode_settings(config: DataConfig, paths: Sequence[Path]) -> tuple[DecodeSe
     return DecodeSettings(height, width, resize, config.bit_depth, *config.grid, config.max_pixels), notes
 
 
-def read_photos(config: DataConfig, progress: bool = True) -> PhotoSet:
+def read_photos(config: AnyData, progress: bool = True) -> PhotoSet:
     """List and decode the photos that `config` names; `bad` may hold any number, and no subset is dealt.
 
     Raises:
@@ -92,7 +92,7 @@ def read_photos(config: DataConfig, progress: bool = True) -> PhotoSet:
     return PhotoSet(kept, rows, store, decode, bad, left_out + shapes)
 
 
-def load_photos(config: DataConfig, progress: bool = True) -> PhotoSet:
+def load_photos(config: AnyData, progress: bool = True) -> PhotoSet:
     """List, decode, check and split the photos that `config` names.
 
     Decoding comes before the split: a file that cannot be read, or that is a copy of another one, has to be known

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 from pathlib import Path
 
-from qc_lightning.config import ClassNames, DataConfig, OtherPhotosConfig
+from qc_lightning.config import AnyData, ClassNames, OtherPhotosConfig
 from qc_lightning.config.record import RunRecord
 from qc_lightning.core.errors import UserError
 from qc_lightning.core.run import Run
@@ -35,7 +35,7 @@ class EvaluationSet:
     notes: list[str] = field(default_factory=list)
 
 
-def trained_with(run: Run) -> DataConfig:
+def trained_with(run: Run) -> AnyData:
     """The data settings of a training.
 
     Raises:
@@ -99,10 +99,11 @@ def labelled_photos(run: Run, other: OtherPhotosConfig, subset: str | None = Non
     if other.root is None and other.manifest is None:
         return own_photos(run, subset or "test")
     classes = ClassNames(
-        other.classes.correct or data.classes.correct, other.classes.incorrect or data.classes.incorrect
+        correct=other.classes.correct or data.classes.correct,
+        incorrect=other.classes.incorrect or data.classes.incorrect,
     )
     group = other.group or ("none" if data.group == "module" else data.group)
-    data = replace(data, source="folder", root=other.root, manifest=other.manifest, classes=classes, group=group)
+    data = data.of_folder(root=other.root, manifest=other.manifest, classes=classes, group=group)
     photos, notes = read_catalog(data, one_class=True)
     return EvaluationSet(photos, "test", str(other.manifest or other.root), own=False, notes=notes)
 

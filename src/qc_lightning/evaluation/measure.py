@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 from torch import Tensor
 
-from qc_lightning.config.training import DecisionConfig
+from qc_lightning.config.decisions import DecisionConfig
 from qc_lightning.core.atomic import csv_text
 from qc_lightning.data.photo import SUBSETS, Photo
 from qc_lightning.inference.inspector import probabilities

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, overload
 import numpy as np
 import numpy.typing as npt
 
-from qc_lightning.config.training import ModelConfig
+from qc_lightning.config.model import ModelConfig
 from qc_lightning.core.errors import UserError
 from qc_lightning.core.run import Run
 from qc_lightning.data.decode import DecodeSettings

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from qc_lightning.config.training import DecisionConfig
+from qc_lightning.config.decisions import DecisionConfig
 from qc_lightning.core.atomic import read_json
 from qc_lightning.core.errors import UserError
 from qc_lightning.core.run import Run

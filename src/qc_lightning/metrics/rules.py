@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from qc_lightning.config.training import DecisionConfig
+from qc_lightning.config.decisions import DecisionConfig
 from qc_lightning.metrics.decision import Decision
 
 FloatArray = npt.NDArray[np.float64]

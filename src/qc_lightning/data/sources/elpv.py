@@ -9,7 +9,7 @@ from importlib.util import find_spec
 from itertools import accumulate
 from pathlib import Path
 
-from qc_lightning.config import DataConfig
+from qc_lightning.config import ElpvConfig
 from qc_lightning.core.errors import UserError
 from qc_lightning.data.photo import Photo
 
@@ -26,7 +26,7 @@ def module_of(cell: int) -> int:
     return next(module for module, last in enumerate(accumulate(MODULE_SIZES)) if cell <= last)
 
 
-def read_elpv(config: DataConfig) -> list[Photo]:
+def read_elpv(config: ElpvConfig) -> list[Photo]:
     """List the cells: Correct at defect probability 0, Incorrect at 1, those between by `config.uncertain`.
 
     Raises:

@@ -5,7 +5,7 @@ import io
 import re
 from pathlib import Path
 
-from qc_lightning.config import DataConfig
+from qc_lightning.config import FolderConfig
 from qc_lightning.core.errors import UserError
 from qc_lightning.core.suggestions import nearest
 from qc_lightning.data.photo import SUBSETS, Catalog, Photo, group_of
@@ -13,7 +13,7 @@ from qc_lightning.data.photo import SUBSETS, Catalog, Photo, group_of
 _COLUMNS = ("path", "label", "group", "subset", "sha256")
 
 
-def read_manifest(manifest: Path, config: DataConfig) -> Catalog:
+def read_manifest(manifest: Path, config: FolderConfig) -> Catalog:
     """List the photos of a CSV with path,label[,group][,subset][,sha256].
 
     Raises:

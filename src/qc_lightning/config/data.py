@@ -1,0 +1,131 @@
+"""The settings of the photos: a dataclass a source."""
+
+import re
+from dataclasses import dataclass, fields
+from typing import Any, Literal
+
+from qc_lightning.config.checks import check
+from qc_lightning.core.errors import UserError
+
+Resize = Literal["shape", "squash", "letterbox"]
+Cache = Literal["disk", "ram", "off"]
+Group = Literal["none", "folder", "prefix"]
+Subset = Literal["train", "val", "test"]
+
+
+@dataclass(kw_only=True)
+class ClassNames:
+    """The two classes, by folder name or label; `incorrect` is the positive class, label 1."""
+
+    correct: str  # folder or label of good parts
+    incorrect: str  # folder or label of bad parts: the positive class
+
+    def __post_init__(self) -> None:
+        check(self.correct != self.incorrect, "data.classes", "two different names", self.correct)
+
+    @property
+    def names(self) -> tuple[str, str]:
+        """The names in the order of their labels, 0 and 1."""
+        return self.correct, self.incorrect
+
+
+@dataclass(kw_only=True)
+class SplitConfig:
+    """How the photos are dealt into train, val and test."""
+
+    test: float  # share of all photos, looked at once, at the end
+    val: float  # share of the rest, which chooses the checkpoint and the threshold; 0 for no validation part
+    seed: int  # deals the photos; the run's seed unless given
+    folds: int  # with fold: the training part is dealt into this many
+    fold: int | None  # this one is the validation part, instead of val; from folds on, those of further dealings
+
+    def __post_init__(self) -> None:
+        check(self.folds >= 2, "data.split.folds", "at least 2", self.folds)
+        check(self.fold is None or self.fold >= 0, "data.split.fold", "0 or more, or null", self.fold)
+        check(0 < self.test < 1, "data.split.test", "a share between 0 and 1", self.test)
+        check(0 <= self.val < 1, "data.split.val", "a share from 0 to below 1", self.val)
+
+
+@dataclass(kw_only=True)
+class DataConfig:
+    """What all sources share: which photos, and how they become batches."""
+
+    source: str  # chosen by data=
+    classes: ClassNames
+    group: Group | Literal["module"]  # which photos show one part and stay together; module: data=elpv
+    split: SplitConfig
+    image_size: int  # photos become about image_size x image_size pixels
+    resize: Resize  # most photos' own shape, a square, a square with bars; never a crop
+    bit_depth: int  # real bits of 16-bit files
+    on_bad_file: Literal["error", "skip"]  # what to do with a file that is no readable photo
+    max_bad_share: float  # skip refuses when more than this share is unreadable
+    cache: Cache  # decoded photos: kept, decoded in every run, decoded in every epoch
+    cache_dir: str  # where decoded photos and features are kept
+    batch_size: int  # photos in a step
+    max_pixels: int  # photos with more are refused
+    cache_limit: float  # gigabytes of decoded photos kept there; the longest unused make room
+    tiles: str  # rows x columns of about image_size x image_size that a photo is cut into
+    corrections: str | None  # a corrections.csv that a page has saved
+    near_duplicates: Literal["warn", "group", "error"]  # what to do about photos that are nearly copies of others
+
+    def __post_init__(self) -> None:
+        if self.group == "module" and self.source != "elpv":
+            raise UserError(f"data.group=module: only data=elpv has modules, got data={self.source}")
+        check(8 <= self.image_size <= 2048, "data.image_size", "8 to 2048 pixels", self.image_size)
+        fine = re.fullmatch(r"[1-9]\d?x[1-9]\d?", self.tiles) is not None
+        check(fine, "data.tiles", "ROWSxCOLUMNS, each from 1 to 99, such as 2x3", self.tiles)
+        side = self.image_size * max(self.grid)
+        check(side <= 16384, "data.tiles", "at most 16384 pixels of tiles along each side", side)
+        check(9 <= self.bit_depth <= 16, "data.bit_depth", "9 to 16 bits", self.bit_depth)
+        check(self.max_pixels >= 1, "data.max_pixels", "at least 1 pixel", self.max_pixels)
+        check(0 <= self.max_bad_share < 1, "data.max_bad_share", "a share from 0 to below 1", self.max_bad_share)
+        check(self.cache_limit >= 0, "data.cache_limit", "gigabytes, 0 or more", self.cache_limit)
+        check(self.batch_size >= 1, "data.batch_size", "at least 1", self.batch_size)
+
+    @property
+    def grid(self) -> tuple[int, int]:
+        """Rows and columns of tiles."""
+        rows, columns = self.tiles.split("x")
+        return int(rows), int(columns)
+
+    def of_folder(self, **settings: Any) -> "FolderConfig":
+        """These settings for photos of one's own: `root` or `manifest`, and any other that differs."""
+        shared = {field.name: getattr(self, field.name) for field in fields(DataConfig)}
+        return FolderConfig(**{**shared, **settings, "source": "folder"})
+
+
+@dataclass(kw_only=True)
+class PartsConfig(DataConfig):
+    """Photos of a machined part, which the package renders."""
+
+    source: Literal["parts"]
+    count: int  # parts: how many photos to render
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check(self.count >= 2, "data.count", "at least 2 photos", self.count)
+
+
+@dataclass(kw_only=True)
+class FolderConfig(DataConfig):
+    """Photos of one's own, by folder or by table."""
+
+    source: Literal["folder"]
+    root: str | None  # folder of your photos, with a folder for each class; or where a manifest's paths count from
+    manifest: str | None  # a CSV instead of folders: path,label[,group][,subset]
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.root is None and self.manifest is None:
+            raise UserError("data=folder needs your photos: give data.root=photos/ or data.manifest=labels.csv")
+
+
+@dataclass(kw_only=True)
+class ElpvConfig(DataConfig):
+    """Electroluminescence photos of solar cells."""
+
+    source: Literal["elpv"]
+    uncertain: Literal["drop", "threshold"]  # elpv: cells with a defect probability of 1/3 or 2/3; 2/3 is Incorrect
+
+
+AnyData = PartsConfig | FolderConfig | ElpvConfig

@@ -1,0 +1,40 @@
+"""The settings of the network."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+from qc_lightning.config.checks import check
+from qc_lightning.config.data import Resize
+
+
+@dataclass(kw_only=True)
+class ModelConfig:
+    """The network."""
+
+    library: Literal["own", "torchvision", "timm"]  # own: the paper's mlp
+    name: str  # the library's name for it
+    weights: str  # none | auto (an installed package, the torch hub folder, a download) | a file
+    mode: Literal["scratch", "frozen", "finetune"]  # frozen: only the head learns; finetune: then more with it
+    stages: int  # how many of the last stages feed the head; small defects live in the earlier ones
+    pool: list[Literal["avg", "max", "std"]]  # avg, max, std: what the head gets of a stage's map
+    input_size: int  # side of the photos it was made for; data.image_size follows it
+    hidden: list[int]  # widths of the hidden layers, of the mlp or of the head; [] for a linear head
+    dropout: float  # share of a hidden layer's outputs that a step leaves out
+    views: Literal[1, 2, 4]  # features are averaged over the photo, its mirror image, both upside down
+    penalty: float  # of a pretrained network: weight of the squared norm of its linear head as it is fitted
+    copies: int  # of a pretrained network: augmented copies of each training photo that its head is fitted to too
+    clip: float  # of a pretrained network: standard deviations at which a feature is cut off; inf: never
+    resize: Resize  # of photos that are not square; data.resize follows it
+    patches: bool  # of a pretrained network with a linear head: let it see small patches too, if they help
+
+    def __post_init__(self) -> None:
+        check(self.penalty > 0, "model.penalty", "a weight above 0", self.penalty)
+        check(self.clip > 0, "model.clip", "standard deviations above 0", self.clip)
+        check(self.stages >= 1, "model.stages", "at least 1", self.stages)
+        check(bool(self.pool), "model.pool", "at least one of avg, max, std", self.pool)
+        check(self.copies >= 0, "model.copies", "0 or more", self.copies)
+        check(self.copies == 0 or self.mode != "scratch", "model.copies", "0 with model.mode=scratch", self.copies)
+        pretrained = self.mode == "scratch" or self.weights != "none"
+        check(pretrained, "model.weights", f"auto or a file with model.mode={self.mode}", self.weights)
+        check(all(width >= 1 for width in self.hidden), "model.hidden", "widths of at least 1", self.hidden)
+        check(0 <= self.dropout < 1, "model.dropout", "a share from 0 to below 1", self.dropout)
