@@ -147,7 +147,11 @@ def test_evidence_adds_up_to_what_sets_the_logit_apart(views: int) -> None:
     torch.manual_seed(0)
     stages = [nn.Sequential(nn.Conv2d(3, 8, 4, 4), nn.ReLU()), nn.Sequential(nn.Conv2d(8, 6, 2, 2), nn.ReLU())]
     backbone = StageBackbone(stages, nn.Flatten(), 2, False, PLAIN)
-    network = Network(backbone, ["avg", "std", "max"], [], 0.0, (64, 64), views, "frozen").eval().requires_grad_(False)
+    network = (
+        Network(backbone, ["avg", "std", "max"], [], 0.0, (64, 64), views, fitted=True, frozen=True)
+        .eval()
+        .requires_grad_(False)
+    )
     assert has_evidence(network)
     network.head.get_buffer("pooled.mean").uniform_(0, 1)
     image = torch.rand(2, 3, 64, 64)

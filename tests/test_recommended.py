@@ -139,7 +139,7 @@ def test_copies_make_verdicts_steadier(train: Train, own: list[str]) -> None:
     ("arguments", "line"),
     [
         (["model.weights=none"], "error: model.weights: expected auto or a file with model.mode=frozen, got 'none'"),
-        (["model.views=3"], "error: model.views: expected 1, 2 or 4, got 3"),
+        (["model.views=3"], "error: model.views: expected one of 1, 2, 4, got 3"),
         (
             ["model.hidden=[64]", "trainer.max_epochs=-1"],
             "error: trainer.max_epochs: expected at least 1 with model.mod",

@@ -1,6 +1,8 @@
 """The settings' dataclasses: one a source, choices listed, each default in one place."""
 
+import re
 from dataclasses import asdict, fields, is_dataclass
+from pathlib import Path
 
 import pytest
 
@@ -14,6 +16,7 @@ from qc_lightning.config.settings import settings_of
 from qc_lightning.core.errors import UserError
 
 MISSING = object()
+PACKAGE = Path(settings_room.__file__).parents[1]
 
 
 @pytest.mark.parametrize(
@@ -53,6 +56,16 @@ def test_every_default_stands_in_one_place() -> None:
             for part in setting.name.split("."):
                 node = node.get(part, MISSING) if isinstance(node, dict) else MISSING
             assert setting.default is None or node is MISSING, f"{name}: {setting.name}"
+
+
+def test_what_a_mode_means_is_said_in_one_place() -> None:
+    """Others ask for a property of the model's settings, not for the value of `model.mode`."""
+    named = [
+        path.relative_to(PACKAGE).as_posix()
+        for path in PACKAGE.rglob("*.py")
+        if re.search(r"""["'](scratch|frozen|finetune)["']""", path.read_text(encoding="utf-8"))
+    ]
+    assert named == ["config/model.py", "data/parts/defects.py"]  # a scratch is a defect too
 
 
 def test_settings_are_given_by_name() -> None:

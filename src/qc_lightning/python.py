@@ -100,7 +100,6 @@ def _composed(name: str, words: Sequence[str], schema: type[T]) -> tuple[Path, T
     """The default output folder and the settings of a command; Hydra keeps nothing of it."""
     from hydra.core.hydra_config import HydraConfig
     from hydra.errors import HydraException
-    from omegaconf import open_dict
     from omegaconf.errors import OmegaConfBaseException
 
     from qc_lightning.cli.arguments import hydra_arguments
@@ -112,8 +111,6 @@ def _composed(name: str, words: Sequence[str], schema: type[T]) -> tuple[Path, T
     try:
         cfg = composed(name, hydra_arguments(COMMANDS[name], words, front_door=True))
         folder = Path(cfg.hydra.runtime.output_dir)
-        with open_dict(cfg):
-            del cfg["hydra"]
         return folder, parse(cfg, schema)
     except (HydraException, OmegaConfBaseException) as error:
         raise UserError(one_line(error, name)) from error

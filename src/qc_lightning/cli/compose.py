@@ -40,10 +40,7 @@ def compose(overrides: Sequence[str] = ()) -> TrainConfig:
         hydra.errors.HydraException, omegaconf.errors.OmegaConfBaseException: there is no such setting, or the value
             is of another type; `qc_lightning.cli.errors.one_line` says it in one line.
     """
-    cfg = composed("train", overrides)
-    with open_dict(cfg):
-        del cfg["hydra"]
-    return parse(cfg, TrainConfig)
+    return parse(composed("train", overrides), TrainConfig)
 
 
 def composed(name: str, overrides: Sequence[str]) -> DictConfig:

@@ -123,7 +123,7 @@ def what_next(run: Run, config: TrainConfig) -> str:
     data = config.data
     if not isinstance(data, FolderConfig):
         step = "qc-lightning train photos/"
-    elif config.model.mode == "scratch":
+    elif not config.model.pretrained:
         step = f"qc-lightning train {shlex.quote(str(data.root or data.manifest))}"
     else:
         step = f"qc-lightning predict incoming/ run={shlex.quote(str(here))}"

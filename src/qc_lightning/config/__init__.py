@@ -90,7 +90,7 @@ T = TypeVar("T")
 
 
 def parse(cfg: "DictConfig", schema: type[T]) -> T:
-    """Turn what Hydra composed into plain dataclasses.
+    """Turn what Hydra composed into plain dataclasses; Hydra's own part is left out.
 
     Raises:
         UserError: a setting is not known, is missing, is of the wrong type or out of its range.
@@ -98,5 +98,6 @@ def parse(cfg: "DictConfig", schema: type[T]) -> T:
     """
     from omegaconf import OmegaConf
 
-    plain = OmegaConf.to_container(cfg, resolve=True, throw_on_missing=True)
+    own = OmegaConf.masked_copy(cfg, [str(key) for key in cfg if key != "hydra"])
+    plain = OmegaConf.to_container(own, resolve=True, throw_on_missing=True)
     return build(schema, cast(Mapping[str, object], plain))

@@ -18,5 +18,5 @@ class AuditConfig:
     seed: int  # deals the folds of the out-of-fold probabilities
 
     def __post_init__(self) -> None:
-        check(self.model.mode == "frozen", "model.mode", "frozen in an audit", self.model.mode)
+        check(self.model.frozen, "model.mode", "frozen in an audit", self.model.mode)
         check(self.model.hidden == [], "model.hidden", "[] in an audit", self.model.hidden)

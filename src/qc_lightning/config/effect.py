@@ -14,8 +14,8 @@ def without_effect(config: TrainConfig, keys: Iterable[str]) -> dict[str, str]:
     """
     idle: dict[str, str] = {}
     model, split = config.model, config.data.split
-    if model.mode == "frozen" and not model.hidden:
-        why = "the linear head of model.mode=frozen is solved exactly, in one step"
+    if model.solved:
+        why = f"the linear head of model.mode={model.mode} is solved exactly, in one step"
         names = ("optim.lr", "optim.weight_decay", "optim.patience", "optim.name", "optim", "data.batch_size")
         idle |= dict.fromkeys((*names, "trainer.max_epochs", "model.dropout"), why)
     if model.library == "own":

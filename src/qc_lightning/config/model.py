@@ -1,10 +1,15 @@
-"""The settings of the network."""
+"""The settings of the network.
+
+What a value of `model.mode` means is said here, by properties; `training/modes.py` picks the module by it.
+"""
 
 from dataclasses import dataclass
 from typing import Literal
 
 from qc_lightning.config.checks import check
 from qc_lightning.config.data import Resize
+
+PRETRAINED_MODES = ("frozen", "finetune")
 
 
 @dataclass(kw_only=True)
@@ -33,8 +38,24 @@ class ModelConfig:
         check(self.stages >= 1, "model.stages", "at least 1", self.stages)
         check(bool(self.pool), "model.pool", "at least one of avg, max, std", self.pool)
         check(self.copies >= 0, "model.copies", "0 or more", self.copies)
-        check(self.copies == 0 or self.mode != "scratch", "model.copies", "0 with model.mode=scratch", self.copies)
-        pretrained = self.mode == "scratch" or self.weights != "none"
-        check(pretrained, "model.weights", f"auto or a file with model.mode={self.mode}", self.weights)
+        fine = self.copies == 0 or self.pretrained
+        check(fine, "model.copies", f"0 with model.mode={self.mode}", self.copies)
+        fine = self.weights != "none" or not self.pretrained
+        check(fine, "model.weights", f"auto or a file with model.mode={self.mode}", self.weights)
         check(all(width >= 1 for width in self.hidden), "model.hidden", "widths of at least 1", self.hidden)
         check(0 <= self.dropout < 1, "model.dropout", "a share from 0 to below 1", self.dropout)
+
+    @property
+    def pretrained(self) -> bool:
+        """Whether it begins with published weights, under a head that is fitted to their features."""
+        return self.mode in PRETRAINED_MODES
+
+    @property
+    def frozen(self) -> bool:
+        """Whether only the head learns, so that cross-validation chooses and no validation part is needed."""
+        return self.mode == "frozen"
+
+    @property
+    def solved(self) -> bool:
+        """Whether all that learns is solved exactly, in one step."""
+        return self.frozen and not self.hidden

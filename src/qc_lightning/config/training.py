@@ -82,15 +82,16 @@ class TrainConfig:
         split = self.data.split
         fine = self.optim.patience is None or split.val > 0 or split.fold is not None
         check(fine, "optim.patience", "null without a validation part (data.split.val=0)", self.optim.patience)
-        if self.model.mode == "frozen":
-            check_choice("imbalance with model.mode=frozen", self.imbalance, ("auto", "none", "pos_weight"))
+        model = self.model
+        if model.frozen:
+            check_choice(f"imbalance with model.mode={model.mode}", self.imbalance, ("auto", "none", "pos_weight"))
         epochs, steps = self.trainer.get("max_epochs"), self.trainer.get("max_steps", -1)
-        if self.model.mode != "scratch" and self.model.hidden:
+        if model.pretrained and model.hidden:
             fine = isinstance(epochs, int) and epochs >= 1
-            check(fine, "trainer.max_epochs", f"at least 1 with model.mode={self.model.mode} and hidden layers", epochs)
-        fine = self.model.mode != "finetune" or (epochs, steps) != (-1, -1)
-        check(fine, "trainer.max_epochs", "an end with model.mode=finetune, whose step sizes follow it", epochs)
-        if self.model.copies > 0 and self.augment.policy != "ranges":
+            check(fine, "trainer.max_epochs", f"at least 1 with model.mode={model.mode} and hidden layers", epochs)
+        fine = not model.pretrained or model.frozen or (epochs, steps) != (-1, -1)
+        check(fine, "trainer.max_epochs", f"an end with model.mode={model.mode}, whose step sizes follow it", epochs)
+        if model.copies > 0 and self.augment.policy != "ranges":
             raise UserError(
                 f"augment.policy={self.augment.policy}: the augmented copies that this recipe's head is fitted to are "
                 "drawn from ranges: choose augment=light, or model.copies=0 for no copies"

@@ -78,14 +78,15 @@ class Network(nn.Module):
         shape: height H and width W of the photos, or of a tile of them, in pixels.
         views: how many of the photo, its mirror image, and both upside down are looked at; their features are averaged,
             so that a defect counts alike wherever it points.
-        mode: scratch; or frozen or finetune, whose head is one that is fitted to features, which it standardises.
+        fitted: whether the head is one that is fitted to features, which it standardises.
+        frozen: whether only the head learns.
         tiles: rows and columns of tiles that the photos are cut into.
         clip: of a fitted head: standard deviations at which a feature is cut off.
         patches: let the linear head of a frozen network see small patches of the photo too, where the backbone has a
             map of them and the photo is not in tiles.
 
     Attributes:
-        frozen: whether only the head learns.
+        frozen: as given.
         pooled_width: of the pooled features, which come first.
         width: of the features; those of a frozen network with patches are in half precision.
         tiles: as given.
@@ -104,7 +105,8 @@ class Network(nn.Module):
         dropout: float,
         shape: tuple[int, int],
         views: int = 1,
-        mode: str = "scratch",
+        fitted: bool = False,
+        frozen: bool = False,
         tiles: Grid = (1, 1),
         clip: float = math.inf,
         patches: bool = False,
@@ -112,8 +114,8 @@ class Network(nn.Module):
         super().__init__()
         # several times faster on a CPU, and what half precision wants on a GPU
         self.backbone = backbone.to(memory_format=torch.channels_last)
-        self.frozen, self.tiles = mode == "frozen", tiles
-        self.patches = patches and backbone.has_patches and mode == "frozen" and not hidden and tiles == (1, 1)
+        self.frozen, self.tiles = frozen, tiles
+        self.patches = patches and backbone.has_patches and frozen and not hidden and tiles == (1, 1)
         self.taps = nn.ModuleList(Mosaic(tiles) for _ in range(backbone.count + self.patches))
         self.pool, self.views = list(pool), views
         self.weights = "none"
@@ -125,7 +127,7 @@ class Network(nn.Module):
                 cells = (patch_map.shape[2] * patch_map.shape[3], patch_map.shape[1])
         self.train()
         self.head: nn.Module
-        if mode != "scratch":
+        if fitted:
             self.head = PerceptronHead(width, hidden, dropout, clip) if hidden else FittedHead(width, clip, cells)
         else:
             self.head = perceptron(width, hidden, dropout) if hidden else _linear(width, dropout)

@@ -46,9 +46,11 @@ def build_network(
     """
     if config.library == "own":
         return _paper_mlp(config, shape, tiles)
-    if config.mode == "scratch" and config.weights not in ("none", "auto"):
-        raise UserError(f"model.mode=scratch starts from random weights, and model.weights={config.weights} is a file")
-    load = load_weights and config.mode != "scratch"
+    if not config.pretrained and config.weights not in ("none", "auto"):
+        raise UserError(
+            f"model.mode={config.mode} starts from random weights, and model.weights={config.weights} is a file"
+        )
+    load = load_weights and config.pretrained
     backbone, made_for, file = (
         _torchvision(config, load) if config.library == "torchvision" else _timm(config, load, shape)
     )
@@ -60,10 +62,11 @@ def build_network(
             config.dropout,
             shape,
             config.views,
-            config.mode,
-            tiles,
-            config.clip,
-            config.patches,
+            fitted=config.pretrained,
+            frozen=config.frozen,
+            tiles=tiles,
+            clip=config.clip,
+            patches=config.patches,
         )
     except (RuntimeError, AssertionError, ValueError) as error:
         reason = str(error).strip().splitlines()[0].rstrip(".") if str(error).strip() else "it fails"
@@ -78,7 +81,7 @@ def build_network(
 def _paper_mlp(config: ModelConfig, shape: tuple[int, int], tiles: tuple[int, int]) -> MLP:
     if config.name != "mlp":
         raise UserError(f"model.name: expected mlp with model.library=own, got '{config.name}'")
-    if config.mode != "scratch" or config.weights != "none":
+    if config.pretrained or config.weights != "none":
         raise UserError("model=mlp has no published weights: it takes model.mode=scratch and model.weights=none only")
     return MLP(shape, config.hidden, config.dropout, tiles)
 
@@ -95,7 +98,7 @@ def _torchvision(config: ModelConfig, load: bool) -> tuple[Backbone, int, str]:
     arguments: dict[str, Any] = {}
     if config.name in ("googlenet", "inception_v3"):
         # their random start takes many seconds, for nothing when weights replace it
-        arguments = {"aux_logits": False, "init_weights": config.mode == "scratch"}
+        arguments = {"aux_logits": False, "init_weights": not config.pretrained}
         normalisation = ([0.5] * 3, [0.5] * 3)  # what torchvision's transform_input=True amounts to
     transformer = config.name.startswith("vit_")
     if transformer:
@@ -176,7 +179,7 @@ def _timm(config: ModelConfig, load: bool, shape: tuple[int, int]) -> tuple[Back
     cfg = model.pretrained_cfg
     normalisation, made_for = (cfg["mean"], cfg["std"]), int(cfg["input_size"][-1])
     model.reset_classifier(0)
-    if config.mode != "scratch" and wide_depth(model):
+    if config.pretrained and wide_depth(model):
         fold_batch_norms(model.eval())
     if type(model).__name__ == "VisionTransformer" and (config.stages, config.pool) != (1, ["avg"]):
         _needs_stages(config, len(model.blocks))

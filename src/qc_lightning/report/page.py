@@ -19,6 +19,7 @@ from typing import Any
 
 import numpy as np
 
+from qc_lightning.config.model import PRETRAINED_MODES
 from qc_lightning.config.record import RunRecord
 from qc_lightning.core.atomic import replacing
 from qc_lightning.core.errors import UserError
@@ -227,7 +228,7 @@ def _config(record: RunRecord | None) -> tuple[Mapping[str, Any], list[Path], bo
     data = record.settings.get("data")
     config = data if isinstance(data, Mapping) else {}
     model = record.settings.get("model")
-    pretrained = isinstance(model, Mapping) and model.get("mode") in ("frozen", "finetune")
+    pretrained = isinstance(model, Mapping) and model.get("mode") in PRETRAINED_MODES
     here = Path(record.directory)
     return config, [here / str(config.get("root") or "."), here], pretrained
 

@@ -13,7 +13,7 @@ from hydra.core.plugins import Plugins
 from hydra.core.utils import JobReturn, JobStatus
 from hydra.plugins.launcher import Launcher
 from hydra.types import HydraContext, TaskFunction
-from omegaconf import DictConfig, OmegaConf, open_dict, read_write
+from omegaconf import DictConfig, open_dict, read_write
 
 from qc_lightning.config import SweepConfig, TrainConfig, parse
 from qc_lightning.config.effect import without_effect
@@ -118,7 +118,7 @@ def _begin(config: DictConfig, settings: SweepConfig, arguments: Sequence[str], 
         if set(job.overrides) - seen or not seen:
             seen |= {"", *job.overrides}
             cfg = loader.load_sweep_config(config, [*laid_out.fixed, *job.overrides])
-            job_config = parse(OmegaConf.masked_copy(cfg, [str(key) for key in cfg if key != "hydra"]), TrainConfig)
+            job_config = parse(cfg, TrainConfig)
             idle = without_effect(job_config, job.point) if len(job.point) else {}
             active = active | (set(job.point) - set(idle))
             reasons |= idle

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from hydra.core.config_loader import ConfigLoader
 from omegaconf import DictConfig
 
+from qc_lightning.config import TrainConfig, parse
 from qc_lightning.config.record import RunRecord
 from qc_lightning.core.run import Run
 from qc_lightning.sweep.folder import Record, Sweep, without
@@ -47,7 +48,7 @@ def retrained(sweep: Sweep, loader: ConfigLoader, config: DictConfig) -> list[st
         return None
     again = [*without(arguments(sweep, best), "data.split.val"), "data.split.val=0"]
     cfg = loader.load_sweep_config(config, again)
-    if cfg.model.mode != "frozen":
+    if not parse(cfg, TrainConfig).model.frozen:
         of = [records[job.number] for job in best.jobs]
         epochs = round(statistics.median(record.epochs or cfg.trainer.max_epochs for record in of))
         fixed = [f"trainer.max_epochs={epochs}", "optim.patience=null"]

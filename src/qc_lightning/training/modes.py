@@ -1,4 +1,4 @@
-"""The one place that asks for `model.mode`: which module a run trains, on which data."""
+"""The one place that picks the module: which one `model.mode` means, and on which data it is trained."""
 
 from dataclasses import replace
 
@@ -20,7 +20,7 @@ MOST_WITH_PATCHES = 4000  # training photos; half a gigabyte with a copy of each
 
 
 def build_module(config: TrainConfig, photos: PhotoSet) -> tuple[Classifier, LightningDataModule]:
-    """Pick the module that `model.mode` names, and the data that goes with it.
+    """Pick the module that `model.mode` means, and the data that goes with it.
 
     Args:
         config: of the run.
@@ -28,11 +28,11 @@ def build_module(config: TrainConfig, photos: PhotoSet) -> tuple[Classifier, Lig
     """
     counts, shape, tiles = photos.counts()["train"], photos.decode.tile, config.data.grid
     settings = HeadSettings.from_config(config)
-    if config.model.mode == "frozen":
+    if config.model.frozen:
         solved = ClosedFormClassifier(_affordable(config.model, sum(counts)), config.optim, shape, tiles, settings)
         return solved, FeatureDataModule(_store(config, photos, solved))
     balanced = resolve_imbalance(config.imbalance, counts) == "sampler"
-    if config.model.mode == "finetune":
+    if config.model.pretrained:
         tuned = FineTunedClassifier(config.model, config.optim, shape, config.imbalance, counts, tiles)
         tuned.first = ExactHeadFirst(_store(config, photos, tuned), settings)
         return tuned, PhotoDataModule(photos, config.data.batch_size, config.augment, config.seed, balanced)
