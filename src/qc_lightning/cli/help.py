@@ -25,8 +25,7 @@ def overview() -> str:
 def help_of(command: Command) -> str:
     """What a command does, how it is called, and each of its settings with its default and what it is."""
     content = _composed(command.name)
-    template = str(content["hydra"]["help"]["template"])
-    lines = [template.split("Groups, chosen")[0].split("Settings, overridden")[0].rstrip(), ""]
+    lines = [str(content["hydra"]["help"]["template"]).rstrip(), ""]
     defaults = _yaml(CONF / f"{command.name}.yaml").get("defaults", [])
     groups = [key for entry in defaults if isinstance(entry, dict) for key in entry if "override" not in key]
     if groups:
