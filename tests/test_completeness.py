@@ -85,6 +85,29 @@ def test_jpegs_that_were_cut_and_closed_are_refused(kind: str, part: float) -> N
                 decode_bytes(data[: int(part * len(data))].rstrip(b"\xff") + b"\xff\xd9", settings)
 
 
+@pytest.mark.parametrize("missing", [60, 150, 400])
+@pytest.mark.parametrize("kind", [kind for kind in KINDS if kind.startswith("jpeg") and "progressive" not in kind])
+def test_jpegs_that_were_cut_in_their_last_rows_and_closed_are_refused(kind: str, missing: int) -> None:
+    name, options = KINDS[kind]
+    for seed, side in enumerate([(200, 160), (400, 300), (97, 131)]):
+        for image in (scene(side, seed), scene(side, seed).convert("L")):
+            data = encoded(image, name, **options)
+            for settings in SETTINGS:
+                with pytest.raises(BadImage, match="its data ends before the photo does"):
+                    decode_bytes(data[: -missing - 2].rstrip(b"\xff") + b"\xff\xd9", settings)
+
+
+@pytest.mark.parametrize("kind", [kind for kind in KINDS if kind.startswith("jpeg")])
+def test_whole_photos_that_end_in_the_grey_of_missing_blocks_are_read(kind: str) -> None:
+    name, options = KINDS[kind]
+    for side in SIDES:
+        grey = scene(side)
+        grey.paste((128, 128, 128), (0, side[1] // 3, *side))
+        for image in (grey, grey.convert("L"), Image.new("RGB", side, (128, 128, 128)), Image.new("L", side, 128)):
+            for settings in SETTINGS:
+                decode_bytes(encoded(image, name, **options), settings)
+
+
 def test_progressive_jpegs_without_all_scans_are_refused() -> None:
     """One whose last scan was cut short and closed is not found: it is a photo with less detail."""
     data = encoded(scene((400, 300)), "JPEG", progressive=True)

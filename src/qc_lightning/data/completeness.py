@@ -11,13 +11,15 @@ import zlib
 from typing import Any
 
 import numpy as np
-from PIL import Image, ImageFile
+from PIL import Image, ImageFile, JpegImagePlugin
 
 from qc_lightning.data.image_file import BadImage
 
 _MARKER = re.compile(rb"\xff[^\x00\xd0-\xd7\xff]")  # in the coded data of a JPEG: what ends it
 _ZEROS = 128  # bytes: coded data does not end in so many by chance
 _COLUMNS = 16  # where a row is probed
+_GREY = 128  # what libjpeg makes of blocks for which it has no data
+_FURTHER = bytes(range(0, 255, 5)) * 4  # bits that are no picture
 _MARK = (1, 254, 77, 138)  # of its pixels until it is decoded
 
 
@@ -37,14 +39,40 @@ def check_coded(data: bytes, image: ImageFile.ImageFile) -> None:
         raise BadImage("truncated: its rest is zeros")
 
 
-def check_raw(data: bytes, image: Image.Image) -> None:
-    """Check the pixels of an uncompressed file (BMP, TIFF, PPM) after decoding; raises BadImage.
+def check_pixels(data: bytes, image: Image.Image) -> None:
+    """Check the end of a JPEG and of an uncompressed file (BMP, TIFF, PPM) after decoding; raises BadImage."""
+    if image.format in ("JPEG", "MPO") and isinstance(image, JpegImagePlugin.JpegImageFile) and data:
+        _check_last_rows(data, image)
+    elif data and image.format in ("BMP", "TIFF", "PPM") and not data[-_ZEROS:].strip(b"\0"):
+        _check_raw(image)
+
+
+def _check_last_rows(data: bytes, image: JpegImagePlugin.JpegImageFile) -> None:
+    """Find a JPEG that was cut within its last two rows of blocks and closed.
+
+    Blocks without data come out grey. Where the last one is, the photo is decoded once more with further bits behind
+    its data: one that is whole does not use them, one that is not shows something else.
+    """
+    corner = image.getpixel((image.width - 1, image.height - 1))
+    if image.mode not in ("L", "RGB") or {corner} - {_GREY, (_GREY,) * 3}:
+        return
+    end, rows = _end_of_jpeg(data)
+    if not rows:
+        return
+    longer = JpegImagePlugin.JpegImageFile(io.BytesIO(data[:end] + _FURTHER + b"\xff\xd9"))
+    scale = image.decoderconfig[0] if image.decoderconfig else 1
+    longer.draft(None, (longer.width // scale, longer.height // scale))
+    below = (0, max(0, image.height - 4 * rows), image.width, image.height)
+    if longer.size == image.size and longer.crop(below).tobytes() != image.crop(below).tobytes():
+        raise BadImage("truncated: its data ends before the photo does")
+
+
+def _check_raw(image: Image.Image) -> None:
+    """Find a file whose rest is zeros.
 
     Zeros there are black pixels, which a photo may well end in. But a black area of a photo does not begin in the
     middle of one row, straight below a row that has none: that is where writing broke off.
     """
-    if not data or image.format not in ("BMP", "TIFF", "PPM") or data[-_ZEROS:].strip(b"\0"):
-        return
     values = np.asarray(image)
     rows = values.reshape(values.shape[0], values.shape[1], -1).any(2) != 0
     if image.format == "BMP":

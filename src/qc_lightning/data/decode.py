@@ -33,7 +33,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image, ImageFile, JpegImagePlugin
 
-from qc_lightning.data.completeness import check_coded, check_raw
+from qc_lightning.data.completeness import check_coded, check_pixels
 from qc_lightning.data.decode_settings import DecodeSettings
 from qc_lightning.data.geometry import finish, fit_size, orientation_of, upright
 from qc_lightning.data.image_file import (
@@ -150,7 +150,7 @@ def _planes(
             box = drafted[1] if drafted else None
         check_coded(data, image)
     image.load()
-    check_raw(data, image)
+    check_pixels(data, image)
     return [_plain(image, bits)], orientation_of(image), box
 
 
