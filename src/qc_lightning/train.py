@@ -22,7 +22,7 @@ def train(config: TrainConfig, run: Run, record: RunRecord | None = None, in_swe
     from lightning.pytorch import seed_everything
 
     from qc_lightning.training import outcome
-    from qc_lightning.training.loggers import attach_report
+    from qc_lightning.training.loggers import log_outcome
     from qc_lightning.training.modes import build_module
     from qc_lightning.training.novelty import fit_novelty
     from qc_lightning.training.start import begin
@@ -49,8 +49,8 @@ def train(config: TrainConfig, run: Run, record: RunRecord | None = None, in_swe
         looked_at = outcome.positions_of(module.logits)
         novelty = fit_novelty(module.network, data, photos, looked_at, config.decision.novelty, config.seed)
         timing.done("novelty")
-        outcome.write(run, config, photos, module.logits, decision, novelty, timing, finished)
-        attach_report(trainer.loggers, run.folder / "report.html")
+        metrics = outcome.write(run, config, photos, module.logits, decision, novelty, timing, finished)
+        log_outcome(trainer.loggers, metrics, trainer.global_step, run.folder / "report.html")
     if not finished:
         raise SystemExit(130)
     return run

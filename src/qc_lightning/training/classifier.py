@@ -169,7 +169,7 @@ class Classifier(LightningModule):
         metrics.update(torch.sigmoid(logit), label.round().long())
         figures = metrics.compute()
         metrics.reset()
-        if subset != "train":
+        if subset == "val":
             figures |= {"escape_rate": 1 - figures["recall"], "overkill_rate": 1 - figures["specificity"]}
         self.log(f"{subset}_loss", loss, batch_size=len(label), sync_dist=True, prog_bar=subset != "test")
         self.log_dict({f"{subset}_{name}": figure for name, figure in figures.items()}, sync_dist=False)

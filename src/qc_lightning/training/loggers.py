@@ -1,8 +1,9 @@
 """Where the figures of every epoch and of the test go besides the run folder: TensorBoard, MLflow, Weights & Biases."""
 
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
+from typing import Any
 
 from lightning.pytorch.loggers import Logger
 
@@ -34,13 +35,25 @@ def build_loggers(config: LoggerConfig, run: Run) -> list[Logger]:
     return loggers
 
 
-def attach_report(loggers: Iterable[Logger], report: Path) -> None:
-    """Store report.html with the run in MLflow."""
+def log_outcome(loggers: Iterable[Logger], metrics: Mapping[str, Any], step: int, report: Path) -> None:
+    """Hand on what is only known after the test: the rates of the verdicts, and the report, which MLflow takes.
+
+    Args:
+        loggers: of the training.
+        metrics: as metrics.json holds them. Verdicts depend on the review band and on the limit of novelty, which the
+            module does not know; its own figures go by the threshold.
+        step: the last of the training.
+        report: the page, where one was written.
+    """
     from lightning.pytorch.loggers import MLFlowLogger
 
+    wanted = [("val", "review_rate"), *(("test", f"{name}_rate") for name in ("escape", "overkill", "review"))]
+    figures = {f"{subset}_{name}": metrics[subset][name]["value"] for subset, name in wanted if subset in metrics}
     for logger in loggers:
+        logger.log_metrics({name: value for name, value in figures.items() if value is not None}, step)
         if isinstance(logger, MLFlowLogger) and logger.run_id is not None and report.is_file():
             logger.experiment.log_artifact(logger.run_id, str(report))
+        logger.save()
 
 
 def _tensorboard(project: str, run: Run) -> Logger:
