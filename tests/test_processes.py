@@ -102,6 +102,40 @@ def test_two_processes_count_every_photo_once(photo_root: Path, tmp_path: Path) 
     assert done.stdout.count("\nrun: ") == 1, "only the first process reports"
 
 
+@pytest.mark.parametrize("how", ["ctrl-c", "sigterm to the second alone"])
+def test_two_processes_end_together_and_can_be_continued(photo_root: Path, tmp_path: Path, how: str) -> None:
+    run = tmp_path / "run"
+    two = ["trainer=ddp", "trainer.accelerator=cpu", "trainer.devices=2", "trainer.enable_progress_bar=false"]
+    training = subprocess.Popen(
+        command("data=folder", f"data.root={photo_root}", *SMALL, *two, "trainer.max_epochs=100000",
+                f"hydra.run.dir={run}"),
+        cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, preexec_fn=hears_ctrl_c, start_new_session=True,
+    )  # fmt: skip
+    deadline = time.monotonic() + 120
+    while time.monotonic() < deadline and not (run / "checkpoints" / "best.ckpt").exists():
+        time.sleep(0.1)
+    children = Path(f"/proc/{training.pid}/task/{training.pid}/children").read_text().split()
+    second = next(int(pid) for pid in children if b"qc_lightning" in Path(f"/proc/{pid}/cmdline").read_bytes())
+    if how == "ctrl-c":
+        os.killpg(training.pid, signal.SIGINT)
+    else:
+        os.kill(second, signal.SIGTERM)
+    try:
+        output = training.communicate(timeout=60)[0].decode()
+    finally:
+        if training.poll() is None:
+            os.killpg(training.pid, signal.SIGKILL)
+    assert training.returncode == 130, output
+    metrics = json.loads((run / "metrics.json").read_text())
+    assert "test" not in metrics, "the test part stays unseen"
+    done = len((run / "history.csv").read_text().splitlines()) - 1
+    again = subprocess.run(
+        command(f"resume={run}", f"trainer.max_epochs={done + 1}"), cwd=tmp_path, capture_output=True, text=True
+    )
+    assert again.returncode == 0, again.stderr
+    assert len((run / "history.csv").read_text().splitlines()) - 1 == done + 1
+
+
 def test_two_processes_train(photo_root: Path, tmp_path: Path) -> None:
     run = tmp_path / "run"
     done = subprocess.run(

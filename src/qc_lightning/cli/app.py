@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 from qc_lightning.core.errors import UserError
+from qc_lightning.core.shutdown import Stopped
 
 
 def show(text: str) -> None:
@@ -44,6 +45,6 @@ def run(command: Callable[..., Any], name: str) -> None:
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         raise SystemExit(2) from None
-    except KeyboardInterrupt:
+    except (KeyboardInterrupt, Stopped):
         print("stopped by Ctrl-C", file=sys.stderr)
         raise SystemExit(130) from None

@@ -7,6 +7,10 @@ from types import FrameType
 from typing import Any
 
 
+class Stopped(Exception):
+    """The user has asked to end, and all processes of a training have agreed on where."""
+
+
 class StopRequest:
     """Whether the user has asked to end.
 

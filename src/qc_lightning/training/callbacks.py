@@ -2,6 +2,7 @@
 
 import math
 import time
+from contextlib import ExitStack
 from typing import Any
 
 import numpy as np
@@ -12,6 +13,7 @@ from lightning.pytorch.callbacks import Checkpoint, ProgressBar
 from qc_lightning.core.atomic import csv_text, replacing, write_text
 from qc_lightning.core.bars import Progress
 from qc_lightning.core.run import Run
+from qc_lightning.core.shutdown import Stopped, StopRequest, graceful_shutdown
 from qc_lightning.training.start import link
 
 HISTORY_COLUMNS = ("epoch", "train_loss", "train_accuracy", "val_loss", "val_accuracy", "lr")
@@ -76,6 +78,47 @@ class SeedEpochs(Callback):
         """Seed dropout and augmentation."""
         mixed = np.random.SeedSequence((self.seed, trainer.current_epoch, trainer.global_rank)).generate_state(1)
         torch.manual_seed(int(mixed[0]))
+
+
+class StopTogether(Callback):
+    """End the training in all of its processes at one step when any of them gets Ctrl-C or SIGTERM.
+
+    Left alone, a process that ends by itself leaves the others waiting for it. They agree after every batch, as
+    Lightning does about SIGTERM, whose own way hangs when the signal comes amid an exchange between the processes.
+    A training of one process is left to Lightning.
+    """
+
+    def __init__(self) -> None:
+        self._handlers = ExitStack()
+        self._stop: StopRequest | None = None
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Note signals from now on; they act as usual from the second one on."""
+        if trainer.world_size > 1:
+            self._stop = self._handlers.enter_context(graceful_shutdown())
+
+    def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, *_: Any, **__: Any) -> None:
+        """Agree.
+
+        Raises:
+            Stopped: in every process, when one was asked to end.
+        """
+        stop = self._stop
+        if stop is not None and trainer.strategy.reduce_boolean_decision(stop.signal != 0, all=False):
+            raise Stopped
+
+    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Put the signals' usual effect back."""
+        self._stop = None
+        self._handlers.close()
+
+    def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
+        """The same."""
+        self.on_train_end(trainer, pl_module)
+
+    on_test_start = on_predict_start = on_train_start
+    on_validation_batch_end = on_test_batch_end = on_predict_batch_end = on_train_batch_end
+    on_test_end = on_predict_end = on_train_end
 
 
 class History(Checkpoint):

@@ -14,9 +14,10 @@ from lightning.pytorch.callbacks import EarlyStopping
 from qc_lightning.config import TrainConfig
 from qc_lightning.core.errors import UserError
 from qc_lightning.core.run import Run
+from qc_lightning.core.shutdown import Stopped
 from qc_lightning.core.suggestions import nearest
 from qc_lightning.core.system import cores
-from qc_lightning.training.callbacks import Checkpoints, History, SeedEpochs, TrainingProgressBar
+from qc_lightning.training.callbacks import Checkpoints, History, SeedEpochs, StopTogether, TrainingProgressBar
 from qc_lightning.training.loggers import build_loggers
 
 # what a run decides itself where nothing is said: no batches before the training, no table of the layers
@@ -56,7 +57,7 @@ def build_trainer(config: TrainConfig, run: Run, in_sweep: bool) -> Trainer:
         # Lightning starts the further processes with this command line, so each would start the whole sweep again
         raise UserError("trainer=ddp does not work inside a multirun (-m): give each job one device, trainer.devices=1")
     _quieten()
-    callbacks: list[Callback] = [SeedEpochs(config.seed), History(run), Checkpoints(run, anew=in_sweep)]
+    callbacks: list[Callback] = [SeedEpochs(config.seed), StopTogether(), History(run), Checkpoints(run, anew=in_sweep)]
     if patience is not None:
         callbacks.append(EarlyStopping("val_loss", patience=patience))
     if flags.get("enable_progress_bar", True):
@@ -107,8 +108,11 @@ def fit(trainer: Trainer, model: LightningModule, data: LightningDataModule, run
         if isinstance(error, MisconfigurationException) or "val_check_interval" in message:
             raise UserError(f"trainer: {message}") from error
         raise
-    except SystemExit:  # how Lightning ends on Ctrl-C, once its callbacks know
-        if not trainer.interrupted:
+    except (
+        SystemExit,
+        Stopped,
+    ) as end:  # how one process leaves Lightning on Ctrl-C, and several
+        if isinstance(end, SystemExit) and not trainer.interrupted:
             raise
         if not run.best.is_file():
             raise KeyboardInterrupt from None
