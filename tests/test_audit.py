@@ -1,6 +1,7 @@
 """`qc-lightning audit`: what it finds, what it writes, and what its page's corrections do."""
 
 import csv
+import html
 import json
 import re
 from collections.abc import Callable
@@ -9,20 +10,26 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from omegaconf import open_dict
 from PIL import Image
 
 from conftest import save_photo
 from qc_lightning import audit as audit_command
+from qc_lightning.auditing import out_of_fold
 from qc_lightning.auditing.groups import check_groups
 from qc_lightning.auditing.labels import check_labels, held_together
 from qc_lightning.auditing.learning_curve import check_learning_curve
-from qc_lightning.auditing.out_of_fold import out_of_fold
+from qc_lightning.auditing.out_of_fold import deal, probabilities
 from qc_lightning.auditing.output import write_tables
+from qc_lightning.cli.compose import composed
+from qc_lightning.config import AuditConfig, parse
 from qc_lightning.core.errors import UserError
 from qc_lightning.data.corrections import apply_corrections
+from qc_lightning.data.dataset import read_photos
 from qc_lightning.data.duplicates import Copies
 from qc_lightning.data.file_facts import FileFacts
 from qc_lightning.data.photo import Photo
+from qc_lightning.models.heads.fitted import FittedHead
 from qc_lightning.models.heads.linear import LinearHead
 
 Audit = Callable[..., tuple[int, str]]
@@ -99,7 +106,7 @@ def test_planted_faults_are_found_and_nothing_else(parts: Path, audit: Audit) ->
     check = _checks(again)["border_colour"]
     low, value, high = (float(str(check[key])) for key in ("low", "value", "high"))
     assert 0 <= low <= value <= high <= 1
-    assert "unreadable: 1 files cannot be read" in output
+    assert "unreadable: 1 file cannot be read" in output
     results = {name: check["result"] for name, check in _checks(again).items()}
     assert results["dark"] == "look"
     assert results["mean_colour"] == "fine"
@@ -162,9 +169,9 @@ def test_flipped_labels_come_first() -> None:
     features = torch.randn(600, 1, 20, generator=generator) + 1.2 * label[:, None, None]
     flipped = set(range(0, 600, 20))
     photos = [Photo(Path(f"{i}"), f"{i}", int(label[i]) ^ (i in flipped), f"{i}") for i in range(600)]
-    probability = out_of_fold(LinearHead(20), features, photos, 1.0)
-    assert probability is not None
-    check = check_labels(photos, probability)
+    dealt = deal(photos, 0)
+    assert dealt is not None
+    check = check_labels(photos, probabilities(FittedHead(20).fit(features, dealt, 1.0)))
     first = {int(finding.path) for finding in check.findings[:60]}
     assert check.flagged
     assert len(first & flipped) >= 27
@@ -231,6 +238,41 @@ def test_corrections(tmp_path: Path) -> None:
         file.write_text(text)
         with pytest.raises(UserError, match=words):
             apply_corrections(photos, file, ("Correct", "Incorrect"))
+
+
+def test_a_page_made_with_corrections_saves_them_again(parts: Path, tmp_path: Path, audit: Audit) -> None:
+    file = tmp_path / "corrections.csv"
+    file.write_text('path,label,same_part_as,leave_out\n"Correct/000.png",Incorrect,,\nCorrect/002.png,,,yes\n')
+    code, output = audit(f"data.root={parts}", f"data.corrections={file}")
+    assert code == 0, output
+    before = re.search(r'data-before="([^"]*)"', Path("found/audit.html").read_text())
+    assert before is not None
+    assert json.loads(html.unescape(before[1])) == [
+        {"path": "Correct/000.png", "label": "Incorrect", "same_part_as": "", "leave_out": ""},
+        {"path": "Correct/002.png", "label": "", "same_part_as": "", "leave_out": "yes"},
+    ]
+
+
+def test_features_of_many_photos_are_projected_and_say_the_same(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of 60 dark and bright photos, some at a time: the same classes are recognised."""
+    root = tmp_path / "photos"
+    for seed in range(60):
+        save_photo(root / ("Incorrect" if seed % 2 else "Correct") / f"{seed}.png", bright=seed % 2 == 1, seed=seed)
+    cfg = composed("audit", [f"data.root={root}", "data.image_size=32", f"data.cache_dir={tmp_path / 'cache'}"])
+    with open_dict(cfg):
+        del cfg["hydra"]
+    config = parse(cfg, AuditConfig)
+    photos = read_photos(config.data)
+    monkeypatch.setattr(out_of_fold, "_MOST_NUMBERS", 1000)
+    monkeypatch.setattr(out_of_fold, "_AT_ONCE", 25)
+    head, features = out_of_fold.photo_features(photos, config.data, config.model, torch.device("cpu"))
+    assert features.shape == (60, 1, 1024)
+    dealt = deal(photos.photos, 0)
+    assert dealt is not None
+    label = torch.tensor([photo.label for photo in photos.photos])
+    assert ((head.fit(features, dealt, 0.03) > 0) == (label == 1)).float().mean() > 0.95
 
 
 def test_training_takes_corrections(

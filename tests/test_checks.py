@@ -88,7 +88,7 @@ def test_copies_in_both_classes_and_across_a_fixed_split_are_named(
     photos = load(split=split_settings(val=0.0))
     subset = {photo.name: photo.subset for photo in photos.photos}
     assert (subset["train/Correct/000.png"], subset["test/Correct/copy.bmp"]) == ("train", "test")
-    assert _flagged(photos.notes, "copies of photos in another subset, for example test/Correct/copy.bmp and train/C")
+    assert _flagged(photos.notes, "copy of one in another subset, for example test/Correct/copy.bmp and train/C")
     assert _flagged(photos.notes, "test/Correct/020.png and test/Incorrect/other.png: one of the labels is wrong")
 
 

@@ -32,7 +32,7 @@ def audit(config: AuditConfig) -> Path:
     from qc_lightning.auditing.page import write_page
 
     output.write_tables(folder, checks)
-    write_page(folder, photos, checks, config.data.classes.names)
+    write_page(folder, photos, checks, config.data)
     timing.done("page")
     print(output.table(checks, photos, timing.seconds))
     print(f"audit: {folder / 'audit.html'}, audit.csv, audit.json")

@@ -8,7 +8,7 @@ import numpy as np
 
 from qc_lightning.auditing.out_of_fold import Floats
 from qc_lightning.data.duplicates import Copies, join_copies
-from qc_lightning.data.findings import Check, Finding
+from qc_lightning.data.findings import Check, Finding, counted
 from qc_lightning.data.photo import Photo
 
 _SURE = 0.9  # probability of the other class from which a person should look
@@ -45,9 +45,10 @@ def check_labels(photos: Sequence[Photo], probability: Floats) -> Check:
     order = [int(index) for index in np.argsort(-other, kind="stable") if other[index] >= 0.5]
     findings = [Finding(photos[index].name, "", round(float(other[index]), 4)) for index in order]
     sure = sum(finding.value >= _SURE for finding in findings if finding.value is not None)
+    count = counted(len(findings), "photo", "looks", "look")
     text = (
-        f"{len(findings)} photos look more like the other class to a model that has not seen them, {sure} of them with "
-        f"a probability of at least {_SURE:g}: check these labels, the first ones first."
+        f"{count} more like the other class to a model that has not seen them, {sure} of them with a probability of at "
+        f"least {_SURE:g}: check these labels, the first ones first."
         if findings
         else "no photo looks more like the other class."
     )

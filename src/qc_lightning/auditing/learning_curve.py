@@ -8,11 +8,12 @@ import numpy as np
 import numpy.typing as npt
 from torch import Tensor
 
-from qc_lightning.auditing.out_of_fold import out_of_fold
+from qc_lightning.auditing.out_of_fold import deal, probabilities
 from qc_lightning.data.findings import Check
 from qc_lightning.data.photo import Photo
 from qc_lightning.data.shortcuts import balanced_accuracy
 from qc_lightning.models.heads.linear import LinearHead
+from qc_lightning.models.heads.solver import Recipe
 
 _FRACTIONS = (0.125, 0.25, 0.5, 1.0)
 _FEWEST = 10  # parts of the rarer class in a point of the curve
@@ -49,8 +50,9 @@ def check_learning_curve(
         if count < _FEWEST:
             continue
         taught = (label != rare) | _nested(photos, rare, count)
-        probability = out_of_fold(head, features, photos, penalty, seed, taught)
-        if probability is not None:
+        dealt = deal(photos, seed, taught)
+        if dealt is not None:
+            probability = probabilities(head.fit(features, dealt, [Recipe("logistic", penalty)]))
             value, low, high = balanced_accuracy((probability >= 0.5) == (label == 1), label, group)
             points.append((count, value))
             interval = (low, high)

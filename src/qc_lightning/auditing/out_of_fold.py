@@ -14,57 +14,61 @@ from qc_lightning.data.dataset import PhotoSet
 from qc_lightning.data.photo import Photo
 from qc_lightning.data.split import folds
 from qc_lightning.models.heads.fitted import FittedHead
-from qc_lightning.models.heads.linear import Folds, LinearHead
-from qc_lightning.models.heads.solver import Recipe
+from qc_lightning.models.heads.linear import Folds
 from qc_lightning.models.network import Network
 from qc_lightning.models.registry import build_network
-from qc_lightning.training.features import extract_features
+from qc_lightning.training.features import affordable, extract_features
 
 _FOLDS = 5
+_MOST_NUMBERS = 300_000_000  # of features that are kept as they are: 1.2 GB
+_NARROW, _AT_ONCE = 1024, 2048  # dimensions and photos
 
 Floats = npt.NDArray[np.float64]
 
 
 def photo_features(
     photos: PhotoSet, data: DataConfig, model: ModelConfig, device: torch.device
-) -> tuple[LinearHead, Tensor]:
-    """The linear head of a pretrained network and its pooled features, float32 [n, tiles, width]."""
+) -> tuple[FittedHead, Tensor]:
+    """A head and the features for it, those of a pretrained network, [n, tiles, width].
+
+    Of many photos the features are projected to fewer dimensions at random, some photos at a time: distances between
+    photos stay nearly what they were (Johnson and Lindenstrauss 1984), and memory is bounded.
+    """
+    n = len(photos.photos)
+    model = affordable(model, round((1 - data.split.test) * n))  # as a training on them decides
     network = cast(Network, build_network(model, photos.decode.tile, tiles=data.grid)).eval().to(device)
     cache = Path(data.cache_dir).expanduser() / "features" if data.cache == "disk" else None
-    everything = np.arange(len(photos.photos))
-    features = extract_features(network, photos, everything, device, cache)
-    head = cast(FittedHead, network.head.cpu())
-    return head.pooled, head.split(features)[0]
+    head, tiles = cast(FittedHead, network.head.cpu()), network.tiles[0] * network.tiles[1]
+    if n * tiles * network.width <= _MOST_NUMBERS:
+        return head, extract_features(network, photos, np.arange(n), device, cache)
+    sample = np.unique(np.linspace(0, n - 1, min(n, _AT_ONCE)).astype(np.int64))
+    head.pooled.adapt(head.split(extract_features(network, photos, sample, device, cache))[0].flatten(0, 1))
+    projection = torch.randn(head.width, _NARROW, generator=torch.Generator().manual_seed(0))
+    narrow = torch.empty(n, tiles, _NARROW)
+    for start in range(0, n, _AT_ONCE):
+        rows = np.arange(start, min(start + _AT_ONCE, n))
+        part = extract_features(network, photos, rows, device, cache, of=(start, n))
+        narrow[start : start + len(rows)] = head.pooled.normalise(head.split(part)[0]) @ projection
+    return FittedHead(_NARROW), narrow
 
 
-def out_of_fold(
-    head: LinearHead,
-    features: Tensor,
-    photos: Sequence[Photo],
-    penalty: float,
-    seed: int = 0,
-    taught: npt.NDArray[np.bool_] | None = None,
-) -> Floats | None:
-    """P(Incorrect) of each photo from a head that has seen no photo of its group, float64 [n].
+def deal(photos: Sequence[Photo], seed: int, taught: npt.NDArray[np.bool_] | None = None) -> Folds | None:
+    """Folds, whole groups at a time; None when these photos cannot be dealt into folds.
 
     Args:
-        head: is fitted.
-        features: float [n, tiles, width].
         photos: with their groups.
-        penalty: of the logistic loss.
-        seed: deals the folds.
+        seed: of the deal.
         taught: bool [n], the photos that heads may learn from; None for all.
-
-    Returns:
-        The probabilities; None when the photos cannot be dealt into folds.
     """
-    fold = np.array(folds(photos, _FOLDS, f"audit/{seed}"), dtype=np.int64)
+    fold = torch.tensor(folds(photos, _FOLDS, f"audit/{seed}"))
     if not fold.any():
         return None
     label = torch.tensor([photo.label for photo in photos])
     group = torch.from_numpy(np.unique([photo.group for photo in photos], return_inverse=True)[1])
-    kept = None if taught is None else torch.from_numpy(taught)
-    training = Folds(label, torch.from_numpy(fold), group, balance=True, taught=kept)
-    logit = head.fit(features, training, [Recipe("logistic", penalty)])
+    return Folds(label, fold, group, balance=True, taught=None if taught is None else torch.from_numpy(taught))
+
+
+def probabilities(logit: Tensor) -> Floats:
+    """P(Incorrect), float64 [n], of logits [n]."""
     probability: Floats = torch.sigmoid(logit.double()).numpy()
     return probability

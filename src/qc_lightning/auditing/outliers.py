@@ -11,7 +11,7 @@ from qc_lightning.core.bars import Progress
 from qc_lightning.core.system import cores
 from qc_lightning.data.dataset import PhotoSet
 from qc_lightning.data.file_facts import FileFacts
-from qc_lightning.data.findings import Check, Finding
+from qc_lightning.data.findings import Check, Finding, counted
 from qc_lightning.data.photo import Photo
 
 _BLOCK = 16  # photos at a time
@@ -19,6 +19,7 @@ _COMMON = 0.8  # part of the photos that have the usual size or mode: others are
 _WHITE = 250  # grey level from which a pixel counts as overexposed
 
 Floats = npt.NDArray[np.float64]
+Planes = npt.NDArray[np.floating]
 
 
 def check_outliers(photos: PhotoSet, facts: Sequence[FileFacts]) -> list[Check]:
@@ -51,12 +52,12 @@ def _measure(photos: PhotoSet) -> Floats:
 
     def work(start: int) -> int:
         places = np.arange(start, min(start + _BLOCK, n))
-        grey = photos.pixels(places)[:, 1].astype(np.float32)  # green: most of what the eye takes for brightness
-        found[0, places] = np.log(grey.mean((1, 2)) + 1)
+        grey = photos.pixels(places)[:, 1]  # green: most of what the eye takes for brightness
+        fine = _pooled(grey, 2)  # not single pixels: their noise stays when a photo is out of focus
+        found[0, places] = np.log(fine.mean((1, 2)) + 1)
         found[1, places] = (grey >= _WHITE).mean((1, 2))
-        # not at single pixels: their noise stays when a photo is out of focus
-        found[2, places] = np.log(_detail(grey, 2)) - np.log(_detail(grey, 8))
-        found[3, places] = np.log(grey.std((1, 2)) + 0.1)
+        found[2, places] = np.log(_detail(fine)) - np.log(_detail(_pooled(fine, 4)))
+        found[3, places] = np.log(_spread(fine) + 0.1)
         return len(places)
 
     with (
@@ -68,14 +69,32 @@ def _measure(photos: PhotoSet) -> Floats:
     return found
 
 
-def _detail(grey: npt.NDArray[np.float32], cell: int) -> Floats:
-    """Standard deviation of the Laplacian [b] of pictures averaged over cells of so many pixels."""
-    b, height, width = (grey.shape[0], *(side // cell for side in grey.shape[1:]))
-    cells = grey[:, : height * cell, : width * cell].reshape(b, height, cell, width, cell).mean((2, 4))
-    middle = cells[:, 1:-1, 1:-1]
-    beside = cells[:, 2:, 1:-1] + cells[:, :-2, 1:-1] + cells[:, 1:-1, 2:] + cells[:, 1:-1, :-2]
-    detail: Floats = (beside - 4 * middle).std((1, 2)) + 0.05
+def _pooled(grey: npt.NDArray[np.uint8] | Planes, cell: int) -> Planes:
+    """Pictures [b, H, W] averaged over cells of so many pixels a side."""
+    height, width = (side // cell * cell for side in grey.shape[1:])
+    total = np.zeros((len(grey), height // cell, width // cell), np.float32)
+    for down in range(cell):
+        for across in range(cell):
+            total += grey[:, down:height:cell, across:width:cell]
+    pooled: Planes = total / np.float32(cell**2)
+    return pooled
+
+
+def _detail(grey: Planes) -> Planes:
+    """Standard deviation of the Laplacian of pictures, [b]."""
+    laplacian = -4 * grey[:, 1:-1, 1:-1]
+    for beside in (grey[:, 2:, 1:-1], grey[:, :-2, 1:-1], grey[:, 1:-1, 2:], grey[:, 1:-1, :-2]):
+        laplacian += beside
+    detail: Planes = _spread(laplacian) + np.float32(0.05)
     return detail
+
+
+def _spread(grey: Planes) -> Planes:
+    """Standard deviation of each picture, [b]; several times faster than std of two axes."""
+    flat = grey.reshape(len(grey), -1)
+    flat = flat - flat.mean(1, keepdims=True)
+    spread: Planes = np.sqrt(np.einsum("bp,bp->b", flat, flat) / np.float32(flat.shape[1]))
+    return spread
 
 
 def _far(name: str, words: str, photos: PhotoSet, value: Floats, far: float, least_spread: float) -> Check:
@@ -89,7 +108,9 @@ def _far(name: str, words: str, photos: PhotoSet, value: Floats, far: float, lea
     order = [int(index) for index in np.argsort(-distance) if distance[index] > far]
     findings = [Finding(photos.photos[index].name, "", round(float(distance[index]), 2)) for index in order]
     text = (
-        f"{len(findings)} photos are {words} the rest of their class" if findings else f"no photo is {words} the rest"
+        f"{counted(len(findings), 'photo')} {words} the rest of the class"
+        if findings
+        else f"no photo is {words} the rest"
     )
     return Check(name, bool(findings), f"{text}.", findings=findings)
 
@@ -103,4 +124,4 @@ def _odd(name: str, words: str, photos: Sequence[Photo], values: Sequence[str]) 
     findings = [Finding(photos[index].name, values[index]) for index in different]
     if not findings:
         return Check(name, False, f"no photo is {words} than the others ({usual}).")
-    return Check(name, True, f"{len(findings)} photos are {words} than the others ({usual}).", findings=findings)
+    return Check(name, True, f"{counted(len(findings), 'photo')} {words} than the others ({usual}).", findings=findings)

@@ -6,7 +6,9 @@ from pathlib import Path
 import numpy as np
 
 from qc_lightning.auditing.class_pictures import class_pictures
+from qc_lightning.config import DataConfig
 from qc_lightning.core.atomic import replacing
+from qc_lightning.data.corrections import read_corrections
 from qc_lightning.data.dataset import PhotoSet
 from qc_lightning.data.findings import Check
 from qc_lightning.report.gallery import Pictures, link_to
@@ -17,19 +19,19 @@ _BUDGET = 16_000_000  # characters of all pictures
 _PIXEL_CHECKS = ("border_colour", "mean_colour")
 
 
-def write_page(folder: Path, photos: PhotoSet, checks: Sequence[Check], class_names: tuple[str, str]) -> Path:
+def write_page(folder: Path, photos: PhotoSet, checks: Sequence[Check], config: DataConfig) -> Path:
     """Write audit.html into the folder of an audit; photos are shown as the network sees them, linked to their files.
 
     Args:
         folder: of the audit.
         photos: that were checked.
         checks: with their findings.
-        class_names: of Correct and Incorrect.
+        config: of the photos.
     """
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
     from markupsafe import Markup
 
-    here = Path(__file__).parent
+    class_names, here = config.classes.names, Path(__file__).parent
     report = here.parent / "report"
     script = (report / "corrections.js").read_text(encoding="utf-8")
     environment = Environment(
@@ -68,7 +70,8 @@ def write_page(folder: Path, photos: PhotoSet, checks: Sequence[Check], class_na
         explained = check.flagged and check.name in _PIXEL_CHECKS
         classes = class_pictures(photos, class_names) if explained else []
         means = [(caption, pictures.pixels(pixels)) for caption, pixels in classes]
-        sections.append({"check": check, "cards": cards, "total": len(check.findings), "means": means})
+        names = [finding for finding in check.findings if finding.path not in place][:_MOST]
+        sections.append({"check": check, "cards": cards, "names": names, "total": len(check.findings), "means": means})
     page = environment.get_template("audit.html.jinja").render(
         # the page's own style and script, not data: the one place that is not escaped
         style=Markup((report / "report.css").read_text(encoding="utf-8")),
@@ -78,6 +81,7 @@ def write_page(folder: Path, photos: PhotoSet, checks: Sequence[Check], class_na
         classes=class_names,
         counts=[int((photos.labels == label).sum()) for label in (0, 1)],
         left_out=pictures.left_out,
+        corrections=read_corrections(Path(config.corrections).expanduser()) if config.corrections else [],
     )
     with replacing(folder / "audit.html") as temporary:
         temporary.write_bytes(page.encode("utf-8", "backslashreplace"))

@@ -10,7 +10,7 @@ from qc_lightning.core.errors import UserError
 from qc_lightning.data.checks import CheckedPhotos, copies_across_subsets
 from qc_lightning.data.dataset import PhotoSet
 from qc_lightning.data.duplicates import Copies
-from qc_lightning.data.findings import Check, Finding
+from qc_lightning.data.findings import Check, Finding, counted
 
 
 def check_files(photos: PhotoSet) -> list[Check]:
@@ -25,7 +25,7 @@ def check_files(photos: PhotoSet) -> list[Check]:
         reason = f", {len(photos.bad)} files are unreadable, for example {photos.bad[0][0]}" if photos.bad else ""
         raise UserError(f"expected readable photos of both classes, got those of {which}{reason}")
     findings = [Finding(str(path), reason) for path, reason in photos.bad]
-    text = f"{len(findings)} files cannot be read as photos." if findings else "every file can be read."
+    text = f"{counted(len(findings), 'file', 'cannot', 'cannot')} be read." if findings else "every file can be read."
     notes = " ".join(photos.notes)
     return [
         Check("unreadable", bool(findings), text, findings=findings),
@@ -51,14 +51,16 @@ def network_checks(photos: PhotoSet, copies: Sequence[Copies], config: AuditConf
 
     from qc_lightning.auditing.labels import check_labels, held_together
     from qc_lightning.auditing.learning_curve import check_learning_curve
-    from qc_lightning.auditing.out_of_fold import out_of_fold, photo_features
+    from qc_lightning.auditing.out_of_fold import deal, photo_features, probabilities
 
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     head, features = photo_features(photos, config.data, config.model, device)
     penalty, seed = config.model.penalty, config.seed
-    probability = out_of_fold(head, features, held_together(photos.photos, copies), penalty, seed)
-    if probability is None:
+    photos_to_check = deal(held_together(photos.photos, copies), seed)
+    if photos_to_check is None:
         why = "too few parts of one class for a model that has not seen the photo."
         return [Check.not_made(name, why) for name in ("label_errors", "learning_curve")]
-    curve = check_learning_curve(head, features, photos.photos, config.data.classes.names, penalty, seed)
+    probability = probabilities(head.fit(features, photos_to_check, penalty))
+    pooled = head.split(features)[0]
+    curve = check_learning_curve(head.pooled, pooled, photos.photos, config.data.classes.names, penalty, seed)
     return [check_labels(photos.photos, probability), curve]

@@ -12,7 +12,7 @@ from qc_lightning.core.errors import UserError
 from qc_lightning.data.appearance import Appearance, measure_appearance
 from qc_lightning.data.duplicates import Copies, find_copies, identical_files, join_copies
 from qc_lightning.data.file_facts import FileFacts, read_file_facts
-from qc_lightning.data.findings import Check, Finding
+from qc_lightning.data.findings import Check, Finding, counted
 from qc_lightning.data.photo import Photo
 from qc_lightning.data.pixel_store import PixelStore
 from qc_lightning.data.shortcuts import check_shortcuts
@@ -94,9 +94,9 @@ def copies_across_subsets(photos: Sequence[Photo], copies: Sequence[Copies]) -> 
     if all(photo.subset is None for photo in photos):
         return Check.not_made("copies_across_subsets", "neither folders nor a manifest split these photos.")
     torn = [pair for pair in copies if photos[pair.first].subset != photos[pair.second].subset]
+    count = counted(len(torn), "photo", "is a copy of one", "are copies of photos")
     text = (
-        f"{len(torn)} photos are copies of photos in another subset, for example {_example(photos, torn[0])}: "
-        "the test figures are too good."
+        f"{count} in another subset, for example {_example(photos, torn[0])}: the test figures are too good."
         if torn
         else "no photo is a copy of one in another subset."
     )
@@ -121,32 +121,37 @@ def _copy_checks(
         "group": "they stay on one side of the split",
         "warn": "data.near_duplicates=warn leaves them where the split puts them",
     }.get(near_duplicates, "they share a group")
+    count = {kind: len(pairs) for kind, pairs in by_kind.items()}
+    others = counted(count["bytes"], "photo", "is a copy of another", "are copies of others")
+    stay = "; copies stay on one side of the split"
     words = {
-        "bytes": "photos are copies of others byte for byte; copies stay on one side of the split.",
-        "pixels": "photos have the same pixels as another file; copies stay on one side of the split.",
-        "alike": f"pairs of photos are near-duplicates: the same picture, saved again or changed a little; {near}.",
+        "bytes": f"{others} byte for byte{stay}",
+        "pixels": f"{counted(count['pixels'], 'photo', 'has', 'have')} the same pixels as another file{stay}",
+        "alike": f"{counted(count['alike'], 'pair of photos')} near-duplicates: the same picture, saved again or "
+        f"changed a little; {near}",
     }
+    none = {
+        "bytes": "no photo is a copy of another byte for byte",
+        "pixels": "no photo has the same pixels as another file",
+        "alike": "no photos are near-duplicates",
+    }
+    texts = {kind: f"{words[kind] if pairs else none[kind]}." for kind, pairs in by_kind.items()}
     checks = [
-        Check(
-            _NAMES[kind],
-            bool(pairs),
-            f"{len(pairs)} {words[kind]}" if pairs else f"no {words[kind].partition(':')[0].partition(';')[0]}.",
-            findings=_findings(photos, pairs),
-            pairs=True,
-        )
+        Check(_NAMES[kind], bool(pairs), texts[kind], findings=_findings(photos, pairs), pairs=True)
         for kind, pairs in by_kind.items()
     ]
     torn = [pair for pair in copies if photos[pair.first].label != photos[pair.second].label]
+    both = counted(len(torn), "pair of copies", "has", "have")
     text = (
-        f"{len(torn)} pairs of copies have one photo in each class, for example {_example(photos, torn[0])}: one of "
-        "the labels is wrong."
+        f"{both} one photo in each class, for example {_example(photos, torn[0])}: one of the labels is wrong."
         if torn
         else "no photo has a copy in the other class."
     )
     checks.append(Check("copies_both_labels", bool(torn), text, findings=_findings(photos, torn), pairs=True))
+    alike = counted(len(chained), "pair of photos", "looks", "look")
     text = (
-        f"{len(chained)} pairs of photos look alike but would chain many parts into one group, so they were not "
-        "grouped: say with data.group or a manifest which photos show one part."
+        f"{alike} alike but would chain many parts into one group, so they were not grouped: say with data.group or a "
+        "manifest which photos show one part."
         if chained
         else "no chain of photos that look alike was cut."
     )
@@ -160,8 +165,8 @@ def _lookalike_check(photos: Sequence[Photo], lookalikes: Sequence[Copies]) -> C
     pairs = sorted(pairs, key=lambda pair: photos[pair.first].label == photos[pair.second].label)[:_MOST_LOOKALIKES]
     torn = sum(photos[pair.first].label != photos[pair.second].label for pair in pairs)
     text = (
-        f"{len(pairs)} pairs of photos look alike and may be one part, but are not taken for copies; {torn} of them "
-        "have one photo in each class."
+        f"{counted(len(pairs), 'pair of photos', 'looks', 'look')} alike, but not as copies do; of these, "
+        f"{counted(torn, 'pair', 'has', 'have')} a photo in each class. If two show one part, give them one group."
         if pairs
         else "no other photos look so alike that they may be one part."
     )

@@ -29,7 +29,7 @@ def apply_corrections(photos: Sequence[Photo], file: Path, class_names: tuple[st
     place |= {str(photo.path): index for index, photo in enumerate(photos)}
     changed, out, pairs, missing = list(photos), set(), list[Copies](), 0
     labels = 0
-    rows = _rows(file)
+    rows = read_corrections(file)
     for line, row in enumerate(rows, start=2):
         where = f"{file}, line {line}"
         if row["label"] not in ("", *class_names):
@@ -63,7 +63,12 @@ def apply_corrections(photos: Sequence[Photo], file: Path, class_names: tuple[st
     return Catalog(kept, [note])
 
 
-def _rows(file: Path) -> list[dict[str, str]]:
+def read_corrections(file: Path) -> list[dict[str, str]]:
+    """The lines of a corrections.csv by its columns.
+
+    Raises:
+        UserError: the file is not what it must be.
+    """
     if not file.is_file():
         raise UserError(f"data.corrections: expected a CSV with {','.join(COLUMNS)}, no file {file}")
     try:

@@ -27,7 +27,7 @@ _BEYOND_MEAN, _NEARER, _MOST = 0.012, 0.2, 0.12
 _CERTAIN, _FAR_NEARER = 0.02, 0.3
 _NEIGHBOURHOOD, _CLOSEST, _SAMPLE = 10, 0.02, 256
 _VARIATIONS = 4
-_BLOCK = 1024  # photos compared with all others at a time
+_BLOCK, _LIKENESSES = 1024, 1 << 25  # photos compared with all others at a time, and pairs of them: 128 MB
 _PER_PHOTO = 16  # nearest copies of a photo that are listed where there are many
 _TAKING_PART = 10  # photos that share a variation, at least
 _LOOKALIKE = 3.0  # times what a copy may lack: so near a photo is shown, but is not taken for a copy
@@ -105,8 +105,9 @@ def _alike(small: Floats, unit: Indices) -> list[tuple[int, int, float, str]]:
     lack = _limit(beyond_mean)
     limit, wide = math.sqrt(1 - lack), math.sqrt(1 - _LOOKALIKE * lack)
     single = len(np.unique(unit)) == n
-    for start in range(0, n, _BLOCK):
-        block = slice(start, min(start + _BLOCK, n))
+    rows = max(1, min(_BLOCK, _LIKENESSES // max(1, n)))
+    for start in range(0, n, rows):
+        block = slice(start, min(start + rows, n))
         likeness = beyond_mean[block] @ beyond_mean[start:].T  # correlation: 1 minus its square is the part lacking
         i, j = np.nonzero(np.triu(likeness > limit, 1))
         if len(i) > _PER_PHOTO * len(likeness):  # a set without much variation: the nearest of each photo are enough
@@ -136,7 +137,7 @@ def _confirmed(own: Floats, i: Indices, j: Indices) -> npt.NDArray[np.bool_]:
     lacking = 1 - np.einsum("pd,pd->p", own[i], own[j]) ** 2
     certain: npt.NDArray[np.bool_] = lacking <= _CERTAIN
     unsure = np.flatnonzero(~certain & (lacking <= _FAR_NEARER))
-    for part in np.array_split(unsure, len(unsure) // _BLOCK + 1):
+    for part in np.array_split(unsure, len(unsure) // min(_BLOCK, max(1, _LIKENESSES // len(own))) + 1):
         nearest = np.minimum(_neighbourhood(own, i[part]), _neighbourhood(own, j[part]))
         certain[part] = lacking[part] <= _FAR_NEARER * nearest
     return certain

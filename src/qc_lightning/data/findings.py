@@ -3,6 +3,16 @@
 from dataclasses import dataclass, field
 
 
+def counted(count: int, things: str, one: str = "is", several: str = "are") -> str:
+    """A count with its noun and verb.
+
+    >>> counted(1, "photo"), counted(2, "photo"), counted(1, "pair of photos", "looks", "look")
+    ('1 photo is', '2 photos are', '1 pair of photos looks')
+    """
+    noun, _, rest = things.partition(" ")
+    return f"{count} {noun if count == 1 else noun + 's'}{' ' if rest else ''}{rest} {one if count == 1 else several}"
+
+
 @dataclass(frozen=True)
 class Finding:
     """One photo that a check points at.

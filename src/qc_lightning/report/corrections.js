@@ -4,9 +4,13 @@
 (() => {
   const boxes = [...document.querySelectorAll(".fix")];
   if (!boxes.length) return;
-  const said = new Map(); // path -> {label, twin, out}
+  const said = new Map(); // path -> {label, twin, out}, as in corrections.csv
   let saved = true;
   const bar = document.querySelector(".save");
+  // what was corrected before these photos were read: it is saved again with the rest
+  for (const row of JSON.parse(bar.dataset.before)) {
+    said.set(row.path, { label: row.label, twin: row.same_part_as, out: row.leave_out });
+  }
   const shots = boxes.map((box) => box.closest("[data-shot]"));
   shots.forEach((shot) => { shot.tabIndex = 0; });
 
@@ -14,7 +18,7 @@
     for (const box of boxes) {
       const now = said.get(box.dataset.path) || {};
       for (const button of box.querySelectorAll("button")) {
-        const on = button.dataset.fix === "twin" ? now.twin === box.dataset.twin : Boolean(now[button.dataset.fix]);
+        const on = Boolean(now[button.dataset.fix]) && now[button.dataset.fix] === value(box, button.dataset.fix);
         button.setAttribute("aria-pressed", String(on));
       }
     }
@@ -23,11 +27,15 @@
     document.getElementById("fix-count").textContent = `${count} photo${count === 1 ? "" : "s"} corrected`;
   }
 
+  function value(box, what) {
+    return { label: box.dataset.otherLabel, twin: box.dataset.twin, out: "yes" }[what];
+  }
+
   function press(box, what) {
     const now = said.get(box.dataset.path) || {};
-    const value = { label: box.dataset.otherLabel, twin: box.dataset.twin, out: "yes" }[what];
-    if (!value) return;
-    now[what] = now[what] === value ? "" : value;
+    const pressed = value(box, what);
+    if (!pressed) return;
+    now[what] = now[what] === pressed ? "" : pressed;
     said.set(box.dataset.path, now);
     saved = false;
     show();
@@ -48,8 +56,8 @@
     if (step && (at >= 0 || event.key === "j" || event.key === "k")) {
       const next = shots[at < 0 ? 0 : Math.min(shots.length - 1, Math.max(0, at + step))];
       for (let up = next.closest("details"); up; up = up.parentElement.closest("details")) up.open = true;
-      next.focus();
-      next.scrollIntoView({ block: "nearest" });
+      next.focus({ preventScroll: true });
+      next.scrollIntoView({ block: "nearest", behavior: "instant" });
       event.preventDefault();
     }
     const what = { w: "label", s: "twin", x: "out" }[event.key.toLowerCase()];
@@ -74,5 +82,6 @@
     URL.revokeObjectURL(link.href);
     saved = true;
   });
+  show();
   addEventListener("beforeunload", (event) => { if (!saved) event.preventDefault(); });
 })();

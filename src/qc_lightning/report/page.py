@@ -24,6 +24,7 @@ from qc_lightning.config.record import RunRecord
 from qc_lightning.core.atomic import replacing
 from qc_lightning.core.errors import UserError
 from qc_lightning.core.run import Run
+from qc_lightning.data.corrections import read_corrections
 from qc_lightning.metrics import curves
 from qc_lightning.metrics.compute import finite, interval, percent, shown_figures
 from qc_lightning.metrics.go_live import in_words
@@ -131,6 +132,7 @@ def _content(run: Path) -> dict[str, Any]:
         "rows": _nearest(predictions, threshold),
         "total": len(predictions),
         "mistakes": wrong,
+        "corrections": _corrections(config, starts[-1]),
         "split": split_counts(split, classes),
         "checks": checks,
         "figures": figures,
@@ -145,6 +147,14 @@ def _content(run: Path) -> dict[str, Any]:
         "config": _text(run / "config.yaml"),
         "commands": _commands(run, record),
     }
+
+
+def _corrections(config: Mapping[str, Any], start: Path) -> list[dict[str, str]]:
+    """The corrections that the run's photos were read with, as far as the file is still there."""
+    try:
+        return read_corrections(start / Path(config["corrections"]).expanduser()) if config.get("corrections") else []
+    except UserError:
+        return []
 
 
 def _charts(

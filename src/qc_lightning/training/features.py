@@ -6,6 +6,7 @@ import math
 import zipfile
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +15,7 @@ import PIL
 import torch
 from torch import Tensor
 
-from qc_lightning.config import AugmentConfig
+from qc_lightning.config import AugmentConfig, ModelConfig
 from qc_lightning.core.atomic import replacing
 from qc_lightning.core.bars import Progress
 from qc_lightning.core.system import cores
@@ -24,8 +25,14 @@ from qc_lightning.models.network import Network
 
 _log = logging.getLogger(__name__)
 
+MOST_WITH_PATCHES = 4000  # training photos; half a gigabyte with a copy of each
 _KEPT_AT_ONCE = 256  # photos: a run that is stopped loses at most that many
 _GPU_BATCH, _GPU_SIZE = 64, 320  # photos of that side at a time, fewer of larger ones
+
+
+def affordable(model: ModelConfig, photos: int) -> ModelConfig:
+    """The settings without patches where there are many training photos: patches take most of the memory."""
+    return replace(model, patches=model.patches and photos <= MOST_WITH_PATCHES)
 
 
 def extract_features(
@@ -36,6 +43,7 @@ def extract_features(
     cache: Path | None,
     copy: int = 0,
     augmentation: AugmentConfig | None = None,
+    of: tuple[int, int] | None = None,
 ) -> Tensor:
     """Features of some photos of the set, [len(rows), tiles, width] on the CPU, of the network's `dtype`.
 
@@ -48,6 +56,7 @@ def extract_features(
         copy: 0 for the photos as they are; 1, 2, ... for that augmented copy of each, whose draw follows from the photo
             and this number alone: any run, with any seed, gets the same.
         augmentation: of the copies.
+        of: how many photos come before these and how many there are in all, for the bar; None when these are all.
     """
     names = [f"{photos.photos[row].sha256}/{copy}{augmentation if copy else ''}" for row in rows]
     folder = cache / _key(network, photos, device) if cache is not None else None
@@ -72,9 +81,10 @@ def extract_features(
             features[places] = network.tile_features(image).flatten(1).cpu()
         bar.update(len(places))
 
+    before, total = of or (0, len(rows))
     what = "features of copies" if copy else "features"
     with (
-        Progress(total=len(rows), initial=len(rows) - len(todo), desc=what, unit="photo", delay=1.0) as bar,
+        Progress(total=total, initial=before + len(rows) - len(todo), desc=what, unit="photo", delay=1.0) as bar,
         ThreadPoolExecutor(workers) as pool,
     ):
         for start in range(0, len(todo), _KEPT_AT_ONCE):

@@ -1,22 +1,19 @@
 """The one place that picks the module: which one `model.mode` means, and on which data it is trained."""
 
-from dataclasses import replace
-
 from lightning.pytorch import LightningDataModule
 from torch import nn
 
-from qc_lightning.config import ModelConfig, TrainConfig
+from qc_lightning.config import TrainConfig
 from qc_lightning.data.datamodule import PhotoDataModule
 from qc_lightning.data.dataset import PhotoSet
 from qc_lightning.models.network import Network
 from qc_lightning.training.classifier import Classifier
 from qc_lightning.training.closed_form import ClosedFormClassifier
 from qc_lightning.training.feature_data import FeatureDataModule, FeatureStore
+from qc_lightning.training.features import affordable
 from qc_lightning.training.finetune import ExactHeadFirst, FineTunedClassifier
 from qc_lightning.training.head import HeadSettings
 from qc_lightning.training.imbalance import resolve_imbalance
-
-MOST_WITH_PATCHES = 4000  # training photos; half a gigabyte with a copy of each
 
 
 def build_module(config: TrainConfig, photos: PhotoSet) -> tuple[Classifier, LightningDataModule]:
@@ -29,7 +26,7 @@ def build_module(config: TrainConfig, photos: PhotoSet) -> tuple[Classifier, Lig
     counts, shape, tiles = photos.counts()["train"], photos.decode.tile, config.data.grid
     settings = HeadSettings.from_config(config)
     if config.model.frozen:
-        solved = ClosedFormClassifier(_affordable(config.model, sum(counts)), config.optim, shape, tiles, settings)
+        solved = ClosedFormClassifier(affordable(config.model, sum(counts)), config.optim, shape, tiles, settings)
         return solved, FeatureDataModule(_store(config, photos, solved))
     balanced = resolve_imbalance(config.imbalance, counts) == "sampler"
     if config.model.pretrained:
@@ -39,11 +36,6 @@ def build_module(config: TrainConfig, photos: PhotoSet) -> tuple[Classifier, Lig
     module = Classifier(config.model, config.optim, shape, config.imbalance, counts, tiles)
     least = 2 if any(isinstance(layer, nn.modules.batchnorm._BatchNorm) for layer in module.modules()) else 1
     return module, PhotoDataModule(photos, config.data.batch_size, config.augment, config.seed, balanced, least)
-
-
-def _affordable(model: ModelConfig, photos: int) -> ModelConfig:
-    """The settings without patches where there are many training photos: patches take most of the memory."""
-    return replace(model, patches=model.patches and photos <= MOST_WITH_PATCHES)
 
 
 def _store(config: TrainConfig, photos: PhotoSet, module: Classifier) -> FeatureStore:

@@ -83,7 +83,7 @@ class Solver:
             self._unfold = lambda inside: vectors @ inside
             self._z = x.double() @ vectors
         self._across = self._z.T.contiguous()
-        self._members = self._z[:, :0] if group is None else nn.functional.one_hot(group).to(self._z)
+        self._group = group
         self._last: tuple[Recipe, Tensor] | None = None
 
     def minimise(self, label: Tensor, weight: Tensor, recipe: Recipe, steps: int = 300) -> Solution:
@@ -103,8 +103,9 @@ class Solver:
         target = label[:, None].to(z).expand(-1, weight.shape[1])
         shrink = (curvature * self._values + penalty).rsqrt()[:, None]
         # then the intercept of all, which nothing holds back, and those of the groups
-        members = self._members if recipe.tau else self._members[:, :0]
-        own = recipe.tau**0.5 * (curvature * recipe.tau * members.sum(0) + penalty).rsqrt()[:, None]
+        group = self._group if recipe.tau else None
+        members = z.new_zeros(0) if group is None else torch.bincount(group).to(z)
+        own = recipe.tau**0.5 * (curvature * recipe.tau * members + penalty).rsqrt()[:, None]
         down = torch.cat([penalty * shrink**2, torch.zeros_like(shrink[:1]), penalty / max(recipe.tau, 1e-9) * own**2])
         begin = torch.zeros(len(down), weight.shape[1], dtype=z.dtype, device=z.device)
         if self._last is not None and self._last[0] == recipe and self._last[1].shape == begin.shape:
@@ -121,7 +122,9 @@ class Solver:
         )
 
         def objective() -> Tensor:
-            logit = z @ (shrink * every[:width]) + every[width] + members @ (own * every[width + 1 :])
+            logit = z @ (shrink * every[:width]) + every[width]
+            if group is not None:
+                logit += (own * every[width + 1 :])[group]
             # by hand, because backward would read z against its layout: more than twice the time
             if logistic:
                 residual = weight * (torch.sigmoid(logit) - target)
@@ -130,7 +133,9 @@ class Solver:
                 miss = logit - (2 * target - 1)
                 residual = weight * miss
                 loss = (residual * miss).sum() / 2
-            grad = [shrink * (self._across @ residual), residual.sum(0, keepdim=True), own * (members.T @ residual)]
+            grad = [shrink * (self._across @ residual), residual.sum(0, keepdim=True)]
+            if group is not None:
+                grad.append(own * torch.zeros_like(own).expand(-1, weight.shape[1]).index_add(0, group, residual))
             every.grad = torch.cat(grad) + down * every
             return loss + (down * every * every).sum() / 2
 
