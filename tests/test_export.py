@@ -61,11 +61,13 @@ def network_of(model: ModelConfig, decode: DecodeSettings, seed: int = 0) -> nn.
     return network.eval().requires_grad_(False)
 
 
-def run_of(folder: Path, model: ModelConfig, decode: DecodeSettings, decision: Decision | None = None) -> Run:
-    """A run folder with a random network, twelve photos in the validation part and four in the test part."""
+def run_of(
+    folder: Path, model: ModelConfig, decode: DecodeSettings, decision: Decision | None = None, count: int = 16
+) -> Run:
+    """A run folder with a random network, twelve photos in the validation part and the others in the test part."""
     run = Run(folder / "run")
     rows = []
-    for seed in range(16):
+    for seed in range(count):
         name = ("Correct", "Incorrect")[seed % 2]
         path = save_photo(folder / "photos" / name / f"{seed}.png", bright=seed % 2 == 1, seed=seed)
         rows.append(

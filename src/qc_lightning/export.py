@@ -14,7 +14,7 @@ def export(config: ExportConfig) -> Path:
     """
     from qc_lightning.core.run import Run
     from qc_lightning.deployment.export_run import decision_record, export_inspector
-    from qc_lightning.deployment.photos import gate_photos
+    from qc_lightning.deployment.photos import gate_photos, other_photos
     from qc_lightning.inference.inspector import Inspector
     from qc_lightning.metrics.go_live import doubt_of
 
@@ -25,7 +25,7 @@ def export(config: ExportConfig) -> Path:
     if why := doubt_of(run):
         print(f"WARNING: {why}")
     print(f"{run}: model {inspector.model_id}; exporting, then checking it on {len(photos)} photos")
-    result = export_inspector(inspector, decision_record(run, inspector), photos, output)
+    result = export_inspector(inspector, decision_record(run, inspector), photos, output, other_photos(run, photos))
     print(f"gate: {result}")
     if result.certificate:
         print(result.certificate)

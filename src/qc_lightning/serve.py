@@ -21,6 +21,7 @@ machine gets wrong are one."""
 
 def serve(config: ServeConfig) -> None:
     """Load the model, replay its golden inputs, listen until the end."""
+    from qc_lightning.inference.drift import DriftMonitor
     from qc_lightning.inference.exported import ExportedInspector
     from qc_lightning.inference.kept_photos import KeptPhotos
     from qc_lightning.inference.verdict_log import VerdictLog
@@ -43,7 +44,8 @@ def serve(config: ServeConfig) -> None:
     log = VerdictLog(Path(config.log).expanduser()) if config.log else None
     kept = KeptPhotos(*keeping) if (keeping := config.keeping()) else None
     counters = Counters(inspector.model_id, lambda: engine.on_the_way)
-    service = Service(inspector, engine, counters, config.timeout, log, kept)
+    drift = DriftMonitor(inspector.reference) if inspector.reference else None
+    service = Service(inspector, engine, counters, config.timeout, log, kept, drift)
     app = Limits(build_app(service, inspector.metadata.release), int(config.max_megabytes * 1e6), config.timeout, token)
     print(f"{inspector.path}: model {inspector.model_id}, threshold {inspector.decision.threshold:g}")
     print(f"{len(inspector.golden.logit)} golden inputs as exported, logits differ by at most {gap:.2g}")

@@ -57,6 +57,7 @@ COMMANDS = {
         Command(
             "log", LINE, "the record of every verdict: check, use, learn from it", config.LogConfig, "file", plain=True
         ),
+        Command("drift", LINE, "have the photos of a line changed", config.DriftConfig, "file", plain=True),
         Command("latency", LINE, "milliseconds a photo on this machine", config.LatencyConfig, "source"),
     )
 }

@@ -42,7 +42,7 @@ from qc_lightning.config.decisions import (
     ReleasesConfig,
 )
 from qc_lightning.config.model import ModelConfig
-from qc_lightning.config.serving import LogConfig, ServeConfig
+from qc_lightning.config.serving import DriftConfig, LogConfig, ServeConfig
 from qc_lightning.config.training import LoggerConfig, OptimConfig, SweepConfig, TrainConfig
 
 __all__ = [
@@ -56,6 +56,7 @@ __all__ = [
     "DataConfig",
     "DecideConfig",
     "DecisionConfig",
+    "DriftConfig",
     "ElpvConfig",
     "EvaluateConfig",
     "ExplainConfig",

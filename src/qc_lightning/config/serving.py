@@ -75,6 +75,13 @@ class LogConfig:
         return Path(self.photos).expanduser() if self.photos else photos_beside(Path(self.file).expanduser())
 
 
+@dataclass(kw_only=True)
+class DriftConfig:
+    """`python -m qc_lightning.drift`."""
+
+    file: str  # log of a service, .sqlite
+
+
 def photos_beside(log: Path) -> Path:
     """Where the photos of a log are kept unless settings say otherwise: `line-3.sqlite`, `line-3_photos`."""
     return log.with_name(f"{log.stem}_photos")

@@ -16,11 +16,12 @@ from qc_lightning.core.run import Run
 from qc_lightning.data.decode import decode
 from qc_lightning.data.photo import Photo
 from qc_lightning.deployment.carry import carry, in_words
+from qc_lightning.deployment.drift_reference import drift_reference
 from qc_lightning.deployment.gate import GateResult, pass_gate
 from qc_lightning.deployment.onnx_model import add_metadata, to_onnx
 from qc_lightning.deployment.photos import golden_places
 from qc_lightning.evaluation.evaluation_set import verified
-from qc_lightning.inference.exported import GOLDEN, METADATA, ExportedInspector, ExportMetadata
+from qc_lightning.inference.exported import DRIFT, GOLDEN, METADATA, ExportedInspector, ExportMetadata
 from qc_lightning.inference.golden import Golden
 from qc_lightning.inference.inspection import Inspection
 from qc_lightning.inference.inspector import Inspector
@@ -45,7 +46,11 @@ def decision_record(run: Run, inspector: Inspector) -> dict[str, Any]:
 
 
 def export_inspector(
-    inspector: Inspector, decision: Mapping[str, Any], photos: Sequence[Photo], output: Path
+    inspector: Inspector,
+    decision: Mapping[str, Any],
+    photos: Sequence[Photo],
+    output: Path,
+    others: Sequence[Photo] = (),
 ) -> GateResult:
     """Write an inspector as one .onnx file, once it has passed the gate.
 
@@ -54,6 +59,8 @@ def export_inspector(
         decision: the record in force, as `decision_record` gives it.
         photos: of the run, to check the export on; some of them travel with it as golden inputs.
         output: the file, which appears whole or not at all.
+        others: more photos of the run, which the reference for drift needs; without photos of the training there is no
+            reference.
 
     Raises:
         UserError: a photo cannot be read or is not the one on record, the network cannot be translated, or the export
@@ -68,16 +75,23 @@ def export_inspector(
     pixels = np.stack([decode(photos[place].path, inspector.decode) for place in places])
     golden = json.dumps(Golden(pixels, logit[places]).to_dict(), allow_nan=False)
 
+    drift: dict[str, str] = {}
+
     def sealed(certificate: Mapping[str, Any] | None) -> bytes:
         what = (inspector.model_id, inspector.class_names, inspector.decode)
         metadata = ExportMetadata(*what, {**decision, "certificate": certificate}, version("qc-lightning"))
-        add_metadata(model, {METADATA: metadata.to_json(), GOLDEN: golden})
+        add_metadata(model, {METADATA: metadata.to_json(), GOLDEN: golden, **drift})
         return seal(model.SerializeToString(deterministic=True))
 
     with replacing(output) as temporary:
         temporary.write_bytes(sealed(None))
         exported = ExportedInspector.load(temporary, threads=1)
         exported.verify_golden()
+        reference = drift_reference(exported, [*photos, *others])
+        if reference is not None:
+            drift[DRIFT] = reference.to_json()
+            temporary.write_bytes(sealed(None))
+            exported = ExportedInspector.load(temporary, threads=1)
         after = exported.inspect_files([photo.path for photo in photos])
         bar = Progress(after, "inspecting as exported", len(photos), unit="photo", delay=1.0)
         result = pass_gate(before, list(bar), inspector.decision)

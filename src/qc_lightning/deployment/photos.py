@@ -1,5 +1,7 @@
 """Which of a run's photos an export is checked on, and which of them travel with it as golden inputs."""
 
+from collections.abc import Sequence
+
 import numpy as np
 import numpy.typing as npt
 
@@ -25,6 +27,12 @@ def gate_photos(run: Run) -> list[Photo]:
     if not photos:
         raise UserError(f"{run.split} lists no photos to check an export on: export a run that was trained here")
     return photos
+
+
+def other_photos(run: Run, photos: Sequence[Photo]) -> list[Photo]:
+    """The run's photos that are not among these."""
+    taken = {photo.path for photo in photos}
+    return [photo for photo in split_photos(run) if photo.path not in taken]
 
 
 def golden_places(logit: npt.NDArray[np.float32], shape: tuple[int, int, int]) -> npt.NDArray[np.intp]:

@@ -5,7 +5,7 @@ import os
 import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, overload
 
@@ -15,6 +15,7 @@ import numpy.typing as npt
 from qc_lightning.core.errors import UserError
 from qc_lightning.core.system import cores
 from qc_lightning.data.decode_settings import DecodeSettings
+from qc_lightning.inference.drift import Reference
 from qc_lightning.inference.golden import TOLERANCE, Golden
 from qc_lightning.inference.inspection import (
     Decoded,
@@ -89,6 +90,7 @@ class ExportedInspector:
         golden: photos that must come out as they did at the export, see `verify_golden`.
         outputs: names of what the graph gives.
         drift: JSON text of the training's reference for drift; None when the file has none.
+        reference: the same, to measure photos by.
     """
 
     def __init__(self, path: Path, unreadable: Verdict = Verdict.REVIEW, threads: int = 0) -> None:
@@ -104,6 +106,10 @@ class ExportedInspector:
         self.decode, self.class_names = self.metadata.decode, self.metadata.class_names
         self.decision, self.model_id = Decision.from_dict(self.metadata.decision), self.metadata.model_id
         self.drift = stored.get(DRIFT)
+        try:
+            self.reference = None if self.drift is None else Reference.from_json(self.drift)
+        except (KeyError, TypeError, ValueError) as error:
+            raise UserError(f"{path}: its reference for drift cannot be read ({error!r}): export it again") from error
         self.outputs = [output.name for output in self._session.get_outputs()]
 
     @classmethod
@@ -138,16 +144,37 @@ class ExportedInspector:
         """The results of photos decoded with `decode`, as one batch."""
         pixels = [photo.pixels for photo in photos if photo.pixels is not None]
         begun = time.perf_counter()
-        logit, novelty = np.empty(0, np.float32), None
+        logit, novelty, features = np.empty(0, np.float32), None, None
         if pixels:
-            names = [LOGIT, *([NOVELTY] if NOVELTY in self.outputs else [])]
-            logit, *more = self.run(np.stack(pixels), *names)
-            novelty = more[0].tolist() if more else None
+            names = [LOGIT, *(name for name in (NOVELTY, FEATURES) if name in self.outputs)]
+            found = dict(zip(names, self.run(np.stack(pixels), *names), strict=True))
+            logit, features = found[LOGIT], found.get(FEATURES)
+            novelty = found[NOVELTY].tolist() if NOVELTY in found else None
         share = (time.perf_counter() - begun) / max(1, len(pixels))
         probability = 1 / (1 + np.exp(-logit.astype(np.float64)))
-        return conclude(
+        results = conclude(
             photos, logit.tolist(), probability.tolist(), novelty, self.decision, self.model_id, self.unreadable, share
         )
+        return results if self.reference is None else self._measured(results, photos, self.reference, features)
+
+    def _measured(
+        self,
+        results: list[Inspection],
+        photos: Sequence[Decoded],
+        reference: Reference,
+        features: npt.NDArray[np.float32] | None,
+    ) -> list[Inspection]:
+        """The results with what drift compares; those of photos without a number stay as they are."""
+        place, measured = -1, []
+        for result, photo in zip(results, photos, strict=True):
+            place += photo.pixels is not None
+            if photo.pixels is None or result.logit is None or result.error:
+                measured.append(result)
+                continue
+            own = features[place] if features is not None and reference.features else None
+            measures = reference.measure(photo.pixels, result.logit, result.novelty, own)
+            measured.append(replace(result, measures=measures))
+        return measured
 
     def inspect_files(self, paths: Sequence[Path]) -> Iterator[Inspection]:
         """Inspect files on all cores, one on each; the results come in the order of the files."""

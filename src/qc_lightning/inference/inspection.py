@@ -39,6 +39,7 @@ class Inspection:
         model_id: which model said so.
         seconds: decoding and the photo's share of the network's time.
         error: why there is no probability, else empty.
+        measures: what drift compares, in the order of the reference's names; empty when nothing is measured.
     """
 
     path: Path | None
@@ -52,6 +53,7 @@ class Inspection:
     model_id: str
     seconds: float
     error: str
+    measures: tuple[float, ...] = ()
 
 
 class Decoded(NamedTuple):

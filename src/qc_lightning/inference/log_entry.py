@@ -59,7 +59,8 @@ class Entry(NamedTuple):
         """The entry of an inspection that was made now."""
         probability, logit, novelty = map(_finite, (found.probability, found.logit, found.novelty))
         return cls(_now(), part, source, found.sha256, found.model_id, model, decision, found.threshold, probability,
-                   logit, novelty, found.verdict.value, found.reason, found.error, milliseconds)  # fmt: skip
+                   logit, novelty, found.verdict.value, found.reason, found.error, milliseconds,
+                   " ".join(f"{number:.6g}" for number in found.measures))  # fmt: skip
 
     def override(self, number: int, verdict: Verdict, who: str, reason: str) -> "Entry":
         """The entry of a person's verdict, given now, on this inspection.

@@ -74,7 +74,9 @@ def build_app(service: Service, version: str) -> FastAPI:
         seconds = time.perf_counter() - begun
         if service.kept:
             await asyncio.to_thread(service.kept.keep, photo, result)
-        row = await service.record(service.entry(result, part, camera, 1000 * seconds))
+        entry = service.entry(result, part, camera, 1000 * seconds)
+        row = await service.record(entry)
+        service.watch(entry, row)
         counters.count(result, seconds)
         answer = Answer(
             verdict=result.verdict,

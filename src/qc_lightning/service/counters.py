@@ -1,11 +1,15 @@
 """What Prometheus reads at /metrics."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from functools import partial
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
 from qc_lightning.inference.inspection import Inspection
 from qc_lightning.metrics.verdict import Verdict
+
+ALARMS = ("log", "photos", "drift", "mix")
+"""What an alarm can be about; the page has words for each."""
 
 _SECONDS = (0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0)
 
@@ -35,6 +39,16 @@ class Counters:
         waiting.set_function(on_the_way)
         Gauge("qc_model", "The model that serves", ["model_id"], registry=self._registry).labels(model_id).set(1)
 
+    def watch(self, alarms: Callable[[], Mapping[str, str]]) -> None:
+        """Show what a person has to look after, 1 while there is an alarm about it.
+
+        Args:
+            alarms: gives those that there are, by what they are about.
+        """
+        gauge = Gauge("qc_alarm", "1 while a person has to look after it", ["about"], registry=self._registry)
+        for about in ALARMS:
+            gauge.labels(about).set_function(partial(_is_there, about, alarms))
+
     def count(self, inspection: Inspection, seconds: float) -> None:
         """Count a result.
 
@@ -58,3 +72,7 @@ class Counters:
     def text(self) -> bytes:
         """Everything in Prometheus' text format."""
         return generate_latest(self._registry)
+
+
+def _is_there(about: str, alarms: Callable[[], Mapping[str, str]]) -> float:
+    return float(any(key.split()[0] == about for key in alarms()))

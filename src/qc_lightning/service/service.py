@@ -4,6 +4,7 @@ import asyncio
 import base64
 import io
 import json
+import threading
 from dataclasses import dataclass, field
 from functools import cached_property
 
@@ -12,7 +13,8 @@ from fastapi import HTTPException
 from PIL import Image
 
 from qc_lightning.core.errors import UserError
-from qc_lightning.inference import log_file
+from qc_lightning.inference import log_file, log_queries
+from qc_lightning.inference.drift import REMEMBERED, DriftMonitor, in_words
 from qc_lightning.inference.exported import EVIDENCE, ExportedInspector
 from qc_lightning.inference.inspection import Inspection, PhotoLike, decode_photo
 from qc_lightning.inference.kept_photos import KeptPhotos
@@ -35,6 +37,7 @@ class Service:
         seconds: that a photo may take from its arrival to its verdict.
         log: the record of every verdict; None to keep none.
         kept: photos that are kept; None to keep none.
+        drift: what watches the photos; None where the model has no reference.
     """
 
     inspector: ExportedInspector
@@ -42,7 +45,15 @@ class Service:
     counters: Counters
     seconds: float
     log: VerdictLog | None = None
-    kept: KeptPhotos | None = field(default=None)
+    kept: KeptPhotos | None = None
+    drift: DriftMonitor | None = None
+    _drift_lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def __post_init__(self) -> None:
+        self.counters.watch(lambda: self.alarms)
+        if self.log and self.drift:  # where it stood before this start
+            for row, measures, rejected in log_queries.measured(self.log.path, self.model_record, REMEMBERED):
+                self.drift.add(row, measures, rejected)
 
     @cached_property
     def model_record(self) -> str:
@@ -56,7 +67,14 @@ class Service:
     def alarms(self) -> dict[str, str]:
         """What a person has to look after: why, in words, by what it is about."""
         found = {"log": self.log.trouble if self.log else "", "photos": self.kept.trouble if self.kept else ""}
+        found |= in_words(self.drift.crossings) if self.drift else {}
         return {name: words for name, words in found.items() if words}
+
+    def watch(self, entry: Entry, number: int | None) -> None:
+        """Have drift take note of an inspection, whose row has that number; None without a log."""
+        if self.drift and entry.measures:
+            with self._drift_lock:
+                self.drift.add(number or self.drift.photos + 1, *log_queries.read_measures(entry))
 
     async def inspect(self, photo: PhotoLike) -> Inspection:
         """The result of a photo.

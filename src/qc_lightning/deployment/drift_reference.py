@@ -1,0 +1,104 @@
+"""The training's photos as drift will see them: measured by the export itself, to travel with it."""
+
+from collections.abc import Iterable, Sequence
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from qc_lightning.core.bars import Progress
+from qc_lightning.data.photo import Photo
+from qc_lightning.inference.drift import Reference, critical_value
+from qc_lightning.inference.exported import FEATURES, LOGIT, NOVELTY, ExportedInspector
+from qc_lightning.inference.inspection import decode_photo
+from qc_lightning.inference.measures import PIXEL_STATISTICS, Components, Floats, of_pixels, small_picture
+
+_FEWEST = 20  # photos of either kind; below that nothing can be told
+_MOST = 1000  # photos of either kind
+_COMPONENTS = 8
+
+
+class Measured(NamedTuple):
+    """A photo, its pixels' statistics, and what the network gives: logit, novelty where it has one, features [F]."""
+
+    photo: Photo
+    pixels: tuple[float, ...]
+    logit: float
+    novelty: float | None
+    features: npt.NDArray[np.float32]
+
+
+def drift_reference(inspector: ExportedInspector, photos: Sequence[Photo]) -> Reference | None:
+    """Measure a run's photos.
+
+    What the network makes of a photo is compared with photos that it was not trained on, along directions that photos
+    of the training give; both would look otherwise than new photos do if they were from the same ones. Statistics of
+    the pixels are taken from all.
+
+    Args:
+        inspector: the export.
+        photos: of the run, each with its subset. Photos that cannot be read are left out.
+
+    Returns:
+        None when there are fewer than 20 photos of the training or of the others.
+    """
+    trained = _spread([photo for photo in photos if photo.subset == "train"])
+    others = _spread([photo for photo in photos if photo.subset != "train"])
+    bar = Progress([*trained, *others], "measuring for drift", len(trained) + len(others), unit="photo", delay=1.0)
+    return reference_of(measured(inspector, bar), inspector)
+
+
+def reference_of(own: Sequence[Measured], inspector: ExportedInspector) -> Reference | None:
+    """The reference of photos that the export has measured; as of `drift_reference`."""
+    new = np.array([one.photo.subset != "train" for one in own])
+    if min(new.sum(), (~new).sum()) < _FEWEST:
+        return None
+    has_features, has_novelty = FEATURES in inspector.outputs, NOVELTY in inspector.outputs
+    seen = np.stack([one.features for one in own])
+    components = Components.fit(seen[~new].astype(np.float64), _COMPONENTS)
+    logit = np.array([one.logit for one in own])
+    columns = [*np.array([one.pixels for one in own]).T, logit]
+    columns += [np.array([one.novelty for one in own])] if has_novelty else []
+    columns += [*components.of(seen).T]
+    rejected = 1 / (1 + np.exp(-logit)) >= inspector.decision.threshold
+    groups = np.array([one.photo.group for one in own])
+    everything = np.ones(len(own), bool)
+    among = [everything if place < len(PIXEL_STATISTICS) else new for place in range(len(columns))]
+    sides = [_sides(column, groups, rejected, taken) for column, taken in zip(columns, among, strict=True)]
+    return Reference(components, has_features, has_novelty, sides, critical_value(len(columns)))
+
+
+def measured(inspector: ExportedInspector, photos: Iterable[Photo]) -> list[Measured]:
+    """Each photo that can be read as the export sees it."""
+    found = []
+    for photo in photos:
+        pixels = decode_photo(photo.path, inspector.decode).pixels
+        if pixels is not None:
+            found.append(measure(inspector, photo, pixels))
+    return found
+
+
+def measure(inspector: ExportedInspector, photo: Photo, pixels: npt.NDArray[np.uint8]) -> Measured:
+    """One photo, decoded to uint8 [3, H, W]."""
+    names = [LOGIT, *(name for name in (NOVELTY, FEATURES) if name in inspector.outputs)]
+    out = dict(zip(names, inspector.run(pixels[None], *names), strict=True))
+    features = out[FEATURES][0] if FEATURES in out else small_picture(pixels)
+    novelty = float(out[NOVELTY][0]) if NOVELTY in out else None
+    return Measured(photo, of_pixels(pixels), float(out[LOGIT][0]), novelty, features)
+
+
+def _sides(
+    column: Floats, groups: npt.NDArray[np.str_], rejected: npt.NDArray[np.bool_], among: npt.NDArray[np.bool_]
+) -> tuple[tuple[Floats, int], tuple[Floats, int]]:
+    """Sorted values and number of parts of photos that pass and that are rejected; of all where a side has too few."""
+    found = []
+    for side in (~rejected & among, rejected & among):
+        taken = side if side.sum() >= 2 else among
+        found.append((np.sort(column[taken]), len(np.unique(groups[taken]))))
+    return found[0], found[1]
+
+
+def _spread(photos: list[Photo]) -> list[Photo]:
+    """At most so many, evenly over the list."""
+    places = np.unique(np.linspace(0, len(photos) - 1, min(len(photos), _MOST)).round().astype(int))
+    return [photos[place] for place in places] if photos else []

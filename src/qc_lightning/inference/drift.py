@@ -1,0 +1,248 @@
+"""Have the photos of the line changed? Windows of photos against the reference that travels with the model.
+
+Each statistic is compared within the photos that the model would pass and within those that it would reject: a photo
+counts by the share of the reference's photos of its own side that lie below it. So the share of bad parts, the mix, may
+change without an alarm on the camera. A window's shares are uniform as long as nothing has changed; the test is
+Kolmogorov and Smirnov's, its limit leaves room for the reference's own chance. The mix is watched by itself. Needs
+numpy only.
+"""
+
+import base64
+import json
+import math
+from collections import deque
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from qc_lightning.inference.measures import PIXEL_STATISTICS, Components, Floats, of_pixels, small_picture
+
+WINDOWS, EVERY = (50, 200), 50  # photos of a window, photos from one look to the next
+PHOTOS_PER_FALSE_ALARM = 100_000
+_BEFORE = 1000  # photos before the last window that the mix is compared with
+REMEMBERED = _BEFORE + max(WINDOWS)
+"""Photos that a monitor's state depends on, the newest."""
+
+MIX = "share rejected"
+
+
+@dataclass(frozen=True)
+class Reference:
+    """The training's photos as drift sees them.
+
+    Attributes:
+        components: of the network's features, or of small pictures where it has none.
+        features: whether the network has features.
+        novelty: whether novelty is measured.
+        sides: for each statistic in the order of `names` the sorted values of photos that pass and of those that are
+            rejected, and of how many parts each of the two are, 1 or more.
+        critical: what a window's largest difference is compared with, in units of its standard error.
+    """
+
+    components: Components
+    features: bool
+    novelty: bool
+    sides: Sequence[tuple[tuple[Floats, int], tuple[Floats, int]]]
+    critical: float
+
+    @property
+    def names(self) -> list[str]:
+        """Of the statistics, in their order."""
+        of_network = ["logit", *(["novelty"] if self.novelty else [])]
+        return [*PIXEL_STATISTICS, *of_network, *(f"component {k + 1}" for k in range(len(self.components.directions)))]
+
+    def measure(
+        self,
+        pixels: npt.NDArray[np.uint8],
+        logit: float,
+        novelty: float | None,
+        features: npt.NDArray[np.float32] | None,
+    ) -> tuple[float, ...]:
+        """The statistics of a photo, in the order of `names`.
+
+        Args:
+            pixels: decoded, uint8 [3, H, W].
+            logit: of the network.
+            novelty: where it is measured.
+            features: float32 [F], where the network has them.
+        """
+        unusual = [novelty] if self.novelty and novelty is not None else []
+        seen = small_picture(pixels) if features is None else features
+        return (*of_pixels(pixels), logit, *unusual, *self.components.of(seen).tolist())
+
+    def shares(self, measures: Sequence[float], rejected: bool) -> Floats:
+        """For each statistic the share of the reference's photos of that side that lie below."""
+        found = []
+        for value, sides in zip(measures, self.sides, strict=True):
+            values = sides[rejected][0]
+            below = np.searchsorted(values, value, "left") + np.searchsorted(values, value, "right")
+            found.append(below / (2 * len(values)))
+        return np.array(found)
+
+    def to_json(self) -> str:
+        """The text that travels with the model."""
+        sides = [[[np.round(values, 6).tolist(), parts] for values, parts in of] for of in self.sides]
+        stored: dict[str, object] = {
+            "format": 1,
+            "features": self.features,
+            "novelty": self.novelty,
+            "critical": self.critical,
+        }
+        stored |= {"mean": _packed(self.components.mean), "directions": _packed(self.components.directions)}
+        stored |= {"count": len(self.components.directions), "sides": sides}
+        return json.dumps(stored, allow_nan=False, sort_keys=True)
+
+    @classmethod
+    def from_json(cls, text: str) -> "Reference":
+        """Read back `to_json`.
+
+        Raises:
+            ValueError, KeyError, TypeError: it is something else.
+        """
+        stored: Mapping[str, Any] = json.loads(text)
+        mean, directions = _unpacked(stored["mean"]), _unpacked(stored["directions"])
+        components = Components(mean, directions.reshape(stored["count"], -1))
+        sides = [tuple((np.array(values, np.float64), int(parts)) for values, parts in of) for of in stored["sides"]]
+        return cls(components, stored["features"], stored["novelty"], [(a, b) for a, b in sides], stored["critical"])
+
+
+def critical_value(statistics: int) -> float:
+    """What makes one false alarm in `PHOTOS_PER_FALSE_ALARM` photos the most that is expected.
+
+    The budget is dealt out evenly: each look tests every statistic and the mix in two windows. P(D > c s) <= 2 exp(-2
+    c^2) with s the standard error in units of which D is taken (Massart 1990; two samples: Wei and Dudley 2012).
+    """
+    tests = PHOTOS_PER_FALSE_ALARM / EVERY * len(WINDOWS) * (statistics + 1)
+    return math.sqrt(math.log(2 * tests) / 2)
+
+
+class Crossing(NamedTuple):
+    """A statistic beyond its limit.
+
+    Attributes:
+        name: of the statistic.
+        row: the last of the window's photos.
+        value: largest difference of shares; for the mix minus the natural logarithm of its probability.
+        limit: of the value.
+        photos: of the window.
+    """
+
+    name: str
+    row: int
+    value: float
+    limit: float
+    photos: int
+
+
+class DriftMonitor:
+    """Watches the photos of a line, one after the other.
+
+    Args:
+        reference: of the model.
+
+    Attributes:
+        first: for each statistic that has ever been beyond its limit the first time.
+        largest: for each statistic the look at which it was nearest to its limit, or farthest beyond.
+        photos: seen so far.
+    """
+
+    def __init__(self, reference: Reference) -> None:
+        self.reference, self.photos = reference, 0
+        self.first: dict[str, Crossing] = {}
+        self.largest: dict[str, Crossing] = {}
+        self._shares: deque[Floats] = deque(maxlen=max(WINDOWS))
+        self._rejected: deque[bool] = deque(maxlen=REMEMBERED)
+        self._now: dict[str, Crossing] = {}
+        self._since = 0
+
+    @property
+    def crossings(self) -> dict[str, Crossing]:
+        """What is beyond its limit now: stays until as many photos as the longest window has have shown nothing."""
+        return self._now
+
+    def add(self, row: int, measures: Sequence[float], rejected: bool) -> None:
+        """Take note of a photo.
+
+        Args:
+            row: its number in the log.
+            measures: as `Reference.measure` gives them.
+            rejected: whether its probability is at least the threshold.
+        """
+        self._shares.append(self.reference.shares(measures, rejected))
+        self._rejected.append(rejected)
+        self.photos += 1
+        if self.photos % EVERY:
+            return
+        found: dict[str, Crossing] = {}
+        for count in WINDOWS:
+            if len(self._shares) >= count:
+                for one in (*self._differences(row, count), self._mix(row, count)):
+                    before = self.largest.setdefault(one.name, one)
+                    if one.value / one.limit > before.value / before.limit:
+                        self.largest[one.name] = one
+                    if one.value > one.limit:
+                        found.setdefault(one.name, one)
+        for name, one in found.items():
+            self.first.setdefault(name, one)
+        self._since = 0 if found else self._since + EVERY
+        if found or self._since >= max(WINDOWS):
+            self._now = found
+
+    def _differences(self, row: int, count: int) -> list[Crossing]:
+        rejected = np.array(self._rejected)[-count:]
+        weight = rejected.mean()
+        shares = np.sort(np.array(self._shares)[-count:], axis=0)
+        steps = np.arange(count + 1)[:, None] / count
+        largest = np.maximum((steps[1:] - shares).max(0), (shares - steps[:-1]).max(0))
+        limits = []
+        for (_, passing), (_, rejecting) in self.reference.sides:
+            chance = 1 / count + (1 - weight) ** 2 / passing + weight**2 / rejecting
+            limits.append(self.reference.critical * math.sqrt(chance))
+        return [
+            Crossing(name, row, float(value), limit, count)
+            for name, value, limit in zip(self.reference.names, largest, limits, strict=True)
+        ]
+
+    def _mix(self, row: int, count: int) -> Crossing:
+        """The share rejected in the window against that of the photos before, by Fisher's exact test."""
+        limit = 2 * self.reference.critical**2
+        before, window = list(self._rejected)[:-count], list(self._rejected)[-count:]
+        if len(before) < max(WINDOWS):
+            return Crossing(MIX, row, 0.0, limit, count)
+        return Crossing(MIX, row, -_fisher(sum(window), count, sum(before), len(before)), limit, count)
+
+
+def in_words(crossings: Mapping[str, Crossing]) -> dict[str, str]:
+    """What has changed, in words: under `drift` camera, light or product, under `mix` the share rejected."""
+    camera = [one for name, one in crossings.items() if name != MIX]
+    words = ", ".join(f"{one.name} ({one.value:.2f}, limit {one.limit:.2f})" for one in camera[:4])
+    more = f" and {len(camera) - 4} more" if len(camera) > 4 else ""
+    found = {"drift": f"{words}{more}, up to row {camera[0].row}"} if camera else {}
+    if MIX in crossings:
+        found["mix"] = f"another share of parts is rejected than before, up to row {crossings[MIX].row}"
+    return found
+
+
+def _fisher(k: int, n: int, other_k: int, other_n: int) -> float:
+    """Log of the probability of a split at least as uneven as this, to its side, if both shares are equal."""
+
+    def log_choose(total: int, taken: int) -> float:
+        return math.lgamma(total + 1) - math.lgamma(taken + 1) - math.lgamma(total - taken + 1)
+
+    total, hits = n + other_n, k + other_k
+    upward = k * other_n >= other_k * n
+    tail = range(k, min(n, hits) + 1) if upward else range(max(0, hits - other_n), k + 1)
+    terms = [log_choose(n, i) + log_choose(other_n, hits - i) for i in tail]
+    top = max(terms)
+    return min(0.0, top + math.log(sum(math.exp(term - top) for term in terms)) - log_choose(total, hits))
+
+
+def _packed(values: Floats) -> str:
+    return base64.b64encode(values.astype("<f4").tobytes()).decode()
+
+
+def _unpacked(text: str) -> Floats:
+    return np.frombuffer(base64.b64decode(text), "<f4").astype(np.float64)

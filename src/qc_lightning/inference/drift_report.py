@@ -1,0 +1,45 @@
+"""The drift of a log, for a person to read."""
+
+import json
+from pathlib import Path
+
+from qc_lightning.core.errors import UserError
+from qc_lightning.inference import log_file
+from qc_lightning.inference.drift import MIX, DriftMonitor, Reference
+from qc_lightning.inference.log_queries import measured, newest_measured_model
+
+
+def replayed(log: Path) -> tuple[DriftMonitor, str]:
+    """A monitor that has seen all photos of the newest model of a log, and the model's id.
+
+    Raises:
+        UserError: the log cannot be read, or no model of it has a reference for drift.
+    """
+    model = newest_measured_model(log)
+    if model is None:
+        raise UserError(f"{log}: expected photos measured for drift, got none: export the run again, serve that file")
+    record = json.loads(log_file.model_records(log)[model])
+    try:
+        monitor = DriftMonitor(Reference.from_json(record["drift"]))
+        for row, measures, rejected in measured(log, model):
+            monitor.add(row, measures, rejected)
+    except (KeyError, TypeError, ValueError) as error:
+        raise UserError(f"{log}: expected a reference and measures for drift, cannot read them ({error!r})") from error
+    return monitor, str(record["metadata"]["model_id"])
+
+
+def table(monitor: DriftMonitor) -> str:
+    """A line for each statistic: its value and limit at the look nearest to it, and the first row beyond."""
+    lines = [f"{'statistic':16}{'value':>8}{'limit':>8}{'photos':>8}  first row beyond"]
+    for name in (*monitor.reference.names, MIX):
+        one, first = monitor.largest.get(name), monitor.first.get(name)
+        if one is None:
+            lines.append(f"{name:16}{'too few photos':>24}")
+            continue
+        lines.append(f"{name:16}{one.value:8.3f}{one.limit:8.3f}{one.photos:8d}  {first.row if first else '-'}")
+    camera = any(name != MIX for name in monitor.first)
+    if camera:
+        lines.append("ALARM: the photos have changed: check camera, light, lens and product")
+    if MIX in monitor.first:
+        lines.append("ALARM: the mix has changed: another share of parts is rejected than before")
+    return "\n".join(lines if monitor.first else [*lines, "nothing has changed beyond chance"])
