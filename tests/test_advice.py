@@ -8,7 +8,8 @@ from qc_lightning.metrics.curves import histogram, reliability, sweep
 from qc_lightning.metrics.decision import Decision
 from qc_lightning.metrics.intervals import wilson
 from qc_lightning.metrics.verdict import Verdict
-from qc_lightning.report.advice import advice
+from qc_lightning.report.advice import Advice, advice
+from qc_lightning.report.groups import group_advice
 from qc_lightning.report.leaks import leak_checks, split_counts
 
 
@@ -25,7 +26,7 @@ def alone(n):
 
 def advise(p, z, y, threshold=0.5, **changed):
     found = {"test": evaluate(p, z, y, None, Decision(threshold, "")), **changed.pop("others", {})}
-    known = {"history": [], "grouped": True, "bad_files": 0, "pretrained": False, "run": "outputs/a", **changed}
+    known = {"history": [], "groups": None, "bad_files": 0, "pretrained": False, "run": "outputs/a", **changed}
     return advice(found, "test", sweep(p, y == 1, alone(len(y)), threshold), **known)
 
 
@@ -124,7 +125,7 @@ def test_few_photos_knowing_by_heart_short_training_groups_and_bad_files_each_ha
     p, z, y = photos(40, skill=2, seed=1)
     train = {"train": evaluate(*photos(2000, skill=9), None, Decision(0.5, ""))}
     history = [{"epoch": e, "train_loss": 1 / (e + 1), "val_loss": 1 / (e + 1)} for e in range(5)]
-    steps = advise(p, z, y, others=train, history=history, grouped=False, bad_files=2)
+    steps = advise(p, z, y, others=train, history=history, groups=Advice("Each a part of its own?", "x"), bad_files=2)
     text = " ".join(step.text for step in steps)
     for words in (
         "takes 59 Incorrect",
@@ -166,3 +167,37 @@ def test_split_counts_by_hand():
         ("val", [0, 0], 0, 0),
         ("test", [0, 1], 1, 1),
     ]
+
+
+def rows(names, bad=lambda i: i % 2):
+    return [
+        {"path": name, "label": ("Correct", "Incorrect")[bad(i)], "group": name, "subset": "train"}
+        for i, name in enumerate(names)
+    ]
+
+
+def test_the_advice_on_groups_says_how_many_which_and_what_was_cut():
+    names = [f"photos/{i % 2}-part{i // 2 % 40:02d}_{'ab'[i // 80]}.png" for i in range(160)]
+    split_as = {"source": "folder", "split": {"test": 0.3, "val": 0.0, "seed": 0, "folds": 5, "fold": None}}
+    found = group_advice(rows(names), split_as, "qc-lightning train photos/", ("Correct", "Incorrect"))
+    assert found.command == "qc-lightning train photos/ data.group=prefix"
+    assert "what stands before the last _ or - of its name, the 160 photos show 80 parts, 80 of them on several" in (
+        found.text
+    )
+    assert "0-part00 (0-part00_a.png, 0-part00_b.png); 1-part00 (" in found.text
+    assert found.text.count("(") == 3, "three examples"
+
+    folders = [name.replace("_", "/").replace("-", "/") for name in names]
+    found = group_advice(rows(folders), split_as, "qc-lightning train photos/", ("Correct", "Incorrect"))
+    assert found.command.endswith("data.group=folder")
+
+
+def test_a_rule_that_could_not_be_split_is_not_advised():
+    """IMG_0001.jpg: the prefix is the same for all, so a training by it ends in an error."""
+    names = [f"photos/IMG_{i:04d}.jpg" for i in range(60)]
+    found = group_advice(rows(names), {"source": "folder"}, "qc-lightning train photos/", ("Correct", "Incorrect"))
+    assert found.command == ""
+    assert "data.manifest=" in found.text
+    assert group_advice(rows(names), {"source": "parts"}, "train", ("Correct", "Incorrect")) is None
+    same = [row | {"group": "a"} for row in rows(names)]
+    assert group_advice(same, {"source": "folder"}, "train", ("Correct", "Incorrect")) is None

@@ -239,9 +239,9 @@ def test_the_commands_of_the_report_work_when_pasted(
         p = 1 / (1 + np.exp(-logit))
         found = {"test": compute.evaluate(p, logit, label, None, Decision(threshold, ""))}
         thresholds = sweep(p, label == 1, np.arange(200), threshold)
-        commands |= {s.command for s in advice(found, "test", thresholds, [], True, 0, True, str(run))}
+        commands |= {s.command for s in advice(found, "test", thresholds, [], None, 0, True, str(run))}
     few = {"test": compute.evaluate(p[80:120], logit[80:120], label[80:120], None, Decision(0.5, ""))}
-    commands |= {step.command for step in advice(few, "test", None, [], True, 0, True, str(run))}
+    commands |= {step.command for step in advice(few, "test", None, [], None, 0, True, str(run))}
     assert {shlex.split(command)[1] for command in commands} == {"decide", "certify"}
     assert len(commands) == 3
     mains = {"decide": decide.main, "certify": certify.main}

@@ -12,6 +12,7 @@ import pytest
 import torch
 from hydra.core.global_hydra import GlobalHydra
 
+from qc_lightning import decide
 from qc_lightning import evaluate as evaluate_command
 from qc_lightning.data.decode import decode
 from qc_lightning.models.heads.fitted import FittedHead
@@ -30,7 +31,9 @@ def own(photo_root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> li
     return ["data=folder", f"data.root={photo_root}", *SMALL]
 
 
-def test_it_learns_and_cross_validates(train: Train, own: list[str]) -> None:
+def test_it_learns_and_cross_validates(
+    train: Train, own: list[str], call: Callable[..., int], capsys: pytest.CaptureFixture[str]
+) -> None:
     code, run, output = train(*own)
     assert code == 0, output
     metrics = json.loads((run / "metrics.json").read_text())
@@ -39,6 +42,14 @@ def test_it_learns_and_cross_validates(train: Train, own: list[str]) -> None:
     assert metrics["val"]["loss"]["value"] > metrics["train"]["loss"]["value"]
     decision = json.loads((run / "decision.json").read_text())
     assert decision["decisions"][-1]["why"].startswith("balanced")
+    # the scores that chose it choose again, although there are no validation photos to score
+    words = (f"run={run}", "rule=escape", "escape_rate=0.05", "reason=advice")
+    assert call(decide.main, *words) == 0, capsys.readouterr().err
+    newest = json.loads((run / "decision.json").read_text())["decisions"][-1]
+    assert newest["photos"] == "28 validation photos"
+    assert call(decide.main, f"run={run}", "rule=balanced", "reason=back") == 0
+    back = json.loads((run / "decision.json").read_text())["decisions"][-1]
+    assert back["threshold"] == decision["decisions"][0]["threshold"]
 
 
 HEADS = [[], ["model.hidden=[16,8]", "trainer.max_epochs=20"], ["data.tiles=2x3", "data.image_size=32"]]

@@ -17,7 +17,7 @@ from qc_lightning import robustness as command
 from qc_lightning.data.decode import DecodeSettings
 from qc_lightning.data.photo import Photo
 from qc_lightning.evaluation.corruptions import CORRUPTIONS, corrupt
-from qc_lightning.evaluation.robustness import VARIANTS, _logits, _rates, surely_above
+from qc_lightning.evaluation.robustness import VARIANTS, _rates, _scores, surely_above
 from qc_lightning.inference.inspector import Inspector
 from qc_lightning.metrics.decision import Decision
 from qc_lightning.metrics.verdict import Verdict
@@ -72,7 +72,7 @@ def test_each_photo_of_a_run_gets_noise_of_its_own(tmp_path: Path) -> None:
     inspector = Inspector(network, decode, Decision(0.5, ""), ("Correct", "Incorrect"), "", torch.device("cpu"))
     Image.new("RGB", (16, 16), (90, 120, 60)).save(tmp_path / "a.png")
     equal = [Photo(tmp_path / "a.png", name, 0, name) for name in ("first", "second")]
-    first, second = _logits(inspector, equal)
+    (first, second), _ = _scores(inspector, equal)
     noisy = 1 + np.array([name == "noise" for name, _ in VARIANTS]).nonzero()[0]
     assert first[0] == second[0]
     assert (first[noisy] != second[noisy]).all()
@@ -107,7 +107,16 @@ def test_rates_by_hand() -> None:
     clean, worse = (np.where(rejected, Verdict.REJECT, Verdict.PASS) for rejected in ([1, 1, 0, 0, 0], [1, 0, 0, 1, 0]))
     rates = _rates(worse, clean, label, np.arange(5))
     found = {name: rate["value"] for name, rate in rates.items()}
-    assert found == pytest.approx({"escape_rate": 2 / 3, "overkill_rate": 1 / 2, "accuracy": 2 / 5, "flips": 2 / 5})
+    expected = {"escape_rate": 2 / 3, "overkill_rate": 1 / 2, "review_rate": 0, "accuracy": 2 / 5, "flips": 2 / 5}
+    assert found == pytest.approx(expected)
+
+
+def test_a_photo_that_has_become_novel_is_for_a_person() -> None:
+    label, clean = np.array([1, 1, 0, 0]), np.array(["REJECT", "PASS", "PASS", "PASS"])
+    rates = _rates(Decision(0.5, "", None, 1.0).verdicts([0.9, 0.1, 0.1, 0.1], [2.0, 2.0, 2.0, 0.5]), clean, label,
+                   np.arange(4))  # fmt: skip
+    found = {name: rate["value"] for name, rate in rates.items()}
+    assert found == {"escape_rate": 0, "overkill_rate": 0, "review_rate": 0.75, "accuracy": 0.25, "flips": 0.75}
 
 
 @pytest.fixture

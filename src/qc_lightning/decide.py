@@ -40,7 +40,7 @@ def decide(config: DecideConfig) -> int:
     if config.threshold is not None:
         print(
             "If this threshold was read off the run's test photos, their figures are spent: they are too kind now. "
-            f"Measure it on photos that nobody has looked at: qc-lightning evaluate new_photos/ run={run.folder}"
+            f"Measure it on photos that nobody has looked at: qc-lightning evaluate new_photos/ {run.argument}"
         )
     return decisions.newest.number
 

@@ -62,7 +62,7 @@ def explain(config: ExplainConfig) -> None:
     write_json(folder / "explain.json", result)
     if folder == run.folder / "explanations" and run.metrics.is_file():
         write_report(run.folder)
-    print(f"\n{summary.in_words(result['methods'])}")
+    print(f"\n{summary.in_words(result['methods'], run.argument)}")
     print(f"explanations: {folder / 'sheets'}, {folder / 'explain.csv'}")
     if errors:
         print(f"photos that could not be read: {errors}; the column error says why", file=sys.stderr)

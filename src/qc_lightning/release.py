@@ -36,7 +36,7 @@ def release(config: ReleaseConfig) -> None:
     if why_not:
         print(f"WARNING: {why_not}")
     if not certified:
-        print(f"It has no certificate: qc-lightning certify qualification/ run={run.folder} escape_rate=0.05")
+        print(f"It has no certificate: qc-lightning certify qualification/ {run.argument} escape_rate=0.05")
     print(f"use it: qc-lightning predict incoming/ run={name}")
 
 

@@ -1,5 +1,7 @@
 """List the releases: `qc-lightning releases`."""
 
+import shlex
+
 from qc_lightning.cli import app as cli
 from qc_lightning.config import ReleasesConfig
 
@@ -16,7 +18,7 @@ def releases(config: ReleasesConfig) -> None:
         print(f"{release.name}: {release.run}, decision {release.decision}, model {release.model_id}, {certified}")
         print(f"  by {release.who}, {release.when}{': ' + release.why if release.why else ''}")
         for before in reversed(release.former[-3:]):
-            again = f"run={before['run']} decision={before['decision']} name={release.name}"
+            again = shlex.join([f"run={before['run']}", f"decision={before['decision']}", f"name={release.name}"])
             print(
                 f"  before: {before['run']}, decision {before['decision']}, by {before['who']}, {before['when']}; "
                 f"back to it: qc-lightning release {again}"

@@ -1,6 +1,7 @@
 """A run folder: what lies where in it, how to start, open and find one."""
 
 import re
+import shlex
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -28,6 +29,11 @@ class Run:
 
     def __str__(self) -> str:
         return f"{self.folder} (release {self.release})" if self.release else str(self.folder)
+
+    @property
+    def argument(self) -> str:
+        """`run=<folder>` as a word of a command to paste into a shell."""
+        return shlex.quote(f"run={self.folder}")
 
     @property
     def record(self) -> Path:
@@ -58,6 +64,11 @@ class Run:
     def metrics(self) -> Path:
         """Figures with intervals of every subset."""
         return self.folder / "metrics.json"
+
+    @property
+    def validation(self) -> Path:
+        """Validation or out-of-fold photos with their probabilities, which every rule of a decision looks at."""
+        return self.folder / "validation.csv"
 
     @property
     def decisions(self) -> Path:

@@ -12,15 +12,16 @@ from qc_lightning.evaluation.score import score
 from qc_lightning.inference.inspector import Inspector, probabilities
 from qc_lightning.metrics.decision import Decision
 from qc_lightning.metrics.rules import choose_decision
+from qc_lightning.report.choices import validation_scores
 
 
 def choose_on_validation(
     run: Run, config: DecisionConfig, device: str, reason: str, novelty: float | None
 ) -> tuple[Decision, str]:
-    """Apply a rule to the scores of the run's validation photos.
+    """Apply a rule to the scores of the run's validation photos, or out-of-fold scores where the run has none.
 
     Args:
-        run: whose photos are still where they were.
+        run: keeps these scores; of a run made before they were kept, the validation photos are scored again.
         config: the rule.
         device: to score them on.
         reason: goes on record with what the rule found.
@@ -32,11 +33,14 @@ def choose_on_validation(
     Raises:
         UserError: there are no validation photos, they changed, or the rule finds nothing on them.
     """
-    labelled = own_photos(run, "val")
-    scored = score(Inspector.load(run, device), labelled, trained_with(run).batch_size)
-    label = np.array([photo.label for photo in scored.photos])
-    decision = choose_decision(probabilities(scored.logit), label, config)
+    if run.validation.is_file():
+        probability, label = validation_scores(run.validation, trained_with(run).classes.incorrect)
+    else:
+        labelled = own_photos(run, "val")
+        scored = score(Inspector.load(run, device), labelled, trained_with(run).batch_size)
+        probability, label = probabilities(scored.logit), np.array([photo.label for photo in scored.photos])
+    decision = choose_decision(probability, label, config)
     if not decision.source.startswith(config.rule):
         raise UserError(f"rule={config.rule}: {decision.source.removeprefix('fixed: ')}; give threshold= instead")
     chosen = replace(decision, source=f"{decision.source} ({reason})", novelty=novelty)
-    return chosen, f"{len(scored.photos)} validation photos"
+    return chosen, f"{len(label)} validation photos"

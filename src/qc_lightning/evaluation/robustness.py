@@ -20,7 +20,7 @@ from qc_lightning.inference.inspector import Inspector, probabilities
 from qc_lightning.metrics.intervals import proportion
 from qc_lightning.metrics.verdict import Verdicts, escapes, overkills, reviews
 
-RATES = ("escape_rate", "overkill_rate", "accuracy", "flips")
+RATES = ("escape_rate", "overkill_rate", "review_rate", "accuracy", "flips")
 VARIANTS = [(name, strength) for name, corruption in CORRUPTIONS.items() for strength in corruption.strengths]
 
 
@@ -47,14 +47,15 @@ def robustness(inspector: Inspector, photos: Sequence[Photo]) -> dict[str, Any]:
 
     Returns:
         {"n", "threshold", "clean": rates, "corruptions": {name: {"unit", "strengths": [{"strength", rates}]}}}, rates
-        being escape_rate, overkill_rate, accuracy and flips (verdicts other than on the photo as it is), each
-        {"value", "low", "high"}: Wilson intervals with a design effect for groups; None where no photo counts.
+        being escape_rate, overkill_rate, review_rate, accuracy (neither of these) and flips (verdicts other than on the
+        photo as it is), each {"value", "low", "high"}: Wilson intervals with a design effect for groups; None where no
+        photo counts.
 
     Raises:
         UserError: a photo is gone or is another file than it was.
     """
-    logits = _logits(inspector, photos)
-    verdicts = inspector.decision.verdicts(probabilities(logits))
+    logits, novelty = _scores(inspector, photos)
+    verdicts = inspector.decision.verdicts(probabilities(logits), None if novelty is None else novelty.numpy())
     label = np.array([photo.label for photo in photos])
     unit = np.unique([photo.group for photo in photos], return_inverse=True)[1]
     rates = [_rates(column, verdicts[:, 0], label, unit) for column in verdicts.T]
@@ -68,11 +69,11 @@ def robustness(inspector: Inspector, photos: Sequence[Photo]) -> dict[str, Any]:
     return {"n": len(photos), "threshold": threshold, "cells": len(flips), "clean": rates[0], "corruptions": table}
 
 
-def _logits(inspector: Inspector, photos: Sequence[Photo]) -> Tensor:
-    """Float32 [n, 1 + variants]; the first column is of the photos as they are."""
+def _scores(inspector: Inspector, photos: Sequence[Photo]) -> tuple[Tensor, Tensor | None]:
+    """Logits and, if it is measured, novelty, float32 [n, 1 + variants]; the first column is of photos as they are."""
     cpu = inspector.device.type == "cpu"
 
-    def of(item: tuple[int, Photo]) -> Tensor:
+    def of(item: tuple[int, Photo]) -> tuple[Tensor, Tensor | None]:
         number, photo = item
         pixels, sha256, error = np.zeros((3, 1, 1), np.uint8), "", ""
         try:
@@ -82,7 +83,7 @@ def _logits(inspector: Inspector, photos: Sequence[Photo]) -> Tensor:
         verified(photo, sha256, error, own=True)
         whole, at = torch.from_numpy(pixels)[None], torch.tensor([number])
         variants = torch.cat([whole, *(corrupt(whole, name, strength, at) for name, strength in VARIANTS)]).numpy()
-        return inspector.logits(variants)
+        return inspector.scores(variants)
 
     # as in prediction: on a CPU each core takes a photo of its own
     workers = cores()
@@ -93,10 +94,12 @@ def _logits(inspector: Inspector, photos: Sequence[Photo]) -> Tensor:
             shown = Progress(
                 pool.map(of, enumerate(photos)), desc="worse photos", total=len(photos), unit="photo", delay=1
             )
-            return torch.stack(list(shown))
+            found = list(shown)
         finally:
             pool.shutdown(cancel_futures=True)
             torch.set_num_threads(threads)
+    novelty = [distance for _, distance in found if distance is not None]
+    return torch.stack([logit for logit, _ in found]), torch.stack(novelty) if novelty else None
 
 
 def surely_above(rates: Sequence[Mapping[str, Any]], parts: int, limit: float = 0.05) -> list[bool]:
@@ -136,7 +139,7 @@ def _rates(
     bad, everything = label == 1, np.ones(len(label), dtype=bool)
     escaped, overkilled = escapes(verdicts, label), overkills(verdicts, label)
     right = ~(escaped | overkilled | reviews(verdicts))
-    found = (rate(escaped, bad), rate(overkilled, ~bad), rate(right, everything))
+    found = (rate(escaped, bad), rate(overkilled, ~bad), rate(reviews(verdicts), everything), rate(right, everything))
     return dict(zip(RATES, (*found, rate(verdicts != clean, everything)), strict=True))
 
 

@@ -106,8 +106,13 @@ def shuffled(inspector: Inspector, method: str, subjects: Sequence[Subject]) -> 
     return [{"shuffled": name, "correlation": value} for name, value in steps]
 
 
-def in_words(rows: Sequence[dict[str, Any]]) -> str:
-    """The table on the console."""
+def in_words(rows: Sequence[dict[str, Any]], run: str = "run=latest") -> str:
+    """The table on the console.
+
+    Args:
+        rows: a method each.
+        run: how a command to paste names the run.
+    """
     lines = []
     for one in rows:
         text = f"{one['method']:10}"
@@ -121,19 +126,19 @@ def in_words(rows: Sequence[dict[str, Any]]) -> str:
         if one["checked"]:
             beats = one["beats_random"]
             text += f" Beats random maps on {beats['value']:.0%} ({beats['low']:.0%} to {beats['high']:.0%}) of"
-            text += f" {one['checked']} photos" + (_against_chance(beats))
+            text += f" {one['checked']} photos" + (_against_chance(beats, run))
         lines.append(text)
     return "\n".join(lines)
 
 
-def _against_chance(beats: dict[str, float | None]) -> str:
+def _against_chance(beats: dict[str, float | None], run: str) -> str:
     """What a rate against random maps says: half of them would win by chance, and few photos cannot tell."""
     low, high = beats["low"] or 0.0, beats["high"] or 0.0
     if low > 0.5:
         return ""
     if high < 0.5:
-        return ": WORSE THAN RANDOM, so trust none of these maps; try another: qc-lightning explain compare=true"
-    return ": cannot tell it from random maps; explain more photos: qc-lightning explain photos=60 subset=train"
+        return f": WORSE THAN RANDOM, so trust none of these maps; try another: qc-lightning explain {run} compare=true"
+    return f": cannot tell it from random maps; explain more photos: qc-lightning explain {run} photos=60 subset=train"
 
 
 def _mean(values: Sequence[float]) -> float | None:

@@ -1,7 +1,7 @@
 """What to do next, in plain words, by rules on the figures of a run."""
 
 import shlex
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from qc_lightning.metrics.certificate import parts_needed
@@ -20,12 +20,13 @@ def advice(
     subset: str,
     thresholds: Mapping[str, Sequence[Any]] | None,
     history: Sequence[Mapping[str, float | None]],
-    grouped: bool,
+    groups: Advice | None,
     bad_files: int,
     pretrained: bool,
     run: str,
     train: str = "qc-lightning train",
     classes: Sequence[str] = ("Correct", "Incorrect"),
+    rules: Collection[str] = ("balanced", "escape"),
 ) -> list[Advice]:
     """The steps that the figures call for, the most pressing first; each command works when it is pasted.
 
@@ -34,12 +35,13 @@ def advice(
         subset: the one that is reported, "test" as a rule.
         thresholds: `curves.sweep` of it; None when its predictions are not there.
         history: rows of history.csv.
-        grouped: whether any group has several photos.
+        groups: what to do about photos that may show one part; None where that is known.
         bad_files: how many files could not be read.
         pretrained: whether the network began with features learnt on other photos.
         run: the run's folder.
         train: the command that the run was made by.
         classes: what the user calls Correct and Incorrect.
+        rules: by which the validation photos can choose a threshold.
     """
     part = metrics[subset]
     (tn, fp), (fn, tp) = part["confusion_matrix"]
@@ -57,7 +59,7 @@ def advice(
     no_better = tn + tp <= max(correct, incorrect) and (part["balanced_accuracy"]["low"] or 0.0) <= 0.5
     weak = bool(correct and incorrect) and (one_verdict or no_better)
     auroc = part["auroc"]["low"] or 0.0
-    if weak and auroc > 0.6:
+    if weak and auroc > 0.6 and "balanced" in rules:
         steps.append(
             Advice(
                 f"The verdicts are no better than one for every part, yet the probabilities do tell parts apart (AUROC "
@@ -73,7 +75,7 @@ def advice(
             )
         )
     if not weak and thresholds is not None and incorrect and correct:
-        steps += _move_threshold(part, thresholds, here, better[pretrained], classes)
+        steps += _move_threshold(part, thresholds, here, better[pretrained], classes, rules)
     if min(correct, incorrect) < FEW:
         few = " and ".join(f"{c} {w}" for c, w in ((incorrect, classes[1]), (correct, classes[0])) if c < FEW)
         steps.append(
@@ -101,22 +103,19 @@ def advice(
                 f"{train} trainer.max_epochs={2 * len(history)}",
             )
         )
-    if not grouped:
-        steps.append(
-            Advice(
-                "Every photo was taken for a part of its own. If several show one part, say so: otherwise the same "
-                "part is trained and tested on, and the figures are too kind. With a folder for each part "
-                "data.group=folder, with names such as part7_left.jpg and part7_right.jpg data.group=prefix.",
-                f"{train} data.group=prefix",
-            )
-        )
+    steps += [groups] if groups else []
     if bad_files:
         steps.append(Advice(f"Mend or remove the {bad_files} unreadable file{'s' * (bad_files > 1)} listed below."))
     return steps
 
 
 def _move_threshold(
-    part: Mapping[str, Any], thresholds: Mapping[str, Sequence[Any]], here: str, better: str, classes: Sequence[str]
+    part: Mapping[str, Any],
+    thresholds: Mapping[str, Sequence[Any]],
+    here: str,
+    better: str,
+    classes: Sequence[str],
+    rules: Collection[str],
 ) -> list[Advice]:
     """What to do about many escapes, or about overkill that buys nothing; the validation photos choose.
 
@@ -128,21 +127,18 @@ def _move_threshold(
     if fn and fn / (fn + tp) > 0.05:
         _, _, overkills = _highest(cuts, fn // 2)
         escaping = f"{percent(fn / (fn + tp))} of the {classes[1]} parts escape"
-        if overkills / (tn + fp) <= 0.5:
+        if overkills / (tn + fp) <= 0.5 and "escape" in rules:
             text = (
                 f"{escaping}. Let the validation photos choose a threshold that lets at most 5% pass; the slider shows "
                 f"what fewer escapes cost in {classes[0]} parts."
             )
             command = f'qc-lightning decide {here} rule=escape escape_rate=0.05 reason="too many escapes"'
             return [Advice(text, command)]
-        return [
-            Advice(
-                f"{escaping}, and no threshold mends that at a bearable price: the model itself has to get better.",
-                better,
-            )
-        ]
+        bearable = overkills / (tn + fp) <= 0.5
+        why = "the validation photos cannot choose a lower threshold" if bearable else "no threshold mends that"
+        return [Advice(f"{escaping}, and {why} at a bearable price: the model itself has to get better.", better)]
     _, _, overkills = _highest(cuts, fn)
-    if fp - overkills >= 2 and (fp - overkills) / (tn + fp) >= 0.05:
+    if fp - overkills >= 2 and (fp - overkills) / (tn + fp) >= 0.05 and "balanced" in rules:
         text = (
             f"Some overkill buys nothing: a higher threshold would pass more {classes[0]} parts at no further escape. "
             "Let the validation photos choose it."

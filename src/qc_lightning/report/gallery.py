@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from PIL import Image
 
 _MOST = 24
+_MOST_NOVEL = 8
 _LEAST_SIDE, _MOST_SIDE = 320, 512  # pictures have as many pixels as a square of that side
 _BUDGET = 3_000_000  # characters of all pictures together, so that the page stays below 5 MB
 
@@ -156,6 +157,34 @@ def _shown_size(height: int, width: int, side: int) -> tuple[int, int]:
     """Height and width at which a picture of this size is shown: no larger than it is."""
     scale = min(1.0, min(max(side, _LEAST_SIDE), _MOST_SIDE) / math.sqrt(height * width))
     return max(8, round(scale * height)), max(8, round(scale * width))
+
+
+def most_novel(
+    predictions: Sequence[Mapping[str, Any]], starts: Sequence[Path], bit_depth: int, side: int, pictures: Pictures
+) -> list[dict[str, Any]]:
+    """The photos that are least like the training photos, the oddest first; nothing where that was not measured.
+
+    Args:
+        predictions: rows of predictions.csv, with "novelty" as text.
+        starts: folders that a relative path may start from.
+        bit_depth: of 16-bit photos.
+        side: of what the network sees, in pixels.
+        pictures: takes the thumbnails.
+
+    Returns:
+        [{"path", "novelty", "verdict", "photo"}].
+    """
+    measured = [(float(row["novelty"]), row) for row in predictions if row.get("novelty")]
+    oddest = sorted(measured, key=lambda one: -one[0])[:_MOST_NOVEL]
+    return [
+        {
+            "path": row["path"],
+            "novelty": novelty,
+            "verdict": row["verdict"],
+            "photo": pictures.photo(_locate(row["path"], starts), bit_depth, side),
+        }
+        for novelty, row in oddest
+    ]
 
 
 def _locate(path: str, starts: Sequence[Path]) -> Path:

@@ -30,7 +30,9 @@ from qc_lightning.metrics.compute import finite, interval, percent, shown_figure
 from qc_lightning.metrics.go_live import in_words
 from qc_lightning.metrics.record import DecisionFile, DecisionRecord
 from qc_lightning.report.advice import advice
-from qc_lightning.report.gallery import Pictures, mistakes
+from qc_lightning.report.choices import rules_that_work
+from qc_lightning.report.gallery import Pictures, mistakes, most_novel
+from qc_lightning.report.groups import group_advice
 from qc_lightning.report.leaks import leak_checks, split_counts
 
 _MOST_ROWS = 400  # in the list of verdicts
@@ -98,7 +100,9 @@ def _content(run: Path) -> dict[str, Any]:
     checks = leak_checks(split)
     decisions = _decisions(run, str(metrics.get("model_id") or ""))
     pictures = Pictures()
-    wrong = mistakes(predictions, classes[1], known, run, starts, bits if isinstance(bits, int) else 16, side, pictures)
+    depth = bits if isinstance(bits, int) else 16
+    wrong = mistakes(predictions, classes[1], known, run, starts, depth, side, pictures)
+    odd = most_novel(predictions, starts, depth, side, pictures)
     figures = [
         {"name": path.stem.replace("_", " "), "data": data}
         for path in sorted((run / "figures").glob("*.png"))
@@ -106,13 +110,12 @@ def _content(run: Path) -> dict[str, Any]:
         if path.stem not in ("learning_curves", "confusion_matrix", "robustness") and (data := pictures.figure(path))
     ]
     worse = run / "figures" / "robustness.png"
-    steps = []
+    train = _again(record.command) if record is not None and record.command else "qc-lightning train photos/"
+    steps, rules = [], rules_that_work(Run(run).validation, classes[1])
     if subset is not None:
-        # rendered parts are each a part of their own; without split.csv nobody knows, so nothing is said
-        grouped = config.get("source") == "parts" or len({row["group"] for row in split}) < max(len(split), 1)
-        train = _again(record.command) if record is not None and record.command else "qc-lightning train"
-        known_by = (str(run), train, classes)
-        steps = advice(metrics, subset, charts.get("sweep"), epochs, grouped, len(bad_files), pretrained, *known_by)
+        known_by = (str(run), train, classes, rules)
+        groups = group_advice(split, config, train, classes)
+        steps = advice(metrics, subset, charts.get("sweep"), epochs, groups, len(bad_files), pretrained, *known_by)
     return {
         "name": "/".join(run.resolve().parts[-2:]),
         "metrics": metrics,
@@ -124,7 +127,9 @@ def _content(run: Path) -> dict[str, Any]:
         "go_live_words": in_words(metrics["go_live"], classes) if "go_live" in metrics else [],
         "decisions": decisions,
         "source": decisions[0].decision.source if decisions else "",
-        "run": str(run),
+        "run": Run(run).argument,
+        "train": train,
+        "rules": rules,
         "warnings": [*metrics.get("warnings", []), *(text for fine, text in checks if not fine)],
         "advice": steps,
         "charts": finite(charts),
@@ -133,6 +138,8 @@ def _content(run: Path) -> dict[str, Any]:
         "total": len(predictions),
         "mistakes": wrong,
         "corrections": _corrections(config, starts[-1]),
+        "odd": odd,
+        "novelty": metrics.get("novelty"),
         "split": split_counts(split, classes),
         "checks": checks,
         "figures": figures,

@@ -85,6 +85,9 @@ def write(
     DecisionFile.first(metrics["model_id"], decision, rule, "none" if rule == "fixed" else chosen_on).write(
         run.decisions
     )
+    if "val" in logits:
+        rows = predictions_csv(logits, photos.photos, decision, classes, "val")
+        write_text(run.validation, rows)
     if "test" in logits:
         rows = predictions_csv(logits, photos.photos, decision, classes, novelty=distances)
         write_text(run.folder / "predictions.csv", rows)

@@ -1,0 +1,55 @@
+"""Which rules the validation photos of a run can choose a decision by."""
+
+import csv
+from collections.abc import Collection
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from qc_lightning.config.decisions import CostConfig, DecisionConfig, Rule
+from qc_lightning.core.errors import UserError
+from qc_lightning.metrics.rules import choose_decision
+
+
+def _rule(name: Rule, escape_rate: float | None) -> DecisionConfig:
+    return DecisionConfig(
+        rule=name,
+        threshold=0.5,
+        escape_rate=escape_rate,
+        overkill_rate=None,
+        costs=CostConfig(escape=1.0, overkill=1.0, review=None),
+        bad_share=None,
+        novelty=None,
+    )
+
+
+_RULES = {"balanced": _rule("balanced", None), "escape": _rule("escape", 0.05)}
+"""As the report advises them."""
+
+
+def validation_scores(path: Path, incorrect: str) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.int64]]:
+    """Probabilities float64 [n] and labels int64 [n], 1 = Incorrect, of a run's validation.csv.
+
+    Args:
+        path: of the file.
+        incorrect: what the user calls Incorrect.
+
+    Raises:
+        UserError: it is damaged.
+    """
+    try:
+        with path.open(newline="", encoding="utf-8", errors="surrogateescape") as file:
+            rows = [(float(row["probability"]), row["label"] == incorrect) for row in csv.DictReader(file)]
+    except (OSError, ValueError, KeyError, TypeError, csv.Error) as error:
+        reason = " ".join(str(error).split())
+        raise UserError(f"{path} is damaged ({reason}): restore it or train again") from error
+    return np.array([p for p, _ in rows], dtype=np.float64), np.array([bad for _, bad in rows], dtype=np.int64)
+
+
+def rules_that_work(path: Path, incorrect: str) -> Collection[str]:
+    """Those of the rules that the advice names which find a threshold; arguments as of `validation_scores`."""
+    if not path.is_file():
+        return ()
+    scores = validation_scores(path, incorrect)
+    return [name for name, rule in _RULES.items() if choose_decision(*scores, rule).source.startswith(name)]
