@@ -243,3 +243,13 @@ def test_with_many_photos_a_smaller_space_gives_nearly_the_same_head(monkeypatch
     exact, small = (roc_auc_score(label[400:], logit) for logit in logits)
     assert small == pytest.approx(exact, abs=0.01)
     assert np.corrcoef(logits)[0, 1] > 0.98
+
+
+def test_a_group_for_each_of_many_photos_takes_no_square_of_them() -> None:
+    count = 20_000  # a matrix of photos by groups would take 3 GB
+    x = torch.randn(count, 3, generator=torch.Generator().manual_seed(0))
+    label = (x[:, 0] > 0).long()
+    with_groups = Solver(x, torch.arange(count)).minimise(label, torch.ones(count, 1), Recipe("ridge", 1.0))
+    without = Solver(x).minimise(label, torch.ones(count, 1), Recipe("ridge", 1.0))
+    assert torch.equal(with_groups.weight, without.weight)
+    torch.testing.assert_close(without.score, x @ without.weight + without.bias)

