@@ -19,7 +19,7 @@ from qc_lightning.auditing import out_of_fold
 from qc_lightning.auditing.groups import check_groups
 from qc_lightning.auditing.labels import check_labels, held_together
 from qc_lightning.auditing.learning_curve import check_learning_curve
-from qc_lightning.auditing.out_of_fold import deal, probabilities
+from qc_lightning.auditing.out_of_fold import deal
 from qc_lightning.auditing.output import write_tables
 from qc_lightning.cli.compose import composed
 from qc_lightning.config import AuditConfig, parse
@@ -29,6 +29,7 @@ from qc_lightning.data.dataset import read_photos
 from qc_lightning.data.duplicates import Copies
 from qc_lightning.data.file_facts import FileFacts
 from qc_lightning.data.photo import Photo
+from qc_lightning.metrics.decision import probabilities
 from qc_lightning.models.heads.fitted import FittedHead
 from qc_lightning.models.heads.linear import LinearHead
 

@@ -66,9 +66,3 @@ def deal(photos: Sequence[Photo], seed: int, taught: npt.NDArray[np.bool_] | Non
     label = torch.tensor([photo.label for photo in photos])
     group = torch.from_numpy(np.unique([photo.group for photo in photos], return_inverse=True)[1])
     return Folds(label, fold, group, balance=True, taught=None if taught is None else torch.from_numpy(taught))
-
-
-def probabilities(logit: Tensor) -> Floats:
-    """P(Incorrect), float64 [n], of logits [n]."""
-    probability: Floats = torch.sigmoid(logit.double()).numpy()
-    return probability

@@ -51,7 +51,8 @@ def network_checks(photos: PhotoSet, copies: Sequence[Copies], config: AuditConf
 
     from qc_lightning.auditing.labels import check_labels, held_together
     from qc_lightning.auditing.learning_curve import check_learning_curve
-    from qc_lightning.auditing.out_of_fold import deal, photo_features, probabilities
+    from qc_lightning.auditing.out_of_fold import deal, photo_features
+    from qc_lightning.metrics.decision import probabilities
 
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     head, features = photo_features(photos, config.data, config.model, device)

@@ -71,12 +71,27 @@ def _moved(images: Tensor, config: AugmentConfig, generator: Generator | None) -
     mirror_x = 1 - 2 * (torch.rand(count, generator=generator) < config.hflip).float()
     mirror_y = 1 - 2 * (torch.rand(count, generator=generator) < config.vflip).float()
     cos, sin = torch.cos(angle) * scale, torch.sin(angle) * scale
+    return moved(images, cos * mirror_x, -sin * mirror_y, x, sin * mirror_x, cos * mirror_y, y)
+
+
+def moved(images: Tensor, xx: Tensor, xy: Tensor, x: Tensor, yx: Tensor, yy: Tensor, y: Tensor) -> Tensor:
+    """Photos resampled, each at places of its own: column xx * c + xy * r + x and row yx * c + yy * r + y of the photo.
+
+    Places beyond the edge are filled by reflection, never black.
+
+    Args:
+        images: float [B, 3, H, W].
+        xx: this and the others float [B]; c and r run from -1 to 1 over the photo, along both of its sides alike.
+        xy: as xx.
+        x: in half sides, to the right.
+        yx: as xx.
+        yy: as xx.
+        y: in half sides, downwards.
+    """
     aspect = images.shape[2] / images.shape[3]  # the grid is as high as it is wide, whatever the photo is
-    rows = [cos * mirror_x, -sin * mirror_y * aspect, x, sin * mirror_x / aspect, cos * mirror_y, y]
-    theta = torch.stack(rows, dim=1).view(count, 2, 3).to(images)
-    return F.grid_sample(
-        images, _grid(theta, *images.shape[2:]), mode="bilinear", padding_mode="reflection", align_corners=False
-    )
+    theta = torch.stack([xx, xy * aspect, x, yx / aspect, yy, y], dim=1).view(len(images), 2, 3).to(images)
+    grid = _grid(theta, *images.shape[2:])
+    return F.grid_sample(images, grid, mode="bilinear", padding_mode="reflection", align_corners=False)
 
 
 def _grid(theta: Tensor, height: int, width: int) -> Tensor:
@@ -106,10 +121,21 @@ def _blurred(images: Tensor, most: float, generator: Generator | None) -> Tensor
     """Blur each photo by a Gaussian of its own, sigma up to `most` percent of the side."""
     if not most:
         return images
+    side = math.sqrt(images.shape[2] * images.shape[3])
+    sigma = torch.rand(len(images), generator=generator) * most / 100 * side + 1e-3
+    return blurred(images, sigma, 2.5 * most / 100 * side)
+
+
+def blurred(images: Tensor, sigma: Tensor, reach: float) -> Tensor:
+    """Blur each photo by a Gaussian of its own; the edge is mirrored.
+
+    Args:
+        images: float [B, C, H, W].
+        sigma: float [B], standard deviations in pixels, above 0.
+        reach: pixels to either side that the kernel takes in.
+    """
     count, channels, height, width = images.shape
-    side = math.sqrt(height * width)
-    sigma = torch.rand(count, generator=generator) * most / 100 * side + 1e-3
-    reach = min(max(1, math.ceil(2.5 * most / 100 * side)), min(height, width) - 1)
+    reach = min(max(1, math.ceil(reach)), min(height, width) - 1)
     x = torch.arange(-reach, reach + 1)
     kernel = torch.exp(-(x**2) / (2 * sigma[:, None] ** 2))
     kernel = (kernel / kernel.sum(1, keepdim=True)).repeat_interleave(channels, 0).to(images)

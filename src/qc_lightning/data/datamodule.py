@@ -14,6 +14,7 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 from qc_lightning.config import AugmentConfig
 from qc_lightning.data.augment import augment, mixup
 from qc_lightning.data.dataset import PhotoSet
+from qc_lightning.data.decode import scaled
 
 
 class Batch(NamedTuple):
@@ -141,7 +142,7 @@ class PhotoDataModule(LightningDataModule):
 
     def on_after_batch_transfer(self, batch: Batch, dataloader_idx: int) -> Batch:
         """Scale to [0, 1] and, in training, augment: on the device, the whole batch at once."""
-        image = batch.image / 255  # of uint8: float32 in one pass
+        image = scaled(batch.image)
         if self.trainer is None or not self.trainer.training:
             return batch._replace(image=image)
         image, label = augment(image, self.augment), batch.label

@@ -28,6 +28,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
@@ -57,7 +58,12 @@ __all__ = [
     "decode_image",
     "decode_whole",
     "read",
+    "scaled",
+    "unscaled",
 ]
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 _WHITE = 255  # under transparency
 _LARGE = 40_000_000  # pixels
@@ -189,6 +195,16 @@ def decode_whole(path: Path, settings: DecodeSettings, longest: int) -> npt.NDAr
             plane.thumbnail((longest, longest), Image.Resampling.BILINEAR)
     pixels = upright(planes, orientation).transpose(1, 2, 0)
     return np.ascontiguousarray(np.broadcast_to(pixels, (*pixels.shape[:2], 3)))
+
+
+def scaled(pixels: "Tensor") -> "Tensor":
+    """Decoded photos as every network takes them: of 0 to 255, uint8, float32 in [0, 1] of the same shape."""
+    return pixels / 255  # of uint8: float32 in one pass
+
+
+def unscaled(image: "Tensor") -> "Tensor":
+    """The other way: floats, cut off at 0 and 1, to uint8 of the same shape."""
+    return (image.clamp(0, 1) * 255).round().byte()
 
 
 def _plain(image: Image.Image, bits: int) -> Image.Image:

@@ -3,6 +3,7 @@
 import torch
 from torch import Tensor, nn
 
+from qc_lightning.data.decode import scaled
 from qc_lightning.explanation.evidence import has_evidence, lay_out
 from qc_lightning.inference.exported import EVIDENCE, FEATURES, LOGIT, NOVELTY, PROBABILITY
 from qc_lightning.models.network import FLIPS, Look, Network, Pool, laid_back
@@ -49,7 +50,7 @@ class ExportedGraph(nn.Module):
 
     def forward(self, pixels: Tensor) -> tuple[Tensor, ...]:
         """Return what `names` lists."""
-        network, image = self.network, pixels.float() / 255
+        network, image = self.network, scaled(pixels)
         if not isinstance(network, Network):
             logit = network(image)
             outputs = [torch.sigmoid(logit.double()), logit]

@@ -9,8 +9,8 @@ from qc_lightning.core.errors import UserError
 from qc_lightning.core.run import Run
 from qc_lightning.evaluation.evaluation_set import own_photos, trained_with
 from qc_lightning.evaluation.score import score
-from qc_lightning.inference.inspector import Inspector, probabilities
-from qc_lightning.metrics.decision import Decision
+from qc_lightning.inference.inspector import Inspector
+from qc_lightning.metrics.decision import Decision, probabilities
 from qc_lightning.metrics.rules import choose_decision
 from qc_lightning.report.choices import validation_scores
 

@@ -13,7 +13,9 @@ import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor
-from torch.nn import functional as F
+
+from qc_lightning.data.augment import blurred, moved
+from qc_lightning.data.decode import scaled, unscaled
 
 
 @dataclass(frozen=True)
@@ -44,19 +46,13 @@ def corrupt(pixels: Tensor, name: str, strength: float, number: Tensor) -> Tenso
     Returns:
         uint8 [B, 3, H, W], as a camera would have given it.
     """
-    image = CORRUPTIONS[name].apply(pixels.float() / 255, strength, number)
-    return (image.clamp(0, 1) * 255).round().to(torch.uint8)
+    image = CORRUPTIONS[name].apply(scaled(pixels), strength, number)
+    return unscaled(image)
 
 
 def _blur(image: Tensor, strength: float, _: Tensor) -> Tensor:
-    height, width = image.shape[-2:]
-    sigma = strength / 100 * math.sqrt(height * width)
-    reach = min(max(1, math.ceil(3 * sigma)), min(height, width) - 1)
-    x = torch.arange(-reach, reach + 1, dtype=image.dtype)
-    kernel = torch.exp(-(x**2) / (2 * sigma**2))
-    kernel = (kernel / kernel.sum()).expand(3, 1, 1, -1)
-    image = F.conv2d(F.pad(image, (reach, reach, 0, 0), mode="reflect"), kernel, groups=3)
-    return F.conv2d(F.pad(image, (0, 0, reach, reach), mode="reflect"), kernel.transpose(2, 3), groups=3)
+    sigma = strength / 100 * math.sqrt(image.shape[2] * image.shape[3])
+    return blurred(image, torch.full((len(image),), sigma), 3 * sigma)
 
 
 def _noise(image: Tensor, strength: float, number: Tensor) -> Tensor:
@@ -70,23 +66,20 @@ def _contrast(image: Tensor, strength: float, _: Tensor) -> Tensor:
 
 
 def _jpeg(image: Tensor, strength: float, _: Tensor) -> Tensor:
-    pixels = (image * 255).round().to(torch.uint8).permute(0, 2, 3, 1).numpy()
+    pixels = unscaled(image).permute(0, 2, 3, 1).numpy()
     through = []
     for photo in pixels:
         data = io.BytesIO()
         Image.fromarray(photo).save(data, "JPEG", quality=int(strength))
         with Image.open(data) as seen:
             through.append(np.asarray(seen))
-    return torch.from_numpy(np.stack(through)).permute(0, 3, 1, 2).float() / 255
+    return scaled(torch.from_numpy(np.stack(through)).permute(0, 3, 1, 2))
 
 
 def _moved(image: Tensor, turn: Tensor, scale: float, shift: Tensor) -> Tensor:
     """Turn by radians [B], shrink by `scale`, shift by shares of the side [B]; the edge is mirrored, never black."""
     cos, sin = torch.cos(turn) / scale, torch.sin(turn) / scale
-    aspect = image.shape[2] / image.shape[3]  # the grid is as high as it is wide, whatever the photo is
-    theta = torch.stack([cos, -sin * aspect, 2 * shift, sin / aspect, cos, 2 * shift], dim=1).view(-1, 2, 3)
-    grid = F.affine_grid(theta, list(image.shape), align_corners=False)
-    return F.grid_sample(image, grid, mode="bilinear", padding_mode="reflection", align_corners=False)
+    return moved(image, cos, -sin, 2 * shift, sin, cos, 2 * shift)
 
 
 def _side(number: Tensor) -> Tensor:

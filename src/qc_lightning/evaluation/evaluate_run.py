@@ -12,9 +12,10 @@ from qc_lightning.core.run import Run
 from qc_lightning.evaluation.evaluation_set import EvaluationSet, trained_on
 from qc_lightning.evaluation.measure import SubsetLogits, measure, predictions_csv, versions
 from qc_lightning.evaluation.score import Scored, parts_csv
-from qc_lightning.inference.inspector import Inspector, probabilities
+from qc_lightning.inference.inspector import Inspector
 from qc_lightning.metrics.comparison import compare
 from qc_lightning.metrics.compute import FIGURES, finite
+from qc_lightning.metrics.decision import probabilities
 
 
 def evaluate_run(run: Run, inspector: Inspector, labelled: EvaluationSet, scored: Scored) -> dict[str, Any]:

@@ -13,9 +13,8 @@ from torch import Tensor
 from qc_lightning.config.decisions import DecisionConfig
 from qc_lightning.core.atomic import csv_text
 from qc_lightning.data.photo import SUBSETS, Photo
-from qc_lightning.inference.inspector import probabilities
 from qc_lightning.metrics.compute import evaluate, warnings_for
-from qc_lightning.metrics.decision import Decision
+from qc_lightning.metrics.decision import Decision, probabilities
 from qc_lightning.metrics.go_live import go_live
 
 

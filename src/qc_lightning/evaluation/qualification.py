@@ -20,9 +20,9 @@ from qc_lightning.evaluation.evaluation_set import split_photos
 from qc_lightning.evaluation.measure import versions
 from qc_lightning.evaluation.score import Scored
 from qc_lightning.inference.checkpoint import saved_decision
-from qc_lightning.inference.inspector import Inspector, probabilities
+from qc_lightning.inference.inspector import Inspector
 from qc_lightning.metrics.certificate import Limit, band, by_part
-from qc_lightning.metrics.decision import Decision
+from qc_lightning.metrics.decision import Decision, probabilities
 from qc_lightning.metrics.intervals import wilson
 from qc_lightning.metrics.record import DecisionFile, DecisionRecord, now, user
 from qc_lightning.metrics.verdict import escapes, overkills, reviews

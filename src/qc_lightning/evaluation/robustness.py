@@ -16,7 +16,8 @@ from qc_lightning.data.decode import BadImage, read
 from qc_lightning.data.photo import Photo
 from qc_lightning.evaluation.corruptions import CORRUPTIONS, corrupt
 from qc_lightning.evaluation.evaluation_set import verified
-from qc_lightning.inference.inspector import Inspector, probabilities
+from qc_lightning.inference.inspector import Inspector
+from qc_lightning.metrics.decision import probabilities
 from qc_lightning.metrics.intervals import proportion
 from qc_lightning.metrics.verdict import Verdicts, escapes, overkills, reviews
 

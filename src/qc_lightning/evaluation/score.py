@@ -14,9 +14,9 @@ from qc_lightning.core.errors import UserError
 from qc_lightning.data.checks import join_identical
 from qc_lightning.data.photo import Photo
 from qc_lightning.evaluation.evaluation_set import EvaluationSet, verified
-from qc_lightning.inference.inspector import Inspector, probabilities
+from qc_lightning.inference.inspector import Inspector
 from qc_lightning.inference.stream import Stream
-from qc_lightning.metrics.decision import Decision
+from qc_lightning.metrics.decision import Decision, probabilities
 from qc_lightning.metrics.parts import PartTracker, View
 from qc_lightning.metrics.verdict import Verdict
 

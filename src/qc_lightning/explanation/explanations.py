@@ -11,11 +11,12 @@ import torch
 from PIL import Image
 
 from qc_lightning.core.bars import Progress
-from qc_lightning.data.decode import BadImage, DecodeSettings, decode_whole, read
+from qc_lightning.data.decode import BadImage, DecodeSettings, decode_whole, read, scaled
 from qc_lightning.explanation import checks
 from qc_lightning.explanation.heat import Heat
 from qc_lightning.explanation.selection import Subject
-from qc_lightning.inference.inspector import Inspector, probabilities
+from qc_lightning.inference.inspector import Inspector
+from qc_lightning.metrics.decision import probabilities
 from qc_lightning.metrics.verdict import Verdict
 
 LONGEST = 1600  # pixels that a picture has along its longer side, at most
@@ -119,7 +120,7 @@ def explain_some(
         except BadImage as reason:
             found[i] = Explanation(subject, error=str(reason))
     if pixels:
-        image = torch.from_numpy(np.stack(list(pixels.values()))).to(inspector.device).float() / 255
+        image = scaled(torch.from_numpy(np.stack(list(pixels.values()))).to(inspector.device))
         logit, novelty = inspector.scores(np.stack(list(pixels.values())))
         probability = probabilities(logit)
         verdicts = inspector.decision.verdicts(probability, None if novelty is None else novelty.numpy())

@@ -9,8 +9,9 @@ from qc_lightning.core.run import Run
 from qc_lightning.data.photo import Photo
 from qc_lightning.evaluation.evaluation_set import own_photos, trained_with
 from qc_lightning.evaluation.score import score
-from qc_lightning.inference.inspector import Inspector, probabilities
+from qc_lightning.inference.inspector import Inspector
 from qc_lightning.inference.sources import find_photos
+from qc_lightning.metrics.decision import probabilities
 from qc_lightning.metrics.verdict import worst_first
 
 

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 
 from qc_lightning.data.catalog import path_text
-from qc_lightning.data.decode import BadImage, decode
+from qc_lightning.data.decode import BadImage, decode, scaled
 from qc_lightning.explanation import checks
 from qc_lightning.explanation.explanations import Explanation, explain
 from qc_lightning.explanation.heat import Heat
@@ -101,7 +101,7 @@ def shuffled(inspector: Inspector, method: str, subjects: Sequence[Subject]) -> 
             break
     if not pixels:
         return []
-    image = torch.from_numpy(np.stack(pixels)).to(inspector.device).float() / 255
+    image = scaled(torch.from_numpy(np.stack(pixels)).to(inspector.device))
     steps = checks.randomised(inspector.network, method, image, [True] * len(pixels))
     return [{"shuffled": name, "correlation": value} for name, value in steps]
 

@@ -13,7 +13,7 @@ import numpy.typing as npt
 from qc_lightning.config.model import ModelConfig
 from qc_lightning.core.errors import UserError
 from qc_lightning.core.run import Run
-from qc_lightning.data.decode import DecodeSettings
+from qc_lightning.data.decode import DecodeSettings, scaled
 from qc_lightning.inference.exported import ExportedInspector
 from qc_lightning.inference.inspection import (
     Decoded,
@@ -24,7 +24,7 @@ from qc_lightning.inference.inspection import (
     conclude,
     decode_photo,
 )
-from qc_lightning.metrics.decision import Decision
+from qc_lightning.metrics.decision import Decision, probabilities
 from qc_lightning.metrics.record import decision_in_force
 from qc_lightning.metrics.verdict import Verdict
 
@@ -205,7 +205,7 @@ class Inspector:
         """
         import torch
 
-        from qc_lightning.models.blockwise import block_of, blockwise
+        from qc_lightning.models.network import block_of, blockwise
 
         check_decoded(pixels, self.decode)
         if self.device.type != "cpu" or len(pixels) == 0:
@@ -228,7 +228,7 @@ class Inspector:
         from qc_lightning.models.novelty import pixel_features
 
         with torch.inference_mode():
-            image = pixels.to(self.device).float() / 255
+            image = scaled(pixels.to(self.device))
             if isinstance(self.network, Network):
                 features = self.network.tile_features(image)
                 logit = self.network.classify(features)
@@ -242,13 +242,6 @@ class Inspector:
     def probabilities(self, pixels: npt.NDArray[np.uint8]) -> npt.NDArray[np.float64]:
         """P(Incorrect), float64 [B] in [0, 1], for decoded photos; arguments and errors as of `logits`."""
         return probabilities(self.logits(pixels))
-
-
-def probabilities(logit: "torch.Tensor") -> npt.NDArray[np.float64]:
-    """P(Incorrect), float64 [B] in [0, 1]: the sigmoid of float32 logits [B], taken in double precision."""
-    import torch
-
-    return torch.sigmoid(logit.double()).numpy()
 
 
 def _locate(where: Run | str | os.PathLike[str]) -> tuple[Path, Run | None]:

@@ -3,13 +3,21 @@
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Self, TypeGuard
+from typing import TYPE_CHECKING, Any, Self, TypeGuard
 
 import numpy as np
 import numpy.typing as npt
 
 from qc_lightning.core.errors import UserError
 from qc_lightning.metrics.verdict import Verdict, Verdicts
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+
+def probabilities(logit: "Tensor") -> npt.NDArray[np.float64]:
+    """P(Incorrect), float64 [B] in [0, 1]: the sigmoid of float32 logits [B] on the CPU, taken in double precision."""
+    return logit.double().sigmoid().numpy()
 
 
 @dataclass(frozen=True)

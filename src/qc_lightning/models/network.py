@@ -12,6 +12,8 @@ from qc_lightning.models.heads.fitted import FittedHead
 from qc_lightning.models.heads.perceptron import PerceptronHead, perceptron
 from qc_lightning.models.tiles import Grid, Mosaic, max_over_tiles, split
 
+_BLOCK = 16  # photos; a product of as many has the same kernels whatever they hold, one of a single photo has others
+
 
 def _pixels(feature_map: Tensor) -> Tensor:
     """[B, C, H, W] as [B, H * W, C]: no copy in the channels-last layout, and several times faster to reduce there."""
@@ -209,3 +211,25 @@ class Network(nn.Module):
 
 def _linear(width: int, dropout: float) -> nn.Sequential:
     return nn.Sequential(nn.Dropout(dropout), nn.Linear(width, 1))
+
+
+def block_of(network: nn.Module) -> int:
+    """How many photos go through a network on a CPU at a time.
+
+    The last bits of a matrix product depend on how many photos it is of. A network with maps takes one photo at a time,
+    which is no slower there and is how the training of a frozen network computed its features.
+    """
+    return 1 if isinstance(network, Network) else _BLOCK
+
+
+def blockwise(forward: Callable[[Tensor], tuple[Tensor, ...]], batch: Tensor, block: int) -> tuple[Tensor, ...]:
+    """Run a batch in blocks of one size, the last one filled up with zeros.
+
+    Args:
+        forward: [block, ...] to tensors of as many rows each.
+        batch: [B, ...], at least one row.
+        block: as `block_of` gives it.
+    """
+    filled = torch.cat([batch, batch.new_zeros(-len(batch) % block, *batch.shape[1:])])
+    parts = [forward(filled[start : start + block]) for start in range(0, len(filled), block)]
+    return tuple(torch.cat(each)[: len(batch)] for each in zip(*parts, strict=True))

@@ -24,7 +24,8 @@ from qc_lightning.core.errors import UserError
 from qc_lightning.core.system import cores
 from qc_lightning.data.augment import augment
 from qc_lightning.data.dataset import PhotoSet
-from qc_lightning.models.network import Network
+from qc_lightning.data.decode import scaled
+from qc_lightning.models.network import Network, block_of
 
 _log = logging.getLogger(__name__)
 
@@ -72,13 +73,13 @@ def extract_features(
     # the system does not take their memory back after every layer (which cost a third more time at 300 px), and a photo
     # gets the same features to the last bit whichever photos come with it, here and in a later prediction.
     large = max(1, photos.decode.height * photos.decode.width / _GPU_SIZE**2)
-    at_once, workers = (1, cores()) if device.type == "cpu" else (max(1, int(_GPU_BATCH / large)), 1)
+    at_once, workers = (block_of(network), cores()) if device.type == "cpu" else (max(1, int(_GPU_BATCH / large)), 1)
 
     def compute(places: npt.NDArray[np.int64]) -> None:
         if device.type == "cpu":
             torch.set_num_threads(1)  # of this worker thread
         with torch.inference_mode():
-            image = torch.from_numpy(photos.pixels(rows[places])).to(device).float() / 255
+            image = scaled(torch.from_numpy(photos.pixels(rows[places])).to(device))
             if copy and augmentation is not None:
                 draws = [torch.Generator().manual_seed(_seed(names[place])) for place in places]
                 pairs = zip(image, draws, strict=True)

@@ -10,9 +10,9 @@ from lightning.pytorch import LightningDataModule
 from torch import Tensor, nn
 
 from qc_lightning.data.dataset import PhotoSet
+from qc_lightning.data.decode import scaled
 from qc_lightning.metrics.intervals import wilson
-from qc_lightning.models.blockwise import block_of, blockwise
-from qc_lightning.models.network import Network
+from qc_lightning.models.network import Network, block_of, blockwise
 from qc_lightning.models.novelty import FOLDS, MOST_REFERENCES, Novelty, held_out_distances, limit_of, pixel_features
 from qc_lightning.training.feature_data import FeatureDataModule
 from qc_lightning.training.features import extract_features
@@ -106,4 +106,4 @@ def _features(
             features = extract_features(network.eval(), photos, positions, next(network.parameters()).device, None)
         return features[..., : network.pooled_width].float()
     parts = [positions[start : start + _AT_ONCE] for start in range(0, len(positions), _AT_ONCE)]
-    return torch.cat([pixel_features(torch.from_numpy(photos.pixels(part)).float() / 255) for part in parts])
+    return torch.cat([pixel_features(scaled(torch.from_numpy(photos.pixels(part)))) for part in parts])

@@ -16,12 +16,12 @@ from qc_lightning.core.run import Run
 from qc_lightning.core.timing import Timing
 from qc_lightning.data.augment import augment, mixup
 from qc_lightning.data.dataset import PhotoSet
+from qc_lightning.data.decode import scaled, unscaled
 from qc_lightning.data.photo import Photo
 from qc_lightning.evaluation.measure import SubsetLogits, measure, predictions_csv, versions
 from qc_lightning.inference.checkpoint import complete_checkpoint
-from qc_lightning.inference.inspector import probabilities
 from qc_lightning.metrics.compute import finite, table
-from qc_lightning.metrics.decision import Decision
+from qc_lightning.metrics.decision import Decision, probabilities
 from qc_lightning.metrics.go_live import in_words
 from qc_lightning.metrics.record import DecisionFile
 from qc_lightning.metrics.rules import choose_decision
@@ -121,8 +121,8 @@ def draw(run: Run, config: TrainConfig, photos: PhotoSet, metrics: dict[str, Any
     plots.save(plots.confusion_matrix(part, config.data.classes.names), run.figures / "confusion_matrix.png")
     shown = photos.indices("train")[:: max(1, len(photos.indices("train")) // 8)][:8]
     torch.manual_seed(config.seed)
-    pixels = torch.from_numpy(photos.pixels(shown)).float() / 255
-    changed = [(augment(pixels, config.augment) * 255).round().byte().numpy() for _ in range(3)]
+    pixels = scaled(torch.from_numpy(photos.pixels(shown)))
+    changed = [unscaled(augment(pixels, config.augment)).numpy() for _ in range(3)]
     captions = ["as decoded"] * len(shown) + ["augmented"] * 3 * len(shown)
     sheet = np.concatenate([photos.pixels(shown), *changed])
     plots.save(plots.contact_sheet(sheet, captions), run.figures / "augmentation.png")
@@ -142,10 +142,10 @@ def probe(config: TrainConfig, photos: PhotoSet) -> tuple[npt.NDArray[np.uint8],
     for name, policy in {"chosen": config.augment, **augmentations()}.items():
         torch.manual_seed(config.seed)
         for photo in rows:
-            image = torch.from_numpy(photo)[None].expand(7, -1, -1, -1).float() / 255
+            image = scaled(torch.from_numpy(photo))[None].expand(7, -1, -1, -1)
             changed = augment(image, policy)
             if policy.mixup:
                 changed = mixup(changed, torch.ones(7), policy.mixup)[0]
-            pictures += [photo[None], (changed * 255).round().byte().numpy()]
+            pictures += [photo[None], unscaled(changed).numpy()]
             captions += ["as decoded", *[name] * 7]
     return np.concatenate(pictures), captions

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from qc_lightning.core.bars import Progress
-from qc_lightning.models.heads.scaler import FeatureScaler
+from qc_lightning.models.heads.linear import FeatureScaler
 from qc_lightning.models.tiles import max_over_tiles
 
 
