@@ -12,6 +12,7 @@ Serve an exported inspector over HTTP: a photo in, its verdict out.
 
   qc-lightning serve model=inspector.onnx
   qc-lightning serve model=inspector.onnx host=0.0.0.0 token_file=token.txt tls_cert=cert.pem tls_key=key.pem
+  qc-lightning serve model=inspector.onnx log=line-3.sqlite source=incoming/ keep=review csv=verdicts.csv
   curl -F file=@part.jpg 'http://127.0.0.1:8000/v1/inspect?part=4711'
 
 The page for the person at the line is at /, the interface at /docs, counts for Prometheus at /metrics. Ctrl-C or
@@ -21,17 +22,12 @@ machine gets wrong are one."""
 
 def serve(config: ServeConfig) -> None:
     """Load the model, replay its golden inputs, listen until the end."""
-    from qc_lightning.inference.drift import DriftMonitor
     from qc_lightning.inference.exported import ExportedInspector
-    from qc_lightning.inference.kept_photos import KeptPhotos
-    from qc_lightning.inference.verdict_log import VerdictLog
     from qc_lightning.metrics.verdict import Verdict
     from qc_lightning.service import server
     from qc_lightning.service.app import build_app
-    from qc_lightning.service.counters import Counters
-    from qc_lightning.service.engine import Engine
     from qc_lightning.service.limits import Limits, is_loopback
-    from qc_lightning.service.service import Service
+    from qc_lightning.service.running import running
 
     token = _token(config)
     if token is None and not is_loopback(config.host):
@@ -39,21 +35,14 @@ def serve(config: ServeConfig) -> None:
     bound = server.bind(config.host, config.port)
     inspector = ExportedInspector.load(_model(config), Verdict(config.unreadable.upper()))
     gap = inspector.verify_golden()
-    engine = Engine(inspector, config.queue)
     scheme, address = "https" if config.tls_cert else "http", bound.getsockname()
-    log = VerdictLog(Path(config.log).expanduser()) if config.log else None
-    kept = KeptPhotos(*keeping) if (keeping := config.keeping()) else None
-    counters = Counters(inspector.model_id, lambda: engine.on_the_way)
-    drift = DriftMonitor(inspector.reference) if inspector.reference else None
-    service = Service(inspector, engine, counters, config.timeout, log, kept, drift)
-    app = Limits(build_app(service, inspector.metadata.release), int(config.max_megabytes * 1e6), config.timeout, token)
-    print(f"{inspector.path}: model {inspector.model_id}, threshold {inspector.decision.threshold:g}")
-    print(f"{len(inspector.golden.logit)} golden inputs as exported, logits differ by at most {gap:.2g}")
-    print(f"{scheme}://{config.host}:{address[1]}/ for people, /docs for programs; Ctrl-C ends", flush=True)
-    server.run(app, bound, *(Path(file) if file else None for file in (config.tls_cert, config.tls_key)))
-    engine.close()
-    if log:
-        log.close()
+    with running(config, inspector) as service:
+        app = build_app(service, inspector.metadata.release)
+        limited = Limits(app, int(config.max_megabytes * 1e6), config.timeout, token)
+        print(f"{inspector.path}: model {inspector.model_id}, threshold {inspector.decision.threshold:g}")
+        print(f"{len(inspector.golden.logit)} golden inputs as exported, logits differ by at most {gap:.2g}")
+        print(f"{scheme}://{config.host}:{address[1]}/ for people, /docs for programs; Ctrl-C ends", flush=True)
+        server.run(limited, bound, *(Path(file) if file else None for file in (config.tls_cert, config.tls_key)))
 
 
 def _model(config: ServeConfig) -> Path:

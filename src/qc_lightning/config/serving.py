@@ -22,6 +22,16 @@ class ServeConfig:
     keep: Literal["none", "review", "all"] = "none"  # photos to keep; review: those of REVIEW and REJECT
     photos: str | None = None  # folder of kept photos; null: beside the log
     keep_gigabytes: float = 10.0  # of kept photos; the oldest make room
+    source: str | None = None  # a folder to watch; its photos are inspected, their verdicts are rows of the log
+    rest: float = 0.4  # seconds without a change before a file of that folder is looked into
+    csv: str | None = None  # file that gets each row of the log, .csv
+    separator: str = ","  # between the fields of that file; a German Excel wants ;
+    decimal: str = "."  # of its numbers; a German Excel wants ,
+    jsonl: str | None = None  # file that gets each row as a line of JSON
+    webhook: str | None = None  # http://host/path that gets the rows by POST
+    mqtt: str | None = None  # mqtt://[user:password@]host:1883/topic that gets each row; extra mqtt
+    modbus: str | None = None  # modbus://host:502/<base register> of a PLC that gets the verdicts; extra modbus
+    deadline: float = 2.0  # seconds after which a verdict does not go to the PLC any more
     token_file: str | None = None  # file with the token; or QC_LIGHTNING_TOKEN
     tls_cert: str | None = None  # certificate, PEM
     tls_key: str | None = None  # key of the certificate, PEM
@@ -38,6 +48,17 @@ class ServeConfig:
             self.keep == "none" or self.log is not None, "keep", "log= beside it, which says what the photos are", None
         )
         check(self.keep_gigabytes > 0, "keep_gigabytes", "above 0", self.keep_gigabytes)
+        asked = [name for name in ("source", "csv", "jsonl", "webhook", "mqtt", "modbus") if getattr(self, name)]
+        check(not asked or self.log is not None, ", ".join(asked), "log= too, whose rows they are", None)
+        check(0.05 <= self.rest <= 3600, "rest", "0.05 to 3600 seconds", self.rest)
+        check(0 < self.deadline <= 3600, "deadline", "seconds above 0, at most 3600", self.deadline)
+        marks = len(self.separator) == 1 and self.decimal in (".", ",") and self.separator != self.decimal
+        check(
+            marks,
+            "separator, decimal",
+            "one character, and . or , that differs from it",
+            (self.separator, self.decimal),
+        )
         check(1 <= self.queue <= 10_000, "queue", "1 to 10000 photos", self.queue)
         check(0 < self.max_megabytes <= 2000, "max_megabytes", "above 0, at most 2000", self.max_megabytes)
         check(0 < self.timeout <= 600, "timeout", "seconds above 0, at most 600", self.timeout)

@@ -66,6 +66,12 @@ def newest_measured_model(path: Path) -> str | None:
     return row.entry.model if row else None
 
 
+def newest_number(path: Path) -> int:
+    """Number of the newest row, 0 when there is none."""
+    row = next(log_file.query(path, "ORDER BY id DESC LIMIT 1"), None)
+    return row.number if row else 0
+
+
 def corrected(path: Path) -> Iterator[tuple[Row, Row]]:
     """Each inspection that a person has overridden, and the newest override of it, in the order of the inspections."""
     newest: dict[int, Row] = {}

@@ -38,6 +38,18 @@ def review_routes(service: Service, log: VerdictLog) -> APIRouter:
         rows = await asyncio.to_thread(log_queries.open_reviews, log.path)
         return {"count": len(rows), "rows": [_in_json(row) for row in rows[:_SHOWN]]}
 
+    @router.get("/v1/rows")
+    async def rows(
+        after: Annotated[
+            int | None, Query(ge=0, lt=2**63, description="number of a row; without it: the newest")
+        ] = None,
+    ) -> dict[str, Any]:
+        """The rows after one, in order, at most 50, and the number of the newest row."""
+        newest = await asyncio.to_thread(log_queries.newest_number, log.path)
+        start = max(0, newest - _SHOWN) if after is None else after
+        found = await asyncio.to_thread(log_queries.rows_after, log.path, start, _SHOWN)
+        return {"newest": newest, "rows": [_in_json(row) for row in found]}
+
     @router.get("/v1/rows/{number}")
     async def row(number: Number) -> dict[str, Any]:
         """A row of the log."""

@@ -7,6 +7,7 @@ import json
 import threading
 from dataclasses import dataclass, field
 from functools import cached_property
+from typing import Protocol
 
 import numpy as np
 from fastapi import HTTPException
@@ -26,6 +27,12 @@ from qc_lightning.service.engine import Busy, Engine
 _RETRY_SECONDS = 1
 
 
+class Troubled(Protocol):
+    """What says why it does not work; an empty text when it does."""
+
+    trouble: str
+
+
 @dataclass
 class Service:
     """One model that serves.
@@ -38,6 +45,7 @@ class Service:
         log: the record of every verdict; None to keep none.
         kept: photos that are kept; None to keep none.
         drift: what watches the photos; None where the model has no reference.
+        beside: sources and receivers that may be in trouble, by what an alarm calls them.
     """
 
     inspector: ExportedInspector
@@ -47,6 +55,7 @@ class Service:
     log: VerdictLog | None = None
     kept: KeptPhotos | None = None
     drift: DriftMonitor | None = None
+    beside: dict[str, Troubled] = field(default_factory=dict)
     _drift_lock: threading.Lock = field(default_factory=threading.Lock)
 
     def __post_init__(self) -> None:
@@ -67,6 +76,7 @@ class Service:
     def alarms(self) -> dict[str, str]:
         """What a person has to look after: why, in words, by what it is about."""
         found = {"log": self.log.trouble if self.log else "", "photos": self.kept.trouble if self.kept else ""}
+        found |= {name: one.trouble for name, one in self.beside.items()}
         found |= in_words(self.drift.crossings) if self.drift else {}
         return {name: words for name, words in found.items() if words}
 

@@ -1,5 +1,6 @@
 const at = (id) => document.getElementById(id);
 const incorrect = JSON.parse(at("view").dataset.classes)[1];
+const PAGE = `page-${Math.random().toString(36).slice(2, 8)}`;
 const counts = { PASS: 0, REVIEW: 0, REJECT: 0 };
 let language = TEXT[navigator.language.slice(0, 2)] ? navigator.language.slice(0, 2) : "en";
 let unclear = 0, last = null, queue = Promise.resolve(), loud = true, audio = null;
@@ -82,7 +83,8 @@ async function inspect(blob, name) {
   at("photo").onload = fit;
   let response;
   try {
-    response = await ask(`/v1/inspect?evidence=true&part=${encodeURIComponent(name.slice(0, 200))}`, { method: "POST", body: blob });
+    const query = `evidence=true&camera=${PAGE}&part=${encodeURIComponent(name.slice(0, 200))}`;
+    response = await ask(`/v1/inspect?${query}`, { method: "POST", body: blob });
   } catch {
     return alarm("gone");
   }
@@ -94,6 +96,12 @@ async function inspect(blob, name) {
   const answer = await response.json();
   if (!answer.verdict) return alarm(response.status === 503 ? "busy" : "gone", ` ${answer.detail || ""}`);
   alarm(null);
+  note(answer, url, name);
+  return undefined;
+}
+
+// a verdict, of this page or of another source
+function note(answer, url, name) {
   counts[answer.verdict] += 1;
   at(`n-${answer.verdict}`).textContent = counts[answer.verdict];
   unclear = answer.verdict === "REVIEW" ? unclear + 1 : 0;
@@ -103,7 +111,7 @@ async function inspect(blob, name) {
   const item = document.createElement("li"), picture = document.createElement("img");
   const button = document.createElement("button");
   item.className = answer.verdict;
-  picture.src = url;
+  if (url) picture.src = url;
   picture.alt = name;
   button.append(picture, document.createElement("br"), say(answer.verdict));
   button.disabled = !answer.row;
@@ -116,7 +124,6 @@ async function inspect(blob, name) {
     URL.revokeObjectURL(at("strip").lastChild.querySelector("img").src);
     at("strip").lastChild.remove();
   }
-  return undefined;
 }
 
 // one after the other, in the order in which they were given

@@ -94,6 +94,27 @@ document.addEventListener("keydown", (event) => {
   act();
 });
 
+// verdicts on photos that did not come from this page
+let newest = null;
+async function follow() {
+  const response = await ask(`/v1/rows?after=${newest === null ? Number.MAX_SAFE_INTEGER : newest}`);
+  if (!response.ok) return;
+  const answer = await response.json();
+  if (newest === null) newest = answer.newest;
+  for (const row of answer.rows) {
+    newest = row.row;
+    if (row.overrides !== null || row.source === PAGE) continue;
+    const seen = await ask(`/v1/rows/${row.row}/photo`).catch(() => null);
+    const url = seen && seen.ok ? URL.createObjectURL(await seen.blob()) : "";
+    if (at("video").hidden) {
+      at("hint").hidden = Boolean(url);
+      at("photo").hidden = !url;
+      at("photo").src = url;
+    }
+    note(row, url, row.part || String(row.row));
+  }
+}
+
 async function watch() {
   try {
     const seen = await fetch("/health");
@@ -103,11 +124,15 @@ async function watch() {
       const state = await response.json();
       alarms(state.alarms);
       at("reviews").hidden = !state.log;
-      if (state.log) await look();
+      if (state.log) { await look(); await follow(); }
     }
   } catch {
     alarm("gone");
   }
 }
-setInterval(watch, 5000);
-watch();
+(async () => {
+  while (true) {
+    await watch();
+    await new Promise((done) => { setTimeout(done, 1000); });
+  }
+})();

@@ -1,0 +1,111 @@
+"""Photos from a drop folder: each file that has come to rest is inspected once, its verdict is a row of the log."""
+
+import hashlib
+import signal
+import threading
+import time
+from pathlib import Path
+
+from qc_lightning.core.errors import UserError
+from qc_lightning.core.shutdown import StopRequest
+from qc_lightning.inference.inspection import Inspection
+from qc_lightning.inference.log_queries import newest_inspection
+from qc_lightning.inference.verdict_log import VerdictLog
+from qc_lightning.inference.watch import FolderWatcher
+from qc_lightning.service.engine import Busy
+from qc_lightning.service.service import Service
+
+_PAUSE = 0.5  # seconds before the next try when something is in the way
+
+
+class FolderSource:
+    """A thread that watches a folder.
+
+    The log says what was inspected: after a start no photo is inspected again unless its bytes have changed. A file
+    that changes is a new part; its rows have the same part, the file's name.
+
+    Args:
+        service: what inspects.
+        log: the record of the verdicts.
+        folder: to watch, with all below it.
+        rest: seconds without a change before a file is looked into.
+
+    Attributes:
+        trouble: why the folder cannot be watched; empty when it can.
+
+    Raises:
+        UserError: there is no such folder.
+    """
+
+    def __init__(self, service: Service, log: VerdictLog, folder: Path, rest: float) -> None:
+        if not folder.is_dir():
+            raise UserError(f"source: expected a folder to watch, there is none at {folder}")
+        self.trouble, self.folder = "", folder.absolute()
+        self._service, self._log, self._stop = service, log, StopRequest()
+        skip = (service.kept.folder.absolute(),) if service.kept else ()
+        self._watcher = FolderWatcher(self.folder, skip, lambda _: True, self._judged, rest)
+        self._thread = threading.Thread(target=self._run, name="folder", daemon=True)
+        self._thread.start()
+
+    def close(self) -> None:
+        """Finish the photo at hand, then end."""
+        self._stop.signal = signal.SIGTERM
+        self._thread.join()
+
+    def _ended(self) -> bool:
+        return self._stop.signal != 0
+
+    def _run(self) -> None:
+        while not self._ended():
+            try:
+                for paths in self._watcher.rounds(self._stop):
+                    there = self.folder.is_dir()
+                    self.trouble = "" if there else f"{self.folder} is gone"
+                    for path in paths:
+                        self._inspect(path)
+                        if self._ended():
+                            return
+            except UserError as error:
+                self.trouble = str(error)
+                time.sleep(_PAUSE)
+
+    def _inspect(self, path: Path) -> None:
+        begun = time.perf_counter()
+        found = self._result(path)
+        if found is None or not self._watcher.settled(path, found.sha256, readable=not found.error):
+            return
+        seconds = time.perf_counter() - begun
+        name = path.relative_to(self.folder).as_posix()
+        if self._service.kept:
+            data = _bytes(path)
+            if hashlib.sha256(data).hexdigest() == found.sha256:
+                self._service.kept.keep(data, found)
+        entry = self._service.entry(found, name, str(self.folder), 1000 * seconds)
+        while not self._ended():  # a full disk: nothing is lost, the photos wait in the folder
+            try:
+                number = self._log.submit(entry).result()
+            except UserError:
+                time.sleep(_PAUSE)
+                continue
+            self._service.watch(entry, number)
+            self._service.counters.count(found, seconds)
+            return
+
+    def _result(self, path: Path) -> Inspection | None:
+        while not self._ended():
+            try:
+                return self._service.engine.submit(path).result()
+            except Busy:
+                time.sleep(0.05)
+        return None
+
+    def _judged(self, name: str) -> str | None:
+        row = newest_inspection(self._log.path, name, str(self.folder))
+        return row.entry.sha256 if row else None
+
+
+def _bytes(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError:
+        return b""

@@ -1,0 +1,114 @@
+"""Rows of the log to one receiver, in order, at least once: the log is the queue, so nothing has to fit into memory."""
+
+import contextlib
+import threading
+from collections.abc import Sequence
+from typing import Protocol
+
+from qc_lightning.core.atomic import replacing
+from qc_lightning.core.errors import UserError
+from qc_lightning.inference.log_entry import Row
+from qc_lightning.inference.log_queries import newest_number, rows_after
+from qc_lightning.inference.verdict_log import VerdictLog
+
+_MOST_AT_A_TIME = 100
+_FIRST_PAUSE, _LONGEST_PAUSE = 0.5, 30.0  # seconds before the next try
+_LAST_SECONDS = 3.0  # that a receiver has when the service ends
+
+
+class SinkError(Exception):
+    """The receiver is gone or does not want the rows; they are tried again."""
+
+
+class Sink(Protocol):
+    """A receiver of rows.
+
+    Attributes:
+        name: of its kind, one word.
+        target: which receiver it is, in words; without secrets.
+        beat: seconds after which it wants to be called without rows; None for never.
+    """
+
+    name: str
+    target: str
+    beat: float | None
+
+    def deliver(self, rows: Sequence[Row]) -> None:
+        """Hand the rows over; return once the receiver has them.
+
+        Raises:
+            SinkError, OSError: it does not have all of them; they come again, with those that it has.
+        """
+        ...
+
+    def close(self) -> None:
+        """Let go of the receiver."""
+        ...
+
+
+class Delivery:
+    """A thread that delivers to one sink.
+
+    How far it got stands in a file beside the log, for this kind and receiver; a receiver that is new gets the rows
+    that come from now on. While a receiver is gone, it is tried again after 0.5 s, then twice that, at most 30 s.
+
+    Args:
+        sink: the receiver.
+        log: whose rows it gets.
+
+    Attributes:
+        trouble: why the last delivery failed; empty when it did not.
+    """
+
+    def __init__(self, sink: Sink, log: VerdictLog) -> None:
+        self.trouble, self.sink = "", sink
+        self._log = log
+        self._position = log.path.with_name(f"{log.path.stem}_sinks") / sink.name
+        self._stop = threading.Event()
+        self._row = self._read()
+        self._thread = threading.Thread(target=self._run, name=sink.name, daemon=True)
+        self._thread.start()
+
+    def close(self) -> None:
+        """Try once more what waits, then end; what is left is delivered after the next start."""
+        self._stop.set()
+        self._thread.join(_LAST_SECONDS)
+
+    def _run(self) -> None:
+        pause, ended = _FIRST_PAUSE, False
+        while not ended:
+            ended = self._stop.is_set()
+            try:
+                rows = rows_after(self._log.path, self._row, _MOST_AT_A_TIME)
+                if rows or self.sink.beat is not None:
+                    self.sink.deliver(rows)
+                self.trouble, pause = "", _FIRST_PAUSE
+            except (SinkError, OSError, UserError) as error:
+                self.trouble = f"{self.sink.target} ({' '.join(str(error).split())[:200]})"
+                self._stop.wait(pause)
+                pause = min(2 * pause, _LONGEST_PAUSE)
+                continue
+            if rows:
+                self._row = rows[-1].number
+                self._write()
+                ended = ended and len(rows) < _MOST_AT_A_TIME
+            elif not ended:
+                self._log.wait_beyond(self._row, min(1.0, self.sink.beat or 1.0))
+        self.sink.close()
+
+    def _read(self) -> int:
+        with contextlib.suppress(OSError, ValueError):
+            row, target = self._position.read_text(encoding="utf-8").split(" ", 1)
+            if target == self.sink.target:
+                return int(row)
+        row_now = newest_number(self._log.path)
+        self._row = row_now
+        self._write()
+        return row_now
+
+    def _write(self) -> None:
+        try:
+            with replacing(self._position, durable=False) as temporary:
+                temporary.write_text(f"{self._row} {self.sink.target}", encoding="utf-8")
+        except OSError as error:  # the rows have arrived; after a start some come again
+            self.trouble = f"{self._position} cannot be written ({error.strerror})"

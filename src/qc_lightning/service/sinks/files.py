@@ -1,0 +1,76 @@
+"""Rows into a file: CSV for a spreadsheet, JSON lines for programs."""
+
+import csv
+import io
+import json
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from qc_lightning.inference.log_entry import HEADER, Row
+
+_FORMULA = ("=", "+", "-", "@", "\t", "\r")  # a text that begins so is run by a spreadsheet
+
+
+def cell(value: object, decimal: str) -> str:
+    """A field of a CSV.
+
+    >>> cell(0.25, ","), cell(None, ","), cell("=1+1", ".")
+    ('0,25', '', "'=1+1")
+    """
+    if value is None:
+        return ""
+    if isinstance(value, float):
+        return repr(value).replace(".", decimal)
+    text = str(value)
+    return f"'{text}" if isinstance(value, str) and text.startswith(_FORMULA) else text
+
+
+def csv_lines(rows: Sequence[Row], separator: str, decimal: str, header: bool) -> str:
+    """Rows as lines of a CSV."""
+    text = io.StringIO()
+    writer = csv.writer(text, delimiter=separator, lineterminator="\n")
+    if header:
+        writer.writerow(HEADER)
+    writer.writerows([cell(value, decimal) for value in (number, *entry, digest)] for number, entry, digest in rows)
+    return text.getvalue()
+
+
+def as_json(row: Row) -> dict[str, object]:
+    """A row as programs get it."""
+    return dict(zip(HEADER, (row.number, *row.entry, row.digest), strict=True))
+
+
+class FileSink:
+    """A file that rows are appended to; one that was moved away is begun again.
+
+    Args:
+        name: of its kind.
+        path: of the file.
+        lines: rows to text; whether the text is the file's first.
+    """
+
+    beat: float | None = None
+
+    def __init__(self, name: str, path: Path, lines: Callable[[Sequence[Row], bool], str]) -> None:
+        self.name, self.target = name, str(path)
+        self._path, self._lines = path, lines
+
+    def deliver(self, rows: Sequence[Row]) -> None:
+        """Append the rows."""
+        self._path.parent.mkdir(parents=True, exist_ok=True)
+        with self._path.open("a", encoding="utf-8", newline="") as file:
+            first = file.tell() == 0
+            file.write(("\ufeff" if first and self.name == "csv" else "") + self._lines(rows, first))
+
+    def close(self) -> None:
+        """Nothing is held open."""
+
+
+def csv_sink(path: Path, separator: str, decimal: str) -> FileSink:
+    """A CSV; with `;` and `,` as a German Excel opens it."""
+    return FileSink("csv", path, lambda rows, first: csv_lines(rows, separator, decimal, first))
+
+
+def json_lines_sink(path: Path) -> FileSink:
+    """A JSON object a line."""
+    return FileSink("jsonl", path, lambda rows, _: "".join(f"{json.dumps(as_json(row))}\n" for row in rows))

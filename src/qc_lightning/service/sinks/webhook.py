@@ -1,0 +1,54 @@
+"""Rows to a program by HTTP: one POST of JSON for those that wait."""
+
+import http.client
+import json
+from collections.abc import Sequence
+from urllib.parse import urlsplit
+
+from qc_lightning.core.errors import UserError
+from qc_lightning.inference.log_entry import Row
+from qc_lightning.service.sinks.delivery import SinkError
+from qc_lightning.service.sinks.files import as_json
+
+_SECONDS = 10.0
+
+
+class Webhook:
+    """An address that takes `{"rows": [...]}`; any answer from 200 to 299 says that it has them.
+
+    Args:
+        url: http:// or https://; the certificate of an https address is checked.
+
+    Raises:
+        UserError: it is no such address.
+    """
+
+    name = "webhook"
+    beat: float | None = None
+
+    def __init__(self, url: str) -> None:
+        parts = urlsplit(url)
+        if parts.scheme not in ("http", "https") or not parts.hostname:
+            raise UserError(f"webhook: expected http://host/path or https://host/path, got {url}")
+        self._parts = parts
+        self.target = f"{parts.scheme}://{parts.hostname}:{parts.port or ''}{parts.path}"
+
+    def deliver(self, rows: Sequence[Row]) -> None:
+        """Send the rows, wait for the answer."""
+        parts = self._parts
+        kind = http.client.HTTPSConnection if parts.scheme == "https" else http.client.HTTPConnection
+        connection = kind(str(parts.hostname), parts.port, timeout=_SECONDS)
+        path = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
+        try:
+            body = json.dumps({"rows": [as_json(row) for row in rows]})
+            connection.request("POST", path, body, {"Content-Type": "application/json"})
+            status = connection.getresponse().status
+        except http.client.HTTPException as error:
+            raise SinkError(f"no answer of HTTP: {error!r}") from error
+        finally:
+            connection.close()
+        if not 200 <= status < 300:
+            raise SinkError(f"expected an answer from 200 to 299, got {status}")
+
+    def close(self) -> None:
+        """Each delivery has a connection of its own."""
