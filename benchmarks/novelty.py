@@ -1,6 +1,9 @@
-"""How many changed photos the limit of novelty catches: `python benchmarks/novelty.py [seeds] [parts|elpv ...]`.
+"""How many changed photos the limit of novelty catches: `python benchmarks/novelty.py SEEDS PHOTOS SET-RECIPE ...`.
 
-Trains the product's two recipes on each set with several splits, changes up to 100 test photos of each split in each
+    python benchmarks/novelty.py 4 100 parts-paper elpv-paper
+    python benchmarks/novelty.py 2 40 parts-recommended elpv-recommended
+
+Trains the product's recipes on each set with several splits, changes up to so many test photos of each split in each
 way and counts those above the limit, with 95% Wilson intervals over all splits (photos of several splits overlap, so
 these are a little too narrow). Novelty does not depend on how the head is trained: one epoch and no copies are enough.
 """
@@ -25,7 +28,6 @@ RECIPES = {
     "recommended": ["experiment=recommended", "model.copies=0", "model.patches=false"],
 }
 SETS = {"parts": ["data=parts", "data.count=2000"], "elpv": ["data=elpv"]}
-MOST = 100  # test photos of a split that are changed
 
 
 def _backdrop(image: Image.Image) -> tuple[int, ...]:
@@ -87,13 +89,13 @@ CHANGES: dict[str, Callable[[Image.Image], Image.Image]] = {
 }
 
 
-def caught(run: Run) -> Iterator[tuple[str, int, int]]:
+def caught(run: Run, most: int) -> Iterator[tuple[str, int, int]]:
     """Change, photos above the limit, photos."""
     inspector = Inspector.load(run)
     limit = inspector.decision.novelty
     assert limit is not None
     photos = [photo for photo in split_photos(run) if photo.subset == "test"]
-    chosen = np.linspace(0, len(photos) - 1, min(MOST, len(photos))).round().astype(int)
+    chosen = np.linspace(0, len(photos) - 1, min(most, len(photos))).round().astype(int)
     for name, change in CHANGES.items():
         some = photos if change is CHANGES["as it is (false alarms)"] else [photos[i] for i in chosen]
         above = 0
@@ -112,24 +114,24 @@ def _changed(path: Path, inspector: Inspector, change: Callable[[Image.Image], I
     return np.ascontiguousarray(np.asarray(image, dtype=np.uint8).transpose(2, 0, 1))
 
 
-def main(seeds: int, sets: list[str]) -> None:
-    for name in sets:
-        for recipe, words in RECIPES.items():
-            total: dict[str, list[int]] = {}
-            for seed in range(seeds):
-                where = f"hydra.run.dir=outputs/novelty/{name}-{recipe}-{seed}"
-                quiet = ["report=false", "trainer.enable_progress_bar=false", f"data.split.seed={seed}", where]
-                run = fit(None, *SETS[name], *words, *quiet)
-                for change, above, n in caught(run):
-                    counts = total.setdefault(change, [0, 0])
-                    counts[0], counts[1] = counts[0] + above, counts[1] + n
-                    if change.startswith("as it is"):
-                        print(f"{name} {recipe} seed {seed}: {above} of {n} false alarms", flush=True)
-            for change, (above, n) in total.items():
-                low, high = wilson(above, n)
-                print(f"| {name} | {recipe} | {change} | {above} of {n} | {above / n:.1%} ({low:.1%} to {high:.1%}) |")
-            sys.stdout.flush()
+def main(seeds: int, most: int, tries: list[str]) -> None:
+    for name, recipe in (one.split("-") for one in tries):
+        words = RECIPES[recipe]
+        total: dict[str, list[int]] = {}
+        for seed in range(seeds):
+            where = f"hydra.run.dir=outputs/novelty/{name}-{recipe}-{seed}"
+            quiet = ["report=false", "trainer.enable_progress_bar=false", f"data.split.seed={seed}", where]
+            run = fit(None, *SETS[name], *words, *quiet)
+            for change, above, n in caught(run, most):
+                counts = total.setdefault(change, [0, 0])
+                counts[0], counts[1] = counts[0] + above, counts[1] + n
+                if change.startswith("as it is"):
+                    print(f"{name} {recipe} seed {seed}: {above} of {n} false alarms", flush=True)
+        for change, (above, n) in total.items():
+            low, high = wilson(above, n)
+            print(f"| {name} | {recipe} | {change} | {above} of {n} | {above / n:.1%} ({low:.1%} to {high:.1%}) |")
+        sys.stdout.flush()
 
 
 if __name__ == "__main__":
-    main(int((sys.argv[1:] or ["4"])[0]), sys.argv[2:] or list(SETS))
+    main(int(sys.argv[1]), int(sys.argv[2]), sys.argv[3:])

@@ -4,6 +4,7 @@ import csv
 import gc
 import importlib.util
 import json
+import math
 import shlex
 import shutil
 import statistics
@@ -15,6 +16,7 @@ from typing import Any
 
 import pytest
 from hydra.core.global_hydra import GlobalHydra
+from scipy import stats
 
 from qc_lightning import sweep_report
 
@@ -168,6 +170,12 @@ def test_folds_give_mean_and_spread(sweep: Train) -> None:
         means[rate] = statistics.mean(values)
     test = [{row["path"] for row in rows(folder / n / "split.csv") if row["subset"] == "test"} for n in "0123"]
     assert test[0] == test[1] == test[2] == test[3]
+    best = [float(row["val_auroc"]) for row in table if row["rank"] == "1"]
+    scale = math.sqrt((1 / 4 + 1 / 3) * statistics.variance(best))
+    low, high = stats.t.interval(0.95, 3, loc=statistics.mean(best), scale=scale) if scale else (best[0], best[0])
+    said = f"{statistics.mean(best):.3f} ({max(0.0, low):.3f} to {min(1.0, high):.3f})"
+    assert f"{'AUROC':18} {said}" in output
+    assert said in (folder / "sweep.html").read_text()
     command = next(line for line in output.splitlines() if line.startswith("winner: "))
     assert means[table[0]["optim.lr"]] == max(means.values())
     assert command.endswith(f"data.split.folds=4 optim.lr={table[0]['optim.lr']}"), "as itself"

@@ -8,7 +8,7 @@ from qc_lightning.core.atomic import replacing
 from qc_lightning.metrics.compute import FIGURES
 from qc_lightning.sweep.charts import coordinates, effects, score_axis
 from qc_lightning.sweep.folder import Record, Sweep
-from qc_lightning.sweep.table import Point, lower_is_better
+from qc_lightning.sweep.table import Point, lower_is_better, over_folds
 
 _MOST_ROWS = 200
 
@@ -45,6 +45,7 @@ def write_page(sweep: Sweep, records: Mapping[int, Record], points: Sequence[Poi
         figure_key=figure,
         lower=lower_is_better(sweep.objective),
         points=points[:_MOST_ROWS],
+        folds=over_folds(sweep, points[0], records) if points else [],
         scored=len(scored),
         total=len(points),
         repeats=max((len(point.jobs) for point in points), default=1),

@@ -1,15 +1,19 @@
 """Who is best: the points of a sweep in order, and sweep.csv with a row for each job."""
 
+import math
 import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from qc_lightning.config.checks import check
 from qc_lightning.core.atomic import csv_text, write_text
 from qc_lightning.metrics.compute import FIGURES
+from qc_lightning.metrics.folds import FoldFigure, nadeau_bengio
 from qc_lightning.sweep.folder import Record, Sweep
 from qc_lightning.sweep.points import Job
 
+_FOLD, _FOLDS = "data.split.fold", 5  # the setting, and how many there are unless data.split.folds says it
 LOWER_IS_BETTER = ("loss", "escape_rate", "overkill_rate")
 
 
@@ -82,6 +86,51 @@ def write_table(sweep: Sweep, records: Mapping[int, Record], points: Sequence[Po
             ended = [record.seconds, record.message, str(sweep.job(job.number))]
             rows.append([place, job.number, record.status, point.score, point.spread, *values, *of, *ended])
     write_text(sweep.folder / "sweep.csv", csv_text(header, rows))
+
+
+class OverFolds(NamedTuple):
+    """A figure of a point whose jobs are folds.
+
+    Attributes:
+        words: its name.
+        folds: its mean over the folds, with the interval that counts for their overlap.
+        single: the figure of the first fold alone, as a single split would give it: value, low, high.
+    """
+
+    words: str
+    folds: FoldFigure
+    single: Mapping[str, float | None]
+
+
+def over_folds(sweep: Sweep, point: Point, records: Mapping[int, Record]) -> list[OverFolds]:
+    """The figures of a point over its folds; none where its jobs are not folds, or not all have finished."""
+    done = [records[job.number] for job in point.jobs if job.number in records and records[job.number].finished]
+    if len(done) < 2 or len(done) < len(point.jobs) or any(set(job.repeat) != {_FOLD} for job in point.jobs):
+        return []
+    words = [*sweep.plan.fixed, *(word for job in point.jobs for word in job.overrides)]
+    given = [int(word.partition("=")[2]) for word in words if word.startswith(f"{_FOLD}s=")]
+    held_out = 1 / ((given[-1] if given else _FOLDS) - 1)
+    found = []
+    for name, meaning in FIGURES.items():
+        values = [value for record in done if (value := record.val.get(name, {}).get("value")) is not None]
+        if len(values) == len(done):
+            mean, low, high = nadeau_bengio(values, held_out)
+            most = math.inf if name == "loss" else 1.0
+            found.append(OverFolds(meaning, FoldFigure(mean, max(0.0, low), min(most, high)), done[0].val[name]))
+    return found
+
+
+def folds_in_words(figures: Sequence[OverFolds], folds: int) -> list[str]:
+    """A table for the console: each figure over the folds, and beside it the first fold alone."""
+    if not figures:
+        return []
+    rows = [("", f"mean of {folds} folds (95%, Nadeau & Bengio)", "first fold alone (95%)")]
+    for figure in figures:
+        mean, low, high = figure.folds
+        single = [value for key in ("value", "low", "high") if (value := figure.single.get(key)) is not None]
+        alone = "{:.3f} ({:.3f} to {:.3f})".format(*single) if len(single) == 3 else "-"
+        rows.append((figure.words, f"{mean:.3f} ({low:.3f} to {high:.3f})", alone))
+    return [f"{name:18} {over:44} {alone}".rstrip() for name, over, alone in rows]
 
 
 def in_words(point: Point, objective: str) -> str:

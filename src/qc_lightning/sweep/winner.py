@@ -12,7 +12,7 @@ from qc_lightning.config.record import RunRecord
 from qc_lightning.core.run import Run
 from qc_lightning.sweep.folder import Record, Sweep, without
 from qc_lightning.sweep.page import write_page
-from qc_lightning.sweep.table import Point, in_words, ranking, write_table
+from qc_lightning.sweep.table import Point, folds_in_words, in_words, over_folds, ranking, write_table
 
 _SHOWN = 10  # points
 
@@ -77,6 +77,8 @@ def announce(sweep: Sweep, report: bool) -> None:
     for rank, point in enumerate(points[:_SHOWN], start=1):
         if point.score is not None:
             print(f"{rank:3}. {in_words(point, sweep.objective)}")
+    if best is not None:
+        print("\n".join(folds_in_words(over_folds(sweep, best, records), len(best.jobs))))
     failed = [number for number, record in records.items() if not record.finished]
     for number in failed[:_SHOWN]:
         print(f"WARNING: job {number} failed: {records[number].message}")
