@@ -9,7 +9,7 @@ from typing import Literal
 from qc_lightning.config.checks import check
 from qc_lightning.config.data import Resize
 
-PRETRAINED_MODES = ("frozen", "finetune")
+PRETRAINED_MODES = ("frozen", "tail", "finetune")
 
 
 @dataclass(kw_only=True)
@@ -19,7 +19,7 @@ class ModelConfig:
     library: Literal["own", "torchvision", "timm"]  # own: the paper's mlp
     name: str  # the library's name for it
     weights: str  # none | auto (an installed package, the torch hub folder, a download) | a file
-    mode: Literal["scratch", "frozen", "finetune"]  # frozen: only the head learns; finetune: then more with it
+    mode: Literal["scratch", "frozen", "tail", "finetune"]  # frozen: the head learns; tail, finetune: then stages too
     stages: int  # how many of the last stages feed the head; small defects live in the earlier ones
     pool: list[Literal["avg", "max", "std"]]  # avg, max, std: what the head gets of a stage's map
     input_size: int  # side of the photos it was made for; data.image_size follows it
@@ -52,8 +52,18 @@ class ModelConfig:
 
     @property
     def frozen(self) -> bool:
-        """Whether only the head learns, so that cross-validation chooses and no validation part is needed."""
+        """Whether only the head learns."""
         return self.mode == "frozen"
+
+    @property
+    def tail(self) -> bool:
+        """Whether copies of two stages learn for the patches, beside the head of a frozen network."""
+        return self.mode == "tail"
+
+    @property
+    def cross_validated(self) -> bool:
+        """Whether cross-validation chooses, so that no validation part is needed."""
+        return self.frozen or self.tail
 
     @property
     def solved(self) -> bool:

@@ -83,7 +83,7 @@ class TrainConfig:
         fine = self.optim.patience is None or split.val > 0 or split.fold is not None
         check(fine, "optim.patience", "null without a validation part (data.split.val=0)", self.optim.patience)
         model = self.model
-        if model.frozen:
+        if model.cross_validated:
             check_choice(f"imbalance with model.mode={model.mode}", self.imbalance, ("auto", "none", "pos_weight"))
         epochs, steps = self.trainer.get("max_epochs"), self.trainer.get("max_steps", -1)
         if model.pretrained and model.hidden:

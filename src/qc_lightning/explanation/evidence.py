@@ -3,9 +3,9 @@
 The linear head standardises its features, so what counts is how far each lies from its mean over the training photos:
 the logit is the head's bias plus a share of each feature, its weight times that standardised deviation. And each
 feature is pooled from one map: an average from all of its cells, a spread from the cells that lie off their mean, a
-maximum from one cell. A second head on small patches adds what its two highest patches score. So the whole logit can be
-laid out over the photo, with nothing left over. Class activation maps leave the training photos' mean out, and what all
-parts have in common hides the defect.
+maximum from one cell. A second head on small patches adds what its two highest patches score, and so does
+a fine-tuned tail. So the whole logit can be laid out over the photo, with nothing left over. Class activation maps
+leave the training photos' mean out, and what all parts have in common hides the defect.
 
 After fine-tuning the head still standardises by the means from before it, although the features have moved. Of 48 ELPV
 photos' maps, 75% passed the check against random maps so, and 69% when laid out from the new means.
@@ -110,11 +110,11 @@ def lay_out(network: Network, looks: Sequence[Look], features: Tensor, side: tup
             shares = torch.stack([_SHARES[pool](maps, pooled.mean[part]) for maps in stage]).mean(0)
             cells = (slope[:, part, None, None] * shares).sum(1, keepdim=True)
             found = found + _spread(cells, side)
-    if head.patches is not None and (patch_map := looks[0].patch_map) is not None:
-        best = head.patches.patch_scores(patches).topk(TOP, dim=1)
-        cells = torch.zeros_like(patches[..., 0], dtype=found.dtype)
-        cells = cells.scatter(1, best.indices, (best.values - head.patches.linear.bias) / TOP)
-        found = found + _spread(cells.view(-1, 1, *patch_map.shape[2:]), side)
+    if (patch_map := looks[0].patch_map) is not None:
+        for scores in head.patch_scores(patches):
+            best = scores.topk(TOP, dim=1)
+            cells = torch.zeros_like(scores, dtype=found.dtype).scatter(1, best.indices, best.values / TOP)
+            found = found + _spread(cells.view(-1, 1, *patch_map.shape[2:]), side)
     by_photo = logit.view(-1, network.tiles[0] * network.tiles[1])
     worst = nn.functional.one_hot(by_photo.argmax(1), by_photo.shape[1]).flatten()
     laid = join((found * worst[:, None, None])[:, None], network.tiles)[:, 0]

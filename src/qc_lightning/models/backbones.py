@@ -3,7 +3,6 @@
 A stage is what works at one resolution: it ends where the side of the maps is halved next.
 """
 
-import math
 from bisect import bisect_left
 from collections.abc import Sequence
 from itertools import pairwise
@@ -12,6 +11,8 @@ from typing import Any, cast
 import torch
 from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_weights
+
+from qc_lightning.models.tail import Tail, patches_of
 
 Normalisation = tuple[Sequence[float], Sequence[float]]  # mean and standard deviation of each channel, photos in [0, 1]
 
@@ -27,6 +28,7 @@ class Backbone(nn.Module):
     std: Tensor
     count: int  # maps that `forward` returns
     has_patches = False  # whether `with_patches` gives a patch map
+    has_tail = False  # whether the last channel of it is the score of a tail
 
     def __init__(self, normalisation: Normalisation) -> None:
         super().__init__()
@@ -125,13 +127,33 @@ class TimmBackbone(Backbone):
 
     Attributes:
         depth: how many stages there are.
+        tail: stages that are fine-tuned for the patches; None before `grow_tail`.
     """
 
     def __init__(self, model: nn.Module, count: int, cam_layer: str, normalisation: Normalisation) -> None:
         super().__init__(normalisation)
         self.model, self.count, self.cam_layer = model, count, cam_layer
         self.depth = wide_depth(model) or max(1, len(feature_info(model)))
-        self.has_patches = wide_depth(model) > 0 and {8, 16} <= {info["reduction"] for info in feature_info(model)}
+        ends = {info["reduction"]: info for info in feature_info(model)}  # of the stages of one size the last one stays
+        self.has_patches = wide_depth(model) > 0 and {8, 16} <= ends.keys()
+        if self.has_patches:
+            self._fine, self._coarse = (int(ends[size]["module"].rpartition(".")[2]) for size in (8, 16))
+            self._patch_width = ends[8]["num_chs"] + ends[16]["num_chs"]
+        self.tail: Tail | None = None
+
+    def grow_tail(self) -> None:
+        """Give the patches one more number: the score of a `Tail`."""
+        self.has_tail = True
+        stages = list(cast(Any, self.model).blocks)[self._fine + 1 : self._coarse + 1]
+        self.tail = Tail(stages, self._patch_width)
+
+    def fine_map(self, image: Tensor) -> Tensor:
+        """Return what a tail reads: the map [B, C, H / 8, W / 8] of photos."""
+        model = cast(Any, self.model)
+        x = model.bn1(model.conv_stem(self.normalised(image.contiguous(memory_format=torch.channels_last))))
+        for stage in model.blocks[: self._fine + 1]:
+            x = stage(x)
+        return cast(Tensor, x)
 
     def forward(self, image: Tensor) -> list[Tensor]:
         """The last map is the one that timm pools: with the convolution that some networks have after all stages."""
@@ -149,13 +171,11 @@ class TimmBackbone(Backbone):
         if not self.has_patches:
             return self(image), None
         wide, narrow = wide_maps(cast(Any, self.model), self.normalised(image))
-        halvings = [round(math.log2(image.shape[2] / out.shape[2])) for out in narrow]
-        last = dict(zip(halvings, narrow, strict=True))  # of the stages of one size the last one stays
-        fine, coarse = last[3], last[4]
-        odd = fine.shape[2] % 2, fine.shape[3] % 2
-        fine = nn.functional.avg_pool2d(nn.functional.pad(fine, (0, odd[1], 0, odd[0]), mode="replicate"), 2)
-        smooth = nn.functional.avg_pool2d(coarse, 3, stride=1, padding=1, count_include_pad=False)
-        return wide[-self.count :], torch.cat([fine, smooth], dim=1)
+        fine, coarse = narrow[self._fine], narrow[self._coarse]
+        patches = patches_of(fine, coarse)
+        if self.tail is not None:
+            patches = torch.cat([patches, self.tail(fine)], dim=1)
+        return wide[-self.count :], patches
 
     def represent(self, last: Tensor) -> Tensor:
         """Pool as timm does for this network, up to its classifier."""
@@ -168,8 +188,10 @@ class TimmBackbone(Backbone):
         return [self.model.get_submodule(self.cam_layer)]
 
     def stage_parameters(self) -> list[list[nn.Parameter]]:
-        """Cut where timm's stages end."""
-        return cut_parameters(self.model, stage_ends(self.model))
+        """Cut where timm's stages end; a tail belongs to the last one."""
+        stages = cut_parameters(self.model, stage_ends(self.model))
+        stages[0] += [] if self.tail is None else self.tail.parameters()
+        return stages
 
 
 class VectorBackbone(Backbone):

@@ -84,8 +84,8 @@ class Network(nn.Module):
         frozen: whether only the head learns.
         tiles: rows and columns of tiles that the photos are cut into.
         clip: of a fitted head: standard deviations at which a feature is cut off.
-        patches: let the linear head of a frozen network see small patches of the photo too, where the backbone has a
-            map of them and the photo is not in tiles.
+        patches: let the linear head of a network that is frozen but for a tail see small patches of the photo too,
+            where the backbone has a map of them and the photo is not in tiles.
 
     Attributes:
         frozen: as given.
@@ -117,7 +117,8 @@ class Network(nn.Module):
         # several times faster on a CPU, and what half precision wants on a GPU
         self.backbone = backbone.to(memory_format=torch.channels_last)
         self.frozen, self.tiles = frozen, tiles
-        self.patches = patches and backbone.has_patches and frozen and not hidden and tiles == (1, 1)
+        stays = (frozen or backbone.has_tail) and not hidden and tiles == (1, 1)
+        self.patches = patches and backbone.has_patches and stays
         self.taps = nn.ModuleList(Mosaic(tiles) for _ in range(backbone.count + self.patches))
         self.pool, self.views = list(pool), views
         self.weights = "none"
@@ -130,12 +131,16 @@ class Network(nn.Module):
         self.train()
         self.head: nn.Module
         if fitted:
-            self.head = PerceptronHead(width, hidden, dropout, clip) if hidden else FittedHead(width, clip, cells)
+            self.head = (
+                PerceptronHead(width, hidden, dropout, clip)
+                if hidden
+                else FittedHead(width, clip, cells, backbone.has_tail)
+            )
         else:
             self.head = perceptron(width, hidden, dropout) if hidden else _linear(width, dropout)
         self.pooled_width = width
         self.width = width if cells is None else width + cells[0] * cells[1]
-        self.dtype = torch.float16 if self.patches else torch.float32
+        self.dtype = torch.float16 if self.patches and frozen else torch.float32
         self.recipe = f"{type(backbone).__name__} {self.pool} {views} views, {self.width} features"
 
     def features(self, image: Tensor) -> Tensor:

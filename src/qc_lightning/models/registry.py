@@ -2,7 +2,7 @@
 
 import importlib.util
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -54,6 +54,8 @@ def build_network(
     backbone, made_for, file = (
         _torchvision(config, load) if config.library == "torchvision" else _timm(config, load, shape)
     )
+    if config.tail:
+        _grow_tail(config, backbone, tiles)
     try:
         network = Network(
             backbone,
@@ -76,6 +78,17 @@ def build_network(
         raise UserError(f"{setting}: {config.name} cannot take photos of {size} ({reason}); {advice}") from error
     network.weights = file
     return network
+
+
+def _grow_tail(config: ModelConfig, backbone: Backbone, tiles: tuple[int, int]) -> None:
+    able = isinstance(backbone, TimmBackbone) and backbone.has_patches and config.patches and not config.hidden
+    if not able or tiles != (1, 1):
+        raise UserError(
+            f"model.mode=tail fine-tunes the patches of an EfficientNet of timm, with model.patches=true, "
+            f"model.hidden=[] and data.tiles=1x1; got {config.name}: choose model=efficientnet_lite0, or "
+            "experiment=recommended"
+        )
+    cast(TimmBackbone, backbone).grow_tail()
 
 
 def _paper_mlp(config: ModelConfig, shape: tuple[int, int], tiles: tuple[int, int]) -> MLP:

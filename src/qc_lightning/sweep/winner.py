@@ -48,7 +48,7 @@ def retrained(sweep: Sweep, loader: ConfigLoader, config: DictConfig) -> list[st
         return None
     again = [*without(arguments(sweep, best), "data.split.val"), "data.split.val=0"]
     cfg = loader.load_sweep_config(config, again)
-    if not parse(cfg, TrainConfig).model.frozen:
+    if not parse(cfg, TrainConfig).model.cross_validated:
         of = [records[job.number] for job in best.jobs]
         epochs = round(statistics.median(record.epochs or cfg.trainer.max_epochs for record in of))
         fixed = [f"trainer.max_epochs={epochs}", "optim.patience=null"]

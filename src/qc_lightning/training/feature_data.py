@@ -40,12 +40,14 @@ class FeatureStore:
         photos: decoded photos.
         network: the pretrained network.
         config: of the run.
+        keep: whether they are kept on disk, where the cache is there.
     """
 
-    def __init__(self, photos: PhotoSet, network: Network, config: TrainConfig) -> None:
+    def __init__(self, photos: PhotoSet, network: Network, config: TrainConfig, keep: bool = True) -> None:
         self.photos, self._network = photos, network
         self._copies, self._augment = config.model.copies, config.augment
-        self._folder = Path(config.data.cache_dir).expanduser() / "features" if config.data.cache == "disk" else None
+        keep = keep and config.data.cache == "disk"
+        self._folder = Path(config.data.cache_dir).expanduser() / "features" if keep else None
 
     def extract(self, positions: npt.NDArray[np.int64], device: torch.device, copy: int = 0) -> Tensor:
         """Features of these photos, or of a numbered augmented copy of each: float32 [n, tiles, width] on the CPU."""

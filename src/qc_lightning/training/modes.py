@@ -1,19 +1,28 @@
 """The one place that picks the module: which one `model.mode` means, and on which data it is trained."""
 
+from dataclasses import replace
+
+import numpy as np
 from lightning.pytorch import LightningDataModule
 from torch import nn
 
 from qc_lightning.config import TrainConfig
+from qc_lightning.core.errors import UserError
 from qc_lightning.data.datamodule import PhotoDataModule
 from qc_lightning.data.dataset import PhotoSet
+from qc_lightning.data.split import folds
+from qc_lightning.models.backbones import TimmBackbone
 from qc_lightning.models.network import Network
+from qc_lightning.models.registry import build_network
 from qc_lightning.training.classifier import Classifier
 from qc_lightning.training.closed_form import ClosedFormClassifier
 from qc_lightning.training.feature_data import FeatureDataModule, FeatureStore
-from qc_lightning.training.features import affordable
+from qc_lightning.training.features import MOST_WITH_PATCHES, affordable
 from qc_lightning.training.finetune import ExactHeadFirst, FineTunedClassifier
 from qc_lightning.training.head import HeadSettings
 from qc_lightning.training.imbalance import resolve_imbalance
+from qc_lightning.training.tail import FOLDS, TailClassifier
+from qc_lightning.training.tail_data import TailDataModule
 
 
 def build_module(config: TrainConfig, photos: PhotoSet) -> tuple[Classifier, LightningDataModule]:
@@ -28,6 +37,8 @@ def build_module(config: TrainConfig, photos: PhotoSet) -> tuple[Classifier, Lig
     if config.model.frozen:
         solved = ClosedFormClassifier(affordable(config.model, sum(counts)), config.optim, shape, tiles, settings)
         return solved, FeatureDataModule(_store(config, photos, solved))
+    if config.model.tail:
+        return _build_tail(config, photos, settings)
     balanced = resolve_imbalance(config.imbalance, counts) == "sampler"
     if config.model.pretrained:
         tuned = FineTunedClassifier(config.model, config.optim, shape, config.imbalance, counts, tiles)
@@ -36,6 +47,32 @@ def build_module(config: TrainConfig, photos: PhotoSet) -> tuple[Classifier, Lig
     module = Classifier(config.model, config.optim, shape, config.imbalance, counts, tiles)
     least = 2 if any(isinstance(layer, nn.modules.batchnorm._BatchNorm) for layer in module.modules()) else 1
     return module, PhotoDataModule(photos, config.data.batch_size, config.augment, config.seed, balanced, least)
+
+
+def _build_tail(config: TrainConfig, photos: PhotoSet, settings: HeadSettings) -> tuple[TailClassifier, TailDataModule]:
+    positions, instead = photos.indices("train"), "experiment=recommended works"
+    fold = folds([photos.photos[at] for at in positions], FOLDS, config.seed)
+    if len(photos.indices("val")):
+        raise UserError("model.mode=tail is cross-validated and takes no validation part: data.split.val=0")
+    if len(positions) > MOST_WITH_PATCHES:
+        raise UserError(
+            f"model.mode=tail: expected at most {MOST_WITH_PATCHES} training photos, got {len(positions)}: {instead}"
+        )
+    if not any(fold):
+        raise UserError(
+            f"model.mode=tail: expected photos of both classes in at least 2 folds of groups, got too few: {instead}"
+        )
+    frozen = build_network(replace(config.model, mode="frozen"), photos.decode.tile)
+    assert isinstance(frozen, Network)
+    store = FeatureStore(photos, frozen, config)
+    shape, tiles = photos.decode.tile, config.data.grid
+    module = TailClassifier(config.model, config.optim, shape, tiles, settings, store, frozen, fold)
+    network = module.network
+    assert isinstance(network, Network)
+    assert isinstance(network.backbone, TimmBackbone)
+    whole = FeatureStore(photos, network, config, keep=False)
+    views, size = config.model.views, config.data.batch_size
+    return module, TailDataModule(whole, network.backbone, np.array(fold), size, config.seed, views)
 
 
 def _store(config: TrainConfig, photos: PhotoSet, module: Classifier) -> FeatureStore:

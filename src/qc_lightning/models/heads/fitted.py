@@ -11,14 +11,15 @@ from torch import Tensor, nn
 
 from qc_lightning.metrics.calibration import auroc, platt
 from qc_lightning.models.heads.linear import RIDGES, TAUS, Folds, LinearHead
-from qc_lightning.models.heads.patches import PatchHead
+from qc_lightning.models.heads.patches import PatchHead, highest
 from qc_lightning.models.heads.solver import Recipe
 
+_TAIL_WEIGHTS = (0.0, 1.0, 2.0)  # of a fine-tuned tail's logit beside the logit of both heads
 _PATCH_WEIGHTS = (0.5, 1.0, 2.0)  # beside the pooled features', both scores at standard deviation 1; or none
 
 
 class FittedHead(nn.Module):
-    """The sum of two linear heads.
+    """The sum of two linear heads, and of what a fine-tuned tail says of the patches.
 
     Shapes: float [B, width + cells * channels] to float [B, 1].
 
@@ -26,24 +27,44 @@ class FittedHead(nn.Module):
         width: pooled features of a photo.
         clip: standard deviations at which a pooled feature is cut off.
         patches: cells of the patch map and channels of each; None without patches.
+        tail: whether the last of these channels is the score of a fine-tuned tail.
 
     Attributes:
         choice: what was chosen, in words.
     """
 
-    def __init__(self, width: int, clip: float = math.inf, patches: tuple[int, int] | None = None) -> None:
+    tail: Tensor
+
+    def __init__(
+        self, width: int, clip: float = math.inf, patches: tuple[int, int] | None = None, tail: bool = False
+    ) -> None:
         super().__init__()
         self.width, self.cells = width, patches
         # features come in half precision where there are patches
         self.pooled = LinearHead(width, clip) if patches is None else LinearHead(width, clip, constant=1e-3)
-        self.patches = PatchHead(patches[1]) if patches is not None else None
+        self.patches = PatchHead(patches[1] - tail) if patches is not None else None
+        self.has_tail = tail
+        if tail:
+            self.register_buffer("tail", torch.zeros(()))
         self.choice = ""
 
     def forward(self, features: Tensor) -> Tensor:
         """Return logits."""
         pooled, patches = self.split(features)
         logit: Tensor = self.pooled(pooled)
-        return logit if self.patches is None else logit + self.patches(patches)
+        if self.patches is not None:
+            logit = logit + self.patches(patches[..., : self.patches.width])
+        return logit + highest(self._tail_scores(patches))[:, None] if self.has_tail else logit
+
+    def patch_scores(self, patches: Tensor) -> list[Tensor]:
+        """Return scores [B, cells], the biases left out: the mean of the two highest of each is part of the logit."""
+        if self.patches is None:
+            return []
+        linear = self.patches.patch_scores(patches[..., : self.patches.width]) - self.patches.linear.bias
+        return [linear, self._tail_scores(patches)] if self.has_tail else [linear]
+
+    def _tail_scores(self, patches: Tensor) -> Tensor:
+        return self.tail * patches[..., -1].float()
 
     def split(self, features: Tensor) -> tuple[Tensor, Tensor]:
         """Pooled features, float32 [..., width], and patches as they are, [..., cells, channels]."""
@@ -81,6 +102,28 @@ class FittedHead(nn.Module):
         if self.patches is not None:
             _scale(self.patches.linear, slope * weight / float(spread), 0.0)
         return slope * (first + weight * second) + offset
+
+    def combine(self, frozen: "FittedHead", score: Tensor, tail: Tensor, label: Tensor) -> Tensor:
+        """Add a tail's logit, at the weight that out-of-fold logits rank best with, the smallest where they tie.
+
+        Args:
+            frozen: the head without a tail, fitted to the same photos.
+            score: float [n], its out-of-fold logits.
+            tail: float [n], out-of-fold logits of the tail.
+            label: int [n], 1 for Incorrect.
+
+        Returns:
+            Out-of-fold logits of the sum, calibrated, float32 [n].
+        """
+        sums = {weight: auroc((score + weight * tail).numpy(), label.numpy()) for weight in _TAIL_WEIGHTS}
+        weight = max(sums, key=sums.__getitem__)
+        slope, offset = platt((score + weight * tail).numpy(), label.numpy())
+        self.load_state_dict(frozen.state_dict() | {"tail": torch.tensor(slope * weight)})
+        _scale(self.pooled.linear, slope, offset)
+        assert self.patches is not None
+        _scale(self.patches.linear, slope, 0.0)
+        self.choice = f"{frozen.choice}, fine-tuned patches weigh {weight:g}"
+        return slope * (score + weight * tail) + offset
 
     def _recipes(self, photos: Folds, penalty: float) -> list[Recipe]:
         logistic, ridges = Recipe("logistic", penalty), [Recipe("ridge", ridge) for ridge in RIDGES]

@@ -10,12 +10,18 @@ import torch
 from torch import Tensor, nn
 
 from qc_lightning.models.heads.linear import Folds
+from qc_lightning.models.heads.solver import Solution
 
 _STEPS, _LR, _LAST_LR, _DECAY = 80, 0.03, 0.003, 0.02
 _AVERAGED = 0.3  # share of the steps, the last ones, whose weights are averaged
 TOP = 2  # patches that stand for a photo
 _AT_ONCE = 64  # photos whose patches are made single precision at a time
 _LIKELY, _LOOK_EVERY = 8, 10  # patches a photo and fold among which the highest are looked for between looks at all
+
+
+def highest(scores: Tensor) -> Tensor:
+    """Return the mean of the two highest scores, [...], of [..., patches]."""
+    return scores.topk(TOP, dim=-1).values.mean(-1)
 
 
 class PatchHead(nn.Module):
@@ -32,13 +38,14 @@ class PatchHead(nn.Module):
 
     def __init__(self, width: int) -> None:
         super().__init__()
+        self.width = width
         self.register_buffer("mean", torch.zeros(width))
         self.register_buffer("scale", torch.ones(width))
         self.linear = nn.Linear(width, 1)
 
     def forward(self, patches: Tensor) -> Tensor:
         """Return the photos' scores."""
-        return self.patch_scores(patches).topk(TOP, dim=1).values.mean(1, keepdim=True)
+        return highest(self.patch_scores(patches))[:, None]
 
     def patch_scores(self, patches: Tensor) -> Tensor:
         """Return every patch's score, [B, patches]: a photo's score is the mean of its two highest."""
@@ -59,6 +66,12 @@ class PatchHead(nn.Module):
         Returns:
             Out-of-fold scores, float32 [n]: photo i's from the fit to all folds but `fold[i]`.
         """
+        raw, bias = self.solve(patches, photos)
+        scores = [highest((some.float() @ raw).transpose(1, 2)) for some in torch.split(patches, _AT_ONCE)]
+        return photos.held_out(torch.cat(scores) + bias - self.mean @ raw)
+
+    def solve(self, patches: Tensor, photos: Folds) -> Solution:
+        """Fit to all photos but a fold's, the last column to all: on patches less their mean."""
         self._adapt(patches)
         share = photos._replace(balance=True).weight
         share = share / share.sum(0).clamp(min=1)
@@ -87,8 +100,7 @@ class PatchHead(nn.Module):
             self.linear.weight.copy_(weight[:, -1:].T)
             self.linear.bias.copy_(bias[-1:])
         raw = weight / self.scale[:, None]
-        scores = [(some.float() @ raw).topk(TOP, dim=1).values.mean(1) for some in torch.split(patches, _AT_ONCE)]
-        return photos.held_out(torch.cat(scores) + bias - self.mean @ raw)
+        return Solution(raw, bias)
 
     def _adapt(self, patches: Tensor) -> None:
         """Take mean and scale from training photos' patches."""

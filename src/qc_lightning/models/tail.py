@@ -1,0 +1,62 @@
+"""Two stages of a pretrained network once more, fine-tuned for small patches of the photo."""
+
+import copy
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+
+def patches_of(fine: Tensor, coarse: Tensor) -> Tensor:
+    """Describe each patch of 16 x 16 pixels.
+
+    Args:
+        fine: map [N, C, h, w] at an 8th of the photo's size.
+        coarse: map [N, C', ceil(h / 2), ceil(w / 2)] at a 16th.
+
+    Returns:
+        float [N, C + C', ceil(h / 2), ceil(w / 2)].
+    """
+    odd = fine.shape[2] % 2, fine.shape[3] % 2
+    fine = nn.functional.avg_pool2d(nn.functional.pad(fine, (0, odd[1], 0, odd[0]), mode="replicate"), 2)
+    smooth = nn.functional.avg_pool2d(coarse, 3, stride=1, padding=1, count_include_pad=False)
+    return torch.cat([fine, smooth], dim=1)
+
+
+class Tail(nn.Module):
+    """Copies of the stages from an 8th to a 16th of the photo's size, and one linear unit on the patches they make.
+
+    Shapes: float [N, C, h, w], the map at an 8th, to the patches' scores [N, 1, ceil(h / 2), ceil(w / 2)].
+
+    Args:
+        stages: the pretrained ones, in eval mode, their batch norms folded; they are copied.
+        width: numbers that describe a patch.
+    """
+
+    def __init__(self, stages: Sequence[nn.Module], width: int) -> None:
+        super().__init__()
+        self.stages = nn.Sequential(*copy.deepcopy(list(stages)))
+        self.unit = nn.Conv2d(width, 1, 1)
+
+    def forward(self, fine: Tensor) -> Tensor:
+        """Return the patches' scores."""
+        scores: Tensor = self.unit(patches_of(fine, self.stages(fine)))
+        return scores
+
+    def begin(self, weight: Tensor, bias: Tensor) -> None:
+        """Begin the training at a linear unit on patches of the pretrained stages.
+
+        Args:
+            weight: [width], of patches as `patches_of` makes them.
+            bias: [].
+        """
+        with torch.no_grad():
+            self.unit.weight.copy_(weight.view_as(self.unit.weight))
+            self.unit.bias.copy_(bias.view(1))  # type: ignore[union-attr]
+
+    def learn(self) -> None:
+        """Let all weights learn but the depthwise kernels, which are few and would take a third of the time."""
+        self.requires_grad_(True)
+        for module in self.stages.modules():
+            if isinstance(module, nn.Conv2d) and module.groups > 1:
+                module.weight.requires_grad_(False)

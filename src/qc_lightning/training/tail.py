@@ -1,0 +1,168 @@
+"""The LightningModule that fine-tunes two stages under the patches of a pretrained network.
+
+The frozen network's head comes first and stays. Copies of two stages and the linear unit on the patches that they make
+begin where that head's patches are, and learn; what they say is added to the head's logit at the weight that
+cross-validation picks: one tail is trained beside for each fold, on the photos outside of it.
+"""
+
+import copy
+from collections.abc import Sequence
+from typing import Any, cast
+
+import torch
+from torch import Tensor, nn
+
+from qc_lightning.config import ModelConfig, OptimConfig
+from qc_lightning.models.backbones import TimmBackbone
+from qc_lightning.models.heads.fitted import FittedHead
+from qc_lightning.models.heads.linear import Folds
+from qc_lightning.models.heads.patches import highest
+from qc_lightning.models.heads.solver import class_weights
+from qc_lightning.models.network import FLIPS, Network
+from qc_lightning.models.tail import Tail
+from qc_lightning.models.tiles import Grid
+from qc_lightning.training.closed_form import ClosedFormClassifier
+from qc_lightning.training.feature_data import FeatureBatch, FeatureStore
+from qc_lightning.training.finetune import warm_cosine
+from qc_lightning.training.head import HeadSettings, TrainingFeatures, fit_head
+from qc_lightning.training.tail_data import TailBatch
+
+FOLDS = 3
+_SOFT = 0.05  # targets are that far from 0 and 1
+_BETAS = (0.9, 0.99)  # of Adam: a training has a few hundred steps
+
+
+class TailClassifier(ClosedFormClassifier):
+    """Fine-tunes the tail of a network with `model.mode=tail`; takes a `TailDataModule`.
+
+    Args:
+        model: the network.
+        optim: the optimizer's settings; a tensor's step size is `optim.lr` times the size of its weights.
+        shape: height and width of the photos in pixels.
+        tiles: 1 x 1.
+        settings: how the frozen network's head is fitted.
+        store: features of the training photos under the frozen network.
+        frozen: that network, for its head.
+        fold: the fold of each training photo, from 0 without gaps.
+    """
+
+    def __init__(
+        self,
+        model: ModelConfig,
+        optim: OptimConfig,
+        shape: tuple[int, int],
+        tiles: Grid,
+        settings: HeadSettings,
+        store: FeatureStore,
+        frozen: Network,
+        fold: Sequence[int],
+    ) -> None:
+        super().__init__(model, optim, shape, tiles, settings)
+        self.automatic_optimization = True
+        self._store, self._fold = store, torch.tensor(fold)
+        self.frozen = cast(FittedHead, frozen.head)
+        assert isinstance(self.network, Network)
+        self._views = self.network.views
+        own = cast(Tail, cast(TimmBackbone, self.network.backbone).tail)
+        self.tails = nn.ModuleList([copy.deepcopy(own) for _ in range(max(fold) + 1)])
+        self.requires_grad_(False)
+        for tail in self._all_tails:
+            tail.learn()
+        self._frozen_score = torch.empty(0)
+        self._held = torch.empty(0)
+
+    @property
+    def _all_tails(self) -> list[Tail]:
+        own = cast(TimmBackbone, cast(Network, self.network).backbone).tail
+        return [cast(Tail, tail) for tail in (*self.tails, own)]
+
+    def setup(self, stage: str) -> None:
+        """Fit the frozen network's head and begin at it, unless a checkpoint is about to bring all that."""
+        super().setup(stage)
+        if stage != "fit":
+            return
+        label = torch.tensor([self._store.photos.photos[at].label for at in self._store.photos.indices("train")])
+        used = torch.ones(len(label), len(self.tails) + 1)
+        used[torch.arange(len(label)), self._fold] = 0
+        self._label, self._weight = label, class_weights(label, used)
+        if self.trainer.ckpt_path is None:
+            with torch.no_grad(), torch.autocast("cpu", enabled=False):
+                self._begin(self._store.training(self.trainer.strategy.root_device))
+
+    def _begin(self, features: TrainingFeatures) -> None:
+        score = fit_head(self.frozen, features, self.settings)
+        assert score is not None, "the folds exist"
+        self._frozen_score = score
+        _, patches = self.frozen.split(features.features[0, :, 0])
+        assert self.frozen.patches is not None
+        start = copy.deepcopy(self.frozen.patches)
+        group = torch.zeros(len(self._label), dtype=torch.int64)
+        raw, bias = start.solve(patches, Folds(self._label, self._fold, group, balance=True))
+        for column, tail in enumerate(self._all_tails):
+            tail.begin(raw[:, column], bias[column] - start.mean @ raw[:, column])
+
+    def on_fit_start(self) -> None:
+        """The trainer knows from the checkpoint how many epochs there have been."""
+
+    def configure_optimizers(self) -> Any:
+        """The step size of each tensor follows the size of its weights; all rise, and fall in a cosine."""
+        groups = [
+            {"params": [weight], "lr": self.optim.lr * float(weight.detach().square().mean().sqrt()), "betas": _BETAS}
+            for tail in self._all_tails
+            for weight in tail.parameters()
+            if weight.requires_grad
+        ]
+        optimizer = self.optimizer(groups)
+        schedule = warm_cosine(optimizer, int(self.trainer.estimated_stepping_batches))
+        return [optimizer], [{"scheduler": schedule, "interval": "step"}]
+
+    def training_step(self, batch: TailBatch, batch_idx: int) -> Tensor:  # type: ignore[override]
+        """Return the loss of one batch, for one of the tails; figures are kept of the one that learns from all."""
+        tail = self._all_tails[batch.model]
+        logit = highest(tail(_floats(batch.maps[:, 0])).flatten(1))
+        if batch.model == len(self.tails):
+            self._keep("train", batch, logit)
+        target = batch.label * (1 - 2 * _SOFT) + _SOFT
+        loss = nn.functional.binary_cross_entropy_with_logits(logit, target, reduction="none")
+        return (loss * self._weight[batch.place.cpu(), batch.model].to(loss)).mean()
+
+    def on_validation_epoch_start(self) -> None:
+        """Nothing has been held out yet."""
+        self._held = torch.full((len(self._label),), torch.nan)
+
+    def validation_step(self, batch: TailBatch, batch_idx: int) -> None:  # type: ignore[override]
+        """Keep what a fold's tail says of photos that it has not seen."""
+        tail, flips = self._all_tails[batch.model], FLIPS[: self._views]
+        scores = [tail(_floats(batch.maps[:, view])).flip(axes) for view, axes in enumerate(flips)]
+        self._held[batch.place.cpu()] = highest(torch.stack(scores).mean(0).flatten(1)).float().cpu()
+
+    def on_validation_epoch_end(self) -> None:
+        """Weigh the tail, and log the figures of the sum out of fold."""
+        if self._held.isnan().any():  # a sanity check, or part of the photos
+            return
+        assert isinstance(self.head, FittedHead)
+        self.out_of_fold = self.head.combine(self.frozen.cpu(), self._frozen_score, self._held, self._label)
+        position = torch.from_numpy(self._store.photos.indices("train"))
+        plain = FeatureBatch(self.out_of_fold, self._label.float(), position)
+        self._keep("val", plain, self.out_of_fold)
+        super().on_validation_epoch_end()
+
+    def on_train_epoch_end(self) -> None:
+        """Log the figures of the training, and in the end what was picked."""
+        self._log_epoch("train")
+        if self.trainer.current_epoch + 1 == self.trainer.max_epochs and isinstance(self.head, FittedHead):
+            print(f"head, by cross-validation: {self.head.choice}")
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Keep the frozen head's out-of-fold logits too."""
+        super().on_save_checkpoint(checkpoint)
+        checkpoint["frozen_score"] = self._frozen_score
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Take them up."""
+        super().on_load_checkpoint(checkpoint)
+        self._frozen_score = checkpoint["frozen_score"]
+
+
+def _floats(maps: Tensor) -> Tensor:
+    return maps.float().contiguous(memory_format=torch.channels_last)

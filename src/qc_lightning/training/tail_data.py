@@ -1,0 +1,164 @@
+"""What a tail learns from: maps of the training photos under the stages that stay as they are, computed once."""
+
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from lightning.pytorch import LightningDataModule
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset, Sampler
+
+from qc_lightning.core.bars import Progress
+from qc_lightning.core.system import cores
+from qc_lightning.data.dataset import PhotoSet
+from qc_lightning.models.backbones import TimmBackbone
+from qc_lightning.models.network import FLIPS
+from qc_lightning.training.feature_data import FeatureBatch, FeatureDataModule, FeatureStore
+
+Places = npt.NDArray[np.int64]
+
+
+class TailBatch(NamedTuple):
+    """Some training photos, for one of the tails.
+
+    Attributes:
+        maps: float16 [B, views, C, h, w], at an 8th of the photos' size; a random view in training.
+        label: float32 [B], 1 for Incorrect.
+        position: int64 [B], where each photo stands in the photo set.
+        place: int64 [B], where among the training photos.
+        model: of the tail: that of the fold of this number, or the last one, which learns from all photos.
+    """
+
+    maps: Tensor
+    label: Tensor
+    position: Tensor
+    place: Tensor
+    model: int
+
+
+class _Draw(NamedTuple):
+    model: int
+    place: Places
+    view: Places  # [B, views]
+
+
+class TailBatches(Sampler[_Draw]):
+    """Batches of all tails, in random order, each tail's of the photos outside its fold; seeded by run and epoch.
+
+    Args:
+        fold: int [n], of each training photo.
+        batch_size: photos a step.
+        seed: of the run.
+    """
+
+    def __init__(self, fold: Places, batch_size: int, seed: int) -> None:
+        self.fold, self.batch_size, self.seed, self.epoch = fold, batch_size, seed, 0
+
+    def set_epoch(self, epoch: int) -> None:
+        """Called by Lightning before each epoch."""
+        self.epoch = epoch
+
+    def __len__(self) -> int:
+        models = range(int(self.fold.max()) + 2)
+        return sum(-(-int((self.fold != model).sum()) // self.batch_size) for model in models)
+
+    def __iter__(self) -> Iterator[_Draw]:
+        draw = np.random.default_rng((self.seed, self.epoch))
+        batches = []
+        for model in range(int(self.fold.max()) + 2):
+            order = draw.permutation(np.flatnonzero(self.fold != model))
+            for start in range(0, len(order), self.batch_size):
+                place = order[start : start + self.batch_size]
+                batches.append(_Draw(model, place, draw.integers(len(FLIPS), size=(len(place), 1))))
+        for number in draw.permutation(len(batches)):
+            yield batches[number]
+
+
+class _Photos(Dataset[TailBatch]):
+    def __init__(self, maps: Tensor, label: Tensor, position: Places) -> None:
+        self.maps, self.label, self.position = maps, label, torch.from_numpy(position)
+
+    def __getitem__(self, draw: _Draw) -> TailBatch:
+        place = torch.from_numpy(draw.place)
+        maps = self.maps[place[:, None], torch.from_numpy(draw.view)]
+        return TailBatch(maps, self.label[place], self.position[place], place, draw.model)
+
+
+class TailDataModule(FeatureDataModule):
+    """Maps for the training, the photos that a fold's tail has not seen for the validation; afterwards features.
+
+    Args:
+        store: features of the whole network; they are asked for once it is trained.
+        backbone: of that network.
+        fold: int [n], the fold of each training photo, from 0 without gaps.
+        batch_size: photos a step.
+        seed: of the run.
+        views: that the network looks at.
+    """
+
+    def __init__(
+        self, store: FeatureStore, backbone: TimmBackbone, fold: Places, batch_size: int, seed: int, views: int
+    ) -> None:
+        super().__init__(store)
+        self._backbone, self._fold, self._views = backbone, fold, views
+        self._sampler = TailBatches(fold, batch_size, seed)
+        self._photos: _Photos | None = None
+
+    def train_dataloader(self) -> DataLoader[Any]:
+        """Batches of all tails."""
+        return self._of(self._sampler)
+
+    def val_dataloader(self) -> list[DataLoader[Any]]:
+        """Each training photo once, for the tail of its fold."""
+        held, size = [], self._sampler.batch_size
+        for model in range(int(self._fold.max()) + 1):
+            place = np.flatnonzero(self._fold == model)
+            for some in np.split(place, range(size, len(place), size)):
+                held.append(_Draw(model, some, np.tile(np.arange(self._views), (len(some), 1))))
+        return [self._of(held)]
+
+    def transfer_batch_to_device(self, batch: Any, device: torch.device, dataloader_idx: int) -> Any:
+        """Maps go to the device where the tails learn."""
+        if isinstance(batch, FeatureBatch):
+            return batch
+        return LightningDataModule.transfer_batch_to_device(self, batch, device, dataloader_idx)
+
+    def _of(self, sampler: Any) -> DataLoader[Any]:
+        if self._photos is None:
+            photos = self.store.photos
+            position = photos.indices("train")
+            maps = fine_maps(self._backbone, photos, position, self._device)
+            self._photos = _Photos(maps, torch.from_numpy(photos.labels[position]).float(), position)
+        return DataLoader(self._photos, sampler=sampler, batch_size=None, generator=torch.Generator())
+
+
+def fine_maps(backbone: TimmBackbone, photos: PhotoSet, position: Places, device: torch.device) -> Tensor:
+    """Maps that tails read, of photos and their mirror images, float16 [n, 4, C, h, w]: 0.46 MB a photo of 300 px.
+
+    Args:
+        backbone: in eval mode.
+        photos: decoded photos.
+        position: int64 [n], of the photos asked for.
+        device: where to compute.
+    """
+    backbone = backbone.to(device)
+
+    def compute(place: int) -> Tensor:
+        if device.type == "cpu":
+            torch.set_num_threads(1)  # of this worker thread, which has a photo of its own
+        with torch.inference_mode():
+            image = torch.from_numpy(photos.pixels(position[place : place + 1])).to(device).float() / 255
+            # one view at a time: small maps stay in the cache
+            views = [backbone.fine_map(image.flip(axes) if axes else image).half().cpu() for axes in FLIPS]
+            return torch.cat(views)
+
+    with ThreadPoolExecutor(cores() if device.type == "cpu" else 1) as pool:
+        first = compute(0)
+        maps = torch.empty(len(position), *first.shape, dtype=torch.float16)
+        found = pool.map(compute, range(len(position)))
+        for place, views in enumerate(Progress(found, total=len(position), desc="maps", unit="photo", delay=1.0)):
+            maps[place] = views
+    return maps
