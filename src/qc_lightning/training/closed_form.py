@@ -59,7 +59,8 @@ class ClosedFormClassifier(Classifier):
             UserError: there are several.
         """
         if self.trainer.world_size > 1:
-            raise UserError("model.mode=frozen works in one process: leave out trainer=ddp")
+            mode = self.hparams["model"]["mode"]
+            raise UserError(f"model.mode={mode} works in one process: leave out trainer=ddp")
 
     def configure_optimizers(self) -> None:
         """There is nothing to step."""
