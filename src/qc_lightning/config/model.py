@@ -9,6 +9,9 @@ from typing import Literal
 from qc_lightning.config.checks import check
 from qc_lightning.config.data import Resize
 
+TAIL_NEEDS = (
+    "for model.mode=tail a timm EfficientNet, model.patches=true and model.hidden=[], such as model=efficientnet_lite0"
+)
 PRETRAINED_MODES = ("frozen", "tail", "finetune")
 
 
@@ -42,6 +45,8 @@ class ModelConfig:
         check(fine, "model.copies", f"0 with model.mode={self.mode}", self.copies)
         fine = self.weights != "none" or not self.pretrained
         check(fine, "model.weights", f"auto or a file with model.mode={self.mode}", self.weights)
+        fine = not self.tail or (self.library == "timm" and self.patches and not self.hidden)
+        check(fine, "model", TAIL_NEEDS, f"{self.name} ({self.library})")
         check(all(width >= 1 for width in self.hidden), "model.hidden", "widths of at least 1", self.hidden)
         check(0 <= self.dropout < 1, "model.dropout", "a share from 0 to below 1", self.dropout)
 

@@ -85,6 +85,8 @@ class TrainConfig:
         model = self.model
         if model.cross_validated:
             check_choice(f"imbalance with model.mode={model.mode}", self.imbalance, ("auto", "none", "pos_weight"))
+        if model.tail:
+            check(self.data.tiles == "1x1", "data.tiles", "1x1 with model.mode=tail", self.data.tiles)
         epochs, steps = self.trainer.get("max_epochs"), self.trainer.get("max_steps", -1)
         if model.pretrained and model.hidden:
             fine = isinstance(epochs, int) and epochs >= 1

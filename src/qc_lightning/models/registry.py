@@ -2,12 +2,13 @@
 
 import importlib.util
 from collections.abc import Iterator
-from typing import Any, cast
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from qc_lightning.config import ModelConfig
+from qc_lightning.config.model import TAIL_NEEDS
 from qc_lightning.core.errors import UserError
 from qc_lightning.core.suggestions import nearest
 from qc_lightning.models import weights
@@ -55,7 +56,9 @@ def build_network(
         _torchvision(config, load) if config.library == "torchvision" else _timm(config, load, shape)
     )
     if config.tail:
-        _grow_tail(config, backbone, tiles)
+        if not isinstance(backbone, TimmBackbone) or not backbone.has_patches:
+            raise UserError(f"model: expected {TAIL_NEEDS}, got {config.name}")
+        backbone.grow_tail()
     try:
         network = Network(
             backbone,
@@ -78,17 +81,6 @@ def build_network(
         raise UserError(f"{setting}: {config.name} cannot take photos of {size} ({reason}); {advice}") from error
     network.weights = file
     return network
-
-
-def _grow_tail(config: ModelConfig, backbone: Backbone, tiles: tuple[int, int]) -> None:
-    able = isinstance(backbone, TimmBackbone) and backbone.has_patches and config.patches and not config.hidden
-    if not able or tiles != (1, 1):
-        raise UserError(
-            f"model.mode=tail fine-tunes the patches of an EfficientNet of timm, with model.patches=true, "
-            f"model.hidden=[] and data.tiles=1x1; got {config.name}: choose model=efficientnet_lite0, or "
-            "experiment=recommended"
-        )
-    cast(TimmBackbone, backbone).grow_tail()
 
 
 def _paper_mlp(config: ModelConfig, shape: tuple[int, int], tiles: tuple[int, int]) -> MLP:
