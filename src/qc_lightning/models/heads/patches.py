@@ -10,7 +10,6 @@ import torch
 from torch import Tensor, nn
 
 from qc_lightning.models.heads.linear import Folds
-from qc_lightning.models.heads.solver import Solution
 
 _STEPS, _LR, _LAST_LR, _DECAY = 80, 0.03, 0.003, 0.02
 _AVERAGED = 0.3  # share of the steps, the last ones, whose weights are averaged
@@ -70,8 +69,8 @@ class PatchHead(nn.Module):
         scores = [highest((some.float() @ raw).transpose(1, 2)) for some in torch.split(patches, _AT_ONCE)]
         return photos.held_out(torch.cat(scores) + bias - self.mean @ raw)
 
-    def solve(self, patches: Tensor, photos: Folds) -> Solution:
-        """Fit to all photos but a fold's, the last column to all: on patches less their mean."""
+    def solve(self, patches: Tensor, photos: Folds) -> tuple[Tensor, Tensor]:
+        """Weights [width, folds + 1] and biases for patches less their mean; the last column is of all photos."""
         self._adapt(patches)
         share = photos._replace(balance=True).weight
         share = share / share.sum(0).clamp(min=1)
@@ -100,7 +99,7 @@ class PatchHead(nn.Module):
             self.linear.weight.copy_(weight[:, -1:].T)
             self.linear.bias.copy_(bias[-1:])
         raw = weight / self.scale[:, None]
-        return Solution(raw, bias)
+        return raw, bias
 
     def _adapt(self, patches: Tensor) -> None:
         """Take mean and scale from training photos' patches."""
