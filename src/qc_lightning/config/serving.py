@@ -22,6 +22,7 @@ class ServeConfig:
     keep: Literal["none", "review", "all"] = "none"  # photos to keep; review: those of REVIEW and REJECT
     photos: str | None = None  # folder of kept photos; null: beside the log
     keep_gigabytes: float = 10.0  # of kept photos; the oldest make room
+    views: int = 1  # photos that every part has, each from a camera of its own: see /v1/parts
     source: str | None = None  # a folder to watch; its photos are inspected, their verdicts are rows of the log
     rest: float = 0.4  # seconds without a change before a file of that folder is looked into
     csv: str | None = None  # file that gets each row of the log, .csv
@@ -50,6 +51,7 @@ class ServeConfig:
         check(self.keep_gigabytes > 0, "keep_gigabytes", "above 0", self.keep_gigabytes)
         asked = [name for name in ("source", "csv", "jsonl", "webhook", "mqtt", "modbus") if getattr(self, name)]
         check(not asked or self.log is not None, ", ".join(asked), "log= too, whose rows they are", None)
+        check(1 <= self.views <= 100, "views", "1 to 100 photos", self.views)
         check(0.05 <= self.rest <= 3600, "rest", "0.05 to 3600 seconds", self.rest)
         check(0 < self.deadline <= 3600, "deadline", "seconds above 0, at most 3600", self.deadline)
         marks = len(self.separator) == 1 and self.decimal in (".", ",") and self.separator != self.decimal

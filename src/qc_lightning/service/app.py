@@ -11,6 +11,7 @@ from starlette.datastructures import UploadFile
 
 from qc_lightning.metrics.verdict import Verdict
 from qc_lightning.service.pages import Page, docs_page, operator_page
+from qc_lightning.service.parts import part_routes
 from qc_lightning.service.reviews import review_routes
 from qc_lightning.service.service import Service
 
@@ -140,6 +141,7 @@ def build_app(service: Service, version: str) -> FastAPI:
 
     if service.log:
         app.include_router(review_routes(service, service.log))
+        app.include_router(part_routes(service.log, service.views, service.seconds))
     return app
 
 

@@ -36,7 +36,7 @@ def running(config: ServeConfig, inspector: ExportedInspector) -> Iterator[Servi
         engine = Engine(inspector, config.queue)
         drift = DriftMonitor(inspector.reference) if inspector.reference else None
         counters = Counters(inspector.model_id, lambda: engine.on_the_way)
-        service = Service(inspector, engine, counters, config.timeout, log, kept, drift)
+        service = Service(inspector, engine, counters, config.timeout, log, kept, drift, config.views)
         for sink in sinks if log else []:
             assert log is not None
             delivery = Delivery(sink, log)

@@ -9,7 +9,7 @@ from starlette.types import ASGIApp
 
 from qc_lightning.core.errors import UserError
 
-_LAST_SECONDS = 5  # that requests in flight have after SIGTERM
+_LAST_SECONDS = 4  # that requests in flight have after SIGTERM
 
 
 def bind(host: str, port: int) -> socket.socket:

@@ -45,6 +45,7 @@ class Service:
         log: the record of every verdict; None to keep none.
         kept: photos that are kept; None to keep none.
         drift: what watches the photos; None where the model has no reference.
+        views: photos that every part has.
         beside: sources and receivers that may be in trouble, by what an alarm calls them.
     """
 
@@ -55,6 +56,7 @@ class Service:
     log: VerdictLog | None = None
     kept: KeptPhotos | None = None
     drift: DriftMonitor | None = None
+    views: int = 1
     beside: dict[str, Troubled] = field(default_factory=dict)
     _drift_lock: threading.Lock = field(default_factory=threading.Lock)
 

@@ -13,7 +13,7 @@ from qc_lightning.inference.verdict_log import VerdictLog
 
 _MOST_AT_A_TIME = 100
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.5, 30.0  # seconds before the next try
-_LAST_SECONDS = 3.0  # that a receiver has when the service ends
+_LAST_SECONDS = 1.0  # that a receiver has when the service ends
 
 
 class SinkError(Exception):

@@ -1,0 +1,88 @@
+"""How soon drift is noticed and how often it is noticed where there is none: `python benchmarks/drift.py RUN [PHOTOS]`.
+
+The run's export measures its photos. Half of the photos that the network was not trained on make the reference, the
+other half are the line's: as they are (false alarms, over many ways to halve them), and through each corruption of
+`qc-lightning robustness` (photos until an alarm).
+"""
+
+import sys
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from qc_lightning.core.run import Run
+from qc_lightning.data.decode import decode
+from qc_lightning.deployment.drift_reference import Measured, measure, measured, reference_of
+from qc_lightning.evaluation.corruptions import CORRUPTIONS, corrupt
+from qc_lightning.evaluation.evaluation_set import split_photos
+from qc_lightning.inference.drift import MIX, DriftMonitor
+from qc_lightning.inference.exported import ExportedInspector
+
+HALVINGS, STREAMS = 200, 3
+
+
+def halves(groups: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Which photos are the line's, whole groups at a time."""
+    names = np.unique(groups)
+    return np.isin(groups, rng.permutation(names)[: len(names) // 2])
+
+
+def main() -> None:
+    run, most = Run.open(sys.argv[1]), int(sys.argv[2]) if len(sys.argv) > 2 else 200
+    inspector = ExportedInspector.load(run.folder / "export" / "inspector.onnx", threads=1)
+    photos = split_photos(run)
+    trained = measured(inspector, [photo for photo in photos if photo.subset == "train"][:1000])
+    others = measured(inspector, [photo for photo in photos if photo.subset != "train"])
+    groups, rng = np.array([one.photo.group for one in others]), np.random.default_rng(0)
+    threshold = inspector.decision.threshold
+
+    def see(monitor: DriftMonitor, one: Measured, row: int) -> None:
+        unusual = [one.novelty] if monitor.reference.novelty else []
+        values = (*one.pixels, one.logit, *unusual, *monitor.reference.components.of(one.features))
+        monitor.add(row, values, 1 / (1 + np.exp(-one.logit)) >= threshold)
+
+    seen = camera = mix = 0
+    for _ in range(HALVINGS):
+        line = halves(groups, rng)
+        reference = reference_of(
+            [*trained, *(one for one, its in zip(others, line, strict=True) if not its)], inspector
+        )
+        assert reference is not None
+        monitor = DriftMonitor(reference)
+        for row, place in enumerate(rng.permutation(np.flatnonzero(line)), 1):
+            see(monitor, others[place], row)
+        seen += monitor.photos
+        camera += any(name != MIX for name in monitor.first)
+        mix += MIX in monitor.first
+    print(f"{run}: {len(trained)} photos of the training, {len(others)} others; {len(monitor.largest)} statistics")
+    print(f"false alarms: {camera} on the camera, {mix} on the mix, in {seen} photos of {HALVINGS} halvings")
+
+    line = np.flatnonzero(halves(groups, rng))
+    keep = set(range(len(others))) - set(line.tolist())
+    reference = reference_of([*trained, *(others[place] for place in keep)], inspector)
+    assert reference is not None
+    line = rng.permutation(line)[:most]
+    pixels = [decode(Path(others[place].photo.path), inspector.decode) for place in line]
+    clean = [1 / (1 + np.exp(-others[place].logit)) >= threshold for place in line]
+    for name, corruption in CORRUPTIONS.items():
+        for strength in corruption.strengths:
+            worse = []
+            for place, photo in zip(line, pixels, strict=True):
+                changed = corrupt(torch.from_numpy(photo)[None], name, strength, torch.tensor([int(place)]))[0].numpy()
+                worse.append(measure(inspector, others[place].photo, changed))
+            flips = np.mean([(1 / (1 + np.exp(-a.logit)) >= threshold) != b for a, b in zip(worse, clean, strict=True)])
+            first = []
+            for _ in range(STREAMS):
+                monitor = DriftMonitor(reference)
+                for row in range(1, 201):
+                    see(monitor, worse[int(rng.integers(len(worse)))], row)
+                    if monitor.first:
+                        break
+                first.append(next(iter(monitor.first.values())).row if monitor.first else None)
+            found = f"alarm after {first} photos, {[*monitor.first][:3]}"
+            print(f"{name:10} {strength:5g}: {flips:6.1%} flip, {found}", flush=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,89 @@
+"""One verdict for a part that several cameras see, from the log: the worst view decides, a missing one never passes."""
+
+import asyncio
+import time
+from pathlib import Path
+from typing import Annotated
+
+from fastapi import APIRouter, HTTPException, Query
+from fastapi import Path as InPath
+from pydantic import BaseModel
+
+from qc_lightning.inference import log_file
+from qc_lightning.inference.verdict_log import VerdictLog
+from qc_lightning.metrics.parts import View, part_verdict
+from qc_lightning.metrics.verdict import Verdict
+
+_LOOK_SECONDS = 0.02  # from one look to the next while a view is awaited
+_NEWEST = 1000  # rows of a part that are looked at
+
+
+class PartAnswer(BaseModel):
+    """The verdict on a part and on each of its views."""
+
+    part: str
+    verdict: Verdict
+    reason: str
+    worst: str
+    probability: float | None
+    views: dict[str, Verdict]
+    missing: int
+
+
+def views_of(log: Path, part: str, after: int = 0) -> dict[str, View]:
+    """What the log says of a part, by camera: the newest inspection, and a person's verdict on it in its place.
+
+    Args:
+        log: its file.
+        part: number of the part.
+        after: rows up to this one do not count: those of an earlier part of that number.
+    """
+    where = f"WHERE part = ? AND id > ? ORDER BY id DESC LIMIT {_NEWEST}"
+    newest: dict[str, tuple[int, View]] = {}
+    for number, entry, _ in reversed(list(log_file.query(log, where, part, after))):
+        camera = entry.source
+        if entry.overrides is None:
+            newest[camera] = (number, View(Verdict(entry.verdict), entry.probability, entry.reason))
+        elif camera in newest and newest[camera][0] == entry.overrides:
+            said = f"{entry.who}: {entry.reason}" if entry.reason else entry.who
+            newest[camera] = (entry.overrides, View(Verdict(entry.verdict), entry.probability, said))
+    return {camera: view for camera, (_, view) in newest.items()}
+
+
+def part_routes(log: VerdictLog, expected: int, seconds: float) -> APIRouter:
+    """The part of the interface that is about parts.
+
+    Args:
+        log: the record of the verdicts.
+        expected: views that every part has.
+        seconds: that a request may wait for views.
+    """
+    router = APIRouter()
+
+    @router.get("/v1/parts/{part:path}", response_model=PartAnswer)
+    async def verdict(
+        part: Annotated[str, InPath(min_length=1, max_length=200, description="number of the part")],
+        after: Annotated[int, Query(ge=0, lt=2**63, description="only rows after this one count")] = 0,
+        wait: Annotated[float, Query(ge=0, description="seconds to wait for views that are missing")] = 0.0,
+    ) -> PartAnswer:
+        """The verdict on a part: of its views' newest ones the worst, never PASS while a view is missing."""
+        deadline = time.monotonic() + min(wait, seconds)
+        while True:
+            views = await asyncio.to_thread(views_of, log.path, part, after)
+            if len(views) >= expected or time.monotonic() >= deadline:
+                break
+            await asyncio.sleep(_LOOK_SECONDS)
+        if not views:
+            raise HTTPException(404, f"the log has no photo of part {part}: treat it as rejected")
+        found = part_verdict(part, views, expected)
+        return PartAnswer(
+            part=part,
+            verdict=found.verdict,
+            reason=found.reason,
+            worst=found.worst,
+            probability=found.probability,
+            views={camera: view.verdict for camera, view in views.items()},
+            missing=found.missing,
+        )
+
+    return router
