@@ -10,22 +10,17 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from omegaconf import open_dict
 from PIL import Image
 
 from conftest import save_photo
 from qc_lightning import audit as audit_command
-from qc_lightning.auditing import out_of_fold
 from qc_lightning.auditing.groups import check_groups
 from qc_lightning.auditing.labels import check_labels, held_together
 from qc_lightning.auditing.learning_curve import check_learning_curve
 from qc_lightning.auditing.out_of_fold import deal
 from qc_lightning.auditing.output import write_tables
-from qc_lightning.cli.compose import composed
-from qc_lightning.config import AuditConfig, parse
 from qc_lightning.core.errors import UserError
 from qc_lightning.data.corrections import apply_corrections
-from qc_lightning.data.dataset import read_photos
 from qc_lightning.data.duplicates import Copies
 from qc_lightning.data.file_facts import FileFacts
 from qc_lightning.data.photo import Photo
@@ -252,28 +247,6 @@ def test_a_page_made_with_corrections_saves_them_again(parts: Path, tmp_path: Pa
         {"path": "Correct/000.png", "label": "Incorrect", "same_part_as": "", "leave_out": ""},
         {"path": "Correct/002.png", "label": "", "same_part_as": "", "leave_out": "yes"},
     ]
-
-
-def test_features_of_many_photos_are_projected_and_say_the_same(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Of 60 dark and bright photos, some at a time: the same classes are recognised."""
-    root = tmp_path / "photos"
-    for seed in range(60):
-        save_photo(root / ("Incorrect" if seed % 2 else "Correct") / f"{seed}.png", bright=seed % 2 == 1, seed=seed)
-    cfg = composed("audit", [f"data.root={root}", "data.image_size=32", f"data.cache_dir={tmp_path / 'cache'}"])
-    with open_dict(cfg):
-        del cfg["hydra"]
-    config = parse(cfg, AuditConfig)
-    photos = read_photos(config.data)
-    monkeypatch.setattr(out_of_fold, "_MOST_NUMBERS", 1000)
-    monkeypatch.setattr(out_of_fold, "_AT_ONCE", 25)
-    head, features = out_of_fold.photo_features(photos, config.data, config.model, torch.device("cpu"))
-    assert features.shape == (60, 1, 1024)
-    dealt = deal(photos.photos, 0)
-    assert dealt is not None
-    label = torch.tensor([photo.label for photo in photos.photos])
-    assert ((head.fit(features, dealt, 0.03) > 0) == (label == 1)).float().mean() > 0.95
 
 
 def test_training_takes_corrections(

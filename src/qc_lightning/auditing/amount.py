@@ -14,10 +14,11 @@ def check_amount(photos: Sequence[Photo], class_names: tuple[str, str], test: fl
     parts = [len({photo.group for photo in photos if photo.label == label}) for label in (0, 1)]
     tested = [max(1, round(test * count)) for count in parts]
     escape, overkill = (upper_bound(0, count) for count in reversed(tested))
-    needed = parts_needed(0.01)
+    some, many, most = (f"{parts_needed(rate):,}" for rate in (0.05, 0.01, 0.001))
     text = (
         f"{parts[0]} {class_names[0]} and {parts[1]} {class_names[1]} parts, {test:.0%} of them the test part: if none "
         f"of those is judged wrongly, escapes are below {escape:.1%} and overkill below {overkill:.1%} at 95% "
-        f"confidence. An escape rate below 1% takes {needed} {class_names[1]} parts that training has not seen."
+        f"confidence. Escapes below 5%, 1% and 0.1% take {some}, {many} and {most} {class_names[1]} parts that "
+        "training has not seen, none of them passed; overkill takes as many of the other class."
     )
     return Check("amount", min(parts) < _FEW, text, value=float(min(parts)))

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 import numpy.typing as npt
+import torch
 from torch import Tensor
 
 from qc_lightning.auditing.out_of_fold import deal
@@ -46,6 +47,7 @@ def check_learning_curve(
     rare = int(parts[1] <= parts[0])
     points: list[tuple[int, float]] = []
     interval = (0.0, 1.0)
+    problem = head.problem(features, torch.from_numpy(group))
     for fraction in _FRACTIONS:
         count = math.ceil(fraction * parts[rare])
         if count < _FEWEST:
@@ -53,7 +55,7 @@ def check_learning_curve(
         taught = (label != rare) | _nested(photos, rare, count)
         dealt = deal(photos, seed, taught)
         if dealt is not None:
-            probability = probabilities(head.fit(features, dealt, [Recipe("logistic", penalty)]))
+            probability = probabilities(problem.fit(dealt, Recipe("logistic", penalty)).out_of_fold)
             value, low, high = balanced_accuracy((probability >= 0.5) == (label == 1), label, group)
             points.append((count, value))
             interval = (low, high)

@@ -20,8 +20,6 @@ from qc_lightning.models.registry import build_network
 from qc_lightning.training.features import affordable, extract_features
 
 _FOLDS = 5
-_MOST_NUMBERS = 300_000_000  # of features that are kept as they are: 1.2 GB
-_NARROW, _AT_ONCE = 1024, 2048  # dimensions and photos
 
 Floats = npt.NDArray[np.float64]
 
@@ -29,27 +27,13 @@ Floats = npt.NDArray[np.float64]
 def photo_features(
     photos: PhotoSet, data: DataConfig, model: ModelConfig, device: torch.device
 ) -> tuple[FittedHead, Tensor]:
-    """A head and the features for it, those of a pretrained network, [n, tiles, width].
-
-    Of many photos the features are projected to fewer dimensions at random, some photos at a time: distances between
-    photos stay nearly what they were (Johnson and Lindenstrauss 1984), and memory is bounded.
-    """
+    """A head and the features for it, those of a pretrained network, [n, tiles, width]; many of them lie in a file."""
     n = len(photos.photos)
     model = affordable(model, round((1 - data.split.test) * n))  # as a training on them decides
     network = cast(Network, build_network(model, photos.decode.tile, tiles=data.grid)).eval().to(device)
     cache = Path(data.cache_dir).expanduser() / "features" if data.cache == "disk" else None
-    head, tiles = cast(FittedHead, network.head.cpu()), network.tiles[0] * network.tiles[1]
-    if n * tiles * network.width <= _MOST_NUMBERS:
-        return head, extract_features(network, photos, np.arange(n), device, cache)
-    sample = np.unique(np.linspace(0, n - 1, min(n, _AT_ONCE)).astype(np.int64))
-    head.pooled.adapt(head.split(extract_features(network, photos, sample, device, cache))[0].flatten(0, 1))
-    projection = torch.randn(head.width, _NARROW, generator=torch.Generator().manual_seed(0))
-    narrow = torch.empty(n, tiles, _NARROW)
-    for start in range(0, n, _AT_ONCE):
-        rows = np.arange(start, min(start + _AT_ONCE, n))
-        part = extract_features(network, photos, rows, device, cache, of=(start, n))
-        narrow[start : start + len(rows)] = head.pooled.normalise(head.split(part)[0]) @ projection
-    return FittedHead(_NARROW), narrow
+    features = extract_features(network, photos, np.arange(n), device, cache)
+    return cast(FittedHead, network.head.cpu()), features
 
 
 def deal(photos: Sequence[Photo], seed: int, taught: npt.NDArray[np.bool_] | None = None) -> Folds | None:

@@ -48,7 +48,6 @@ def extract_features(
     cache: Path | None,
     copy: int = 0,
     augmentation: AugmentConfig | None = None,
-    of: tuple[int, int] | None = None,
 ) -> Tensor:
     """Features of some photos of the set, [len(rows), tiles, width] on the CPU, of the network's `dtype`.
 
@@ -61,7 +60,6 @@ def extract_features(
         copy: 0 for the photos as they are; 1, 2, ... for that augmented copy of each, whose draw follows from the photo
             and this number alone: any run, with any seed, gets the same.
         augmentation: of the copies.
-        of: how many photos come before these and how many there are in all, for the bar; None when these are all.
     """
     names = [f"{photos.photos[row].sha256}/{copy}{augmentation if copy else ''}" for row in rows]
     folder = cache / _key(network, photos, device) if cache is not None else None
@@ -87,10 +85,9 @@ def extract_features(
             features[places] = network.tile_features(image).flatten(1).cpu()
         bar.update(len(places))
 
-    before, total = of or (0, len(rows))
     what = "features of copies" if copy else "features"
     with (
-        Progress(total=total, initial=before + len(rows) - len(todo), desc=what, unit="photo", delay=1.0) as bar,
+        Progress(total=len(rows), initial=len(rows) - len(todo), desc=what, unit="photo", delay=1.0) as bar,
         ThreadPoolExecutor(workers) as pool,
     ):
         for start in range(0, len(todo), _KEPT_AT_ONCE):

@@ -108,10 +108,19 @@ class Folds(NamedTuple):
         return int((kinds.sum(1) == 2).sum()) >= 2
 
 
-class _Fit(NamedTuple):
+class Fit(NamedTuple):
+    """A fit to all folds.
+
+    Attributes:
+        recipe: what was minimised.
+        solution: a column a fold, and one of all photos.
+        out_of_fold: score of each photo from the fit that held it out, float32 [n].
+        auroc: of these.
+    """
+
     recipe: Recipe
     solution: Solution
-    out_of_fold: Tensor  # [n]
+    out_of_fold: Tensor
     auroc: float
 
 
@@ -142,13 +151,11 @@ class LinearHead(FeatureScaler):
         Returns:
             Out-of-fold scores, float32 [n]: photo i's from the fit to all folds but `fold[i]`.
         """
-        tiles = features.shape[1]
-        self.adapt(features.flatten(0, 1))
-        solver = Solver(features.flatten(0, 1), photos.group.repeat_interleave(tiles), self.normalise)
-        fits = [_fit(solver, tiles, photos, recipe) for recipe in recipes]
+        problem = self.problem(features, photos.group)
+        fits = [problem.fit(photos, recipe) for recipe in recipes]
         best = max(fits, key=lambda fit: fit.auroc)
         if len(recipes) > 1 and photos.mixed_groups:
-            fits = [_fit(solver, tiles, photos, replace(best.recipe, tau=tau)) for tau in taus]
+            fits = [problem.fit(photos, replace(best.recipe, tau=tau)) for tau in taus]
             best = max([best, *fits], key=lambda fit: fit.auroc)
         with torch.no_grad():
             self.linear.weight.copy_(best.solution.weight[:, -1:].T)
@@ -156,26 +163,44 @@ class LinearHead(FeatureScaler):
         self.recipe = best.recipe
         return best.out_of_fold
 
+    def problem(self, features: Tensor, group: Tensor) -> "Problem":
+        """Standardise features [n, tiles, width] by their mean and scale, for fits to photos of these groups [n]."""
+        tiles = features.shape[1]
+        self.adapt(features.flatten(0, 1))
+        solver = Solver(features.flatten(0, 1), group.repeat_interleave(tiles), self.normalise)
+        return Problem(tiles, solver)
 
-def _fit(solver: Solver, tiles: int, photos: Folds, recipe: Recipe) -> _Fit:
-    """Solve for all folds.
 
-    Which tile of an Incorrect photo has the defect is not known. All of them stand for it at first, sharing its weight;
-    then, round after round, the one that the last fit calls worst (mi-SVM, Andrews et al. 2002). The tiles of a Correct
-    photo are all good and keep their shares. Each fold's fit makes its own choice.
+class Problem(NamedTuple):
+    """Photos that heads are fitted to, their features taken apart once for all fits.
+
+    Attributes:
+        tiles: of a photo.
+        solver: of their standardised features, [n * tiles, width].
     """
-    weight, label, count = photos.weight, photos.label, len(photos.label)
-    share = torch.full((count, tiles, weight.shape[1]), 1 / tiles)
-    recipe_times = replace(recipe, penalty=recipe.penalty * photos.times)
-    for _ in range(_ROUNDS):
-        solution = solver.minimise(
-            label.repeat_interleave(tiles), (weight[:, None] * share).flatten(0, 1), recipe_times
-        )
-        score = solution.score.view(count, tiles, -1)
-        chosen = torch.zeros_like(share).scatter_(1, score.argmax(1, keepdim=True), 1.0)
-        chosen = torch.where(label[:, None, None] == 1, chosen, share)
-        if torch.equal(chosen, share):
-            break
-        share = chosen
-    out_of_fold = photos.held_out(score.amax(1)).float()
-    return _Fit(recipe, solution, out_of_fold, auroc(out_of_fold.numpy(), np.asarray(label)))
+
+    tiles: int
+    solver: Solver
+
+    def fit(self, photos: Folds, recipe: Recipe) -> Fit:
+        """Solve for all folds.
+
+        Which tile of an Incorrect photo has the defect is not known. All of them stand for it at first, sharing its
+        weight; then, round after round, the one that the last fit calls worst (mi-SVM, Andrews et al. 2002). The tiles
+        of a Correct photo are all good and keep their shares. Each fold's fit makes its own choice.
+        """
+        weight, label, count, tiles = photos.weight, photos.label, len(photos.label), self.tiles
+        share = torch.full((count, tiles, weight.shape[1]), 1 / tiles)
+        recipe_times = replace(recipe, penalty=recipe.penalty * photos.times)
+        for _ in range(_ROUNDS):
+            solution = self.solver.minimise(
+                label.repeat_interleave(tiles), (weight[:, None] * share).flatten(0, 1), recipe_times
+            )
+            score = solution.score.view(count, tiles, -1)
+            chosen = torch.zeros_like(share).scatter_(1, score.argmax(1, keepdim=True), 1.0)
+            chosen = torch.where(label[:, None, None] == 1, chosen, share)
+            if torch.equal(chosen, share):
+                break
+            share = chosen
+        out_of_fold = photos.held_out(score.amax(1)).float()
+        return Fit(recipe, solution, out_of_fold, auroc(out_of_fold.numpy(), np.asarray(label)))
