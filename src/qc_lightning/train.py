@@ -30,7 +30,7 @@ def train(config: TrainConfig, run: Run, record: RunRecord | None = None, in_swe
 
     trainer = build_trainer(config, run, in_sweep)
     timing.done("imports")
-    photos = load_photos(config.data)
+    photos = load_photos(config.data, good_only=config.model.solved)
     timing.done("photos")
 
     seed_everything(config.seed, verbose=False)

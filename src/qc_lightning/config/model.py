@@ -34,6 +34,7 @@ class ModelConfig:
     clip: float  # of a pretrained network: standard deviations at which a feature is cut off; inf: never
     resize: Resize  # of photos that are not square; data.resize follows it
     patches: bool  # of a pretrained network with a linear head: let it see small patches too, if they help
+    distance: bool  # of such a head: score the distance to Correct photos; always where no photo is Incorrect
 
     def __post_init__(self) -> None:
         check(self.penalty > 0, "model.penalty", "a weight above 0", self.penalty)

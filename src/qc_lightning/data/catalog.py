@@ -15,12 +15,13 @@ from qc_lightning.data.sources.folders import read_folders
 from qc_lightning.data.sources.manifest import read_manifest
 
 
-def read_catalog(config: AnyData, one_class: bool = False) -> Catalog:
+def read_catalog(config: AnyData, one_class: bool = False, good_only: bool = False) -> Catalog:
     """List the photos of the source that `config` names, sorted by name.
 
     Args:
         config: names them.
         one_class: whether a folder for one of the two classes is enough.
+        good_only: whether Correct photos alone are enough, when there are no others.
 
     Raises:
         UserError: the folder, a class or the manifest is not what it must be.
@@ -38,7 +39,7 @@ def read_catalog(config: AnyData, one_class: bool = False) -> Catalog:
         photos, notes = read_manifest(Path(config.manifest).expanduser(), config)
     else:
         root = Path(config.root or "").expanduser().resolve()
-        photos, notes = read_folders(root, config.classes, config.group, one_class)
+        photos, notes = read_folders(root, config.classes, config.group, one_class, good_only)
     if config.corrections is not None:
         photos, corrected = apply_corrections(photos, Path(config.corrections).expanduser(), config.classes.names)
         notes = [*notes, *corrected]

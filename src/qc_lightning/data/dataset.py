@@ -76,13 +76,13 @@ def decode_settings(config: DataConfig, paths: Sequence[Path]) -> tuple[DecodeSe
     return DecodeSettings(height, width, resize, config.bit_depth, *config.grid, config.max_pixels), notes
 
 
-def read_photos(config: AnyData, progress: bool = True) -> PhotoSet:
+def read_photos(config: AnyData, progress: bool = True, good_only: bool = False) -> PhotoSet:
     """List and decode the photos that `config` names; `bad` may hold any number, and no subset is dealt.
 
     Raises:
         UserError: the photos are not what they must be.
     """
-    photos, left_out = read_catalog(config)
+    photos, left_out = read_catalog(config, good_only=good_only)
     paths = [photo.path for photo in photos]
     decode, shapes = decode_settings(config, paths)
     store = _opened(paths, decode, config, progress)
@@ -92,20 +92,25 @@ def read_photos(config: AnyData, progress: bool = True) -> PhotoSet:
     return PhotoSet(kept, rows, store, decode, bad, left_out + shapes)
 
 
-def load_photos(config: AnyData, progress: bool = True) -> PhotoSet:
+def load_photos(config: AnyData, progress: bool = True, good_only: bool = False) -> PhotoSet:
     """List, decode, check and split the photos that `config` names.
 
     Decoding comes before the split: a file that cannot be read, or that is a copy of another one, has to be known
     before the photos are split.
 
+    Args:
+        config: names them.
+        progress: whether to show a bar when it takes long.
+        good_only: whether the training part may be without Incorrect photos, when there are none for it.
+
     Raises:
         UserError: the photos are not what they must be; nothing has been written then.
     """
-    photos = read_photos(config, progress)
+    photos = read_photos(config, progress, good_only)
     if photos.bad:
         _refuse_bad(photos.bad, len(photos.photos) + len(photos.bad), config)
     checked = check_photos(photos.photos, photos.rows, photos.store, config, progress)
-    subsets = split(checked.photos, config.split, config.classes.names)
+    subsets = split(checked.photos, config.split, config.classes.names, good_only)
     kept = [replace(photo, subset=subset) for photo, subset in zip(checked.photos, subsets, strict=True)]
     checks = [*checked.checks, copies_across_subsets(kept, checked.copies)]
     notes = [check.text for check in checks if check.flagged]

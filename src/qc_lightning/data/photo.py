@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 SUBSETS = ("train", "val", "test")
+TRAINS_WITHOUT = "experiment=recommended trains without Incorrect photos"
 
 
 @dataclass(frozen=True)

@@ -6,10 +6,15 @@ from collections.abc import Iterable, Sequence
 
 from qc_lightning.config import SplitConfig
 from qc_lightning.core.errors import UserError
-from qc_lightning.data.photo import Photo
+from qc_lightning.data.photo import TRAINS_WITHOUT, Photo
 
 
-def split(photos: Sequence[Photo], config: SplitConfig, names: tuple[str, str] = ("Correct", "Incorrect")) -> list[str]:
+def split(
+    photos: Sequence[Photo],
+    config: SplitConfig,
+    names: tuple[str, str] = ("Correct", "Incorrect"),
+    good_only: bool = False,
+) -> list[str]:
     """Return the subset of each photo: train, val or test.
 
     Subsets that the catalog fixes stay as they are; a missing test part is taken out of everything else, then a missing
@@ -21,10 +26,13 @@ def split(photos: Sequence[Photo], config: SplitConfig, names: tuple[str, str] =
         photos: to be dealt.
         config: the sizes of the parts.
         names: what the user calls the two classes.
+        good_only: where no Incorrect photo may be trained on, no part needs any.
 
     Raises:
         UserError: a part that the run needs ends without one of the classes.
     """
+    for_training = [photo for photo in photos if photo.subset in (None, "train")]
+    good_only = good_only and not any(photo.label == 1 for photo in for_training)
     subsets = [photo.subset or "train" for photo in photos]
     fixed = {photo.subset for photo in photos} - {None}
     if "test" not in fixed:
@@ -38,12 +46,13 @@ def split(photos: Sequence[Photo], config: SplitConfig, names: tuple[str, str] =
     for subset in ("train", "test", *(["val"] if config.val > 0 or config.fold is not None or "val" in fixed else [])):
         counts = Counter(photo.label for photo, of in zip(photos, subsets, strict=True) if of == subset)
         for label, name in enumerate(names):
-            if counts[label] == 0:
+            if counts[label] == 0 and not (good_only and label == 1):
                 total = sum(photo.label == label for photo in photos)
                 raise UserError(
                     f"the {subset} part gets no {name} photo out of {total} in all: add photos of that class"
                     f"{', use smaller groups' if _grouped(photos) else ''}"
                     f"{' or set data.split.val=0' if subset == 'val' else ''}"
+                    f"{f'; {TRAINS_WITHOUT}' if label == 1 and total == 0 else ''}"
                 )
     return subsets
 
@@ -51,16 +60,18 @@ def split(photos: Sequence[Photo], config: SplitConfig, names: tuple[str, str] =
 def folds(photos: Sequence[Photo], count: int, seed: int | str) -> list[int]:
     """Return the cross-validation fold of each photo, 0 to at most `count` - 1: stratified, whole groups, seeded.
 
-    Fewer folds when a class lies in fewer groups than that; a single fold 0 when it cannot be cross-validated.
+    Fewer folds when a class lies in fewer groups than that; a single fold 0 when it cannot be cross-validated. A class
+    of which there is no photo is passed over.
     """
-    groups = [len({photo.group for photo in photos if photo.label == label}) for label in (0, 1)]
+    labels = {photo.label for photo in photos}
+    groups = [len({photo.group for photo in photos if photo.label == label}) for label in labels]
     for wanted in range(min(count, *groups), 1, -1):
         fold = ["train"] * len(photos)
         for number in range(wanted - 1):
             _carve(photos, fold, str(number), 1 / (wanted - number), seed)
         numbers = [wanted - 1 if name == "train" else int(name) for name in fold]
         held = {(photo.label, number) for photo, number in zip(photos, numbers, strict=True)}
-        if all(sum((label, number) in held for number in range(wanted)) >= 2 for label in (0, 1)):
+        if all(sum((label, number) in held for number in range(wanted)) >= 2 for label in labels):
             return numbers
     return [0] * len(photos)
 

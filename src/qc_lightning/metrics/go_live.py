@@ -32,9 +32,10 @@ def go_live(
         target: the escape rate and the overkill rate to keep, if any, and the line's share of bad parts, if known.
 
     Returns:
-        {"claim": the largest rates that these photos leave possible (one-sided, exact), "target": the rates that were
-        asked for, "answer": "yes", "no", "not shown" or None without a target, "needed": Incorrect parts without an
-        escape that show the target (5% without one), "per_1000": what happens to 1,000 parts by share of bad ones}.
+        {"claim": the largest rates that these photos leave possible (one-sided, exact; None without photos of the
+        class), "target": the rates that were asked for, "answer": "yes", "no", "not shown" or None without a target,
+        "needed": Incorrect parts without an escape that show the target (5% without one), "per_1000": what happens to
+        1,000 parts by share of bad ones}.
     """
     worst, bad, _ = by_part(verdicts, label, part)
     counts = {
@@ -56,10 +57,10 @@ def go_live(
     return {
         "claim": {
             "confidence": CONFIDENCE,
-            "escape_rate": upper_bound(escapes, incorrect, CONFIDENCE) if incorrect else 1.0,
+            "escape_rate": upper_bound(escapes, incorrect, CONFIDENCE) if incorrect else None,
             "escapes": escapes,
             "incorrect_parts": incorrect,
-            "overkill_rate": upper_bound(overkills, correct, CONFIDENCE) if correct else 1.0,
+            "overkill_rate": upper_bound(overkills, correct, CONFIDENCE) if correct else None,
             "overkills": overkills,
             "correct_parts": correct,
         },
@@ -123,15 +124,20 @@ def in_words(answer: Mapping[str, Any], classes: Sequence[str] = ("Correct", "In
             f"rate above {_percent(claim['escape_rate'])} {sure}."
         )
     else:
-        lines.append(f"No {classes[1]} part was tested: nothing can be said of escapes.")
+        lines.append(f"Escapes are unknown: no {classes[1]} part was tested.")
+        if claim["correct_parts"]:
+            lines.append(
+                f"{claim['overkills']:,} of {claim['correct_parts']:,} {classes[0]} parts were rejected: that excludes "
+                f"an overkill rate above {_percent(claim['overkill_rate'])} {sure}."
+            )
     rates = [(target["escape_rate"], "an escape rate"), (target["overkill_rate"], "an overkill rate")]
     asked = " and ".join(f"{words} of at most {_percent(rate)}" for rate, words in rates if rate is not None)
     if asked:
         lines.insert(0, f"{answer['answer'].capitalize()}: {asked} was asked for.")
     if needed["more"]:
         lines.append(
-            f"To show {_percent(needed['escape_rate'])} takes {needed['incorrect_parts']} {classes[1]} parts without "
-            f"an escape, {needed['more']} more than were tested."
+            f"To show an escape rate of {_percent(needed['escape_rate'])} takes {needed['incorrect_parts']} "
+            f"{classes[1]} parts without an escape, {needed['more']} more than were tested."
         )
     elif claim["escape_rate"] > needed["escape_rate"]:
         more = needed["with_these_escapes"]

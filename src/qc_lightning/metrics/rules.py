@@ -1,5 +1,6 @@
 """How a decision is chosen on the scores of validation photos. Light: numpy only."""
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,6 +11,8 @@ from qc_lightning.metrics.decision import Decision
 
 FloatArray = npt.NDArray[np.float64]
 
+OVERKILL_RATE = 0.05  # of rule=overkill, unless decision.overkill_rate says another
+
 
 def choose_decision(probability: npt.ArrayLike, label: npt.ArrayLike, config: DecisionConfig) -> Decision:
     """Choose threshold and review band on validation or out-of-fold photos; never call this with test photos.
@@ -19,10 +22,13 @@ def choose_decision(probability: npt.ArrayLike, label: npt.ArrayLike, config: De
     - cost: the least cost a part, at the line's share of bad parts; with a cost of a review the two ends of a band.
     - escape: the highest threshold that lets at most this rate of Incorrect photos pass; with an overkill rate too, a
       band where no threshold keeps both.
+    - overkill: the lowest threshold that a new Correct photo reaches with a probability of at most this rate (split
+      conformal prediction, Vovk et al. 2005). Where all photos are Correct the other rules have nothing to go by, and
+      this one takes their place.
 
     Of equally good thresholds it is the middle of the widest gap between two neighbouring scores, so that it sits on no
-    photo. Where validation cannot tell (no photos, one class only, no threshold better than chance) the fixed threshold
-    is taken and `source` says why.
+    photo. Where validation cannot tell (no photos, Incorrect ones only, no threshold better than chance) the fixed
+    threshold is taken and `source` says why.
 
     Args:
         probability: float [n], P(Incorrect) of validation photos; n may be 0.
@@ -36,11 +42,12 @@ def choose_decision(probability: npt.ArrayLike, label: npt.ArrayLike, config: De
     n, incorrect = len(scores), int(positive.sum())
     if n == 0:
         return Decision(fixed, "fixed: no validation photos to choose it on")
-    if incorrect in (0, n):
-        only = "Incorrect" if incorrect else "Correct"
-        return Decision(fixed, f"fixed: all {n} validation photos are {only}, so there is nothing to tell apart")
+    if incorrect == n:
+        return Decision(fixed, f"fixed: all {n} validation photos are Incorrect, so there is nothing to tell apart")
     if not np.isfinite(scores).all():
         return Decision(fixed, "fixed: some validation photos have no finite probability")
+    if config.rule == "overkill" or incorrect == 0:
+        return _few_overkills(scores, positive, config.overkill_rate or OVERKILL_RATE)
     cuts = _Cuts.of(scores, positive)
     photos = f"{n} validation photos ({incorrect} Incorrect)"
     # twice n1 * n0 * balanced accuracy, in whole numbers: a tie is a tie, whatever the rounding
@@ -91,6 +98,32 @@ class _Cuts:
         """The threshold of the largest merit, in the widest gap of equally good ones."""
         widest = int(np.argmax(np.where(merit == merit.max(), self.above - self.below, -1.0)))
         return float(self.between[widest])
+
+
+def exceeded_by(values: FloatArray, rate: float) -> float | None:
+    """The value that a further one of the same kind exceeds with a probability of at most `rate`, in (0, 1).
+
+    An order statistic (split conformal prediction); None where there are too few values for that rate.
+
+    >>> exceeded_by(np.arange(199.0), 0.05), exceeded_by(np.arange(18.0), 0.05)
+    (189.0, None)
+    """
+    rank = math.ceil((1 - rate) * (len(values) + 1) - 1e-9)
+    return float(np.sort(values)[rank - 1]) if rank <= len(values) else None
+
+
+def _few_overkills(scores: FloatArray, positive: npt.NDArray[np.bool_], rate: float) -> Decision:
+    good, bad = scores[~positive], scores[positive]
+    limit = exceeded_by(good, rate)
+    highest = float(good.max()) if limit is None else limit
+    above = good[good > highest]
+    middle = (highest + float(above.min())) / 2 if len(above) else highest
+    threshold = min(max(middle, float(np.nextafter(highest, 2.0))), 1.0)
+    words = f"overkill: a new Correct photo is rejected with a probability of at most {rate:.4g}"
+    if limit is None:
+        words = f"overkill: above all Correct photos; a rate of {rate:.4g} takes {math.ceil(1 / rate - 1e-9) - 1}"
+    passing = f"{int((bad < threshold).sum())} of {len(bad)} Incorrect pass" if len(bad) else "escapes are unknown"
+    return Decision(threshold, f"{words}, on {len(good)} Correct validation photos; {passing}")
 
 
 def _least_cost(cuts: _Cuts, incorrect: int, correct: int, config: DecisionConfig, photos: str) -> Decision:

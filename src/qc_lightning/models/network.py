@@ -86,6 +86,7 @@ class Network(nn.Module):
         clip: of a fitted head: standard deviations at which a feature is cut off.
         patches: let the linear head of a network that is frozen but for a tail see small patches of the photo too,
             where the backbone has a map of them and the photo is not in tiles.
+        distance: let the distance to Correct photos count in that head.
 
     Attributes:
         frozen: as given.
@@ -112,6 +113,7 @@ class Network(nn.Module):
         tiles: Grid = (1, 1),
         clip: float = math.inf,
         patches: bool = False,
+        distance: bool = False,
     ) -> None:
         super().__init__()
         # several times faster on a CPU, and what half precision wants on a GPU
@@ -131,11 +133,10 @@ class Network(nn.Module):
         self.train()
         self.head: nn.Module
         if fitted:
-            self.head = (
-                PerceptronHead(width, hidden, dropout, clip)
-                if hidden
-                else FittedHead(width, clip, cells, backbone.has_tail)
-            )
+            if hidden:
+                self.head = PerceptronHead(width, hidden, dropout, clip)
+            else:
+                self.head = FittedHead(width, clip, cells, backbone.has_tail, distance)
         else:
             self.head = perceptron(width, hidden, dropout) if hidden else _linear(width, dropout)
         self.pooled_width = width

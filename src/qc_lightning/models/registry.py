@@ -72,6 +72,7 @@ def build_network(
             tiles=tiles,
             clip=config.clip,
             patches=config.patches,
+            distance=config.distance,
         )
     except (RuntimeError, AssertionError, ValueError) as error:
         reason = str(error).strip().splitlines()[0].rstrip(".") if str(error).strip() else "it fails"

@@ -30,13 +30,14 @@ def model_card(
     """
     correct, incorrect = (_plain(name) for name in config.data.classes.names)
     model, subset = config.model, next((name for name in ("test", "val", "train") if name in metrics), None)
+    good_only = not counts["train"][1]
     frozen = f", {model.copies} augmented copies of each training photo" if model.copies else ""
     tiles = f", {config.data.tiles} tiles of that size, the worst one counts" if config.data.tiles != "1x1" else ""
     recipe = [
         ("network", f"{model.name} ({model.library}), {model.mode}"),
         ("input", f"{decode.height} x {decode.width} pixels, {config.data.resize}, no crop{tiles}"),
         ("augmentation", _augmentation(config) + frozen),
-        ("head", "linear" if not model.hidden else f"hidden layers {model.hidden}, dropout {model.dropout:g}"),
+        ("head", _head(config, good_only)),
         ("seed", str(config.seed)),
         ("threshold", f"{decision.threshold:.6g} ({decision.source})"),
         ("model id", metrics.get("model_id", "-")),
@@ -58,17 +59,30 @@ def model_card(
     if "go_live" in metrics:
         answer = [_plain(text) for text in in_words(metrics["go_live"], config.data.classes.names)]
         parts[2:2] = ["## Can it go live?", "\n".join(f"- {text}" for text in answer)]
-    parts += ["## Limits", "\n".join(f"- {_plain(text)}" for text in [*metrics.get("warnings", []), *_LIMITS])]
+    limits = [*metrics.get("warnings", []), *_LIMITS, _OF_GOOD_ONLY if good_only else _NOT_CALIBRATED]
+    parts += ["## Limits", "\n".join(f"- {_plain(text)}" for text in limits)]
     return "\n\n".join(parts) + "\n"
 
 
 _LIMITS = (
     "It knows defects like those in its photos; a new kind of defect may pass. Add photos of it and train again.",
     "The figures hold for photos taken as these were. After a change of camera, light or part, evaluate on new photos.",
-    "The probability is the network's own and not calibrated.",
     "The intervals take photos of one group as one part; where parts were photographed several times without a group, "
     "the true uncertainty is larger.",
 )
+
+_NOT_CALIBRATED = "The probability is the network's own and not calibrated."
+_OF_GOOD_ONLY = (
+    "The probability is a scale of the distance to good photos: 0.5 where 5% of the good ones it was trained on lie "
+    "farther off, 0.05 at their median. It does not say how often such a photo shows a defect."
+)
+
+
+def _head(config: TrainConfig, good_only: bool) -> str:
+    if good_only:
+        return "distance to good photos"
+    hidden = config.model.hidden
+    return f"hidden layers {hidden}, dropout {config.model.dropout:g}" if hidden else "linear"
 
 
 def _augmentation(config: TrainConfig) -> str:

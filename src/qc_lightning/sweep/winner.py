@@ -109,5 +109,5 @@ def _report(run: Run) -> None:
         return
     config = RunRecord.read(run).training
     metrics = json.loads(run.metrics.read_text(encoding="utf-8"))
-    results.draw(run, config, load_photos(config.data, progress=False), metrics)
+    results.draw(run, config, load_photos(config.data, False, config.model.solved), metrics)
     write_report(run.folder)

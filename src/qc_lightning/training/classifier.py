@@ -22,6 +22,7 @@ from qc_lightning.training.optimizer import build_optimizer
 # small tensors that live until the end of the epoch lie between the large ones of the steps and keep what these have
 # freed from being used again: 1.5 GB in an epoch of 70,000 photos
 _JOINED_AFTER = 64
+_OF_CORRECT = ("accuracy", "specificity")  # figures that are defined without Incorrect photos
 
 
 class _Labelled(Protocol):
@@ -166,11 +167,14 @@ class Classifier(LightningModule):
         _, logit, label = _joined(self._answers.pop(subset))
         loss = nn.functional.binary_cross_entropy_with_logits(logit, label)
         metrics: Any = self.metrics[f"{subset}_"]
+        if not label.round().any():
+            metrics = MetricCollection({name: metrics[name] for name in _OF_CORRECT if name in metrics})
         metrics.update(torch.sigmoid(logit), label.round().long())
         figures = metrics.compute()
         metrics.reset()
         if subset == "val":
-            figures |= {"escape_rate": 1 - figures["recall"], "overkill_rate": 1 - figures["specificity"]}
+            rates = {"escape_rate": "recall", "overkill_rate": "specificity"}
+            figures |= {rate: 1 - figures[name] for rate, name in rates.items() if name in figures}
         self.log(f"{subset}_loss", loss, batch_size=len(label), sync_dist=True, prog_bar=subset != "test")
         self.log_dict({f"{subset}_{name}": figure for name, figure in figures.items()}, sync_dist=False)
 

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from qc_lightning.config import TrainConfig
+from qc_lightning.core.errors import UserError
 from qc_lightning.data.photo import Photo
 from qc_lightning.data.split import folds
 from qc_lightning.models.heads.fitted import FittedHead
@@ -75,11 +76,19 @@ def fit_head(head: FittedHead | PerceptronHead, data: TrainingFeatures, settings
     Returns:
         Out-of-fold logits, float32 [n]: each photo's from a head that has seen neither it nor its group. None where a
         class has too few groups to be cross-validated.
+
+    Raises:
+        UserError: there are no Incorrect photos, and the Correct ones are of one group.
     """
     times, label = len(data.features), data.label
     fold = np.array(folds(data.photos, FOLDS, settings.seed), dtype=np.int64)
     # a single fold would leave nothing to fit on: fit to all, and have no out-of-fold logits
     alone = not fold.any()
+    if alone and not data.label.any():
+        raise UserError(
+            "expected Correct photos of at least 2 parts, as without Incorrect photos the training measures how unlike "
+            "each other they are, got 1 part: add photos, or say by data.group which photos show one part"
+        )
     fold, labels = np.tile(fold + alone, times), label.repeat(times)
     counts = (int((label == 0).sum()), int((label == 1).sum()))
     balance = resolve_imbalance(settings.imbalance, counts)

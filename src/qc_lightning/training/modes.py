@@ -35,7 +35,8 @@ def build_module(config: TrainConfig, photos: PhotoSet) -> tuple[Classifier, Lig
     counts, shape, tiles = photos.counts()["train"], photos.decode.tile, config.data.grid
     settings = HeadSettings.from_config(config)
     if config.model.frozen:
-        solved = ClosedFormClassifier(affordable(config.model, sum(counts)), config.optim, shape, tiles, settings)
+        model = replace(affordable(config.model, sum(counts)), distance=counts[1] == 0)
+        solved = ClosedFormClassifier(model, config.optim, shape, tiles, settings)
         return solved, FeatureDataModule(_store(config, photos, solved))
     if config.model.tail:
         return _build_tail(config, photos, settings)

@@ -20,6 +20,7 @@ from qc_lightning.data.decode import scaled, unscaled
 from qc_lightning.data.photo import Photo
 from qc_lightning.evaluation.measure import SubsetLogits, measure, predictions_csv, versions
 from qc_lightning.inference.checkpoint import complete_checkpoint
+from qc_lightning.metrics.certificate import parts_needed
 from qc_lightning.metrics.compute import finite, table
 from qc_lightning.metrics.decision import Decision, probabilities
 from qc_lightning.metrics.go_live import in_words
@@ -73,6 +74,9 @@ def write(
         metrics["novelty"] = novelty.summary(logits["test"].position.numpy() if "test" in logits else np.zeros(0, int))
     if not finished:
         metrics["warnings"].insert(0, f"Interrupted: the test part is still unseen; go on with resume={run.folder}")
+    correct, incorrect = photos.counts()["train"]
+    if not incorrect:
+        metrics["warnings"].insert(0, _good_only(correct, classes))
     metrics["warnings"] += photos.notes
     if photos.bad:
         metrics["warnings"].append(f"{len(photos.bad)} files could not be read and were left out: see bad_files.csv.")
@@ -108,6 +112,14 @@ def write(
         print(f"WARNING: {warning}")
     print(f"run: {run.folder}")
     return metrics
+
+
+def _good_only(photos: int, classes: tuple[str, str]) -> str:
+    return (
+        f"Trained on {photos:,} {classes[0]} photos alone: it rejects what looks unlike them, and which defects that "
+        f"finds is unknown. A few {classes[1]} photos to learn from make it better; {parts_needed(0.05)} {classes[1]} "
+        "test parts without an escape show an escape rate of 5%."
+    )
 
 
 def draw(run: Run, config: TrainConfig, photos: PhotoSet, metrics: dict[str, Any]) -> None:

@@ -8,7 +8,7 @@ from qc_lightning.config import ClassNames
 from qc_lightning.core.errors import UserError
 from qc_lightning.core.suggestions import nearest
 from qc_lightning.data.decode import IMAGE_SUFFIXES
-from qc_lightning.data.photo import SUBSETS, Catalog, Photo, group_of
+from qc_lightning.data.photo import SUBSETS, TRAINS_WITHOUT, Catalog, Photo, group_of
 from qc_lightning.data.walk import Walk, in_words
 
 _SUBSET_NAMES = {"train": "train", "training": "train", "val": "val", "valid": "val", "validation": "val"}
@@ -16,7 +16,9 @@ _SUBSET_NAMES |= {"dev": "val", "test": "test", "testing": "test"}
 _MASKS = ("masks", "mask", "ground_truth")  # pictures of defects, as explain takes them: no photos
 
 
-def read_folders(root: Path, classes: ClassNames, group: str, one_class: bool = False) -> Catalog:
+def read_folders(
+    root: Path, classes: ClassNames, group: str, one_class: bool = False, good_only: bool = False
+) -> Catalog:
     """List the photos of a folder a class, in subsets when there are folders train/, val/ and test/ above them.
 
     Args:
@@ -24,9 +26,12 @@ def read_folders(root: Path, classes: ClassNames, group: str, one_class: bool = 
         classes: names of the folders of the classes.
         group: the rule by which photos share a group.
         one_class: whether a folder for one of the classes is enough, as for a day of rejects to evaluate on.
+        good_only: whether the folder of Incorrect photos may be missing or empty, as for a training on good photos.
+            Then there must be no photos but the Correct ones: a misspelt folder is not taken for no bad photos.
 
     Raises:
-        UserError: a folder is missing, cannot be read, or has no photos.
+        UserError: a folder is missing, cannot be read, or has no photos; or there are photos of no class beside the
+            Correct ones alone.
     """
     if not root.is_dir():
         wanted = f"{classes.correct}/ and {classes.incorrect}/"
@@ -34,7 +39,7 @@ def read_folders(root: Path, classes: ClassNames, group: str, one_class: bool = 
     folders = _folders(root)
     subsets = {folder: subset for folder in folders if (subset := _SUBSET_NAMES.get(folder.lower()))}
     if "train" not in subsets.values() or set(classes.names) & set(folders):
-        return _scan_classes(root, "", classes, group, None, one_class)
+        return _scan_classes(root, "", classes, group, None, one_class, good_only)
     for subset in SUBSETS:
         if len(same := [folder for folder, of in subsets.items() if of == subset]) > 1:
             raise UserError(
@@ -42,7 +47,7 @@ def read_folders(root: Path, classes: ClassNames, group: str, one_class: bool = 
             )
     photos, notes = [], _third_folders(root, [*subsets, *_MASKS], "is no subset (train, val, test)")
     for folder, subset in subsets.items():
-        found = _scan_classes(root, f"{folder}/", classes, group, subset, one_class)
+        found = _scan_classes(root, f"{folder}/", classes, group, subset, one_class, good_only)
         photos += found.photos
         notes += found.notes
     return Catalog(photos, notes)
@@ -56,7 +61,7 @@ def _folders(base: Path) -> list[str]:
 
 
 def _scan_classes(
-    root: Path, prefix: str, classes: ClassNames, group: str, subset: str | None, one_class: bool
+    root: Path, prefix: str, classes: ClassNames, group: str, subset: str | None, one_class: bool, good_only: bool
 ) -> Catalog:
     base = root / prefix
     folders = _folders(base)
@@ -68,14 +73,23 @@ def _scan_classes(
         if class_name not in folders:
             if one_class and set(classes.names) & set(folders):
                 continue
+            if good_only and label == 1:
+                _refuse_others(base, classes)
+                continue
             others = [folder for folder in folders if folder not in classes.names]
             hint = nearest(class_name, others)
             hint = hint or f" (there is: {', '.join(folders[:5]) or 'no folder at all'})"
-            raise UserError(f"expected a folder '{class_name}' in {base}{hint}: rename it or set {key}=<its name>")
+            without = f"; {TRAINS_WITHOUT}" if label == 1 and not others else ""
+            raise UserError(
+                f"expected a folder '{class_name}' in {base}{hint}: rename it or set {key}=<its name>{without}"
+            )
         walk = Walk(base / class_name, home=root)
         found = [f"{prefix}{class_name}/{name}" for name in walk.photos()]
         unread += [(f"{prefix}{class_name}/{name}", reason) for name, reason in walk.unread]
         passed_over += walk.passed_over
+        if not found and good_only and label == 1 and not walk.unread and not walk.passed_over:
+            _refuse_others(base, classes)
+            continue
         if not found:
             left_out = in_words(walk.unread) or ", ".join(sorted(IMAGE_SUFFIXES))
             raise UserError(f"expected photos in {base / class_name}, found none ({left_out})")
@@ -87,12 +101,28 @@ def _scan_classes(
     return Catalog(photos, notes + _third_folders(base, [*classes.names, *_MASKS], "is neither class"))
 
 
+def _refuse_others(base: Path, classes: ClassNames) -> None:
+    """Refuse photos of no class where there are none of Incorrect parts: they may be those, under another name."""
+    for folder, count in _count_others(base, [*classes.names, *_MASKS]).items():
+        rename = f"rename it, set data.classes.incorrect={folder}," if folder else "move them into a class's folder"
+        raise UserError(
+            f"expected photos in {base / classes.incorrect}, found none, but {count} in {base / folder}"
+            f"{', which is neither class' if folder else ' itself'}: {rename} or move "
+            f"{'it' if folder else 'them'} elsewhere to train on {classes.correct} photos alone"
+        )
+
+
+def _count_others(base: Path, known: Sequence[str]) -> dict[str, int]:
+    """Photos by the folder below the base that they are in, but for the known folders; those beside them under ""."""
+    walk = Walk(base, [base / name for name in known])
+    names = [*walk.photos(), *(name for name, _ in walk.unread)]
+    return dict(sorted(Counter(name.split("/")[0] if "/" in name else "" for name in names).items()))
+
+
 def _third_folders(base: Path, known: Sequence[str], what: str) -> list[str]:
     """Photos in folders that the training does not look into, and those beside the folders."""
     notes = []
-    walk = Walk(base, [base / name for name in known])
-    counts = Counter(name.split("/")[0] if "/" in name else "" for name in walk.photos())
-    for folder, count in sorted(counts.items()):
+    for folder, count in _count_others(base, known).items():
         place = f"{base / folder}, which {what}" if folder else f"{base} itself, beside the folders"
         notes.append(f"Photos left out: {count} in {place}.")
     return notes

@@ -2,6 +2,7 @@
 
 Loss, penalty, groups' intercepts and the weight of the patches are chosen by cross-validation, whole groups at a time:
 no fixed head was best on all photo sets. What comes out is calibrated: at logit 0 both classes are equally likely.
+Without Incorrect photos it is the distance to the Correct ones.
 """
 
 import math
@@ -10,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from qc_lightning.metrics.calibration import auroc, platt
+from qc_lightning.models.heads.distance import DistanceHead, odds
 from qc_lightning.models.heads.linear import RIDGES, TAUS, Folds, LinearHead
 from qc_lightning.models.heads.patches import PatchHead, highest
 from qc_lightning.models.heads.solver import Recipe
@@ -19,7 +21,7 @@ _PATCH_WEIGHTS = (0.5, 1.0, 2.0)  # beside the pooled features', both scores at 
 
 
 class FittedHead(nn.Module):
-    """The sum of two linear heads, and of what a fine-tuned tail says of the patches.
+    """The sum of two linear heads, of what a fine-tuned tail says of patches, and of the distance to Correct photos.
 
     Shapes: float [B, width + cells * channels] to float [B, 1].
 
@@ -28,6 +30,7 @@ class FittedHead(nn.Module):
         clip: standard deviations at which a pooled feature is cut off.
         patches: cells of the patch map and channels of each; None without patches.
         tail: whether the last of these channels is the score of a fine-tuned tail.
+        distance: whether the distance to Correct photos counts, without a tail.
 
     Attributes:
         choice: what was chosen, in words.
@@ -36,13 +39,19 @@ class FittedHead(nn.Module):
     tail: Tensor
 
     def __init__(
-        self, width: int, clip: float = math.inf, patches: tuple[int, int] | None = None, tail: bool = False
+        self,
+        width: int,
+        clip: float = math.inf,
+        patches: tuple[int, int] | None = None,
+        tail: bool = False,
+        distance: bool = False,
     ) -> None:
         super().__init__()
         self.width, self.cells = width, patches
         # features come in half precision where there are patches
         self.pooled = LinearHead(width, clip) if patches is None else LinearHead(width, clip, constant=1e-3)
         self.patches = PatchHead(patches[1] - tail) if patches is not None else None
+        self.distance = DistanceHead(width, patches) if distance else None
         self.has_tail = tail
         if tail:
             self.register_buffer("tail", torch.zeros(()))
@@ -54,6 +63,8 @@ class FittedHead(nn.Module):
         logit: Tensor = self.pooled(pooled)
         if self.patches is not None:
             logit = logit + self.patches(patches[..., : self.patches.width])
+        if self.distance is not None:
+            logit = logit + self.distance(pooled, patches)
         return logit + highest(self._tail_scores(patches))[:, None] if self.has_tail else logit
 
     def patch_scores(self, patches: Tensor) -> list[Tensor]:
@@ -85,6 +96,8 @@ class FittedHead(nn.Module):
             Out-of-fold logits, float32 [n]: photo i's from the fit to all folds but `fold[i]`.
         """
         pooled, patches = self.split(features)
+        if not photos.label.any():
+            return self._fit_to_correct(pooled, patches[:, 0], photos)
         score = self.pooled.fit(pooled, photos, self._recipes(photos, penalty), TAUS)
         self.choice = self.pooled.recipe.words
         if not photos.validated:
@@ -124,6 +137,18 @@ class FittedHead(nn.Module):
         _scale(self.patches.linear, slope, 0.0)
         self.choice = f"{frozen.choice}, fine-tuned patches weigh {weight:g}"
         return slope * (score + weight * tail) + offset
+
+    def _fit_to_correct(self, pooled: Tensor, patches: Tensor, photos: Folds) -> Tensor:
+        """Without Incorrect photos the distance to Correct ones is all there is."""
+        assert self.distance is not None
+        for linear in (part.linear for part in (self.pooled, self.patches) if part is not None):
+            _scale(linear, 0.0, 0.0)
+        distances = self.distance.fit(pooled, patches, photos)
+        slope, offset = odds(distances[: len(distances) // photos.times])
+        self.distance.scale(slope, offset)
+        what = "small patches" if self.distance.of_patches else "pooled features"
+        self.choice = f"distance of {what} to those of Correct photos, as there are no Incorrect ones"
+        return slope * distances + offset
 
     def _recipes(self, photos: Folds, penalty: float) -> list[Recipe]:
         logistic, ridges = Recipe("logistic", penalty), [Recipe("ridge", ridge) for ridge in RIDGES]

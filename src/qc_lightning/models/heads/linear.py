@@ -18,7 +18,7 @@ from qc_lightning.models.heads.solver import Recipe, Solution, Solver, class_wei
 RIDGES = (0.03, 0.3, 1.0, 3.0)  # penalties
 TAUS = (0.5, 2.0)  # variances of the groups' intercepts
 _ROUNDS = 10  # of choosing tiles, at most; the choice is mostly stable before
-_FEW = 20  # photos of a class: with fewer, out-of-fold scores cannot tell one recipe from another
+FEW = 20  # photos of a class: with fewer, out-of-fold scores cannot tell one recipe from another
 
 
 class FeatureScaler(nn.Module):
@@ -98,7 +98,7 @@ class Folds(NamedTuple):
     @property
     def few(self) -> bool:
         """Whether a class has so few photos that out-of-fold scores cannot tell one recipe from another."""
-        return int(torch.bincount(self.label, minlength=2).min()) // self.times < _FEW
+        return int(torch.bincount(self.label, minlength=2).min()) // self.times < FEW
 
     @property
     def mixed_groups(self) -> bool:

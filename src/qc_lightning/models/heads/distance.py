@@ -1,0 +1,110 @@
+"""The distance to the nearest Correct training photos: a score that needs no Incorrect ones.
+
+Of small patches where the network has them (PatchCore, Roth et al. 2022), else of the pooled features of each tile.
+"""
+
+import math
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from qc_lightning.metrics.rules import OVERKILL_RATE, exceeded_by
+from qc_lightning.models.heads.linear import Folds
+from qc_lightning.models.novelty import MOST_REFERENCES, Novelty
+
+FARTHEST = 3  # patches that stand for a photo
+_MOST_PHOTOS = 500  # whose tiles the references are taken from
+_AT_ONCE = 16  # photos
+
+
+class DistanceHead(nn.Module):
+    """Slope times the distance to Correct training photos, and an offset.
+
+    Distances below the smallest one of a photo that is not among the references count as that one: near 0 they are made
+    of rounding.
+
+    Shapes: pooled features float [B, width] and patches float [B, cells, channels] to float [B, 1].
+
+    Args:
+        width: pooled features of a photo or tile.
+        patches: cells of the patch map and channels of each; None without patches, then the pooled features count.
+    """
+
+    slope: Tensor
+    offset: Tensor
+    least: Tensor
+
+    def __init__(self, width: int, patches: tuple[int, int] | None) -> None:
+        super().__init__()
+        self.of_patches = patches is not None
+        self.near = Novelty(width if patches is None else patches[1], MOST_REFERENCES, torch.float32)
+        self.register_buffer("slope", torch.zeros(1))
+        self.register_buffer("offset", torch.zeros(1))
+        self.register_buffer("least", torch.zeros(1))
+
+    def forward(self, pooled: Tensor, patches: Tensor) -> Tensor:
+        """Return the photos' scores."""
+        return self.slope * self.distances(pooled, patches)[:, None] + self.offset
+
+    def distances(self, pooled: Tensor, patches: Tensor) -> Tensor:
+        """Return the distances, 0 or above, [B]."""
+        return self.of_photo(self.of_cells(patches if self.of_patches else pooled[:, None]))
+
+    def of_cells(self, cells: Tensor) -> Tensor:
+        """Return the distance of each patch, or of each tile's pooled features, [B, cells]."""
+        return self.near.of_tiles(cells.float())
+
+    def of_photo(self, distances: Tensor) -> Tensor:
+        """Return the photos' distances [B]: the mean of a photo's farthest patches, or its farthest tile."""
+        far = distances.topk(FARTHEST, dim=1).values.mean(1) if self.of_patches else distances.amax(1)
+        return torch.maximum(far, self.least)
+
+    def fit(self, pooled: Tensor, patches: Tensor, photos: Folds) -> Tensor:
+        """Take references from the Correct training photos, and measure each photo without its own fold.
+
+        Args:
+            pooled: float [n, tiles, width]; the farthest tile counts.
+            patches: float16 [n, cells, channels].
+            photos: the photos; not all Correct ones in one fold.
+
+        Returns:
+            Out-of-fold distances, float32 [n].
+        """
+        tiles, correct = (patches if self.of_patches else pooled), photos.label == 0
+        distances = torch.empty(len(tiles))
+        self.least.zero_()
+        for number in range(int(photos.fold.max()) + 1):
+            held = photos.fold == number
+            self._refer_to(tiles[correct & ~held])
+            parts = torch.split(tiles[held], _AT_ONCE)
+            distances[held] = torch.cat([self.of_photo(self.of_cells(some)) for some in parts])
+        self._refer_to(tiles[correct])
+        self.least.fill_(distances[correct].min())
+        return distances
+
+    def _refer_to(self, tiles: Tensor) -> None:
+        some = torch.linspace(0, len(tiles) - 1, min(len(tiles), _MOST_PHOTOS)).long()
+        self.near.load_state_dict(Novelty.of(tiles[some].float(), MOST_REFERENCES).state_dict())
+
+    def scale(self, slope: float, offset: float) -> None:
+        """Set the score to slope * distance + offset."""
+        self.slope.fill_(slope)
+        self.offset.fill_(offset)
+
+
+def odds(distances: Tensor) -> tuple[float, float]:
+    """Slope and offset that make logits of distances where nothing is known of Incorrect photos.
+
+    The logit is linear in the distance: 0 (probability 0.5) at the distance that 5% of Correct photos exceed, and
+    log(1 / 19) (probability 0.05) at their median. It says how unusual a photo is among Correct ones, not how often
+    such a photo shows a defect, which nobody knows.
+
+    Args:
+        distances: float [n], of Correct photos that were measured without their own group.
+    """
+    values = distances.double().numpy()
+    limit = exceeded_by(values, OVERKILL_RATE)
+    limit, median = float(values.max()) if limit is None else limit, float(np.median(values))
+    slope = math.log(1 / OVERKILL_RATE - 1) / max(limit - median, 1e-6 * max(limit, 1.0))
+    return slope, -slope * limit
