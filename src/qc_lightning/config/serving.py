@@ -23,6 +23,7 @@ class ServeConfig:
     photos: str | None = None  # folder of kept photos; null: beside the log
     keep_gigabytes: float = 10.0  # of kept photos; the oldest make room
     views: int = 1  # photos that every part has, each from a camera of its own: see /v1/parts
+    masters: float | None = None  # hours after which master parts have to be shown again; null: no reminder
     source: str | None = None  # a folder to watch; its photos are inspected, their verdicts are rows of the log
     rest: float = 0.4  # seconds without a change before a file of that folder is looked into
     csv: str | None = None  # file that gets each row of the log, .csv
@@ -49,7 +50,10 @@ class ServeConfig:
             self.keep == "none" or self.log is not None, "keep", "log= beside it, which says what the photos are", None
         )
         check(self.keep_gigabytes > 0, "keep_gigabytes", "above 0", self.keep_gigabytes)
-        asked = [name for name in ("source", "csv", "jsonl", "webhook", "mqtt", "modbus") if getattr(self, name)]
+        check(self.masters is None or self.masters > 0, "masters", "hours above 0", self.masters)
+        asked = [
+            name for name in ("source", "masters", "csv", "jsonl", "webhook", "mqtt", "modbus") if getattr(self, name)
+        ]
         check(not asked or self.log is not None, ", ".join(asked), "log= too, whose rows they are", None)
         check(1 <= self.views <= 100, "views", "1 to 100 photos", self.views)
         check(0.05 <= self.rest <= 3600, "rest", "0.05 to 3600 seconds", self.rest)

@@ -10,6 +10,7 @@ from pydantic import BaseModel
 from starlette.datastructures import UploadFile
 
 from qc_lightning.metrics.verdict import Verdict
+from qc_lightning.service.masters import KINDS, Kind, part_of
 from qc_lightning.service.pages import Page, docs_page, operator_page
 from qc_lightning.service.parts import part_routes
 from qc_lightning.service.reviews import review_routes
@@ -63,21 +64,28 @@ def build_app(service: Service, version: str) -> FastAPI:
         request: Request,
         part: Annotated[str, Query(max_length=200, description="number of the part")] = "",
         camera: Annotated[str, Query(max_length=200, description="name of the camera")] = "",
+        master: Annotated[Kind | None, Query(description="it is a master part: good or bad")] = None,
         evidence: Annotated[bool, Query(description="also give the evidence map")] = False,
         width: Annotated[int | None, Query(ge=1, le=100_000, description="of raw RGB pixels")] = None,
         height: Annotated[int | None, Query(ge=1, le=100_000, description="of raw RGB pixels")] = None,
     ) -> Any:
         """Inspect a photo: a form field `file`, an image file as the body, or raw RGB pixels with width and height."""
         begun = time.perf_counter()
+        _check_names(part, master, service)
         photo = await _photo(request, width, height)
         result = await service.inspect(photo)
+        result = result if master else service.held(result)
         heat = await asyncio.to_thread(service.evidence, photo) if evidence and not result.error else None
         seconds = time.perf_counter() - begun
         if service.kept:
             await asyncio.to_thread(service.kept.keep, photo, result)
+        part = part_of(master) if master else part
         entry = service.entry(result, part, camera, 1000 * seconds)
         row = await service.record(entry)
-        service.watch(entry, row)
+        if master and service.masters:
+            await asyncio.to_thread(service.masters.look)
+        else:
+            service.watch(entry, row)
         counters.count(result, seconds)
         answer = Answer(
             verdict=result.verdict,
@@ -107,6 +115,8 @@ def build_app(service: Service, version: str) -> FastAPI:
         """The model is loaded and gave its golden inputs' results on this machine."""
         if service.log and service.log.trouble:
             raise HTTPException(503, service.log.trouble)
+        if service.masters and service.masters.blocked:
+            raise HTTPException(503, service.masters.trouble)
         return {"status": "ready", "model_id": inspector.model_id}
 
     @app.get("/metrics")
@@ -117,7 +127,8 @@ def build_app(service: Service, version: str) -> FastAPI:
     @app.get("/v1/state")
     async def state() -> dict[str, Any]:
         """What a person has to look after, and whether there is a log to review parts in."""
-        return {"alarms": service.alarms, "log": service.log is not None}
+        blocked = service.masters.blocked if service.masters else None
+        return {"alarms": service.alarms, "log": service.log is not None, "blocked": blocked}
 
     @app.get("/v1/model")
     async def model() -> dict[str, Any]:
@@ -143,6 +154,13 @@ def build_app(service: Service, version: str) -> FastAPI:
         app.include_router(review_routes(service, service.log))
         app.include_router(part_routes(service.log, service.views, service.seconds))
     return app
+
+
+def _check_names(part: str, master: Kind | None, service: Service) -> None:
+    if master and service.log is None:
+        raise HTTPException(400, "master: needs a log, whose rows master parts are; start the service with log=")
+    if part in map(part_of, KINDS):
+        raise HTTPException(400, f"part: expected another name than '{part}', which is for master parts: give master=")
 
 
 async def _photo(request: Request, width: int | None, height: int | None) -> bytes:

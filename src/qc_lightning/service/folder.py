@@ -80,6 +80,7 @@ class FolderSource:
             data = _bytes(path)
             if hashlib.sha256(data).hexdigest() == found.sha256:
                 self._service.kept.keep(data, found)
+        found = self._service.held(found)
         entry = self._service.entry(found, name, str(self.folder), 1000 * seconds)
         while not self._ended():  # a full disk: nothing is lost, the photos wait in the folder
             try:

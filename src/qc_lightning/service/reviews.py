@@ -11,6 +11,7 @@ from qc_lightning.inference.kept_photos import find_kept, thumbnail
 from qc_lightning.inference.log_entry import Row
 from qc_lightning.inference.verdict_log import VerdictLog
 from qc_lightning.metrics.verdict import Verdict
+from qc_lightning.service.masters import KINDS, part_of
 from qc_lightning.service.service import Service
 
 _SHOWN = 50  # rows of one answer
@@ -82,6 +83,8 @@ def review_routes(service: Service, log: VerdictLog) -> APIRouter:
             raise HTTPException(422, f"expected a reason to override {inspected.verdict}")
         verdict = Verdict.PASS if wanted.verdict == "good" else Verdict.REJECT
         number = await service.record(inspected.override(wanted.row, verdict, wanted.name, wanted.reason))
+        if service.masters and inspected.part in map(part_of, KINDS):
+            await asyncio.to_thread(service.masters.look)
         service.counters.count_override(Verdict(inspected.verdict), verdict)
         return {"row": number, "overrides": wanted.row, "verdict": verdict}
 

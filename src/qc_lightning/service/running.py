@@ -12,6 +12,7 @@ from qc_lightning.inference.verdict_log import VerdictLog
 from qc_lightning.service.counters import Counters
 from qc_lightning.service.engine import Engine
 from qc_lightning.service.folder import FolderSource
+from qc_lightning.service.masters import Masters
 from qc_lightning.service.service import Service
 from qc_lightning.service.sinks.delivery import Delivery, Sink
 from qc_lightning.service.sinks.files import csv_sink, json_lines_sink
@@ -37,6 +38,7 @@ def running(config: ServeConfig, inspector: ExportedInspector) -> Iterator[Servi
         drift = DriftMonitor(inspector.reference) if inspector.reference else None
         counters = Counters(inspector.model_id, lambda: engine.on_the_way)
         service = Service(inspector, engine, counters, config.timeout, log, kept, drift, config.views)
+        service.masters = Masters(log.path, config.masters) if log else None
         for sink in sinks if log else []:
             assert log is not None
             delivery = Delivery(sink, log)

@@ -23,6 +23,7 @@ from qc_lightning.inference.log_entry import Entry
 from qc_lightning.inference.verdict_log import VerdictLog
 from qc_lightning.service.counters import Counters
 from qc_lightning.service.engine import Busy, Engine
+from qc_lightning.service.masters import Masters
 
 _RETRY_SECONDS = 1
 
@@ -30,7 +31,10 @@ _RETRY_SECONDS = 1
 class Troubled(Protocol):
     """What says why it does not work; an empty text when it does."""
 
-    trouble: str
+    @property
+    def trouble(self) -> str:
+        """In words."""
+        ...
 
 
 @dataclass
@@ -46,6 +50,7 @@ class Service:
         kept: photos that are kept; None to keep none.
         drift: what watches the photos; None where the model has no reference.
         views: photos that every part has.
+        masters: what the master parts say; None without a log.
         beside: sources and receivers that may be in trouble, by what an alarm calls them.
     """
 
@@ -57,6 +62,7 @@ class Service:
     kept: KeptPhotos | None = None
     drift: DriftMonitor | None = None
     views: int = 1
+    masters: Masters | None = None
     beside: dict[str, Troubled] = field(default_factory=dict)
     _drift_lock: threading.Lock = field(default_factory=threading.Lock)
 
@@ -79,8 +85,13 @@ class Service:
         """What a person has to look after: why, in words, by what it is about."""
         found = {"log": self.log.trouble if self.log else "", "photos": self.kept.trouble if self.kept else ""}
         found |= {name: one.trouble for name, one in self.beside.items()}
+        found |= {"masters": self.masters.trouble} if self.masters else {}
         found |= in_words(self.drift.crossings) if self.drift else {}
         return {name: words for name, words in found.items() if words}
+
+    def held(self, result: Inspection) -> Inspection:
+        """The result as the line gets it: nothing passes while a master part blocks the line."""
+        return self.masters.held(result) if self.masters else result
 
     def watch(self, entry: Entry, number: int | None) -> None:
         """Have drift take note of an inspection, whose row has that number; None without a log."""

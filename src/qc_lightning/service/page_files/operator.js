@@ -83,7 +83,10 @@ async function inspect(blob, name) {
   at("photo").onload = fit;
   let response;
   try {
-    const query = `evidence=true&camera=${PAGE}&part=${encodeURIComponent(name.slice(0, 200))}`;
+    const kind = at("master").value;  // for one photo
+    at("master").value = "";
+    const what = kind ? `master=${kind}` : `part=${encodeURIComponent(name.slice(0, 200))}`;
+    const query = `evidence=true&camera=${PAGE}&${what}`;
     response = await ask(`/v1/inspect?${query}`, { method: "POST", body: blob });
   } catch {
     return alarm("gone");

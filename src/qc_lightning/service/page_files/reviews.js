@@ -123,7 +123,8 @@ async function watch() {
     if (response.ok) {
       const state = await response.json();
       alarms(state.alarms);
-      at("reviews").hidden = !state.log;
+      at("reviews").hidden = at("master").hidden = !state.log;
+      if (state.blocked && !(chosen && chosen.picked)) await pick(state.blocked);  // a person has to sign it
       if (state.log) { await look(); await follow(); }
     }
   } catch {
