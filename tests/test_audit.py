@@ -148,6 +148,21 @@ def test_the_page_escapes_names_and_shows_pairs(parts: Path, audit: Audit) -> No
     assert 'data-twin="Correct/000.png"' in page
 
 
+def test_photos_that_nearly_are_copies_are_shown_and_not_grouped(parts: Path, audit: Audit) -> None:
+    for seed in range(0, 12, 2):
+        for by, label in ((1, "Correct"), (2, "Incorrect")):
+            Image.fromarray(np.roll(_part(seed), (by, by), (0, 1))).save(parts / label / f"{seed:03d}-moved.png")
+    assert audit(f"data.root={parts}")[0] == 0
+    check = _checks(Path("found"))["lookalikes"]
+    assert check["result"] == "fine"  # similar parts look alike: for a person to judge
+    assert "6 pairs have a photo in each class" in str(check["text"])
+    with Path("found/audit.csv").open(newline="") as file:
+        rows = [row for row in csv.DictReader(file) if row["check"] == "lookalikes"]
+    moved = {(f"Correct/{seed:03d}-moved.png", f"Incorrect/{seed:03d}-moved.png") for seed in range(0, 12, 2)}
+    assert {(row["path"], row["other"]) for row in rows[:6]} == moved
+    assert not any("-moved" in path for path in _found(Path("found"), "near_duplicates"))
+
+
 def test_groups_are_guessed_from_names_and_bursts_from_times() -> None:
     views = [f"Correct/bracket-{part}_{view}.png" for part in range(8) for view in ("left", "top")]
     photos = [Photo(Path(name), name, 0, name) for name in views]
