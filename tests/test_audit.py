@@ -14,7 +14,6 @@ from PIL import Image
 
 from conftest import save_photo
 from qc_lightning import audit as audit_command
-from qc_lightning.auditing.groups import check_groups
 from qc_lightning.auditing.labels import check_labels, held_together
 from qc_lightning.auditing.learning_curve import check_learning_curve
 from qc_lightning.auditing.out_of_fold import deal
@@ -23,6 +22,7 @@ from qc_lightning.core.errors import UserError
 from qc_lightning.data.corrections import apply_corrections
 from qc_lightning.data.duplicates import Copies
 from qc_lightning.data.file_facts import FileFacts
+from qc_lightning.data.group_checks import check_groups
 from qc_lightning.data.photo import Photo
 from qc_lightning.metrics.decision import probabilities
 from qc_lightning.models.heads.fitted import FittedHead

@@ -124,6 +124,25 @@ def test_border_alone(tmp_path: Path, load: Callable[..., PhotoSet]) -> None:
     assert not _flagged(notes, "the size")
 
 
+def test_parts_that_names_tell_of_are_warned_of_before_the_split(tmp_path: Path, load: Callable[..., PhotoSet]) -> None:
+    for seed in range(40):
+        path = (
+            tmp_path / "photos" / ("Correct", "Incorrect")[seed // 2 % 2] / f"bracket{seed // 2}_{'ab'[seed % 2]}.png"
+        )
+        path.parent.mkdir(parents=True, exist_ok=True)
+        _part(seed).save(path)
+    assert _flagged(
+        load().notes, "names look like part_view: 20 groups of 2 to 2, for example Correct/bracket0_a.png and"
+    )
+    assert load(group="prefix").notes == []
+    for index, path in enumerate(sorted((tmp_path / "photos").rglob("*.png"))):
+        path.rename(path.with_name(f"IMG_20240506_0708{index // 2:02}{7 * (index % 2):02}.png"))
+    assert load().notes == []
+    for index, path in enumerate(sorted((tmp_path / "photos").rglob("*.png"))):
+        path.rename(path.with_name(f"IMG_20240506_07{index // 2:02}{10 + index % 2}.png"))
+    assert _flagged(load().notes, "20 photos were taken within 2 seconds of another one and share no group with it")
+
+
 def test_dates_count_by_the_hour(tmp_path: Path, load: Callable[..., PhotoSet]) -> None:
     _save_parts(tmp_path / "photos")
     for seed, path in enumerate(sorted((tmp_path / "photos").rglob("*.png"))):

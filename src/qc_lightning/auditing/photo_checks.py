@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 
 from qc_lightning.auditing.amount import check_amount
-from qc_lightning.auditing.groups import check_groups
 from qc_lightning.auditing.outliers import check_outliers
 from qc_lightning.config import AuditConfig, DataConfig
 from qc_lightning.core.errors import UserError
@@ -11,6 +10,7 @@ from qc_lightning.data.checks import CheckedPhotos, copies_across_subsets
 from qc_lightning.data.dataset import PhotoSet
 from qc_lightning.data.duplicates import Copies
 from qc_lightning.data.findings import Check, Finding, counted
+from qc_lightning.data.group_checks import check_groups
 
 
 def check_files(photos: PhotoSet) -> list[Check]:

@@ -14,6 +14,7 @@ from qc_lightning.core.errors import UserError
 from qc_lightning.data.catalog import read_catalog
 from qc_lightning.data.checks import check_photos, copies_across_subsets
 from qc_lightning.data.decode import DecodeSettings
+from qc_lightning.data.group_checks import check_groups
 from qc_lightning.data.photo import SUBSETS, Photo
 from qc_lightning.data.pixel_cache import key_of
 from qc_lightning.data.pixel_store import PixelStore, open_store
@@ -112,7 +113,8 @@ def load_photos(config: AnyData, progress: bool = True, good_only: bool = False)
     checked = check_photos(photos.photos, photos.rows, photos.store, config, progress)
     subsets = split(checked.photos, config.split, config.classes.names, good_only)
     kept = [replace(photo, subset=subset) for photo, subset in zip(checked.photos, subsets, strict=True)]
-    checks = [*checked.checks, copies_across_subsets(kept, checked.copies)]
+    unknown_parts = check_groups(checked.photos, checked.facts, config.group)[:2]
+    checks = [*checked.checks, copies_across_subsets(kept, checked.copies), *unknown_parts]
     notes = [check.text for check in checks if check.flagged]
     return replace(photos, photos=kept, notes=photos.notes + notes + _straddling(kept))
 

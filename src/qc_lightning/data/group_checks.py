@@ -1,8 +1,11 @@
 """Which photos show one part: a guess from their names, bursts, and groups across a given split."""
 
+import datetime
+import math
 import re
 from collections import Counter, defaultdict
 from collections.abc import Sequence
+from contextlib import suppress
 from itertools import pairwise
 from pathlib import PurePosixPath
 
@@ -13,6 +16,7 @@ from qc_lightning.data.findings import Check, Finding
 from qc_lightning.data.photo import Photo, group_of
 
 _BURST = 2.0  # seconds between two photos of one burst, at most
+_TIME = re.compile(r"(?<!\d)(20\d\d)[-_]?(\d\d)[-_]?(\d\d)[-_T ]?(\d\d)[-_.]?(\d\d)[-_.]?(\d\d)(?!\d)")
 _VIEWS = 20  # photos of one part, at most, for a guess
 
 
@@ -61,10 +65,11 @@ def _key(photo: Photo, rule: str) -> str:
 
 
 def _bursts(photos: Sequence[Photo], facts: Sequence[FileFacts]) -> Check:
-    taken = np.array([fact.taken for fact in facts])
+    clock = np.array([fact.taken for fact in facts])
+    taken = np.where(np.isfinite(clock), clock, [_time_in(photo.name) for photo in photos])
     dated = [int(index) for index in np.argsort(taken, kind="stable") if np.isfinite(taken[index])]
     if not dated:
-        return Check.not_made("bursts", "no photo says when it was taken.")
+        return Check.not_made("bursts", "neither files nor names say when the photos were taken.")
     findings = []
     for before, after in pairwise(dated):
         apart = float(taken[after] - taken[before])
@@ -77,6 +82,18 @@ def _bursts(photos: Sequence[Photo], facts: Sequence[FileFacts]) -> Check:
         f"{findings[0].path} and {findings[0].other}: if they show one part, give them one group."
     )
     return Check("bursts", True, text, findings=findings, pairs=True)
+
+
+def _time_in(name: str) -> float:
+    """Seconds since 1970 of a date and time in a file's name; NaN when there is none.
+
+    >>> _time_in("Correct/IMG_20240506_070809.jpg") - _time_in("cam1-2024-05-06T07-08-07.png")
+    2.0
+    """
+    found = _TIME.search(PurePosixPath(name).name)
+    with suppress(ValueError):
+        return datetime.datetime(*map(int, found.groups())).timestamp() if found else math.nan  # type: ignore[arg-type]
+    return math.nan
 
 
 def _straddling(photos: Sequence[Photo], grouped: bool) -> Check:
