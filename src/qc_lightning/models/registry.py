@@ -12,17 +12,10 @@ from qc_lightning.config.model import TAIL_NEEDS
 from qc_lightning.core.errors import UserError
 from qc_lightning.core.suggestions import nearest
 from qc_lightning.models import weights
-from qc_lightning.models.backbones import (
-    Backbone,
-    StageBackbone,
-    TimmBackbone,
-    VectorBackbone,
-    fold_batch_norms,
-    stage_ends,
-    wide_depth,
-)
+from qc_lightning.models.backbones import Backbone, StageBackbone, TimmBackbone, VectorBackbone, wide_depth
 from qc_lightning.models.mlp import MLP
 from qc_lightning.models.network import Network
+from qc_lightning.models.stages import fold_batch_norms, stage_ends
 from qc_lightning.models.tokens import TokenBackbone
 
 # what a torchvision network has around its stages

@@ -4,7 +4,8 @@ from typing import Any, cast
 
 from torch import Tensor, nn
 
-from qc_lightning.models.backbones import Backbone, Normalisation, cut_parameters
+from qc_lightning.models.backbones import Backbone, Normalisation
+from qc_lightning.models.stages import cut_parameters
 
 
 class TokenBackbone(Backbone):
