@@ -5,7 +5,7 @@ from qc_lightning.config import EvaluateConfig
 
 
 def evaluate(config: EvaluateConfig) -> None:
-    """EvaluationSet photos to the same figures as a training's, and to what sets two runs apart."""
+    """Labelled photos to the same figures as a training's, and to what sets two runs apart."""
     from qc_lightning.core.atomic import write_json
     from qc_lightning.core.run import Run
     from qc_lightning.core.timing import Timing
@@ -22,11 +22,11 @@ def evaluate(config: EvaluateConfig) -> None:
     labelled = labelled_photos(run, config.data, config.subset)
     folder = evaluation_folder(run, config.name)
 
-    from qc_lightning.evaluation.evaluate_run import compare_runs, evaluate_run, same_as_trained, write_photos
+    from qc_lightning.evaluation.evaluate_run import compare_runs, evaluate_run, in_words, write_photos
     from qc_lightning.evaluation.score import score
     from qc_lightning.inference.inspector import Inspector
-    from qc_lightning.metrics.compute import finite, table
-    from qc_lightning.metrics.go_live import doubt_of, in_words
+    from qc_lightning.metrics.compute import finite
+    from qc_lightning.metrics.go_live import doubt_of
 
     inspector = Inspector.load(run, config.device)
     timing.done("setup")
@@ -45,15 +45,7 @@ def evaluate(config: EvaluateConfig) -> None:
     if why := doubt_of(run):
         print(f"WARNING: {why}")
     print(f"{run} on {labelled.origin}, threshold {inspector.decision.threshold:g}\n")
-    print(f"{table(metrics, inspector.class_names)}\n")
-    if "go_live" in metrics:
-        print("\n".join(["can it go live?", *in_words(metrics["go_live"], inspector.class_names), ""]))
-    if labelled.own:
-        print(f"{same_as_trained(run, metrics, labelled.subset)}\n")
-    if other:
-        print("\n".join([f"against {other.folder}, 95% intervals:", *metrics["comparison"]["in_words"]]) + "\n")
-    for warning in metrics["warnings"]:
-        print(f"WARNING: {warning}")
+    print(in_words(run, inspector, labelled, metrics))
     print(f"evaluation: {folder}")
     if scored.bad:
         raise SystemExit(3)

@@ -7,14 +7,11 @@ from typing import Any
 from qc_lightning.cli import app as cli
 from qc_lightning.config import ExplainConfig
 
-_STEM = 200  # bytes of a photo's name in the name of its picture: file systems take 255 in all
-
 
 def explain(config: ExplainConfig) -> None:
     """Photos to heat maps, pictures of them, and figures on how far they can be trusted."""
     from qc_lightning.core.atomic import csv_text, write_json, write_text
     from qc_lightning.core.run import Run
-    from qc_lightning.data.catalog import path_text
 
     run = Run.open(config.run)
 
@@ -25,7 +22,6 @@ def explain(config: ExplainConfig) -> None:
     from qc_lightning.explanation.selection import select_images
     from qc_lightning.inference.inspector import Inspector
     from qc_lightning.metrics.go_live import doubt_of
-    from qc_lightning.report import charts as plots
     from qc_lightning.report.page import write_report
 
     inspector = Inspector.load(run, config.device)
@@ -35,25 +31,11 @@ def explain(config: ExplainConfig) -> None:
     heat, names = Heat(inspector.network, config.method), inspector.class_names
     folder = Path(config.output) if config.output else (Path() if config.source else run.folder) / "explanations"
     chosen = select_images(run, inspector, config)
-    rows, figures, errors = [], [], 0
     found = explained.explain(inspector, heat, chosen, config.batch_size, config.target, config.checks)
-    for number, one in enumerate(found, 1):
-        stem = path_text(one.subject.path.stem).encode()[:_STEM].decode(errors="ignore")
-        name = "" if one.error else f"sheets/{number:04d}_{stem}.png"
-        if one.error:
-            errors += 1
-        else:
-            plots.save(picture.sheet(one, names), folder / name)
-            picture.save_overlay(one, folder / f"{one.sha256}.png")
-            figures.append(one.figures)
-        rows.append(summary.row(one, name, names))
-    result: dict[str, Any] = {
-        "method": heat.method,
-        "subset": config.subset,
-        "target": config.target,
-        "photos": len(figures),
-    }
-    result |= {"model_id": inspector.model_id, "methods": [summary.of_maps(heat.method, figures)]}
+    rows, figures, errors = picture.write(found, folder, names)
+    result: dict[str, Any] = {"method": heat.method, "subset": config.subset, "target": config.target}
+    result |= {"photos": len(figures), "model_id": inspector.model_id}
+    result["methods"] = [summary.of_maps(heat.method, figures)]
     if config.compare:
         methods = methods_for(inspector.network)
         result["methods"] = summary.compare(inspector, methods, chosen, config.batch_size)

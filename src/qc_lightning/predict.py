@@ -20,27 +20,17 @@ def predict(config: PredictConfig) -> None:
     with graceful_shutdown() as stop:
         plan = Plan.of(config, shard).without_done(stop)
 
-        from qc_lightning.core.bars import Progress
         from qc_lightning.inference.inspector import Inspector
         from qc_lightning.inference.stream import Stream
-        from qc_lightning.metrics.go_live import doubt_of
         from qc_lightning.metrics.verdict import Verdict
         from qc_lightning.prediction.output import VerdictFile
 
         inspector = Inspector.load(plan.run, config.device, Verdict(config.unreadable.upper()))
         if config.max_pixels is not None:
             inspector = replace(inspector, decode=replace(inspector.decode, max_pixels=config.max_pixels))
-        plan.check_model(inspector.model_id)
-        if why := doubt_of(plan.run):
-            print(f"WARNING: {why}")
-        print(f"{plan.run}: model {inspector.model_id}, threshold {inspector.decision.threshold:g}; {plan}")
+        plan.announce(inspector)
         draw = plan.drawer(inspector)
-        # while watching there is no end to tell the time of
-        shape = "{n_fmt} photos" if plan.total is None else None
-        line = (shard.number - 1) % processes
-        bar = Progress(
-            total=plan.total, initial=plan.begun, unit="photo", mininterval=0.2, bar_format=shape, position=line
-        )
+        bar = plan.bar(line=(shard.number - 1) % processes)
         with VerdictFile(plan.output, plan.written) as verdicts, Stream(inspector, config.batch_size) as stream, bar:
             parts = plan.part_file()
             for paths in plan.rounds(stop):
@@ -50,11 +40,11 @@ def predict(config: PredictConfig) -> None:
                     parts.write(rows)
                     bar.update(len(rows))
                 parts.settle()
-            complete = plan.total is None or bar.n == plan.total
-            if complete:
+            said = ""
+            if complete := plan.total is None or bar.n == plan.total:
                 said = parts.finish()
                 verdicts.finish()
-    if complete and said:
+    if said:
         print(said)
     if code := plan.ending(verdicts.counts, int(bar.n), complete, stop):
         raise SystemExit(code)

@@ -19,8 +19,6 @@ def train(config: TrainConfig, run: Run, record: RunRecord | None = None, in_swe
     from qc_lightning.data.dataset import load_photos
 
     timing = Timing()
-    from lightning.pytorch import seed_everything
-
     from qc_lightning.training import outcome
     from qc_lightning.training.loggers import log_outcome
     from qc_lightning.training.modes import build_module
@@ -32,12 +30,9 @@ def train(config: TrainConfig, run: Run, record: RunRecord | None = None, in_swe
     timing.done("imports")
     photos = load_photos(config.data, good_only=config.model.solved)
     timing.done("photos")
-
-    seed_everything(config.seed, verbose=False)
     module, data = build_module(config, photos)
     begin(run, config, photos, trainer, module, record)
     timing.done("setup")
-
     finished = fit(trainer, module, data, run, resume=config.resume is not None)
     trainer.predict(module, data, return_predictions=False, ckpt_path=run.best, weights_only=True)
     decision = outcome.decide(module.logits, photos.photos, config.decision)

@@ -13,8 +13,9 @@ from qc_lightning.evaluation.evaluation_set import EvaluationSet, trained_on
 from qc_lightning.evaluation.measure import SubsetLogits, measure, predictions_csv, versions
 from qc_lightning.evaluation.score import Scored, parts_csv
 from qc_lightning.inference.inspector import Inspector
+from qc_lightning.metrics import go_live
 from qc_lightning.metrics.comparison import compare
-from qc_lightning.metrics.compute import FIGURES, finite
+from qc_lightning.metrics.compute import FIGURES, finite, table
 from qc_lightning.metrics.decision import probabilities
 
 
@@ -49,6 +50,18 @@ def write_photos(folder: Path, inspector: Inspector, labelled: EvaluationSet, sc
         write_text(folder / "parts.csv", parts_csv(scored, inspector.decision, names))
     if scored.bad:
         write_text(folder / "bad_files.csv", csv_text(("path", "reason"), scored.bad))
+
+
+def in_words(run: Run, inspector: Inspector, labelled: EvaluationSet, metrics: dict[str, Any]) -> str:
+    """The figures as the console shows them."""
+    lines = [table(metrics, inspector.class_names), ""]
+    if "go_live" in metrics:
+        lines += ["can it go live?", *go_live.in_words(metrics["go_live"], inspector.class_names), ""]
+    if labelled.own:
+        lines += [same_as_trained(run, metrics, labelled.subset), ""]
+    if other := metrics.get("comparison"):
+        lines += [f"against {other['against']}, 95% intervals:", *other["in_words"], ""]
+    return "\n".join([*lines, *(f"WARNING: {warning}" for warning in metrics["warnings"])])
 
 
 def same_as_trained(run: Run, metrics: dict[str, Any], subset: str) -> str:

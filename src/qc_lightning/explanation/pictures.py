@@ -1,7 +1,8 @@
 """Pictures of an explanation: the photo, its heat and the outline of its hottest part, side by side."""
 
+from collections.abc import Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -9,7 +10,9 @@ import numpy.typing as npt
 from qc_lightning.core.atomic import replacing
 from qc_lightning.data.catalog import path_text
 from qc_lightning.explanation.explanations import Explanation
+from qc_lightning.explanation.summary import row
 from qc_lightning.metrics.verdict import escapes, overkills
+from qc_lightning.report import charts
 from qc_lightning.report.glyphs import class_names
 
 if TYPE_CHECKING:
@@ -18,6 +21,34 @@ if TYPE_CHECKING:
 HOT = 0.5  # of the greatest heat: where the outline runs
 _MAP = "inferno"  # even to the eye, and readable in grey
 _THUMBNAIL = 384  # pixels
+_STEM = 200  # bytes of a photo's name in the name of its picture: file systems take 255 in all
+
+
+def write(
+    found: Iterable[Explanation], folder: Path, names: tuple[str, str]
+) -> tuple[list[list[object]], list[dict[str, Any]], int]:
+    """Write a sheet and an overlay of each photo.
+
+    Args:
+        found: explanations, made as they are asked for.
+        folder: of the pictures.
+        names: of the classes.
+
+    Returns:
+        The rows of explain.csv, the figures of each photo that could be read, and how many could not.
+    """
+    rows, figures, errors = [], [], 0
+    for number, one in enumerate(found, 1):
+        stem = path_text(one.subject.path.stem).encode()[:_STEM].decode(errors="ignore")
+        name = "" if one.error else f"sheets/{number:04d}_{stem}.png"
+        if one.error:
+            errors += 1
+        else:
+            charts.save(sheet(one, names), folder / name)
+            save_overlay(one, folder / f"{one.sha256}.png")
+            figures.append(one.figures)
+        rows.append(row(one, name, names))
+    return rows, figures, errors
 
 
 def sheet(found: Explanation, names: tuple[str, str]) -> "Figure":

@@ -7,10 +7,11 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from qc_lightning.models.backbones import Backbone, VectorBackbone
+from qc_lightning.models.backbones import Backbone
 from qc_lightning.models.heads.fitted import FittedHead
 from qc_lightning.models.heads.perceptron import PerceptronHead, perceptron
 from qc_lightning.models.tiles import Grid, Mosaic, max_over_tiles, split
+from qc_lightning.models.tokens import VectorBackbone
 
 _BLOCK = 16  # photos; a product of as many has the same kernels whatever they hold, one of a single photo has others
 

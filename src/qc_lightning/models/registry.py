@@ -12,11 +12,11 @@ from qc_lightning.config.model import TAIL_NEEDS
 from qc_lightning.core.errors import UserError
 from qc_lightning.core.suggestions import nearest
 from qc_lightning.models import weights
-from qc_lightning.models.backbones import Backbone, StageBackbone, TimmBackbone, VectorBackbone, wide_depth
+from qc_lightning.models.backbones import Backbone, StageBackbone, TimmBackbone, wide_depth
 from qc_lightning.models.mlp import MLP
 from qc_lightning.models.network import Network
 from qc_lightning.models.stages import fold_batch_norms, stage_ends
-from qc_lightning.models.tokens import TokenBackbone
+from qc_lightning.models.tokens import TokenBackbone, VectorBackbone
 
 # what a torchvision network has around its stages
 _NOT_STAGES = ("classifier", "fc", "head", "heads", "avgpool", "flatten", "dropout", "aux1", "aux2", "AuxLogits")

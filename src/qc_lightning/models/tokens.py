@@ -1,5 +1,6 @@
-"""A vision transformer as a backbone: the tokens of its last blocks as maps, at the shape that photos have."""
+"""Vision transformers as backbones: tokens of the last blocks as maps at the photos' shape, or one vector a photo."""
 
+from collections.abc import Sequence
 from typing import Any, cast
 
 from torch import Tensor, nn
@@ -61,3 +62,35 @@ class TokenBackbone(Backbone):
         """One group a block."""
         blocks = cast(nn.ModuleList, self.model.blocks)
         return cut_parameters(self.model, [f"blocks.{place}" for place in range(len(blocks))])
+
+
+class VectorBackbone(Backbone):
+    """A network that has no maps, such as a vision transformer: its representation as one map of a single pixel.
+
+    Args:
+        model: photo to representation [B, C].
+        ends: names of the modules that end a stage, in order; the blocks of a transformer.
+        cam_layer: name of the module that Grad-CAM reads; tokens [B, N, C], the class token first where there is one.
+        normalisation: what the weights were trained with.
+    """
+
+    def __init__(self, model: nn.Module, ends: Sequence[str], cam_layer: str, normalisation: Normalisation) -> None:
+        super().__init__(normalisation)
+        self.model, self.ends, self.cam_layer, self.count = model, list(ends), cam_layer, 1
+
+    def forward(self, image: Tensor) -> list[Tensor]:
+        """The representation as [B, C, 1, 1]."""
+        return [self.model(self.normalised(image))[:, :, None, None]]
+
+    def represent(self, last: Tensor) -> Tensor:
+        """The representation as [B, C]."""
+        return last.flatten(1)
+
+    @property
+    def cam_layers(self) -> list[nn.Module]:
+        """The last block's first norm in a transformer: what lies behind it reaches the output by the class token."""
+        return [self.model.get_submodule(self.cam_layer)]
+
+    def stage_parameters(self) -> list[list[nn.Parameter]]:
+        """One group a block."""
+        return cut_parameters(self.model, self.ends)

@@ -26,6 +26,7 @@ from qc_lightning.prediction.shards import Shard
 from qc_lightning.prediction.sort import Sorter
 
 if TYPE_CHECKING:  # they need torch
+    from qc_lightning.core.bars import Progress
     from qc_lightning.inference.inspection import Inspection
     from qc_lightning.inference.inspector import Inspector
 
@@ -103,17 +104,22 @@ class Plan:
         todo = replace(self.source, names=[name for name in names if name not in done])
         return replace(self, source=todo, stale=len(rows) - len(done))
 
-    def check_model(self, model_id: str) -> None:
-        """Refuse to add a model's rows to another one's.
+    def announce(self, inspector: "Inspector") -> None:
+        """Say what is about to be done, and what is known against the model.
 
         Raises:
             UserError: the rows that are there come from another model.
         """
-        if others := self.written.models - {model_id}:
+        from qc_lightning.metrics.go_live import doubt_of
+
+        if others := self.written.models - {inspector.model_id}:
             raise UserError(
-                f"{self.output} holds verdicts of model {min(others)}, {self.run.folder} is {model_id}: "
+                f"{self.output} holds verdicts of model {min(others)}, {self.run.folder} is {inspector.model_id}: "
                 "give that model's run=, or another output="
             )
+        if why := doubt_of(self.run):
+            print(f"WARNING: {why}")
+        print(f"{self.run}: model {inspector.model_id}, threshold {inspector.decision.threshold:g}; {self}")
 
     def __str__(self) -> str:
         share = f" of share {self.shard.number} of {self.shard.count}" if self.shard.count > 1 else ""
@@ -133,6 +139,15 @@ class Plan:
     def total(self) -> int | None:
         """Photos that will have a row; not known while watching."""
         return None if self.arrivals else self.begun + len(self.source.names)
+
+    def bar(self, line: int) -> "Progress":
+        """The progress, on a line of its own below those of other processes."""
+        from qc_lightning.core.bars import Progress
+
+        shape = "{n_fmt} photos" if self.total is None else None  # while watching there is no end to tell the time of
+        return Progress(
+            total=self.total, initial=self.begun, unit="photo", mininterval=0.2, bar_format=shape, position=line
+        )
 
     def part_file(self) -> PartFile:
         """Where the rows of parts go; photos that have a row already are in it."""

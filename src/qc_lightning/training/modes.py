@@ -3,7 +3,7 @@
 from dataclasses import replace
 
 import numpy as np
-from lightning.pytorch import LightningDataModule
+from lightning.pytorch import LightningDataModule, seed_everything
 from torch import nn
 
 from qc_lightning.config import TrainConfig
@@ -32,6 +32,7 @@ def build_module(config: TrainConfig, photos: PhotoSet) -> tuple[Classifier, Lig
         config: of the run.
         photos: decoded and split.
     """
+    seed_everything(config.seed, verbose=False)  # the weights follow from it
     counts, shape, tiles = photos.counts()["train"], photos.decode.tile, config.data.grid
     settings = HeadSettings.from_config(config)
     if config.model.frozen:
