@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from qc_lightning.auditing.amount import check_amount
 from qc_lightning.auditing.outliers import check_outliers
 from qc_lightning.config import AuditConfig, DataConfig
+from qc_lightning.core.bars import Progress
 from qc_lightning.core.errors import UserError
 from qc_lightning.data.checks import CheckedPhotos, copies_across_subsets
 from qc_lightning.data.dataset import PhotoSet
@@ -61,7 +62,10 @@ def network_checks(photos: PhotoSet, copies: Sequence[Copies], config: AuditConf
     if photos_to_check is None:
         why = "too few parts of one class for a model that has not seen the photo."
         return [Check.not_made(name, why) for name in ("label_errors", "learning_curve")]
-    probability = probabilities(head.fit(features, photos_to_check, penalty))
-    pooled = head.split(features)[0]
-    curve = check_learning_curve(head.pooled, pooled, photos.photos, config.data.classes.names, penalty, seed)
+    with Progress(total=2, desc="fitting heads", unit="check", delay=1.0) as bar:
+        probability = probabilities(head.fit(features, photos_to_check, penalty))
+        bar.update()
+        pooled = head.split(features)[0]
+        curve = check_learning_curve(head.pooled, pooled, photos.photos, config.data.classes.names, penalty, seed)
+        bar.update()
     return [check_labels(photos.photos, probability), curve]

@@ -66,7 +66,9 @@ def check_photos(
     appearance, facts = measured
     names = [f"{photo.label} {photo.group}" for photo in photos]
     unit = np.unique(names, return_inverse=True)[1].astype(np.int64)
-    copies, lookalikes = find_copies([photo.sha256 or "" for photo in photos], appearance.small, store, rows, unit)
+    copies, lookalikes = find_copies(
+        [photo.sha256 or "" for photo in photos], appearance.small, store, rows, unit, progress
+    )
     if config.near_duplicates == "error":
         _refuse_near_duplicates(photos, copies)
     groups, chained = join_copies([photo.group for photo in photos], copies, config.near_duplicates == "group")

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from qc_lightning.core.bars import Progress
 from qc_lightning.data.appearance import Floats
 from qc_lightning.data.pixel_store import PixelStore
 
@@ -61,7 +62,7 @@ def identical_files(sha256: Sequence[str]) -> list[Copies]:
 
 
 def find_copies(
-    sha256: Sequence[str], small: Floats, store: PixelStore, rows: Indices, unit: Indices
+    sha256: Sequence[str], small: Floats, store: PixelStore, rows: Indices, unit: Indices, progress: bool = True
 ) -> tuple[list[Copies], list[Copies]]:
     """Find the pairs of photos that are copies of each other, and those that only look alike.
 
@@ -75,6 +76,7 @@ def find_copies(
         rows: int64 [n], their rows in the store.
         unit: int64 [n], equal for photos that are known to be alike, with one label and one group: such pairs are not
             listed as lookalikes.
+        progress: whether to show a bar when it takes long.
 
     Returns:
         The copies; and of each photo the nearest other one that looks alike, the nearest pairs first.
@@ -92,13 +94,13 @@ def find_copies(
             copies.append(Copies(first, index, "pixels", 0.0))
     different = np.array(sorted(index for same_grey in by_picture.values() for index in same_grey), dtype=np.int64)
     lookalikes = list[Copies]()
-    for i, j, distance, kind in _alike(small[different], unit[different]):
+    for i, j, distance, kind in _alike(small[different], unit[different], progress):
         pairs = copies if kind == "alike" else lookalikes
         pairs.append(Copies(int(different[i]), int(different[j]), kind, distance))
     return copies, sorted(lookalikes, key=lambda pair: pair.distance)
 
 
-def _alike(small: Floats, unit: Indices) -> list[tuple[int, int, float, str]]:
+def _alike(small: Floats, unit: Indices, progress: bool) -> list[tuple[int, int, float, str]]:
     """Pairs i < j of small pictures, float32 [n, SIDE, SIDE], their distance, and whether alike or lookalike."""
     beyond_mean, beyond_variations = _own_parts(small)
     n, pairs = len(small), []
@@ -106,7 +108,8 @@ def _alike(small: Floats, unit: Indices) -> list[tuple[int, int, float, str]]:
     limit, wide = math.sqrt(1 - lack), math.sqrt(1 - _LOOKALIKE * lack)
     single = len(np.unique(unit)) == n
     rows = max(1, min(_BLOCK, _LIKENESSES // max(1, n)))
-    for start in range(0, n, rows):
+    bar = Progress(range(0, n, rows), desc="Comparing photos", unit="block", delay=1.5, disable=not progress)
+    for start in bar:
         block = slice(start, min(start + rows, n))
         likeness = beyond_mean[block] @ beyond_mean[start:].T  # correlation: 1 minus its square is the part lacking
         i, j = np.nonzero(np.triu(likeness > limit, 1))
