@@ -60,6 +60,21 @@ def test_rows_come_back_as_they_were_written(tmp_path: Path, log: Callable[..., 
     assert [float(row["probability"]) for row in rows] == [number / 7 for number in range(20)]
 
 
+def test_an_export_opens_in_a_german_spreadsheet(tmp_path: Path, log: Callable[..., tuple[int, str, str]]) -> None:
+    write(tmp_path / "a.sqlite", 3)
+    assert log(tmp_path / "a.sqlite", "export", tmp_path / "a.csv", "separator=;", "decimal=,")[0] == 0
+    text = (tmp_path / "a.csv").read_text(encoding="utf-8")
+    assert text.startswith("\ufeffid;time;")
+    with (tmp_path / "a.csv").open(newline="", encoding="utf-8-sig") as file:
+        assert [float(row["probability"].replace(",", ".")) for row in csv.DictReader(file, delimiter=";")] == [
+            0,
+            1 / 7,
+            2 / 7,
+        ]
+    code, _, err = log(tmp_path / "a.sqlite", "export", tmp_path / "a.csv", "separator=,", "decimal=,")
+    assert (code, "another one of . and ," in err) == (2, True)
+
+
 def test_rows_cannot_be_changed_or_removed(tmp_path: Path) -> None:
     write(tmp_path / "a.sqlite", 3)
     with closing(sqlite3.connect(tmp_path / "a.sqlite")) as connection:

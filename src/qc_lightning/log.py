@@ -1,15 +1,18 @@
 """Read the log of a service: `qc-lightning log line-3.sqlite verify`."""
 
+from itertools import islice
 from pathlib import Path
 
 from qc_lightning.cli.plain import run_plain
 from qc_lightning.config.serving import LogConfig
 
+_AT_ONCE = 1000  # rows
+
 HELP = """\
 Read the record of every verdict that `qc-lightning serve log=line-3.sqlite` keeps, while it serves or later.
 
   qc-lightning log line-3.sqlite verify                              is every row as it was written?
-  qc-lightning log line-3.sqlite export line-3.csv
+  qc-lightning log line-3.sqlite export line-3.csv separator=';' decimal=','     as a German Excel opens it
   qc-lightning log line-3.sqlite replay model=inspector.onnx         the photos that were kept, the same verdicts?
   qc-lightning log line-3.sqlite dataset corrected/ beside=outputs/<date>/<time>/split.csv
   qc-lightning train data.manifest=corrected/labels.csv
@@ -24,15 +27,20 @@ all is well; 1 a row is not as it was written, or a verdict differs; 2 a mistake
 def log(config: LogConfig) -> None:
     """Check, export or replay a log, or take labelled photos out of it."""
     from qc_lightning.inference import log_file
-    from qc_lightning.inference.log_entry import HEADER
 
     path = Path(config.file)
     if config.action == "export":
-        from qc_lightning.core.atomic import csv_text, write_text
+        from qc_lightning.core.atomic import replacing
+        from qc_lightning.service.sinks.files import csv_sink
 
-        rows = [(number, *entry, digest) for number, entry, digest in log_file.query(path)]
-        write_text(Path(str(config.output)), csv_text(HEADER, rows))
-        print(f"{len(rows)} rows: {config.output}")
+        count = 0
+        with replacing(Path(str(config.output)).expanduser()) as temporary:
+            sink = csv_sink(temporary, config.separator, config.decimal)
+            found = log_file.query(path)
+            while rows := list(islice(found, _AT_ONCE)):
+                sink.deliver(rows)
+                count += len(rows)
+        print(f"{count} rows: {config.output}")
     elif config.action == "verify":
         count, digest, fault = log_file.first_fault(path)
         print(f"{path}: {count} rows as they were written, last digest {digest or 'none'}")

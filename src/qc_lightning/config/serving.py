@@ -58,13 +58,7 @@ class ServeConfig:
         check(1 <= self.views <= 100, "views", "1 to 100 photos", self.views)
         check(0.05 <= self.rest <= 3600, "rest", "0.05 to 3600 seconds", self.rest)
         check(0 < self.deadline <= 3600, "deadline", "seconds above 0, at most 3600", self.deadline)
-        marks = len(self.separator) == 1 and self.decimal in (".", ",") and self.separator != self.decimal
-        check(
-            marks,
-            "separator, decimal",
-            "one character, and . or , that differs from it",
-            (self.separator, self.decimal),
-        )
+        _check_marks(self.separator, self.decimal)
         check(1 <= self.queue <= 10_000, "queue", "1 to 10000 photos", self.queue)
         check(0 < self.max_megabytes <= 2000, "max_megabytes", "above 0, at most 2000", self.max_megabytes)
         check(0 < self.timeout <= 600, "timeout", "seconds above 0, at most 600", self.timeout)
@@ -89,8 +83,11 @@ class LogConfig:
     model: str | None = None  # replay: an exported inspector, .onnx
     photos: str | None = None  # folder of kept photos; null: the one beside the log
     beside: str | None = None  # dataset: split.csv of the training so far
+    separator: str = ","  # export: between the fields; a German Excel wants ;
+    decimal: str = "."  # export: of the numbers; a German Excel wants ,
 
     def __post_init__(self) -> None:
+        _check_marks(self.separator, self.decimal)
         named = self.action != "export" or (self.output or "").lower().endswith(".csv")
         check(named, "output", "a name that ends in .csv", self.output)
         check(self.action != "dataset" or bool(self.output), "output", "a folder for the photos", None)
@@ -107,6 +104,11 @@ class DriftConfig:
     """`python -m qc_lightning.drift`."""
 
     file: str  # log of a service, .sqlite
+
+
+def _check_marks(separator: str, decimal: str) -> None:
+    fine = len(separator) == 1 and separator not in '"\r\n' and decimal in (".", ",") and separator != decimal
+    check(fine, "separator, decimal", "one character, and another one of . and ,", separator + decimal)
 
 
 def photos_beside(log: Path) -> Path:

@@ -30,6 +30,7 @@ def csv_lines(rows: Sequence[Row], separator: str, decimal: str, header: bool) -
     text = io.StringIO()
     writer = csv.writer(text, delimiter=separator, lineterminator="\n")
     if header:
+        text.write("\ufeff" if separator != "," else "")  # without it a spreadsheet takes UTF-8 for something else
         writer.writerow(HEADER)
     writer.writerows([cell(value, decimal) for value in (number, *entry, digest)] for number, entry, digest in rows)
     return text.getvalue()
@@ -60,7 +61,7 @@ class FileSink:
         self._path.parent.mkdir(parents=True, exist_ok=True)
         with self._path.open("a", encoding="utf-8", newline="") as file:
             first = file.tell() == 0
-            file.write(("\ufeff" if first and self.name == "csv" else "") + self._lines(rows, first))
+            file.write(self._lines(rows, first))
 
     def close(self) -> None:
         """Nothing is held open."""
