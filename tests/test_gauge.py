@@ -120,3 +120,12 @@ def test_grades() -> None:
     assert [graded(value, [0.02, 0.05], more_is_better=False) for value in (0.02, 0.05, 0.06, None)] == [
         "acceptable", "marginal", "unacceptable", "unknown",
     ]  # fmt: skip
+
+
+def test_fleiss_kappa_is_that_of_statsmodels() -> None:
+    """statsmodels 0.15.0: fleiss_kappa(aggregate_raters(ratings)[0]) of the same ratings."""
+    rng = np.random.default_rng(5)
+    for parts, raters, expected in ((50, 3, 0.5200000000000001), (40, 9, 0.5081481481481482)):
+        truth = rng.random(parts) < 0.3
+        ratings = np.where(rng.random((parts, raters)) < 0.85, truth[:, None], ~truth[:, None]).astype(int)
+        assert fleiss_kappa(ratings)["value"] == pytest.approx(expected, abs=1e-12)

@@ -188,7 +188,8 @@ def test_balanced_accuracy_of_8_and_60_photos_is_covered():
 @pytest.mark.parametrize(("bad", "good", "auroc"), [(8, 60, 0.9), (20, 20, 0.7), (27, 36, 0.95), (60, 60, 0.98)])
 def test_intervals_cover_the_true_figure_about_as_often_as_they_say(photos, bad, good, auroc):
     """The full table is in docs/statistics.md; here 600 draws, whose standard error is 1 point."""
-    held = load("coverage").coverage(bad, good, auroc, photos=photos, repeats=600)
+    simulated = load("coverage")
+    held = simulated.coverage(bad, good, simulated.shift_of(auroc, "equal", photos), "equal", photos, repeats=600)
     for figure, percent in held.items():
         assert 91 <= percent <= (99.9 if auroc > 0.95 else 99), figure
 

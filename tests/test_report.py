@@ -303,3 +303,26 @@ def test_advice_names_no_folder_that_is_taken(tmp_path):
     assert "python -m qc_lightning.train optim.lr=3e-4 " in advice
     assert "hydra.run.dir" not in advice
     assert "hydra.run.dir=my run" in remake
+
+
+def test_the_headline_counts_verdicts_by_part_and_shows_the_oddest_photos(tmp_path):
+    run, _ = make_run(tmp_path / "run")
+    metrics = json.loads((run / "metrics.json").read_text())
+    rate = {"value": 0.25, "low": 0.1, "high": 0.4}
+    of = {"PASS": 3, "REVIEW": 2, "REJECT": 7}
+    metrics["test"]["parts"] = {"n": 24, "escape_rate": rate, "overkill_rate": rate, "review_rate": rate}
+    metrics["test"]["parts"]["verdicts"] = {"correct": of, "incorrect": of}
+    metrics["novelty"] = {"limit": 2.0, "test": {"n": 36, "above": 1, "rate": rate}}
+    (run / "metrics.json").write_text(json.dumps(metrics))
+    rows = read_csv(run / "predictions.csv")
+    for place, row in enumerate(rows):
+        row["novelty"] = str(place / 10)
+    write_csv(run / "predictions.csv", ",".join(rows[0]), [list(row.values()) for row in rows])
+    page = Page(write_report(run))
+    text = words(page.text)
+    assert "3 of 12 Incorrect parts passed, 2 for a person" in text
+    assert "7 of 12 Correct parts rejected, 2 for a person" in text
+    assert re.search(r"escape rate by part.*?25% \(10% to 40%\)", text)
+    oddest = [attrs["class"] for attrs in page.all("li") if attrs.get("class") in ("odd", "usual")]
+    assert len(oddest) == 8
+    assert oddest[0] == "odd"

@@ -26,7 +26,7 @@ def gauge(config: GaugeConfig) -> dict[str, Any]:
     note = f"{len(study.parts)} parts, {len(study.appraisers)} appraisers, {study.verdict.shape[2]} trials each"
     note += ", against a reference." if study.reference is not None else "; no reference: nobody knows who is right."
     write_json(folder / "gauge.json", found | {"limits": limits, "grades": graded, "confidence": config.confidence})
-    write_text(folder / "gauge.html", page(source.name, lines, note, f"{config.confidence:.4g}"))
+    write_text(folder / "gauge.html", page(source.name, lines, note, f"{100 * config.confidence:.4g}%"))
 
     widths = [max(len(line[column]) for line in lines) for column in range(3)]
     print(f"{note}\n")

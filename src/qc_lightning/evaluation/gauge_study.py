@@ -4,6 +4,7 @@ import csv
 import io
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
@@ -114,7 +115,8 @@ def page(title: str, lines: Sequence[tuple[str, str, str, str]], note: str, conf
 
     style = (Path(report.__file__).parent / "report.css").read_text(encoding="utf-8")
     template = Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True).from_string(_PAGE)
-    return template.render(title=title, lines=lines, note=note, confidence=confidence).replace("/*style*/", style)
+    figures = [(what, [line[1:] for line in of]) for what, of in groupby(lines, key=lambda line: line[0])]
+    return template.render(title=title, figures=figures, note=note, confidence=confidence).replace("/*style*/", style)
 
 
 _PAGE = """<!DOCTYPE html>
@@ -125,7 +127,10 @@ _PAGE = """<!DOCTYPE html>
 <meta name="viewport" content="width=device-width, initial-scale=1">
 <meta name="color-scheme" content="light dark">
 <title>{{ title }}</title>
-<style>/*style*/</style>
+<style>/*style*/
+.plain tr.figure th { padding-top: 18px; text-transform: none; }
+.plain td { white-space: normal; }
+</style>
 </head>
 <body>
 <header><p class="eyebrow">Attribute agreement study</p><h1><bdi>{{ title }}</bdi></h1></header>
@@ -134,15 +139,17 @@ _PAGE = """<!DOCTYPE html>
   <p>{{ note }}</p>
   <div class="scroll" tabindex="0" role="region" aria-label="Figures">
   <table class="plain">
-    <thead><tr><th scope="col">Figure</th><th scope="col">Appraiser</th>
-      <th scope="col">Value ({{ confidence }} interval)</th>
+    <thead><tr><th scope="col">Appraiser</th><th scope="col">Value ({{ confidence }} interval)</th>
       <th scope="col">Grade</th></tr></thead>
+    {% for what, of in figures %}
     <tbody>
-    {% for what, who, value, grade in lines %}
-      <tr><th scope="row">{{ what }}</th><td><bdi>{{ who }}</bdi></td><td>{{ value }}</td>
+      <tr class="figure"><th colspan="3" scope="rowgroup">{{ what }}</th></tr>
+      {% for who, value, grade in of %}
+      <tr><td><bdi>{{ who }}</bdi></td><td>{{ value }}</td>
         <td{% if grade == "unacceptable" %} class="wrong"{% endif %}>{{ grade }}</td></tr>
-    {% endfor %}
+      {% endfor %}
     </tbody>
+    {% endfor %}
   </table>
   </div>
 </section>
