@@ -95,11 +95,35 @@ def test_differences_are_kolmogorovs_and_smirnovs() -> None:
     monitor = watched(DriftMonitor(reference(0)), 5, 49, 0.0)
     rng = np.random.default_rng(7)
     monitor.add(50, rng.normal(size=STATISTICS).tolist(), False)
-    values = np.array([shares[3] for shares in monitor._shares])
-    expected = stats.ks_1samp(values, stats.uniform.cdf).statistic
+    seen, known = 50 * [0.0], monitor.reference.sides[3][0][0]
+    draw = np.random.default_rng(5)
+    for row in range(49):
+        draw.random()
+        seen[row] = draw.normal(0.0, size=STATISTICS)[3]
+    seen[49] = np.random.default_rng(7).normal(size=STATISTICS)[3]
+    expected = stats.ks_2samp(seen, known).statistic
     found = {one.name: one for one in monitor.largest.values()}["sharpness"]
     assert found.value == pytest.approx(expected)
     assert found.limit == pytest.approx(critical_value(STATISTICS) * (1 / 50 + 1 / 150) ** 0.5)
+
+
+def test_equal_values_are_no_difference() -> None:
+    """A grey camera has no colour at all, in training as on the line: scipy's two-sample statistic says 0 as well."""
+    one = reference(0)
+    sides = [((np.round(a, 0), n), (np.round(b, 0), m)) for (a, n), (b, m) in one.sides]
+    monitor = DriftMonitor(Reference(one.components, True, False, sides, one.critical))
+    draw, seen = np.random.default_rng(3), []
+    for row in range(50):
+        seen.append(np.round(draw.normal(size=STATISTICS), 0))
+        monitor.add(row, seen[-1].tolist(), False)
+    for place, name in enumerate(monitor.reference.names):
+        expected = stats.ks_2samp(np.array(seen)[:, place], sides[place][0][0]).statistic
+        assert monitor.largest[name].value == pytest.approx(expected), name
+    flat = [((np.zeros(30), 30), (np.zeros(30), 30))] * STATISTICS
+    monitor = DriftMonitor(Reference(one.components, True, False, flat, one.critical))
+    for row in range(200):
+        monitor.add(row, [0.0] * STATISTICS, row % 2 == 0)
+    assert max(found.value for name, found in monitor.largest.items() if name != MIX) == 0
 
 
 def test_the_reference_comes_back_from_its_text() -> None:

@@ -74,12 +74,12 @@ class Reference:
         return (*of_pixels(pixels), logit, *unusual, *self.components.of(seen).tolist())
 
     def shares(self, measures: Sequence[float], rejected: bool) -> Floats:
-        """For each statistic the share of the reference's photos of that side that lie below."""
+        """For each statistic which shares of that side's photos lie below its value and at most at it, [S, 2]."""
         found = []
         for value, sides in zip(measures, self.sides, strict=True):
             values = sides[rejected][0]
-            below = np.searchsorted(values, value, "left") + np.searchsorted(values, value, "right")
-            found.append(below / (2 * len(values)))
+            ends = (np.searchsorted(values, value, "left"), np.searchsorted(values, value, "right"))
+            found.append([int(end) / len(values) for end in ends])
         return np.array(found)
 
     def to_json(self) -> str:
@@ -195,8 +195,9 @@ class DriftMonitor:
         rejected = np.array(self._rejected)[-count:]
         weight = rejected.mean()
         shares = np.sort(np.array(self._shares)[-count:], axis=0)
+        below, at_most = shares[..., 0], shares[..., 1]  # apart where values are equal
         steps = np.arange(count + 1)[:, None] / count
-        largest = np.maximum((steps[1:] - shares).max(0), (shares - steps[:-1]).max(0))
+        largest = np.maximum((steps[1:] - at_most).max(0), (below - steps[:-1]).max(0))
         limits = []
         for (_, passing), (_, rejecting) in self.reference.sides:
             chance = 1 / count + (1 - weight) ** 2 / passing + weight**2 / rejecting

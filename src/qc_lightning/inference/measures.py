@@ -30,7 +30,7 @@ def of_pixels(pixels: npt.NDArray[np.uint8]) -> tuple[float, ...]:
     energy = float(np.square(down).mean() + np.square(across).mean())
     sharpness = np.log((float(np.square(second).mean()) + 1e-3) / (energy + 1e-3))
     noise = np.median(np.abs(mask)) / (6 * 0.6745)
-    colour = float(pixels[0].mean() - pixels[2].mean())
+    colour = round(float(pixels[0].mean() - pixels[2].mean()), 1)  # a grey camera's is 0, not nearly 0
     return float(grey.mean()), float(grey.std()), colour, float(sharpness), float(noise)
 
 
