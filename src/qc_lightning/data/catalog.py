@@ -10,7 +10,9 @@ from pathlib import Path
 from qc_lightning.config import AnyData, ClassNames, ElpvConfig, PartsConfig
 from qc_lightning.core.errors import UserError
 from qc_lightning.data.corrections import apply_corrections
+from qc_lightning.data.mirror import mirror
 from qc_lightning.data.photo import Catalog
+from qc_lightning.data.remote import is_address
 from qc_lightning.data.sources.folders import read_folders
 from qc_lightning.data.sources.manifest import read_manifest
 
@@ -38,7 +40,10 @@ def read_catalog(config: AnyData, one_class: bool = False, good_only: bool = Fal
     elif config.manifest is not None:
         photos, notes = read_manifest(Path(config.manifest).expanduser(), config)
     else:
-        root = Path(config.root or "").expanduser().resolve()
+        if is_address(config.root or ""):
+            root = mirror(str(config.root), Path(config.cache_dir).expanduser() / "photos")
+        else:
+            root = Path(config.root or "").expanduser().resolve()
         photos, notes = read_folders(root, config.classes, config.group, one_class, good_only)
     if config.corrections is not None:
         photos, corrected = apply_corrections(photos, Path(config.corrections).expanduser(), config.classes.names)

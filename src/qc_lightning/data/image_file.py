@@ -2,7 +2,7 @@
 
 import os
 import stat
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import BinaryIO
 
 from PIL import (
@@ -87,7 +87,7 @@ def file_bytes(path: Path) -> bytes:
     return data
 
 
-def unread_ending(path: Path) -> str:
+def unread_ending(path: PurePath) -> str:
     """Why a file of this ending is never a photo; empty for those that are read and for a name without any.
 
     What a file is called decides for training and prediction alike; formats that Pillow may read here and not there
@@ -97,7 +97,7 @@ def unread_ending(path: Path) -> str:
     return f"ending {suffix} is not read: save it as JPEG or PNG" if suffix and suffix not in IMAGE_SUFFIXES else ""
 
 
-def check_ending(path: Path) -> None:
+def check_ending(path: PurePath) -> None:
     """Raise BadImage for a file that is never a photo by its ending."""
     if reason := unread_ending(path):
         raise BadImage(reason)

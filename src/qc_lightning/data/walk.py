@@ -3,7 +3,7 @@
 import os
 from collections import Counter
 from collections.abc import Collection, Iterator, Sequence
-from pathlib import Path
+from pathlib import Path, PurePath
 
 from qc_lightning.core.errors import UserError
 from qc_lightning.data.image_file import IMAGE_SUFFIXES, looks_like_image, unread_ending
@@ -127,6 +127,12 @@ def why_unread(path: Path) -> str:
     suffix = path.suffix.lower()
     known = suffix in _UNREAD_SUFFIXES or (suffix not in _OTHER_SUFFIXES and looks_like_image(path))
     return unread_ending(path) if known else ""
+
+
+def may_be_photo(name: PurePath) -> bool:
+    """Whether a file that is not opened is a photo, or an image that is not read, by its ending alone."""
+    suffix = name.suffix.lower()
+    return suffix in IMAGE_SUFFIXES or suffix in _UNREAD_SUFFIXES
 
 
 def in_words(unread: Sequence[tuple[str, str]]) -> str:

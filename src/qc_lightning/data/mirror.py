@@ -1,0 +1,75 @@
+"""Photos of object storage on this machine: copied once, so that every epoch and every process reads a disk."""
+
+import hashlib
+import os
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+from qc_lightning.core.atomic import read_json, replacing, write_json
+from qc_lightning.core.bars import Progress
+from qc_lightning.core.errors import UserError
+from qc_lightning.data.image_file import BadImage
+from qc_lightning.data.remote import RemotePhoto, find_remote, reason_of, versions
+
+_VERSIONS = ".versions.json"
+_THREADS = 16  # requests at a time
+
+
+def mirror(address: str, cache: Path) -> Path:
+    """Copy the photos below an address into a folder of the cache, those aside that it has already.
+
+    A photo is copied again when the store gives it another version (ETag, generation or time, and size); one that has
+    gone from the store is removed.
+
+    Args:
+        address: such as s3://bucket/photos, with a folder for each class.
+        cache: holds a folder for each address; made when missing.
+
+    Returns:
+        The folder.
+
+    Raises:
+        UserError: the photos cannot be listed or read, or the disk is full.
+    """
+    base = address.rstrip("/")
+    folder = cache / hashlib.sha256(base.encode()).hexdigest()[:16]
+    wanted = {photo.removeprefix(f"{base}/"): photo for photo in find_remote(base)}
+    there = versions(base)
+    now = {name: there.get(photo, "") for name, photo in wanted.items()}
+    before = _recorded(folder)
+    todo = [name for name in wanted if now[name] != before.get(name) or not (folder / name).is_file()]
+    kept = {name: before[name] for name in before.keys() & now.keys() if name not in set(todo)}
+
+    def copy(name: str) -> None:
+        target = folder / name
+        if folder not in target.parents or ".." in Path(name).parts:
+            raise UserError(f"data.root: {wanted[name]} has a name that leads out of its folder: rename it")
+        with replacing(target, durable=False) as temporary:
+            temporary.write_bytes(RemotePhoto(wanted[name]).read())
+
+    try:
+        with (
+            Progress(total=len(todo), desc=f"copying {base}", unit="photo", delay=1.5) as bar,
+            ThreadPoolExecutor(_THREADS) as pool,
+        ):
+            for _, name in zip(pool.map(copy, todo), todo, strict=True):
+                kept[name] = now[name]
+                bar.update()
+        for name in before.keys() - now.keys():
+            (folder / name).unlink(missing_ok=True)
+    except BadImage as error:
+        raise UserError(f"data.root: cannot copy {base}: {error}") from error
+    except OSError as error:
+        raise UserError(f"data.root: cannot copy {base} to {folder}: {error.strerror or reason_of(error)}") from error
+    finally:
+        if folder.is_dir() and os.access(folder, os.W_OK):
+            write_json(folder / _VERSIONS, kept)
+    return folder
+
+
+def _recorded(folder: Path) -> Mapping[str, str]:
+    try:
+        return {name: str(version) for name, version in read_json(folder / _VERSIONS).items()}
+    except UserError:  # none yet, or damaged: everything is copied
+        return {}
