@@ -5,13 +5,13 @@ RUN = .venv/bin/python -m
 # a process a core, each with one thread; tests of one file share their trained runs
 TESTS = OMP_NUM_THREADS=1 $(RUN) pytest -n auto --dist loadfile
 
-.PHONY: install train test test-browser test-lean quick lint bench torture bundle clean
+.PHONY: install train test test-browser test-lean test-cluster quick lint bench torture bundle clean
 
 train: install  ## train the paper's recipe on the embedded photos
 	$(RUN) qc_lightning.train
 
 test: .venv/test  ## every test that needs nothing but Python
-	$(TESTS) -m "not browser and not lean"
+	$(TESTS) -m "not browser and not lean and not cluster"
 
 test-browser: .venv/test  ## the pages in a headless Chromium, which has to be installed
 	$(RUN) pytest -m browser
@@ -19,8 +19,13 @@ test-browser: .venv/test  ## the pages in a headless Chromium, which has to be i
 test-lean: .venv/test  ## what the line gets, in an environment of its own; pip fetches it
 	$(RUN) pytest -m lean -rP tests/test_lean.py
 
+test-cluster:  ## engine=ray and sweeps on a real Ray cluster of this machine, in an environment of its own; pip fetches it
+	test -d .venv-cluster || $(PYTHON) -m venv .venv-cluster
+	.venv-cluster/bin/python -m pip install --disable-pip-version-check -e ".[ray,s3,parquet,dev]" "aiobotocore[boto3]" "moto[server]"
+	OMP_NUM_THREADS=1 .venv-cluster/bin/python -m pytest -m cluster -rP
+
 quick: .venv/test  ## the tests of under two minutes
-	$(TESTS) -m "not slow and not browser and not lean"
+	$(TESTS) -m "not slow and not browser and not lean and not cluster"
 
 lint: .venv/test  ## style and types
 	$(RUN) ruff check
@@ -51,4 +56,4 @@ install: .venv/run
 	touch $@
 
 clean:  ## forget the environment
-	rm -rf .venv
+	rm -rf .venv .venv-cluster

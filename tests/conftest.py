@@ -145,11 +145,10 @@ def predict(
     monkeypatch.chdir(work)
     defaults = OmegaConf.load(CONF / "predict.yaml")
     del defaults["hydra"], defaults["defaults"]
+    ray = OmegaConf.load(CONF / "ray" / "cluster.yaml")
 
     def call(*arguments: str) -> tuple[int, str, str]:
-        config = OmegaConf.merge(
-            defaults, {"run": str(run_folder), "trainer": {}}, OmegaConf.from_dotlist([*arguments])
-        )
+        config = OmegaConf.merge(defaults, {"run": str(run_folder), "ray": ray}, OmegaConf.from_dotlist([*arguments]))
         code = 0
         try:
             predict_command.predict(parse(DictConfig(config), PredictConfig))

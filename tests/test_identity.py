@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from qc_lightning.config import PredictConfig
+from qc_lightning.config import PredictConfig, RayConfig
 from qc_lightning.core.shutdown import StopRequest
 from qc_lightning.data.fingerprint import sha256_of, stamp_of
 from qc_lightning.inference.inspector import Inspector
@@ -87,7 +87,8 @@ def plan_of(run: Path, photo: Path) -> Plan:
     config = PredictConfig(
         run=str(run), source=str(photo), output=str(photo.parent.parent / "v.csv"), device="cpu", batch_size=8,
         resume=False, watch=False, sort="none", unreadable="review", overlays=False, shard=None,
-        max_pixels=None, part=None, views=None, part_wait=10.0, trainer={},
+        max_pixels=None, part=None, views=None, part_wait=10.0, engine="local",
+        ray=RayConfig(address="auto", workers=None, cpus=1.0, gpus=0.0, memory=None),
     )  # fmt: skip
     return Plan.of(config, Shard())
 
@@ -96,7 +97,7 @@ def plan_of(run: Path, photo: Path) -> Plan:
 def test_a_photo_that_changes_while_it_is_inspected_has_no_verdict(how: str, run_folder: Path, tmp_path: Path) -> None:
     photo = save(tmp_path / "in/a.png", DARK)
     plan = plan_of(run_folder, photo).without_done(StopRequest())
-    inspector = Inspector.load(plan.run, "cpu")
+    inspector = Inspector.load(plan.model, "cpu")
     with Stream(inspector, 8) as stream:
         ((found,),) = stream.inspect(next(iter(plan.rounds(StopRequest()))))
     assert found.verdict == "PASS"
@@ -116,7 +117,7 @@ def test_a_photo_that_changes_while_it_is_inspected_has_no_verdict(how: str, run
 def test_a_photo_that_was_only_touched_keeps_its_verdict(run_folder: Path, tmp_path: Path) -> None:
     photo = save(tmp_path / "in/a.png", DARK)
     plan = plan_of(run_folder, photo)
-    inspector = Inspector.load(plan.run, "cpu")
+    inspector = Inspector.load(plan.model, "cpu")
     with Stream(inspector, 8) as stream:
         ((found,),) = stream.inspect(next(iter(plan.rounds(StopRequest()))))
     os.link(photo, tmp_path / "backup.png")  # as backups do: its inode has changed, its bytes have not

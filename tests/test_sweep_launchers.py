@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from conftest import hears_ctrl_c
+from qc_lightning.core.ray_environment import prepare_ray
 
 pytestmark = pytest.mark.slow
 POINTS = ("optim.lr=1e-2,1e-3,1e-4", "model.hidden=[16],[8]")
@@ -129,18 +130,21 @@ def test_ctrl_c_says_how_to_go_on(tmp_path: Path, photo_root: Path) -> None:
     assert "Traceback" not in output
 
 
+@pytest.mark.cluster
+@pytest.mark.filterwarnings("default")
 def test_ray_survives_the_loss_of_a_node(
     tmp_path: Path, photo_root: Path, unbroken: Callable[[Path], list[dict[str, str]]]
 ) -> None:
     needs("hydra_plugins.hydra_ray_launcher")
     needs("ray")
+    prepare_ray()
     from ray.cluster_utils import Cluster
 
     cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1})
     try:
         lost = cluster.add_node(num_cpus=1)
         cluster.wait_for_nodes()
-        address = f"hydra.launcher.ray.init.address={cluster.address}"
+        address = f"ray.address={cluster.address}"
         process = begin(tmp_path, photo_root, "hydra/launcher=ray_cluster", address)
         wait_for_jobs(tmp_path, 1, process)
         cluster.remove_node(lost, allow_graceful=False)

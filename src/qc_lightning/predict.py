@@ -1,6 +1,5 @@
 """Give photos their verdicts: `python -m qc_lightning.predict`, settings as Hydra overrides."""
 
-from dataclasses import replace
 from itertools import takewhile
 
 from qc_lightning.cli import app as cli
@@ -11,26 +10,25 @@ def predict(config: PredictConfig) -> None:
     """Photos to rows of verdicts, in one stream from the files to the output."""
     from qc_lightning.core.shutdown import graceful_shutdown
     from qc_lightning.prediction.plan import Plan
-    from qc_lightning.prediction.processes import in_processes
     from qc_lightning.prediction.shards import Shard
 
-    shard, processes = Shard.of_process(config.shard), config.processes
-    if processes > 1 and shard.count == 1:
-        raise SystemExit(in_processes(processes, lambda number: Plan.of(config, Shard(number, processes))))
-    with graceful_shutdown() as stop:
-        plan = Plan.of(config, shard).without_done(stop)
+    if config.engine == "ray":
+        from qc_lightning.prediction.on_ray import predict_on_ray
 
-        from qc_lightning.inference.inspector import Inspector
+        if code := predict_on_ray(config):
+            raise SystemExit(code)
+        return
+    with graceful_shutdown() as stop:
+        plan = Plan.of(config, Shard.of_process(config.shard)).without_done(stop)
+
         from qc_lightning.inference.stream import Stream
-        from qc_lightning.metrics.verdict import Verdict
+        from qc_lightning.prediction.model import load_model
         from qc_lightning.prediction.output import VerdictFile
 
-        inspector = Inspector.load(plan.run, config.device, Verdict(config.unreadable.upper()))
-        if config.max_pixels is not None:
-            inspector = replace(inspector, decode=replace(inspector.decode, max_pixels=config.max_pixels))
+        inspector = load_model(plan.model, config.device, config.unreadable, config.max_pixels)
         plan.announce(inspector)
         draw = plan.drawer(inspector)
-        bar = plan.bar(line=(shard.number - 1) % processes)
+        bar = plan.bar()
         with VerdictFile(plan.output, plan.written) as verdicts, Stream(inspector, config.batch_size) as stream, bar:
             parts = plan.part_file()
             for paths in plan.rounds(stop):

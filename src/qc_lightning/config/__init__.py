@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, TypeVar, cast
 from qc_lightning.config.audit import AuditConfig
 from qc_lightning.config.augment import AugmentConfig
 from qc_lightning.config.build import build
+from qc_lightning.config.cluster import RayConfig
 from qc_lightning.config.commands import (
     CacheConfig,
     EvaluateConfig,
@@ -72,6 +73,7 @@ __all__ = [
     "OtherPhotosConfig",
     "PartsConfig",
     "PredictConfig",
+    "RayConfig",
     "ReleaseConfig",
     "ReleasesConfig",
     "RobustnessConfig",

@@ -1,10 +1,10 @@
 """The settings of the commands that work on a finished run."""
 
-import os
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
-from qc_lightning.config.checks import check, check_device
+from qc_lightning.config.checks import check, check_choice, check_device
+from qc_lightning.config.cluster import RayConfig
 from qc_lightning.config.data import Group, Subset
 from qc_lightning.core.errors import UserError
 
@@ -17,7 +17,7 @@ class PredictConfig:
 
     run: str | None  # a run folder, latest or a release's name; null: the only release, else latest
     source: str | None  # a photo, a folder, a glob, a .txt list or a .csv with a column path
-    output: str  # verdicts: .csv, .jsonl (JSON lines) or .parquet
+    output: str | None  # verdicts: .csv, .jsonl (JSON lines) or .parquet; of engine=ray a folder
     device: str  # auto | cpu | cuda | cuda:<n>
     batch_size: int  # photos that go through the network at a time
     resume: bool  # go on with an output that is there
@@ -30,37 +30,40 @@ class PredictConfig:
     part: Literal["none", "folder", "prefix", "column"] | None  # photos of one part; null: as in the run
     views: int | None  # photos of every part: one that has fewer is never PASS; null: not known
     part_wait: float  # seconds that a part waits for a missing photo while watching
-    trainer: dict[str, Any]  # cpu | gpu | ddp as in training: its accelerator, strategy and devices count
+    engine: Literal["local", "ray"]  # this machine, or a cluster
+    ray: RayConfig  # of engine=ray
 
     def __post_init__(self) -> None:
         if self.source is None:
             raise UserError("source: expected a photo, a folder, a glob, a .txt list or a .csv: give source=incoming/")
-        endings = (".csv", ".jsonl", ".parquet")
-        check(self.output.lower().endswith(endings), "output", f"a name that ends in {', '.join(endings)}", self.output)
+        if self.engine == "ray":
+            self._check_ray()
+        else:
+            self.output = self.output or "verdicts.csv"
+            endings = (".csv", ".jsonl", ".parquet")
+            fine = self.output.lower().endswith(endings)
+            check(fine, "output", f"a name that ends in {', '.join(endings)}", self.output)
         most = self.max_pixels
         check(most is None or most >= 1, "max_pixels", "at least 1 pixel, or null", most)
         check_device(self.device)
         check(self.batch_size >= 1, "batch_size", "at least 1", self.batch_size)
         check(self.views is None or self.views >= 1, "views", "at least 1, or null", self.views)
         check(0 <= self.part_wait <= 86_400, "part_wait", "0 to 86400 seconds", self.part_wait)
-        trainer = self.trainer
-        if self.device == "auto":
-            self.device = {"cpu": "cpu", "gpu": "cuda", "cuda": "cuda"}.get(trainer.get("accelerator", ""), "auto")
-        if self.processes > 1 and self.device == "cuda":
-            self.device = "auto"  # each process takes a GPU of its own
-        one = trainer.get("num_nodes", 1) == 1 or "WORLD_SIZE" in os.environ or "SLURM_STEP_NUM_TASKS" in os.environ
-        check(one, "trainer.num_nodes", "1, or a start by torchrun or srun on every node", trainer.get("num_nodes"))
 
-    @property
-    def processes(self) -> int:
-        """How many processes are to share the photos."""
-        trainer = self.trainer
-        if not str(trainer.get("strategy")).startswith("ddp"):
-            return 1
-        devices = trainer.get("devices")
-        fine = isinstance(devices, int) and devices >= 1
-        check(fine, "trainer.devices", "how many processes share the photos, 1 or more", devices)
-        return int(str(devices))
+    def _check_ray(self) -> None:
+        used = {
+            "watch": self.watch,
+            "sort": self.sort != "none",
+            "overlays": self.overlays,
+            "shard": self.shard is not None,
+            "part": self.part is not None,
+            "views": self.views is not None,
+        }
+        if given := [key for key, is_used in used.items() if is_used]:
+            raise UserError(f"{given[0]} works with engine=local only: leave it out with engine=ray")
+        check_choice("device with engine=ray (ray.gpus=1 gives a worker a GPU)", self.device, ("auto",))
+        csv = str(self.output).lower().endswith(".csv")
+        check(not csv, "output", "with engine=ray a folder for part-*.parquet, or one named *.jsonl", self.output)
 
 
 @dataclass(kw_only=True)

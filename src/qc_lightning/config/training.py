@@ -5,6 +5,7 @@ from typing import Any, Literal
 
 from qc_lightning.config.augment import AugmentConfig
 from qc_lightning.config.checks import check, check_choice
+from qc_lightning.config.cluster import RayConfig
 from qc_lightning.config.data import AnyData
 from qc_lightning.config.decisions import DecisionConfig
 from qc_lightning.config.model import ModelConfig
@@ -75,9 +76,13 @@ class TrainConfig:
     report: bool  # figures/ and report.html
     score_test: bool  # false: the test part stays unseen
     sweep: SweepConfig
+    engine: Literal["local", "ray"]  # where features of pretrained networks are computed: here, or on a cluster
+    ray: RayConfig  # of engine=ray and of hydra/launcher=ray_cluster
     experiment: Any = None  # name of a recipe in conf/experiment, resolved by Hydra
 
     def __post_init__(self) -> None:
+        if self.engine == "ray" and not self.model.pretrained:
+            raise UserError("engine=ray computes the features of a pretrained network: add experiment=recommended")
         check(0 <= self.seed < 2**32, "seed", "0 to 4294967295", self.seed)
         split = self.data.split
         fine = self.optim.patience is None or split.val > 0 or split.fold is not None

@@ -27,7 +27,7 @@ from qc_lightning.inference.inspection import (
     decode_photo,
 )
 from qc_lightning.inference.sealed_file import read_sealed
-from qc_lightning.metrics.decision import Decision
+from qc_lightning.metrics.decision import Decision, sigmoid
 from qc_lightning.metrics.verdict import Verdict
 
 if TYPE_CHECKING:
@@ -93,10 +93,12 @@ class ExportedInspector:
         reference: the same, to measure photos by.
     """
 
-    def __init__(self, path: Path, unreadable: Verdict = Verdict.REVIEW, threads: int = 0) -> None:
+    def __init__(
+        self, path: Path, unreadable: Verdict = Verdict.REVIEW, threads: int = 0, content: bytes | None = None
+    ) -> None:
         check_unreadable(unreadable)
-        self.path, self.unreadable = path, unreadable
-        self._session = _session(path, threads)
+        self.path, self.unreadable, self._threads = path, unreadable, threads
+        self._session = _session(path, threads, read_sealed(path) if content is None else content)
         stored = self._session.get_modelmeta().custom_metadata_map
         try:
             self.metadata = ExportMetadata.from_json(stored[METADATA])
@@ -111,6 +113,10 @@ class ExportedInspector:
         except (KeyError, TypeError, ValueError) as error:
             raise UserError(f"{path}: its reference for drift cannot be read ({error!r}): export it again") from error
         self.outputs = [output.name for output in self._session.get_outputs()]
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Pickled, it travels with its file's content: another machine need not have the file."""
+        return ExportedInspector, (self.path, self.unreadable, self._threads, read_sealed(self.path))
 
     @classmethod
     def load(
@@ -151,7 +157,7 @@ class ExportedInspector:
             logit, features = found[LOGIT], found.get(FEATURES)
             novelty = found[NOVELTY].tolist() if NOVELTY in found else None
         share = (time.perf_counter() - begun) / max(1, len(pixels))
-        probability = 1 / (1 + np.exp(-logit.astype(np.float64)))
+        probability = sigmoid(logit)
         results = conclude(
             photos, logit.tolist(), probability.tolist(), novelty, self.decision, self.model_id, self.unreadable, share
         )
@@ -232,17 +238,16 @@ class ExportedInspector:
         return gap
 
 
-def _session(path: Path, threads: int) -> "onnxruntime.InferenceSession":
+def _session(path: Path, threads: int, content: bytes) -> "onnxruntime.InferenceSession":
     try:
         import onnxruntime
     except ModuleNotFoundError as error:
         raise UserError("an exported inspector needs onnxruntime: pip install onnxruntime") from error
-    data = read_sealed(path)
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
     options.log_severity_level = 3  # errors only
     try:
-        return onnxruntime.InferenceSession(data, options, providers=["CPUExecutionProvider"])
+        return onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
     except Exception as error:  # onnxruntime raises kinds of its own
         reason = str(error).splitlines()[0][:200]
         raise UserError(

@@ -7,7 +7,7 @@ import os
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import NamedTuple
 
 import numpy as np
@@ -16,6 +16,7 @@ from PIL import Image, ImageFile
 
 from qc_lightning.data.decode import BadImage, DecodeSettings, decode_bytes, decode_image
 from qc_lightning.data.image_file import check_ending, file_bytes
+from qc_lightning.data.remote import RemotePhoto
 from qc_lightning.metrics.decision import Decision
 from qc_lightning.metrics.verdict import Verdict
 
@@ -74,7 +75,7 @@ class Decoded(NamedTuple):
     error: str
 
 
-def decode_photo(photo: PhotoLike, settings: DecodeSettings) -> Decoded:
+def decode_photo(photo: "PhotoLike | RemotePhoto", settings: DecodeSettings) -> Decoded:
     """Decode a photo as the training's photos were; one that cannot be read is no exception but says why.
 
     Pixels of a JPEG's file and of the same JPEG loaded before can differ by a few levels, because a file is decoded at
@@ -84,23 +85,26 @@ def decode_photo(photo: PhotoLike, settings: DecodeSettings) -> Decoded:
         TypeError: it is none of these things, or an array of another type than uint8.
         ValueError: it is an array of another shape than [H, W, 3].
     """
+    name: PurePath | None = None
     path, pixels, sha256, error = None, None, "", ""
     begun = time.perf_counter()
     if isinstance(photo, np.ndarray):
         photo = Image.fromarray(_checked(photo))
-    elif not isinstance(photo, str | os.PathLike | bytes | Image.Image):
+    elif not isinstance(photo, str | os.PathLike | bytes | Image.Image | RemotePhoto):
         raise TypeError(f"expected a path, bytes, a PIL image or a uint8 array, got {type(photo).__name__}")
     try:
         if isinstance(photo, Image.Image):
             data = _unread(photo)
         elif isinstance(photo, bytes):
             data = photo
+        elif isinstance(photo, RemotePhoto):
+            name, data = photo.name, photo.read()
         else:
-            path = Path(photo)
+            name = path = Path(photo)
             data = file_bytes(path)
         sha256 = "" if data is None else hashlib.sha256(data).hexdigest()
-        if path is not None:
-            check_ending(path)
+        if name is not None:
+            check_ending(name)
         if data is not None:
             pixels = decode_bytes(data, settings)
         elif isinstance(photo, Image.Image):

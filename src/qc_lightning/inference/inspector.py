@@ -3,7 +3,7 @@
 import os
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, overload
 
 import numpy as np
@@ -125,6 +125,18 @@ class Inspector:
         stored = parts.get("novelty")
         novelty = None if stored is None else Novelty.from_state(stored).to(where_to).eval()
         return cls(network, decode, decision, (correct, incorrect), parts["model_id"], where_to, unreadable, novelty)
+
+    def on(self, device: str) -> "Inspector":
+        """The same inspector on another device; the network moves there.
+
+        Raises:
+            UserError: the device is not there.
+        """
+        from qc_lightning.inference.checkpoint import chosen_device
+
+        there = chosen_device(device)
+        novelty = None if self.novelty is None else self.novelty.to(there)
+        return replace(self, network=self.network.to(there), novelty=novelty, device=there)
 
     @overload
     def __call__(self, photo: list[PhotoLike] | tuple[PhotoLike, ...]) -> list[Inspection]: ...

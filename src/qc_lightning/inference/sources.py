@@ -11,6 +11,7 @@ from pathlib import Path
 
 from qc_lightning.core.errors import UserError
 from qc_lightning.data.decode import IMAGE_SUFFIXES
+from qc_lightning.data.remote import check_rights, find_remote, is_address
 from qc_lightning.data.walk import Walk, is_photo, why_unread
 
 
@@ -20,7 +21,8 @@ class Source:
 
     Attributes:
         root: absolute folder that the names count from.
-        names: below `root`, with forward slashes, or absolute for a photo elsewhere; each once. Sorted, but of a list
+        names: below `root`, with forward slashes, or absolute for a photo elsewhere, or of a list an address such as
+            s3://bucket/photo.jpg; each once. Sorted, but of a list
             in the list's order. A million of them take about 100 MB; nothing else is kept of a photo.
         passed_over: how many folders were left out, by what they are.
         parts: the part that a photo shows, by name, where a .csv has a column `part`.
@@ -61,6 +63,24 @@ def find_photos(source: str, skip: Collection[Path]) -> Source:
     if not found.names:
         raise UserError(f"source: expected photos in {path}, found none ({', '.join(sorted(IMAGE_SUFFIXES))})")
     return found
+
+
+def find_everywhere(source: str) -> list[str]:
+    """Absolute paths and addresses of the photos of a source, object storage included, each once.
+
+    Args:
+        source: as for `find_photos`, or an address: a photo, or a folder with all below it.
+
+    Raises:
+        UserError: as `find_photos`, or photos in object storage cannot be listed or read.
+    """
+    if is_address(source):
+        photos = find_remote(source)
+    else:
+        found = find_photos(source, ())
+        photos = [name if is_address(name) else str(found.root / name) for name in found.names]
+    check_rights([photo for photo in photos if is_address(photo)])
+    return photos
 
 
 def watched_folder(source: str, skip: Collection[Path]) -> Source:
@@ -126,6 +146,8 @@ def _columns(path: Path) -> dict[str, str]:
 def _name(listing: Path, entry: str) -> str:
     if "\0" in entry:
         raise UserError(f"source: expected a list of paths in {listing}, it is no text file")
+    if is_address(entry):
+        return entry
     path = _absolute(entry, listing.parent)
     return path.relative_to(listing.parent).as_posix() if listing.parent in path.parents else str(path)
 

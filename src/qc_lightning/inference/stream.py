@@ -13,12 +13,11 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-import torch
-
 from qc_lightning.core.system import cores
+from qc_lightning.data.remote import RemotePhoto
+from qc_lightning.inference.exported import ExportedInspector
 from qc_lightning.inference.inspection import Decoded, Inspection, decode_photo
 from qc_lightning.inference.inspector import Inspector
-from qc_lightning.models.network import Network
 
 _TASK_PHOTOS = 16  # photos that a thread takes at a time: queueing stays cheap
 _TASK_SECONDS = 0.02  # ... unless they take longer than this: all threads stay busy
@@ -33,22 +32,31 @@ class Stream:
     wait for each other, most of all on a busy machine.
 
     Args:
-        inspector: the model.
+        inspector: the model; an exported one should use one thread a call.
         batch_size: photos that go through the network at a time, at most.
         exact: fill every batch (but the last) with `batch_size` readable photos, however long that takes, and run it as
             the training does. A logit's last bits can depend on the batch that its photo travels in; so the batches of
             the training give its very logits. Otherwise no result waits longer than about half a second.
     """
 
-    def __init__(self, inspector: Inspector, batch_size: int, exact: bool = False) -> None:
-        network, cpu = inspector.network, inspector.device.type == "cpu"
-        # a frozen network's training saw each photo alone
-        exact = exact and not (cpu and isinstance(network, Network) and network.frozen)
-        self._inspector, self._batch_size, self._exact = inspector, batch_size, exact
-        self._threads = cores()
-        self._network_in_pool = cpu and not exact
-        self._torch_threads = torch.get_num_threads()
-        alone = partial(torch.set_num_threads, 1) if self._network_in_pool else None
+    def __init__(
+        self, inspector: Inspector | ExportedInspector, batch_size: int, exact: bool = False, threads: int = 0
+    ) -> None:
+        self._inspector, self._batch_size = inspector, batch_size
+        self._threads = threads or cores()
+        self._torch_threads, alone = 0, None
+        self._exact, self._network_in_pool = False, True
+        if isinstance(inspector, Inspector):
+            import torch
+
+            from qc_lightning.models.network import Network
+
+            network, cpu = inspector.network, inspector.device.type == "cpu"
+            # a frozen network's training saw each photo alone
+            self._exact = exact and not (cpu and isinstance(network, Network) and network.frozen)
+            self._network_in_pool = cpu and not self._exact
+            self._torch_threads = torch.get_num_threads()
+            alone = partial(torch.set_num_threads, 1) if self._network_in_pool else None
         self._pool = ThreadPoolExecutor(self._threads, initializer=alone)
         self._ended = threading.Event()
         self._decode_seconds = _TASK_SECONDS  # of one photo, lately
@@ -65,14 +73,17 @@ class Stream:
         """Let go of photos not begun."""
         self._ended.set()
         self._pool.shutdown(cancel_futures=True)
-        torch.set_num_threads(self._torch_threads)  # threads to come would start with the pool's
+        if self._torch_threads:
+            import torch
+
+            torch.set_num_threads(self._torch_threads)  # threads to come would start with the pool's
         self._warnings.__exit__(None, None, None)
 
-    def inspect(self, paths: Iterable[Path]) -> Iterator[list[Inspection]]:
+    def inspect(self, paths: Iterable[Path | RemotePhoto]) -> Iterator[list[Inspection]]:
         """Look at photos; every path gives one Inspection, in the order given, a batch at a time.
 
         Args:
-            paths: files; asked for only as far ahead as the threads work.
+            paths: files or photos in object storage; asked for only as far ahead as the threads work.
         """
         to_come = iter(paths)
         first = list(islice(to_come, 2))
@@ -91,7 +102,7 @@ class Stream:
         while judged:
             yield judged.popleft().result()
 
-    def _batches(self, paths: Iterator[Path]) -> Iterator[list[Decoded]]:
+    def _batches(self, paths: Iterator[Path | RemotePhoto]) -> Iterator[list[Decoded]]:
         """Decoded photos in order, as many as go through the network at a time; an empty list now and then."""
         held: list[Decoded] = []
         readable, since = 0, 0.0
@@ -117,7 +128,7 @@ class Stream:
         # a power of two: the network's library prepares itself for every new size
         return 1 << max(0, int(_HELD_SECONDS / self._network_seconds).bit_length() - 1)
 
-    def _decode(self, paths: Iterator[Path]) -> Iterator[list[Decoded]]:
+    def _decode(self, paths: Iterator[Path | RemotePhoto]) -> Iterator[list[Decoded]]:
         """Decoded photos in order, and an empty list whenever the next ones let us wait."""
         waiting: deque[Future[list[Decoded]]] = deque()
         most = max(1, min(_TASK_PHOTOS, _TASK_BYTES // math.prod(self._inspector.decode.shape)))
@@ -138,7 +149,7 @@ class Stream:
             self._decode_seconds = max(1e-6, sum(photo.seconds for photo in decoded) / max(1, len(decoded)))
             yield decoded
 
-    def _decode_some(self, paths: list[Path]) -> list[Decoded]:
+    def _decode_some(self, paths: list[Path | RemotePhoto]) -> list[Decoded]:
         decoded = []
         for path in paths:
             if self._ended.is_set():
@@ -148,7 +159,10 @@ class Stream:
 
     def _judge(self, photos: list[Decoded]) -> list[Inspection]:
         begun = time.perf_counter()
-        inspections = self._inspector.judge(photos, self._exact)
+        inspector = self._inspector
+        inspections = (
+            inspector.judge(photos, self._exact) if isinstance(inspector, Inspector) else inspector.judge(photos)
+        )
         if readable := sum(photo.pixels is not None for photo in photos):
             self._network_seconds = (time.perf_counter() - begun) / readable
         return inspections

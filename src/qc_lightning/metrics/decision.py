@@ -17,7 +17,17 @@ if TYPE_CHECKING:
 
 def probabilities(logit: "Tensor") -> npt.NDArray[np.float64]:
     """P(Incorrect), float64 [B] in [0, 1]: the sigmoid of float32 logits [B] on the CPU, taken in double precision."""
-    return logit.double().sigmoid().numpy()
+    return sigmoid(logit.double().numpy())
+
+
+def sigmoid(logit: npt.NDArray[np.floating[Any]]) -> npt.NDArray[np.float64]:
+    """P(Incorrect), float64 [B] in [0, 1], of logits [B].
+
+    In numpy: torch computes the last few of a batch in another way than the others, and the last bit differs.
+    """
+    with np.errstate(over="ignore"):  # exp of a very low logit's opposite is infinite, and the quotient 0
+        probability: npt.NDArray[np.float64] = 1 / (1 + np.exp(-logit.astype(np.float64)))
+    return probability
 
 
 @dataclass(frozen=True)

@@ -17,6 +17,7 @@ from qc_lightning.data.photo import group_of
 from qc_lightning.inference.sources import Source
 from qc_lightning.metrics.parts import PartTracker, PartVerdict, View
 from qc_lightning.metrics.verdict import Verdict
+from qc_lightning.prediction.model import Model
 from qc_lightning.prediction.rows import Row
 
 _COLUMNS = ("part", "verdict", "worst", "probability", "photos", "missing", "reason")
@@ -47,7 +48,7 @@ class PartRule:
         return group_of(path.removeprefix(f"{path_text(str(self.root)).rstrip('/')}/"), self.kind) or self.root.name
 
 
-def part_rule(config: PredictConfig, run: Run, source: Source) -> PartRule:
+def part_rule(config: PredictConfig, model: Model, source: Source) -> PartRule:
     """The rule that the settings name, by default that of the run's split.
 
     Raises:
@@ -56,8 +57,8 @@ def part_rule(config: PredictConfig, run: Run, source: Source) -> PartRule:
     kind = config.part
     if kind is None and source.parts:
         kind = "column"
-    if kind is None and run.record.is_file():
-        group = RunRecord.read(run).data.group
+    if kind is None and isinstance(model, Run) and model.record.is_file():
+        group = RunRecord.read(model).data.group
         kind = group if group in ("folder", "prefix") else "none"
     if kind == "column" and not source.parts:
         raise UserError(f"part=column: expected a .csv with the columns path and part as source, got {config.source}")

@@ -1,11 +1,9 @@
 """What a prediction is going to do, checked before anything slow starts."""
 
-import math
 import sys
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,19 +12,22 @@ from qc_lightning.core.errors import UserError
 from qc_lightning.core.run import Run
 from qc_lightning.core.shutdown import StopRequest
 from qc_lightning.data.catalog import path_text
-from qc_lightning.data.fingerprint import Stamp, sha256_of, stamp_of
+from qc_lightning.data.fingerprint import Stamp, stamp_of
+from qc_lightning.data.remote import is_address
 from qc_lightning.inference.sources import Source, find_photos, watched_folder
 from qc_lightning.inference.watch import FolderWatcher
-from qc_lightning.metrics.verdict import Verdict
 from qc_lightning.prediction.done import same_bytes
+from qc_lightning.prediction.model import Model, open_model
 from qc_lightning.prediction.output import Written, read_written, rows_of
 from qc_lightning.prediction.parts import PartFile, PartRule, check_parts_file, part_rule
+from qc_lightning.prediction.photo_row import row_of, unless_changed
 from qc_lightning.prediction.rows import Row
 from qc_lightning.prediction.shards import Shard
 from qc_lightning.prediction.sort import Sorter
 
 if TYPE_CHECKING:  # they need torch
     from qc_lightning.core.bars import Progress
+    from qc_lightning.inference.exported import ExportedInspector
     from qc_lightning.inference.inspection import Inspection
     from qc_lightning.inference.inspector import Inspector
 
@@ -36,7 +37,7 @@ class Plan:
     """The photos to look at and where their rows and copies go.
 
     Attributes:
-        run: the training whose model decides.
+        model: the run or the exported inspector that decides.
         shard: this process's share.
         output: this process's file of rows.
         written: what the output holds already.
@@ -50,7 +51,7 @@ class Plan:
         overlays: the folder for pictures of rejects, or None.
     """
 
-    run: Run
+    model: Model
     shard: Shard
     output: Path
     written: Written
@@ -69,7 +70,7 @@ class Plan:
         Raises:
             UserError: one of them is not what it must be.
         """
-        run, asked = Run.open(config.run), Path(config.output).expanduser().absolute()
+        model, asked = open_model(config.run), Path(str(config.output)).expanduser().absolute()
         output = shard.output(asked)
         sorted_photos, overlays = (asked.with_name(f"{asked.stem}_{kind}") for kind in ("sorted", "overlays"))
         written = read_written(output, config.resume)
@@ -78,8 +79,11 @@ class Plan:
             if wanted_now and folder.exists() and not config.resume and shard.count == 1:
                 raise UserError(f"{folder} is already there: move it, or give another output=")
         find = watched_folder if config.watch else find_photos
-        source = find(str(config.source), wanted_folders)
-        parts = part_rule(config, run, source)
+        address = str(config.source) if is_address(str(config.source)) else None
+        source = Source(Path(), []) if address else find(str(config.source), wanted_folders)
+        if address := address or next(filter(is_address, source.names), None):
+            raise UserError(f"source: {address} is in object storage: give engine=ray ray.address=local")
+        parts = part_rule(config, model, source)
         check_parts_file(output, parts, config.resume)
 
         def judged(name: str) -> str | None:
@@ -93,7 +97,7 @@ class Plan:
         arrivals = FolderWatcher(source.root, wanted_folders, wanted, judged) if config.watch else None
         ours = replace(source, names=list(filter(wanted, source.names)))
         sorter = Sorter(sorted_photos, source.root, config.sort == "link") if config.sort != "none" else None
-        return cls(run, shard, output, written, ours, parts, arrivals, sorter, overlays if config.overlays else None)
+        return cls(model, shard, output, written, ours, parts, arrivals, sorter, overlays if config.overlays else None)
 
     def without_done(self, stop: StopRequest) -> "Plan":
         """Leave out the photos that have a row of the bytes they have now."""
@@ -104,7 +108,7 @@ class Plan:
         todo = replace(self.source, names=[name for name in names if name not in done])
         return replace(self, source=todo, stale=len(rows) - len(done))
 
-    def announce(self, inspector: "Inspector") -> None:
+    def announce(self, inspector: "Inspector | ExportedInspector") -> None:
         """Say what is about to be done, and what is known against the model.
 
         Raises:
@@ -114,12 +118,12 @@ class Plan:
 
         if others := self.written.models - {inspector.model_id}:
             raise UserError(
-                f"{self.output} holds verdicts of model {min(others)}, {self.run.folder} is {inspector.model_id}: "
+                f"{self.output} holds verdicts of model {min(others)}, {self.model} is {inspector.model_id}: "
                 "give that model's run=, or another output="
             )
-        if why := doubt_of(self.run):
+        if isinstance(self.model, Run) and (why := doubt_of(self.model)):
             print(f"WARNING: {why}")
-        print(f"{self.run}: model {inspector.model_id}, threshold {inspector.decision.threshold:g}; {self}")
+        print(f"{self.model}: model {inspector.model_id}, threshold {inspector.decision.threshold:g}; {self}")
 
     def __str__(self) -> str:
         share = f" of share {self.shard.number} of {self.shard.count}" if self.shard.count > 1 else ""
@@ -140,25 +144,29 @@ class Plan:
         """Photos that will have a row; not known while watching."""
         return None if self.arrivals else self.begun + len(self.source.names)
 
-    def bar(self, line: int) -> "Progress":
-        """The progress, on a line of its own below those of other processes."""
+    def bar(self) -> "Progress":
+        """How far the photos are."""
         from qc_lightning.core.bars import Progress
 
         shape = "{n_fmt} photos" if self.total is None else None  # while watching there is no end to tell the time of
-        return Progress(
-            total=self.total, initial=self.begun, unit="photo", mininterval=0.2, bar_format=shape, position=line
-        )
+        return Progress(total=self.total, initial=self.begun, unit="photo", mininterval=0.2, bar_format=shape)
 
     def part_file(self) -> PartFile:
         """Where the rows of parts go; photos that have a row already are in it."""
         known = rows_of(self.output) if self.parts.kind != "none" and self.written.end else ()
         return PartFile(self.output, self.parts, self.arrivals is not None, known)
 
-    def drawer(self, inspector: "Inspector") -> Callable[[Path, str, str], str] | None:
+    def drawer(self, inspector: "Inspector | ExportedInspector") -> Callable[[Path, str, str], str] | None:
         """What draws rejects, if they are to be drawn: of a file, its verdict and its SHA-256 to why it could not."""
         if self.overlays is None:
             return None
+        from qc_lightning.inference.inspector import Inspector
         from qc_lightning.prediction.overlays import Overlays
+
+        if not isinstance(inspector, Inspector):
+            raise UserError(
+                f"overlays: expected a run, got {self.model}, which cannot be looked into: give run=<folder>"
+            )
 
         return Overlays(inspector, self.overlays, self.source.root).put
 
@@ -186,36 +194,15 @@ class Plan:
         if self.arrivals:
             if not self.arrivals.settled(path, found.sha256, readable=not found.error):
                 return None
-        elif self._has_changed(path, found.sha256):
-            reason = "changed while it was inspected"
-            found = replace(found, verdict=Verdict.REVIEW, sha256="", probability=None, logit=None, novelty=None)
-            found = replace(found, reason=reason, error=f"{reason}: resume=true inspects it again")
+        else:
+            found = unless_changed(found, self.handed.pop(path))
         error = found.error
         if self.sorter and found.sha256:
             trouble = self.sorter.put(path, found.verdict, found.sha256)
             error = error or trouble
         if draw and found.probability is not None:
             error = error or draw(path, found.verdict, found.sha256)
-        return Row(
-            path=path_text(str(path)),
-            sha256=found.sha256 or None,
-            probability=found.probability,
-            verdict=found.verdict.value,
-            seconds=round(found.seconds, 6),
-            model_id=found.model_id,
-            error=path_text(" ".join(error.split())) or None,
-            time=datetime.now(UTC).isoformat(timespec="milliseconds"),
-            threshold=found.threshold,
-            logit=found.logit if found.logit is not None and math.isfinite(found.logit) else None,
-            novelty=found.novelty,
-            reason=found.reason or None,
-        )
-
-    def _has_changed(self, path: Path, sha256: str) -> bool:
-        """Whether a photo is not the file any more that was inspected: its verdict would be another one's."""
-        before = self.handed.pop(path)
-        now = stamp_of(path)
-        return now is not None and now != before and sha256_of(path) != sha256
+        return row_of(found, str(path), error)
 
     def ending(self, counts: Counter[str], done: int, complete: bool, stop: StopRequest) -> int:
         """Say how it went; return the exit code.

@@ -94,9 +94,7 @@ def to_parquet(source: Path, target: Path) -> None:
     import pyarrow
     import pyarrow.parquet
 
-    numbers = {"probability", "seconds", "threshold", "logit", "novelty"}
-    kinds = {True: pyarrow.float64(), False: pyarrow.string()}
-    schema = pyarrow.schema([(name, kinds[name in numbers]) for name in Row._fields])
+    schema = _schema()
     with (
         source.open("rb") as file,
         replacing(target) as temporary,
@@ -107,8 +105,18 @@ def to_parquet(source: Path, target: Path) -> None:
             writer.write_table(pyarrow.Table.from_pylist(some, schema=schema))
 
 
-def from_parquet(source: Path, target: Path) -> None:
-    """Take a finished Parquet file apart into JSON lines, to go on with it.
+def parquet_bytes(rows: Sequence[Row]) -> bytes:
+    """The bytes of a Parquet file of rows."""
+    import pyarrow
+    import pyarrow.parquet
+
+    file = io.BytesIO()
+    pyarrow.parquet.write_table(pyarrow.Table.from_pylist([row._asdict() for row in rows], schema=_schema()), file)
+    return file.getvalue()
+
+
+def rows_of_parquet(data: bytes, path: Path) -> Iterator[Row]:
+    """The rows of the bytes of a Parquet file.
 
     Raises:
         UserError: it does not hold rows.
@@ -117,11 +125,30 @@ def from_parquet(source: Path, target: Path) -> None:
     import pyarrow.parquet
 
     try:
-        with replacing(target) as temporary, temporary.open("w", encoding="utf-8") as file:
-            for batch in pyarrow.parquet.ParquetFile(source).iter_batches(_ROW_GROUP):
-                file.write(to_text([Row(**row) for row in batch.to_pylist()], target))
+        for batch in pyarrow.parquet.ParquetFile(io.BytesIO(data)).iter_batches(_ROW_GROUP):
+            yield from (Row(**row) for row in batch.to_pylist())
     except (pyarrow.ArrowException, TypeError) as error:
-        raise _not_ours(source, str(error).encode()) from error
+        raise _not_ours(path, str(error).encode()) from error
+
+
+def from_parquet(source: Path, target: Path) -> None:
+    """Take a finished Parquet file apart into JSON lines, to go on with it.
+
+    Raises:
+        UserError: it does not hold rows.
+    """
+    with replacing(target) as temporary, temporary.open("w", encoding="utf-8") as file:
+        rows = rows_of_parquet(source.read_bytes(), source)
+        while some := list(islice(rows, _ROW_GROUP)):
+            file.write(to_text(some, target))
+
+
+def _schema() -> Any:
+    import pyarrow
+
+    numbers = {"probability", "seconds", "threshold", "logit", "novelty"}
+    kinds = {True: pyarrow.float64(), False: pyarrow.string()}
+    return pyarrow.schema([(name, kinds[name in numbers]) for name in Row._fields])
 
 
 def _not_ours(path: Path, found: bytes) -> UserError:

@@ -21,6 +21,7 @@ from qc_lightning.config.literal import escaped, quoted
 from qc_lightning.core.claim import claim_sweep
 from qc_lightning.core.errors import UserError
 from qc_lightning.core.system import cores
+from qc_lightning.data.cluster import check_address
 from qc_lightning.sweep import tpe
 from qc_lightning.sweep.folder import Record, Sweep, clear, without
 from qc_lightning.sweep.job import SweepJob
@@ -63,6 +64,8 @@ def run_sweep(
         logging.getLogger(name).setLevel(logging.WARNING)
     settings = parse(config.sweep, SweepConfig)
     check_objective(settings.objective)
+    if "ray" in config.hydra.launcher:
+        check_address(str(config.hydra.launcher.ray.init.address))
     sweep = _begin(config, settings, arguments, context.config_loader)
     launcher = Plugins.instance().instantiate_launcher(context, SweepJob(task, describe), config)
     records = sweep.records()

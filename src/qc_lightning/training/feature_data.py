@@ -1,5 +1,6 @@
 """The LightningDataModule of a closed-form head: features of a pretrained network in place of photos."""
 
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -13,6 +14,7 @@ from torch.utils.data import DataLoader, Dataset
 from qc_lightning.config import TrainConfig
 from qc_lightning.data.dataset import PhotoSet
 from qc_lightning.models.network import Network
+from qc_lightning.training.cluster_features import FeatureCluster
 from qc_lightning.training.features import extract_features, room_for
 from qc_lightning.training.head import TrainingFeatures
 
@@ -46,14 +48,21 @@ class FeatureStore:
     def __init__(self, photos: PhotoSet, network: Network, config: TrainConfig, keep: bool = True) -> None:
         self.photos, self._network = photos, network
         self._copies, self._augment = config.model.copies, config.augment
+        self._cluster: FeatureCluster | None = None
+        if config.engine == "ray":
+            self._cluster = FeatureCluster(config.ray, photos.photos, photos.decode)
         keep = keep and config.data.cache == "disk"
         self._folder = Path(config.data.cache_dir).expanduser() / "features" if keep else None
 
     def extract(self, positions: npt.NDArray[np.int64], device: torch.device, copy: int = 0) -> Tensor:
         """Features of these photos, or of a numbered augmented copy of each: float32 [n, tiles, width] on the CPU."""
-        learning = self._network.training
-        network = self._network.eval().to(device)
-        features = extract_features(network, self.photos, positions, device, self._folder, copy, self._augment)
+        learning, cluster = self._network.training, self._cluster
+        device = cluster.device if cluster else device
+        network = self._network.eval() if cluster else self._network.eval().to(device)
+        elsewhere = partial(cluster.compute, network, copy, self._augment) if cluster else None
+        features = extract_features(
+            network, self.photos, positions, device, self._folder, copy, self._augment, elsewhere=elsewhere
+        )
         self._network.train(learning)
         return features
 

@@ -6,7 +6,7 @@ import math
 import os
 import tempfile
 import zipfile
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
@@ -24,7 +24,8 @@ from qc_lightning.core.errors import UserError
 from qc_lightning.core.system import cores
 from qc_lightning.data.augment import augment
 from qc_lightning.data.dataset import PhotoSet
-from qc_lightning.data.decode import scaled
+from qc_lightning.data.decode import DecodeSettings, scaled
+from qc_lightning.data.photo import Photo
 from qc_lightning.models.network import Network, block_of
 
 _log = logging.getLogger(__name__)
@@ -33,6 +34,12 @@ MOST_WITH_PATCHES = 4000  # training photos; half a gigabyte with a copy of each
 _KEPT_AT_ONCE = 256  # photos: a run that is stopped loses at most that many
 _IN_MEMORY = 1 << 30  # bytes: larger features lie in a file, from which the system takes them as they are needed
 _GPU_BATCH, _GPU_SIZE = 64, 320  # photos of that side at a time, fewer of larger ones
+
+Named = tuple[Photo, str]
+"""A photo and the name that the random draws of its copies follow from."""
+
+Elsewhere = Callable[[Sequence[Named]], Iterator[tuple[npt.NDArray[np.int64], Tensor]]]
+"""Computes features [m, tiles * width] of photos on other machines; gives some of their places with them at a time."""
 
 
 def affordable(model: ModelConfig, photos: int) -> ModelConfig:
@@ -48,6 +55,7 @@ def extract_features(
     cache: Path | None,
     copy: int = 0,
     augmentation: AugmentConfig | None = None,
+    elsewhere: Elsewhere | None = None,
 ) -> Tensor:
     """Features of some photos of the set, [len(rows), tiles, width] on the CPU, of the network's `dtype`.
 
@@ -60,6 +68,10 @@ def extract_features(
         copy: 0 for the photos as they are; 1, 2, ... for that augmented copy of each, whose draw follows from the photo
             and this number alone: any run, with any seed, gets the same.
         augmentation: of the copies.
+        elsewhere: computes them, from the photos' files; None: this process does, from decoded pixels.
+
+    Raises:
+        UserError: they cannot be computed elsewhere, or a file has changed.
     """
     names = [f"{photos.photos[row].sha256}/{copy}{augmentation if copy else ''}" for row in rows]
     folder = cache / _key(network, photos, device) if cache is not None else None
@@ -70,30 +82,35 @@ def extract_features(
     # On a CPU one thread a core, each with a photo of its own: nobody waits for the others, the maps stay so small that
     # the system does not take their memory back after every layer (which cost a third more time at 300 px), and a photo
     # gets the same features to the last bit whichever photos come with it, here and in a later prediction.
-    large = max(1, photos.decode.height * photos.decode.width / _GPU_SIZE**2)
-    at_once, workers = (block_of(network), cores()) if device.type == "cpu" else (max(1, int(_GPU_BATCH / large)), 1)
+    at_once = photos_at_once(network, photos.decode, device)
+    workers = cores() if device.type == "cpu" else 1
 
     def compute(places: npt.NDArray[np.int64]) -> None:
-        if device.type == "cpu":
-            torch.set_num_threads(1)  # of this worker thread
-        with torch.inference_mode():
-            image = scaled(torch.from_numpy(photos.pixels(rows[places])).to(device))
-            if copy and augmentation is not None:
-                draws = [torch.Generator().manual_seed(_seed(names[place])) for place in places]
-                pairs = zip(image, draws, strict=True)
-                image = torch.cat([augment(one[None], augmentation, draw) for one, draw in pairs])
-            features[places] = network.tile_features(image).flatten(1).cpu()
+        pixels = photos.pixels(rows[places])
+        with torch.inference_mode():  # the features may have been made in it, by another thread
+            features[places] = photo_features(network, pixels, [names[at] for at in places], copy, augmentation, device)
         bar.update(len(places))
+
+    def parts() -> Iterator[npt.NDArray[np.int64]]:
+        """Places whose features have been computed, some at a time."""
+        if elsewhere is not None:
+            for some, values in elsewhere([(photos.photos[rows[place]], names[place]) for place in todo]):
+                features[todo[some]] = values
+                bar.update(len(some))
+                yield todo[some]
+            return
+        for start in range(0, len(todo), _KEPT_AT_ONCE):
+            part = todo[start : start + _KEPT_AT_ONCE]
+            for _ in pool.map(compute, [part[i : i + at_once] for i in range(0, len(part), at_once)]):
+                pass
+            yield part
 
     what = "features of copies" if copy else "features"
     with (
         Progress(total=len(rows), initial=len(rows) - len(todo), desc=what, unit="photo", delay=1.0) as bar,
         ThreadPoolExecutor(workers) as pool,
     ):
-        for start in range(0, len(todo), _KEPT_AT_ONCE):
-            part = todo[start : start + _KEPT_AT_ONCE]
-            for _ in pool.map(compute, [part[i : i + at_once] for i in range(0, len(part), at_once)]):
-                pass
+        for part in parts():
             if folder is not None and not _keep(folder, [names[place] for place in part], features[part]):
                 folder = None
     return features.view(len(rows), count, network.width)
@@ -129,6 +146,41 @@ def room_for(shape: tuple[int, ...], dtype: torch.dtype, folder: Path | None) ->
             f"({error.strerror or error}): make room there, or name another disk with data.cache_dir="
         ) from error
     return torch.from_numpy(mapped)
+
+
+def photos_at_once(network: Network, decode: DecodeSettings, device: torch.device) -> int:
+    """Photos that go through the network at a time."""
+    large = max(1, decode.height * decode.width / _GPU_SIZE**2)
+    return block_of(network) if device.type == "cpu" else max(1, int(_GPU_BATCH / large))
+
+
+def photo_features(
+    network: Network,
+    pixels: npt.NDArray[np.uint8],
+    names: Sequence[str],
+    copy: int,
+    augmentation: AugmentConfig | None,
+    device: torch.device,
+) -> Tensor:
+    """Features [n, tiles * width] on the CPU of photos uint8 [n, 3, H, W], or of an augmented copy of each.
+
+    Args:
+        network: in eval mode, on `device`.
+        pixels: decoded photos.
+        names: the random draws of a photo's copy follow from its name.
+        copy: 0 for the photos as they are.
+        augmentation: of copies.
+        device: where to compute; on a CPU the calling thread computes alone.
+    """
+    if device.type == "cpu":
+        torch.set_num_threads(1)  # of this worker thread
+    with torch.inference_mode():
+        image = scaled(torch.from_numpy(pixels).to(device))
+        if copy and augmentation is not None:
+            draws = [torch.Generator().manual_seed(_seed(name)) for name in names]
+            pairs = zip(image, draws, strict=True)
+            image = torch.cat([augment(one[None], augmentation, draw) for one, draw in pairs])
+        return network.tile_features(image).flatten(1).cpu()
 
 
 def _key(network: Network, photos: PhotoSet, device: torch.device) -> str:

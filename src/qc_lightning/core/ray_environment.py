@@ -1,0 +1,27 @@
+"""What Ray reads of the environment when it is imported, set before that."""
+
+import os
+from pathlib import Path
+
+
+def prepare_ray() -> None:
+    """Send no usage statistics; use the token of a cluster that asks for one. What the user has set stays.
+
+    Token authentication is Ray's default since 2.60. A driver reads its token of its own accord only when it starts a
+    cluster or finds one on its machine; with `<head>:6379` it needs RAY_AUTH_MODE, and before Ray is imported.
+    """
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    if has_token():
+        os.environ.setdefault("RAY_AUTH_MODE", "token")
+
+
+def has_token() -> bool:
+    """Whether there is a token where Ray looks for one."""
+    if os.environ.get("RAY_AUTH_TOKEN"):
+        return True
+    named = os.environ.get("RAY_AUTH_TOKEN_PATH")
+    path = Path(named) if named else Path.home() / ".ray" / "auth_token"
+    try:
+        return path.stat().st_size > 0
+    except OSError:
+        return False

@@ -1,0 +1,176 @@
+"""A prediction on a Ray cluster: photos by name to its workers, rows back to the one process that writes them."""
+
+import json
+import sys
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from qc_lightning.config import PredictConfig
+from qc_lightning.config.record import RunRecord
+from qc_lightning.core.bars import Progress
+from qc_lightning.core.errors import UserError
+from qc_lightning.core.run import Run
+from qc_lightning.core.shutdown import StopRequest, graceful_shutdown
+from qc_lightning.data.catalog import path_text
+from qc_lightning.data.cluster import TRIES, Cluster, check_nodes
+from qc_lightning.data.remote import RemotePhoto, is_address
+from qc_lightning.inference.sources import find_everywhere
+from qc_lightning.metrics.go_live import doubt_of
+from qc_lightning.prediction.model import load_model, open_model
+from qc_lightning.prediction.part_files import PartFolder
+from qc_lightning.prediction.rows import Row
+
+if TYPE_CHECKING:
+    from qc_lightning.inference.exported import ExportedInspector
+    from qc_lightning.inference.inspector import Inspector
+
+_MOST = 256  # photos that a worker takes at a time
+_BASE, _EXPORTED = 1_000_000_000, 400_000_000  # bytes of a worker's process with torch, and with onnxruntime alone
+
+
+def predict_on_ray(config: PredictConfig) -> int:
+    """Give every photo of a source its row; as `predict`, with the photos shared out by Ray.
+
+    Returns:
+        Exit code.
+
+    Raises:
+        UserError: something is not what it must be; nothing has been written then.
+    """
+    model = open_model(config.run)
+    photos = find_everywhere(str(config.source))
+    parts = PartFolder(config.output or "verdicts", config.resume)
+    inspector = load_model(model, "cpu", config.unreadable, config.max_pixels)
+    if others := parts.written.models - {inspector.model_id}:
+        raise UserError(
+            f"{parts.output} holds verdicts of model {min(others)}, {model} is {inspector.model_id}: "
+            "give that model's run=, or another output="
+        )
+    cluster = Cluster(config.ray, _memory_of(inspector, config.batch_size))
+    check_nodes(cluster, next((Path(photo) for photo in photos if not is_address(photo)), None))
+    begun = sum(path_text(photo) in parts.written.sha256 for photo in photos) if parts.written.sha256 else 0
+    if isinstance(model, Run) and (why := doubt_of(model)):
+        print(f"WARNING: {why}")
+    print(f"{model}: model {inspector.model_id}, threshold {inspector.decision.threshold:g}; {cluster}")
+    print(f"{len(photos)} photos" + (f", {begun} have a row: their bytes are compared with it" if begun else ""))
+    if isinstance(model, Run) and model.record.is_file() and RunRecord.read(model).data.group in ("folder", "prefix"):
+        print("NOTE: engine=ray writes rows of photos, none of parts")
+    parts.begin(
+        {
+            "run": str(model),
+            "source": str(config.source),
+            "model_id": inspector.model_id,
+            "threshold": inspector.decision.threshold,
+            "photos": len(photos),
+        }
+    )
+    make = partial(InspectionWork, inspector, cluster.device, config.batch_size, cluster.threads)
+
+    def task(number: int) -> bytes:
+        return json.dumps([photos[number], parts.written.sha256.get(path_text(photos[number]))]).encode()
+
+    done = 0
+    with graceful_shutdown() as stop, Progress(total=len(photos), unit="photo", mininterval=0.2) as bar:
+        for results in cluster.results(make, len(photos), task, _MOST, stop):
+            for place, result in results:
+                if result is None:
+                    parts.add(_lost(photos[place], inspector))
+                elif result:
+                    parts.add(Row(**json.loads(result)))
+            done += len(results)
+            bar.update(len(results))
+            parts.flush(if_due=True)
+        parts.finish(complete=done == len(photos))
+    return _ending(parts, done, len(photos), stop)
+
+
+class InspectionWork:
+    """What a worker makes of photos: each one's row as JSON, empty when its bytes are those of the row that it has.
+
+    Args:
+        inspector: on the CPU.
+        device: where it works.
+        batch_size: photos that go through the network at a time.
+        threads: that decode.
+    """
+
+    def __init__(self, inspector: "Inspector | ExportedInspector", device: str, batch_size: int, threads: int) -> None:
+        from qc_lightning.inference.inspector import Inspector
+        from qc_lightning.inference.stream import Stream
+
+        on_device = inspector.on(device) if isinstance(inspector, Inspector) and device != "cpu" else inspector
+        self._stream = Stream(on_device, batch_size, threads=threads)
+        self._stream.__enter__()
+
+    def __call__(self, tasks: list[bytes]) -> list[bytes]:
+        """The results of some photos, each given as JSON: its path or address, the SHA-256 of its row or null."""
+        from qc_lightning.data.fingerprint import stamp_of
+        from qc_lightning.prediction.photo_row import row_of, unless_changed
+
+        results = [b""] * len(tasks)
+        pairs: list[tuple[str, str | None]] = [json.loads(task) for task in tasks]
+        todo = [place for place, (photo, known) in enumerate(pairs) if known is None or known != _digest(photo)]
+        places = iter(todo)
+        photos = [pairs[place][0] for place in todo]
+        handed = [RemotePhoto(photo) if is_address(photo) else Path(photo) for photo in photos]
+        stamps = {photo: stamp_of(photo) for photo in handed if isinstance(photo, Path)}
+        for batch in self._stream.inspect(handed):
+            for inspection in batch:
+                place = next(places)
+                found = inspection if inspection.path is None else unless_changed(inspection, stamps[inspection.path])
+                row = row_of(found, pairs[place][0], found.error)
+                results[place] = json.dumps(row._asdict(), allow_nan=False).encode()
+        return results
+
+
+def _digest(photo: str) -> str:
+    """SHA-256 of a photo's bytes, hex; empty when it cannot be read."""
+    import hashlib
+
+    from qc_lightning.data.fingerprint import sha256_of
+    from qc_lightning.data.image_file import BadImage
+
+    if not is_address(photo):
+        return sha256_of(Path(photo))
+    try:
+        return hashlib.sha256(RemotePhoto(photo).read()).hexdigest()
+    except BadImage:
+        return ""
+
+
+def _lost(photo: str, inspector: "Inspector | ExportedInspector") -> Row:
+    """The row of a photo that no worker survives."""
+    from qc_lightning.inference.inspection import Inspection
+    from qc_lightning.prediction.photo_row import row_of
+
+    error = f"its worker died {TRIES} times, perhaps for lack of memory"
+    found = Inspection(
+        None, "", inspector.unreadable, None, None, inspector.decision.threshold, None, "cannot be read",
+        inspector.model_id, 0.0, error,
+    )  # fmt: skip
+    return row_of(found, photo, error)
+
+
+def _memory_of(inspector: "Inspector | ExportedInspector", batch_size: int) -> int:
+    """Bytes that a worker takes: its process, the weights twice, a batch of photos, one photo as it is decoded."""
+    from qc_lightning.inference.exported import ExportedInspector
+
+    height, width = inspector.decode.shape[1:]
+    pixels = batch_size * height * width * 3 * 5
+    if isinstance(inspector, ExportedInspector):
+        return _EXPORTED + 2 * inspector.path.stat().st_size + pixels
+    weights: int = sum(weight.numel() * weight.element_size() for weight in inspector.network.state_dict().values())
+    return _BASE + 2 * weights + pixels
+
+
+def _ending(parts: PartFolder, done: int, total: int, stop: StopRequest) -> int:
+    counts = parts.written.counts
+    verdicts = ", ".join(f"{count} {name}" for name, count in sorted(counts.items()) if name != "error")
+    print(f"{parts.output}: {verdicts or 'no verdict'}")
+    if done < total:
+        print(f"stopped: {done} of {total} photos are done, resume=true goes on", file=sys.stderr)
+        return 128 + stop.signal
+    if errors := counts["error"]:
+        print(f"photos with an error: {errors}; the column error says which", file=sys.stderr)
+    return 3 if errors else 0

