@@ -46,6 +46,7 @@ def network() -> Network:
     return built.eval()
 
 
+@pytest.mark.slow
 def test_from_the_call_to_the_export(train: Train, own: list[str], tmp_path: Path) -> None:
     code, run, output = train(*own)
     assert code == 0, output
@@ -66,6 +67,7 @@ def test_from_the_call_to_the_export(train: Train, own: list[str], tmp_path: Pat
     assert [one.logit for one in exported] == pytest.approx([one.logit for one in found], abs=1e-4)
 
 
+@pytest.mark.slow
 def test_a_stopped_training_is_continued_to_the_same_model(
     train: Train, own: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
