@@ -10,11 +10,13 @@ def certify(config: CertifyConfig) -> bool:
     Raises:
         UserError: the photos are not what they must be, or the run has seen some of them.
     """
+    from qc_lightning.core.room import check_room
     from qc_lightning.core.run import Run
     from qc_lightning.evaluation import qualification
     from qc_lightning.evaluation.evaluation_set import labelled_photos, trained_with
 
     run = Run.open(config.run)
+    check_room(run.folder)
     labelled = labelled_photos(run, config.data)
 
     from qc_lightning.evaluation.score import score

@@ -10,12 +10,14 @@ def decide(config: DecideConfig) -> int:
     Raises:
         UserError: the run cannot be read, or the rule needs validation photos and there are none.
     """
+    from qc_lightning.core.room import check_room
     from qc_lightning.core.run import Run
     from qc_lightning.inference.checkpoint import saved_decision
     from qc_lightning.metrics.decision import Decision
     from qc_lightning.metrics.record import DecisionFile
 
     run = Run.open(config.run)
+    check_room(run.folder)
     model_id, own = saved_decision(run.best)
     decisions = DecisionFile.read(run.decisions, model_id, own)
     novelty = decisions.newest.decision.novelty

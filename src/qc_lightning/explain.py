@@ -11,9 +11,12 @@ from qc_lightning.config import ExplainConfig
 def explain(config: ExplainConfig) -> None:
     """Photos to heat maps, pictures of them, and figures on how far they can be trusted."""
     from qc_lightning.core.atomic import csv_text, write_json, write_text
+    from qc_lightning.core.room import check_room
     from qc_lightning.core.run import Run
 
     run = Run.open(config.run)
+    folder = Path(config.output) if config.output else (Path() if config.source else run.folder) / "explanations"
+    check_room(folder)
 
     from qc_lightning.explanation import explanations as explained
     from qc_lightning.explanation import pictures as picture
@@ -29,7 +32,6 @@ def explain(config: ExplainConfig) -> None:
     if why := doubt_of(run):
         print(f"WARNING: {why}")
     heat, names = Heat(inspector.network, config.method), inspector.class_names
-    folder = Path(config.output) if config.output else (Path() if config.source else run.folder) / "explanations"
     chosen = select_images(run, inspector, config)
     found = explained.explain(inspector, heat, chosen, config.batch_size, config.target, config.checks)
     rows, figures, errors = picture.write(found, folder, names)

@@ -12,6 +12,7 @@ def export(config: ExportConfig) -> Path:
     Returns:
         The file.
     """
+    from qc_lightning.core.room import check_room
     from qc_lightning.core.run import Run
     from qc_lightning.deployment.export_run import decision_record, export_inspector
     from qc_lightning.deployment.photos import gate_photos, other_photos
@@ -20,6 +21,7 @@ def export(config: ExportConfig) -> Path:
 
     run = Run.open(config.run)
     output = Path(config.output or run.folder / "export" / "inspector.onnx").expanduser()
+    check_room(output.parent)
     photos = gate_photos(run)
     inspector = Inspector.load(run, "cpu")
     if why := doubt_of(run):

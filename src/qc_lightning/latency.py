@@ -7,11 +7,13 @@ from qc_lightning.config import LatencyConfig
 def latency(config: LatencyConfig) -> None:
     """Photos to milliseconds, decoding and network apart and together, and to whether a line is kept up with."""
     from qc_lightning.core.atomic import write_json
+    from qc_lightning.core.room import check_room
     from qc_lightning.core.run import Run
     from qc_lightning.evaluation.evaluation_set import own_photos
     from qc_lightning.inference.sources import find_photos
 
     run = Run.open(config.run)
+    check_room(run.folder)
     if config.source is None:
         paths = [photo.path for photo in own_photos(run, "test").photos]
     else:

@@ -3,11 +3,11 @@
 import datetime
 import textwrap
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
 from pathlib import Path
 
 from qc_lightning.core.atomic import csv_text, write_json, write_text
 from qc_lightning.core.errors import UserError
+from qc_lightning.core.room import check_room
 from qc_lightning.data.dataset import PhotoSet
 from qc_lightning.data.findings import Check
 
@@ -19,21 +19,13 @@ def free_folder(output: str | None) -> Path:
     """The folder to write to; it is made when something is written.
 
     Raises:
-        UserError: there is something at `output` already, or it cannot be made.
+        UserError: there is something at `output` already, or nothing can be written there.
     """
-    now = f"{datetime.datetime.now():%Y-%m-%d/%H-%M-%S}"
-    folder = Path("outputs/audits") / now if output is None else Path(output).expanduser()
+    dated = Path("outputs/audits") / f"{datetime.datetime.now():%Y-%m-%d/%H-%M-%S}"
+    folder = dated if output is None else Path(output).expanduser()
     if folder.is_file() or (folder.is_dir() and any(folder.iterdir())):
         raise UserError(f"output: expected a folder that is not there yet, {folder} is: give another one or remove it")
-    missing = [place for place in (folder, *folder.parents) if not place.exists()]
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise UserError(f"output: expected a folder that can be made, got {folder} ({error.strerror})") from error
-    finally:
-        for place in missing:  # said before minutes of work, and nothing stays behind if that fails
-            with suppress(OSError):
-                place.rmdir()
+    check_room(folder)
     return folder
 
 

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 from qc_lightning.core.errors import UserError
+from qc_lightning.core.room import without_room
 from qc_lightning.core.shutdown import Stopped
 
 
@@ -44,6 +45,11 @@ def run(command: Callable[..., Any], name: str) -> None:
         start(command, name, arguments)
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
+        raise SystemExit(2) from None
+    except OSError as error:
+        if (line := without_room(error)) is None:
+            raise
+        print(f"error: {line}", file=sys.stderr)
         raise SystemExit(2) from None
     except (KeyboardInterrupt, Stopped):
         print("stopped by Ctrl-C", file=sys.stderr)

@@ -7,6 +7,7 @@ from typing import Any, NoReturn, TypeVar
 from qc_lightning.config.build import build
 from qc_lightning.config.settings import settings_of
 from qc_lightning.core.errors import UserError
+from qc_lightning.core.room import without_room
 
 T = TypeVar("T")
 
@@ -30,6 +31,10 @@ def run_plain(command: Callable[[T], Any], schema: type[T], path: str, help_text
         command(build(schema, _parse(arguments, schema, path)))
     except UserError as error:
         fail(str(error))
+    except OSError as error:
+        if (line := without_room(error)) is None:
+            raise
+        fail(line)
     except KeyboardInterrupt:
         print("stopped by Ctrl-C", file=sys.stderr)
         raise SystemExit(130) from None

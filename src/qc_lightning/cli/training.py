@@ -22,6 +22,7 @@ from qc_lightning.config.record import RunRecord
 from qc_lightning.core.claim import claimed
 from qc_lightning.core.errors import UserError
 from qc_lightning.core.lock import held
+from qc_lightning.core.room import check_room
 from qc_lightning.core.run import Run
 from qc_lightning.core.system import keep_freed_memory, process_number
 
@@ -74,6 +75,7 @@ class TrainingTask:
         config = resumed(OmegaConf.to_container(cfg, resolve=True), stored, given, str(run.folder))
         if process_number():
             return self.train(config, run)
+        check_room(run.folder)
         with held(run.folder):
             _tell_further_processes("resume", run)
             record = replace(stored, overrides=[*stored.overrides, *given], settings=asdict(config))

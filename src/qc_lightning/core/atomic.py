@@ -46,6 +46,10 @@ def replacing(path: Path, durable: bool = True) -> Iterator[Path]:
         temporary.replace(path)
         if durable:
             _sync(path.parent)
+    except OSError as error:
+        if error.filename in (None, name):  # a full disk names no file, and the temporary name says nothing
+            error.filename = str(path)
+        raise
     finally:
         temporary.unlink(missing_ok=True)
         os.close(handle)

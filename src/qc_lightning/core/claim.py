@@ -9,6 +9,7 @@ from pathlib import Path
 from qc_lightning.core.atomic import write_text
 from qc_lightning.core.errors import UserError
 from qc_lightning.core.lock import held
+from qc_lightning.core.room import check_room
 from qc_lightning.core.run import Run
 
 
@@ -27,6 +28,7 @@ def claimed(folder: Path, record: str, named: bool) -> Iterator[Run]:
     Raises:
         UserError: the folder holds a run, or cannot be written to.
     """
+    check_room(folder)
     made = [path for path in (folder, *folder.parents) if not path.exists()]
     otherwise = "continue that run with resume={}"
     run = Run(_claim(folder, ("config.yaml", "split.csv", "checkpoints", ".hydra"), named, "run", otherwise))
@@ -47,6 +49,7 @@ def claimed(folder: Path, record: str, named: bool) -> Iterator[Run]:
 
 def claim_sweep(folder: Path, named: bool) -> Path:
     """Claim a folder for a new sweep, by an empty sweep.json; arguments and errors as of `claimed`."""
+    check_room(folder)
     kept = ("sweep.json",)
     return _claim(folder, kept, named, "sweep", "continue it with sweep.resume={}")
 

@@ -2,7 +2,6 @@
 
 import csv
 import itertools
-import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
@@ -11,6 +10,7 @@ from pathlib import Path
 from qc_lightning.config import AnyData, ClassNames, OtherPhotosConfig
 from qc_lightning.config.record import RunRecord
 from qc_lightning.core.errors import UserError
+from qc_lightning.core.room import check_room
 from qc_lightning.core.run import Run
 from qc_lightning.data.catalog import read_catalog
 from qc_lightning.data.photo import Photo
@@ -53,8 +53,7 @@ def evaluation_folder(run: Run, name: str | None) -> Path:
     folder = run.folder / "evaluations" / (name or datetime.now().strftime("%Y-%m-%d_%H-%M-%S"))
     if folder.exists():
         raise UserError(f"{folder} is already there: give another name=")
-    if not os.access(run.folder, os.W_OK):
-        raise UserError(f"{run.folder} may not be written to: copy the run to a folder of yours")
+    check_room(run.folder)
     return folder
 
 

@@ -1,5 +1,6 @@
 """Checkpoint files: found, read without running code, completed with what an Inspector needs; where they run."""
 
+import io
 import os
 from dataclasses import asdict
 from pathlib import Path
@@ -57,8 +58,10 @@ def complete_checkpoint(
         "model_id": model_id,
         "novelty": novelty,
     }
+    content = io.BytesIO()  # straight to a file, a full disk is a RuntimeError without a name
+    torch.save(checkpoint, content)
     with replacing(path) as temporary:
-        torch.save(checkpoint, temporary)
+        temporary.write_bytes(content.getbuffer())
     return model_id
 
 

@@ -1,0 +1,34 @@
+"""Room for what a command writes: looked for before it works, and one line when it runs out all the same."""
+
+import errno
+import tempfile
+from pathlib import Path
+
+from qc_lightning.core.errors import UserError
+
+_LEAST = 1 << 16  # bytes; results of most commands take more, caches are another matter
+_NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EPERM, errno.ENOTDIR)
+
+
+def check_room(folder: Path) -> None:
+    """Make sure, before work starts, that files can be written to a folder; nothing is left there.
+
+    Args:
+        folder: need not be there; the nearest one above it that is gets the trial.
+
+    Raises:
+        UserError: a place is full, read-only, forbidden, or a file.
+    """
+    try:
+        nearest = next(place for place in (folder.absolute(), *folder.absolute().parents) if place.exists())
+        with tempfile.TemporaryFile(dir=nearest, buffering=0) as trial:
+            trial.write(bytes(_LEAST))
+    except OSError as error:
+        raise UserError(f"expected room for results in {folder}: {error.strerror}") from error
+
+
+def without_room(error: OSError) -> str | None:
+    """One line for a place that turned out full, read-only or forbidden; None for any other error."""
+    if error.errno not in _NO_ROOM:
+        return None
+    return f"expected room for {error.filename or 'the results'}: {error.strerror}; make room or name another place"

@@ -1,0 +1,58 @@
+"""Places that are full, read-only or no folders: one line, before the work where that can be known; nothing torn."""
+
+import errno
+from pathlib import Path
+
+import pytest
+
+import full_disk
+from qc_lightning.core.atomic import write_text
+from qc_lightning.core.errors import UserError
+from qc_lightning.core.room import check_room, without_room
+
+
+def test_a_place_that_takes_files_is_left_as_it_was(tmp_path: Path) -> None:
+    check_room(tmp_path / "not" / "there" / "yet")
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_file_is_no_place(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("x")
+    with pytest.raises(UserError, match=r"expected room for results in .*file/results: Not a directory"):
+        check_room(tmp_path / "file" / "results")
+
+
+def test_a_full_disk_is_named_by_the_file_that_was_to_be_written() -> None:
+    full = Path("/dev/full")
+    if not full.exists():
+        pytest.skip("no /dev/full here")
+    with pytest.raises(OSError, match="No space left") as caught, full.open("w") as file:
+        file.write("x")
+    line = without_room(caught.value)
+    assert line == "expected room for the results: No space left on device; make room or name another place"
+    assert without_room(OSError(errno.EIO, "Input/output error")) is None, "a broken disk is no full one"
+
+
+def test_the_name_is_the_final_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object, **__: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(Path, "write_text", full)
+    with pytest.raises(OSError, match="No space left") as caught:
+        write_text(tmp_path / "table.csv", "a,b\n")
+    assert caught.value.filename == str(tmp_path / "table.csv")
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.slow
+def test_no_command_leaves_anything_torn(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """`make torture` tries all commands at thirty sizes."""
+    monkeypatch.setenv("QC_LIGHTNING_CACHE", str(tmp_path / "cache"))
+    template = tmp_path / "template"
+    template.mkdir()
+    full_disk.prepare(template)
+    full_disk.import_all()
+    tries = [("train", 70_000), ("evaluate", 100), ("decide", 2000), ("gauge", 100), ("audit", 100)]
+    faults = [fault for command, size in tries if (fault := full_disk.faults_of(command, template, size))]
+    assert not faults
+    assert "expected room for results in" in full_disk.attempt("evaluate", template, 1000)[1], "before the work"
