@@ -139,12 +139,14 @@ def tidied() -> Iterator[None]:
     """Free the memory of a training, on the GPU too; around its error, whose traceback holds on to it."""
     import torch
 
-    gc.freeze()  # what the imports have made need not be searched for garbage after each job
     try:
         yield
     finally:
         gc.collect()
-        gc.unfreeze()
+        # What the imports have made need not be searched after each job. Frozen once: each time, it would take in the
+        # settings of the job before, which are garbage by then and go round in circles.
+        if not gc.get_freeze_count():
+            gc.freeze()
         torch.cuda.empty_cache()  # nothing happens where CUDA was not used
 
 
