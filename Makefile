@@ -43,6 +43,7 @@ bundle: install  ## make bundle MODEL=inspector.onnx [TARGET="win_amd64 3.12"]: 
 
 torture: .venv/test  ## broken photos and kills for a quarter of an hour, and a table of what became of them
 	.venv/bin/python tests/torture.py
+	.venv/bin/python tests/full_disk.py
 
 install: .venv/run
 

@@ -187,6 +187,13 @@ def bags(n: int, seed: int) -> tuple[torch.Tensor, torch.Tensor]:
     return torch.from_numpy(patches).half(), torch.from_numpy(label)
 
 
+def test_a_photo_of_one_patch_has_a_score() -> None:
+    patches, label = bags(60, 0)
+    head = PatchHead(6)
+    head.fit(patches[:, :1], photos_of(label, np.arange(60) % 5))
+    assert head(patches[:3, :1].float()).shape == (3, 1)
+
+
 def test_patches_find_what_two_of_twenty_show() -> None:
     patches, label = bags(200, 0)
     new, new_label = bags(200, 1)

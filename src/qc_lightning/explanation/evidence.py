@@ -120,8 +120,10 @@ def lay_out(network: Network, looks: Sequence[Look], features: Tensor, side: tup
             found = found + _spread(cells, side)
     if (patch_map := looks[0].patch_map) is not None:
         for scores in head.patch_scores(patches):
-            best = scores.topk(TOP, dim=1)
-            cells = torch.zeros_like(scores, dtype=found.dtype).scatter(1, best.indices, best.values / TOP)
+            best = scores.topk(min(TOP, scores.shape[1]), dim=1)
+            cells = torch.zeros_like(scores, dtype=found.dtype).scatter(
+                1, best.indices, best.values / best.values.shape[1]
+            )
             found = found + _spread(cells.view(-1, 1, *patch_map.shape[2:]), side)
         if head.distance is not None:
             found = found + _spread(_distance_cells(head.distance, patches, patch_map.shape[2:]), side)

@@ -19,8 +19,8 @@ _LIKELY, _LOOK_EVERY = 8, 10  # patches a photo and fold among which the highest
 
 
 def highest(scores: Tensor) -> Tensor:
-    """Return the mean of the two highest scores, [...], of [..., patches]."""
-    return scores.topk(TOP, dim=-1).values.mean(-1)
+    """Return the mean of the two highest scores, [...], of [..., patches]; of a small photo there may be one."""
+    return scores.topk(min(TOP, scores.shape[-1]), dim=-1).values.mean(-1)
 
 
 class PatchHead(nn.Module):
@@ -81,12 +81,13 @@ class PatchHead(nn.Module):
         for step in range(_STEPS):
             if step < _LOOK_EVERY or step % _LOOK_EVERY == 0:
                 likely = self._likely(patches, weight)
-            best, place = (likely @ weight).topk(TOP, dim=1)  # [n, top, columns]
+            best, place = (likely @ weight).topk(min(TOP, likely.shape[1]), dim=1)  # [n, top, columns]
             residual = share * (torch.sigmoid(best.mean(1) + bias) - target)
+            each = residual / best.shape[1]
             slope = torch.zeros_like(weight)
             for top in place.unbind(1):
                 for column, chosen in enumerate(top.T):
-                    slope[:, column] += likely[torch.arange(len(likely)), chosen].T @ residual[:, column] / TOP
+                    slope[:, column] += likely[torch.arange(len(likely)), chosen].T @ each[:, column]
             lr = _LAST_LR + (_LR - _LAST_LR) * (1 + math.cos(math.pi * step / _STEPS)) / 2
             _adam(weight, slope + _DECAY * weight, moments[0], moments[1], step, lr)
             _adam(bias, residual.sum(0), moments[2], moments[3], step, lr)
