@@ -9,6 +9,8 @@ import full_disk
 from qc_lightning.core.atomic import write_text
 from qc_lightning.core.errors import UserError
 from qc_lightning.core.room import check_room, without_room
+from qc_lightning.core.run import Run
+from qc_lightning.evaluation.evaluation_set import split_photos
 
 
 def test_a_place_that_takes_files_is_left_as_it_was(tmp_path: Path) -> None:
@@ -42,6 +44,15 @@ def test_the_name_is_the_final_one(tmp_path: Path, monkeypatch: pytest.MonkeyPat
         write_text(tmp_path / "table.csv", "a,b\n")
     assert caught.value.filename == str(tmp_path / "table.csv")
     assert not list(tmp_path.iterdir())
+
+
+def test_a_split_that_was_cut_off_is_damaged_and_no_shorter_one(tmp_path: Path) -> None:
+    run = Run(tmp_path)
+    write_text(run.split, "path,label,group,subset,sha256\na.png,Correct,a,test,\nb.png,Correct,b,test,\n")
+    assert len(split_photos(run)) == 2
+    write_text(run.split, run.split.read_text()[:-2])
+    with pytest.raises(UserError, match=r"split.csv is damaged \(it is cut off\)"):
+        split_photos(run)
 
 
 @pytest.mark.slow

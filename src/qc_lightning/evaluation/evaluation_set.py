@@ -139,6 +139,9 @@ def split_photos(run: Run, class_names: Sequence[str] = ()) -> list[Photo]:
 
 def _read_split(run: Run, class_names: Sequence[str]) -> list[Photo]:
     with run.split.open(newline="", encoding="utf-8") as file:
+        if not file.read().endswith("\n"):
+            raise ValueError("it is cut off")
+        file.seek(0)
         return [
             Photo(
                 Path(row["path"]),
