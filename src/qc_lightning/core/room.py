@@ -21,8 +21,9 @@ def check_room(folder: Path) -> None:
     """
     try:
         nearest = next(place for place in (folder.absolute(), *folder.absolute().parents) if place.exists())
-        with tempfile.TemporaryFile(dir=nearest, buffering=0) as trial:
-            trial.write(bytes(_LEAST))
+        with tempfile.TemporaryFile(dir=nearest) as trial:
+            trial.write(bytes(_LEAST))  # buffered: a bare write may stop short without an error
+            trial.flush()
     except OSError as error:
         raise UserError(f"expected room for results in {folder}: {error.strerror}") from error
 
