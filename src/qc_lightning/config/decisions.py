@@ -8,7 +8,7 @@ from qc_lightning.config.checks import check, check_device
 from qc_lightning.config.commands import OtherPhotosConfig
 from qc_lightning.core.errors import UserError
 
-Rule = Literal["fixed", "balanced", "f1", "cost", "escape", "overkill"]
+Rule = Literal["fixed", "even", "balanced", "f1", "cost", "escape", "overkill"]
 
 
 @dataclass(kw_only=True)

@@ -29,7 +29,7 @@ class DecisionRecord:
     Attributes:
         number: 1 for the first of a run.
         decision: what it says; its `source` is the reason.
-        rule: fixed, balanced, f1, cost, escape, overkill or certify.
+        rule: fixed, even, balanced, f1, cost, escape, overkill or certify.
         photos: that it was chosen on, in words.
         who: made it.
         when: ISO 8601 with the offset from UTC.

@@ -7,10 +7,12 @@ import numpy as np
 import numpy.typing as npt
 
 from qc_lightning.config.decisions import DecisionConfig
+from qc_lightning.metrics.calibration import platt
 from qc_lightning.metrics.decision import Decision
 
 FloatArray = npt.NDArray[np.float64]
 
+_SMALLEST = 1e-7  # probability whose logit is told apart from infinite; that of single precision
 OVERKILL_RATE = 0.05  # of rule=overkill, unless decision.overkill_rate says another
 
 
@@ -18,6 +20,8 @@ def choose_decision(probability: npt.ArrayLike, label: npt.ArrayLike, config: De
     """Choose threshold and review band on validation or out-of-fold photos; never call this with test photos.
 
     - fixed: the threshold that is given.
+    - even: where both classes are equally likely, by Platt scaling with both weighing alike. It rests on all scores,
+      not on the few beside the threshold, and carried over better than `balanced` to photos of other groups.
     - balanced, f1: the best balanced accuracy, the best F1.
     - cost: the least cost a part, at the line's share of bad parts; with a cost of a review the two ends of a band.
     - escape: the highest threshold that lets at most this rate of Incorrect photos pass; with an overkill rate too, a
@@ -54,6 +58,10 @@ def choose_decision(probability: npt.ArrayLike, label: npt.ArrayLike, config: De
     balanced = (incorrect - cuts.escapes) * (n - incorrect) + (n - incorrect - cuts.overkills) * incorrect
     if len(cuts.between) == 0 or balanced.max() <= incorrect * (n - incorrect):
         return Decision(fixed, f"fixed: no threshold beats chance on the {photos}")
+    if config.rule == "even":
+        even = _even_odds(scores, positive)
+        right = (positive & (scores >= even)).sum() / incorrect + (~positive & (scores < even)).sum() / (n - incorrect)
+        return Decision(even, f"even: both classes equally likely; balanced accuracy {right / 2:.1%} on {photos}")
     if config.rule == "balanced":
         reached = balanced.max() / (2 * incorrect * (n - incorrect))
         return Decision(cuts.best(balanced), f"balanced: best balanced accuracy, {reached:.1%}, on {photos}")
@@ -98,6 +106,13 @@ class _Cuts:
         """The threshold of the largest merit, in the widest gap of equally good ones."""
         widest = int(np.argmax(np.where(merit == merit.max(), self.above - self.below, -1.0)))
         return float(self.between[widest])
+
+
+def _even_odds(probability: FloatArray, positive: npt.NDArray[np.bool_]) -> float:
+    """The probability that Platt scaling of the logits turns into 0.5."""
+    inside = np.clip(probability, _SMALLEST, 1 - _SMALLEST)
+    slope, offset = platt(np.log(inside / (1 - inside)), positive)
+    return float(1 / (1 + np.exp(offset / slope)))
 
 
 def exceeded_by(values: FloatArray, rate: float) -> float | None:
