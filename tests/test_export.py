@@ -170,7 +170,7 @@ def test_a_wrong_file_is_refused_in_one_line(
 
 
 def test_a_machine_that_computes_otherwise_is_refused(paper: tuple[Run, Path], tmp_path: Path) -> None:
-    """Weights in bfloat16: what OpenVINO makes of a network on some processors unless told otherwise."""
+    """Weights in bfloat16: what OpenVINO makes of a network on some processors unless set otherwise."""
     model = onnx.load(paper[1])
     for weight in model.graph.initializer:
         if weight.data_type == TensorProto.FLOAT:

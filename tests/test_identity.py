@@ -195,7 +195,7 @@ def test_names_that_take_no_suffix_are_errors_of_those_photos(predict: Predict, 
     if setting == "overlays=true":
         assert rows["a"]["error"] == rows["良"]["error"] == "no overlay: file name too long"
         assert Path("verdicts_overlays/b.png.png").is_file()
-    assert predict("source=in", setting, "resume=true")[0] == code, "and it goes on behind them"
+    assert predict("source=in", setting, "resume=true")[0] == code, "and it continues behind them"
     assert len(verdicts()) == 4
 
 

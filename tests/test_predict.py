@@ -124,7 +124,7 @@ def test_an_output_is_never_overwritten(predict: Predict, photos: Path) -> None:
     Path("verdicts.csv").write_text("mine")
     code, _, errors = predict(f"source={photos}")
     assert code == 2
-    assert "verdicts.csv is already there: go on with it by resume=true" in errors
+    assert "verdicts.csv is already there: continue it with resume=true" in errors
     code, _, errors = predict(f"source={photos}", "resume=true")
     assert code == 2, "not even to resume: these are no rows"
     assert "expected the rows of an earlier prediction, found b'mine'" in errors
@@ -240,7 +240,7 @@ def test_ctrl_c_leaves_whole_rows_and_says_how_to_go_on(predict: Predict, tmp_pa
     thread.join()
     assert code == 130
     done = len(read(Path("verdicts.csv")))
-    assert f"stopped: {done} of 2000 photos are done, resume=true goes on" in errors
+    assert f"stopped: {done} of 2000 photos are done, resume=true continues" in errors
     assert names(Path("verdicts.csv")) == [f"{i:04d}.png" for i in range(done)]
     assert done < 2000
 

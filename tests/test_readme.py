@@ -55,7 +55,7 @@ def test_own_photos_from_python(home: Path) -> None:
 
 @pytest.mark.slow
 def test_the_papers_recipe(home: Path) -> None:
-    """With few small photos for one epoch; the last line goes on with the run of the first."""
+    """With few small photos for one epoch; the last line uses the run of the first."""
     commands = [shlex.split(line)[1:] for line in COMMANDS if line.startswith("python -m qc_lightning.train")]
     assert len(commands) == 4
     for words in commands:

@@ -237,7 +237,7 @@ class Slow:
         self.go, self.entered = threading.Event(), threading.Event()
         self.batches: list[int] = []
 
-    def judge(self, photos: list[Decoded]) -> list[Inspection]:
+    def inspect_decoded(self, photos: list[Decoded]) -> list[Inspection]:
         self.entered.set()
         self.go.wait(60)
         self.batches.append(len(photos))

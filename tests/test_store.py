@@ -1,4 +1,4 @@
-"""The pixel store: the same pixels from disk, memory and anew; and a cache that is never trusted."""
+"""The pixel store: the same pixels from disk, memory and decoded again; and a cache that is never trusted."""
 
 import hashlib
 import json

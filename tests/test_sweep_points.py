@@ -293,7 +293,7 @@ def test_each_fold_is_once_the_validation_part_and_the_test_part_stays() -> None
             share = statistics.fmean(photos[i].label for i in of)
             assert share == pytest.approx(0.5, abs=0.13), "stratified"
         dealings.append(held)
-    assert dealings[0] != dealings[1], "dealt anew"
+    assert dealings[0] != dealings[1], "dealt again"
     for fold in range(10):
         subsets = split(photos, split_settings(fold=fold))
         assert [of == "test" for of in subsets] == [of == "test" for of in whole]

@@ -103,7 +103,7 @@ def test_a_search_from_the_command_line(train: Train, photo_root: Path) -> None:
     assert plan["total"] == len(plan["jobs"]) == 4
     assert "[4/4] job 3" in output
     assert len(Path("sweep/sweep.csv").read_text().splitlines()) == 5
-    # stopped after two jobs, it goes on with the very points that it would have had
+    # stopped after two jobs, it continues with the very points that it would have had
     asked = plan["jobs"]
     Path("sweep/sweep.json").write_text(json.dumps(plan | {"jobs": asked[:2]}))
     for number in (2, 3):

@@ -44,7 +44,7 @@ def compose(overrides: Sequence[str] = ()) -> TrainConfig:
 
 
 def composed(name: str, overrides: Sequence[str]) -> DictConfig:
-    """The config of a command with Hydra's own part, which is told to `HydraConfig` as `hydra.main` does.
+    """The config of a command with Hydra's own part, which `HydraConfig` gets as `hydra.main` does.
 
     `hydra.main` composes twice and makes the output folder before anybody has claimed it.
     """

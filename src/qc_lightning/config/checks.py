@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from qc_lightning.core.errors import UserError
 
 
-def check(fine: bool, key: str, expected: str, got: object) -> None:
-    """Raise the one-line UserError for `key` unless `fine`."""
-    if not fine:
+def check(valid: bool, key: str, expected: str, got: object) -> None:
+    """Raise the one-line UserError for `key` unless `valid`."""
+    if not valid:
         raise UserError(f"{key}: expected {expected}, got {got!r}")
 
 

@@ -41,8 +41,8 @@ class PredictConfig:
         else:
             self.output = self.output or "verdicts.csv"
             endings = (".csv", ".jsonl", ".parquet")
-            fine = self.output.lower().endswith(endings)
-            check(fine, "output", f"a name that ends in {', '.join(endings)}", self.output)
+            valid = self.output.lower().endswith(endings)
+            check(valid, "output", f"a name that ends in {', '.join(endings)}", self.output)
         most = self.max_pixels
         check(most is None or most >= 1, "max_pixels", "at least 1 pixel, or null", most)
         check_device(self.device)
@@ -129,8 +129,8 @@ class LatencyConfig:
     device: str  # auto | cpu | cuda | cuda:<n>
 
     def __post_init__(self) -> None:
-        fine = bool(self.batch_sizes) and all(size >= 1 for size in self.batch_sizes)
-        check(fine, "batch_sizes", "sizes of at least 1", self.batch_sizes)
+        valid = bool(self.batch_sizes) and all(size >= 1 for size in self.batch_sizes)
+        check(valid, "batch_sizes", "sizes of at least 1", self.batch_sizes)
         check(self.line_rate is None or self.line_rate > 0, "line_rate", "parts a second above 0", self.line_rate)
         check(0 < self.seconds <= 3600, "seconds", "above 0, at most 3600", self.seconds)
         check_device(self.device)

@@ -72,8 +72,8 @@ class DataConfig:
         if self.group == "module" and self.source != "elpv":
             raise UserError(f"data.group=module: only data=elpv has modules, got data={self.source}")
         check(8 <= self.image_size <= 2048, "data.image_size", "8 to 2048 pixels", self.image_size)
-        fine = re.fullmatch(r"[1-9]\d?x[1-9]\d?", self.tiles) is not None
-        check(fine, "data.tiles", "ROWSxCOLUMNS, each from 1 to 99, such as 2x3", self.tiles)
+        valid = re.fullmatch(r"[1-9]\d?x[1-9]\d?", self.tiles) is not None
+        check(valid, "data.tiles", "ROWSxCOLUMNS, each from 1 to 99, such as 2x3", self.tiles)
         side = self.image_size * max(self.grid)
         check(side <= 16384, "data.tiles", "at most 16384 pixels of tiles along each side", side)
         check(9 <= self.bit_depth <= 16, "data.bit_depth", "9 to 16 bits", self.bit_depth)

@@ -38,16 +38,16 @@ class DecisionConfig:
     novelty: float | None  # share of good photos that may be called unlike all others; null: not measured
 
     def __post_init__(self) -> None:
-        fine = self.novelty is None or 0 < self.novelty < 1
-        check(fine, "decision.novelty", "a rate between 0 and 1, or null", self.novelty)
+        valid = self.novelty is None or 0 < self.novelty < 1
+        check(valid, "decision.novelty", "a rate between 0 and 1, or null", self.novelty)
         check(0 <= self.threshold <= 1, "decision.threshold", "a probability from 0 to 1", self.threshold)
         for name in ("escape_rate", "overkill_rate", "bad_share"):
             share = getattr(self, name)
             check(share is None or 0 < share < 1, f"decision.{name}", "a share between 0 and 1", share)
-        fine = self.rule != "escape" or self.escape_rate is not None
-        check(fine, "decision.escape_rate", "a share with decision.rule=escape, such as 0.02", self.escape_rate)
-        fine = self.rule != "cost" or self.bad_share is not None
-        check(fine, "decision.bad_share", "the line's share of bad parts with decision.rule=cost", self.bad_share)
+        valid = self.rule != "escape" or self.escape_rate is not None
+        check(valid, "decision.escape_rate", "a share with decision.rule=escape, such as 0.02", self.escape_rate)
+        valid = self.rule != "cost" or self.bad_share is not None
+        check(valid, "decision.bad_share", "the line's share of bad parts with decision.rule=cost", self.bad_share)
 
 
 @dataclass(kw_only=True)
@@ -93,10 +93,10 @@ class DecideConfig:
         check_device(self.device)
         if not (self.reason or "").strip():
             raise UserError('reason: expected why, which goes on record: give reason="..."')
-        fine = (self.rule == "fixed") == (self.threshold is not None)
-        check(fine, "threshold", "a probability with rule=fixed, and none with another rule", self.threshold)
-        fine = self.review is None or (self.rule == "fixed" and len(self.review) == 2)
-        check(fine, "review", "two thresholds [low, high] with rule=fixed", self.review)
+        valid = (self.rule == "fixed") == (self.threshold is not None)
+        check(valid, "threshold", "a probability with rule=fixed, and none with another rule", self.threshold)
+        valid = self.review is None or (self.rule == "fixed" and len(self.review) == 2)
+        check(valid, "review", "two thresholds [low, high] with rule=fixed", self.review)
 
     @property
     def decision(self) -> DecisionConfig:
@@ -151,6 +151,6 @@ class GaugeConfig:
             )
         for name in ("effectiveness", "miss_rate", "false_alarm_rate"):
             limits = getattr(self, name)
-            fine = len(limits) == 2 and all(0 <= limit <= 1 for limit in limits)
-            check(fine, name, "two shares, such as [0.9, 0.8]", limits)
+            valid = len(limits) == 2 and all(0 <= limit <= 1 for limit in limits)
+            check(valid, name, "two shares, such as [0.9, 0.8]", limits)
         check(0 < self.confidence < 1, "confidence", "a share between 0 and 1", self.confidence)

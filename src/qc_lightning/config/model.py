@@ -42,12 +42,12 @@ class ModelConfig:
         check(self.stages >= 1, "model.stages", "at least 1", self.stages)
         check(bool(self.pool), "model.pool", "at least one of avg, max, std", self.pool)
         check(self.copies >= 0, "model.copies", "0 or more", self.copies)
-        fine = self.copies == 0 or self.pretrained
-        check(fine, "model.copies", f"0 with model.mode={self.mode}", self.copies)
-        fine = self.weights != "none" or not self.pretrained
-        check(fine, "model.weights", f"auto or a file with model.mode={self.mode}", self.weights)
-        fine = not self.tail or (self.library == "timm" and self.patches and not self.hidden)
-        check(fine, "model", TAIL_NEEDS, f"{self.name} ({self.library})")
+        valid = self.copies == 0 or self.pretrained
+        check(valid, "model.copies", f"0 with model.mode={self.mode}", self.copies)
+        valid = self.weights != "none" or not self.pretrained
+        check(valid, "model.weights", f"auto or a file with model.mode={self.mode}", self.weights)
+        valid = not self.tail or (self.library == "timm" and self.patches and not self.hidden)
+        check(valid, "model", TAIL_NEEDS, f"{self.name} ({self.library})")
         check(all(width >= 1 for width in self.hidden), "model.hidden", "widths of at least 1", self.hidden)
         check(0 <= self.dropout < 1, "model.dropout", "a share from 0 to below 1", self.dropout)
 

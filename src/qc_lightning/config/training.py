@@ -85,8 +85,8 @@ class TrainConfig:
             raise UserError("engine=ray computes the features of a pretrained network: add experiment=recommended")
         check(0 <= self.seed < 2**32, "seed", "0 to 4294967295", self.seed)
         split = self.data.split
-        fine = self.optim.patience is None or split.val > 0 or split.fold is not None
-        check(fine, "optim.patience", "null without a validation part (data.split.val=0)", self.optim.patience)
+        valid = self.optim.patience is None or split.val > 0 or split.fold is not None
+        check(valid, "optim.patience", "null without a validation part (data.split.val=0)", self.optim.patience)
         model = self.model
         if model.cross_validated:
             check_choice(f"imbalance with model.mode={model.mode}", self.imbalance, ("auto", "none", "pos_weight"))
@@ -94,10 +94,10 @@ class TrainConfig:
             check(self.data.tiles == "1x1", "data.tiles", "1x1 with model.mode=tail", self.data.tiles)
         epochs, steps = self.trainer.get("max_epochs"), self.trainer.get("max_steps", -1)
         if model.pretrained and model.hidden:
-            fine = isinstance(epochs, int) and epochs >= 1
-            check(fine, "trainer.max_epochs", f"at least 1 with model.mode={model.mode} and hidden layers", epochs)
-        fine = not model.pretrained or model.frozen or (epochs, steps) != (-1, -1)
-        check(fine, "trainer.max_epochs", f"an end with model.mode={model.mode}, whose step sizes follow it", epochs)
+            valid = isinstance(epochs, int) and epochs >= 1
+            check(valid, "trainer.max_epochs", f"at least 1 with model.mode={model.mode} and hidden layers", epochs)
+        valid = not model.pretrained or model.frozen or (epochs, steps) != (-1, -1)
+        check(valid, "trainer.max_epochs", f"an end with model.mode={model.mode}, whose step sizes follow it", epochs)
         if model.copies > 0 and self.augment.policy != "ranges":
             raise UserError(
                 f"augment.policy={self.augment.policy}: the augmented copies that this recipe's head is fitted to are "

@@ -79,7 +79,7 @@ def open_store(
         paths: Image files; any may turn out bad.
         settings: How to decode them.
         cache: `disk` keeps the pixels in a file in `cache_dir`, for the next run too; `ram` in memory, for this run;
-            `off` nowhere: a first pass finds bad files and digests, and `rows` decodes anew each time. Where the pixels
+            `off` nowhere: a first pass finds bad files and digests, and `rows` decodes again each time. Where pixels
             do not fit, a warning is logged and the next of disk, ram, off is taken.
         cache_dir: Made when missing; used by `disk` only.
         progress: Show a bar when decoding takes longer than 1.5 s.

@@ -77,7 +77,7 @@ def folds(photos: Sequence[Photo], count: int, seed: int | str) -> list[int]:
 
 
 def _hold_out(photos: Sequence[Photo], subsets: list[str], config: SplitConfig, fold: int) -> None:
-    """Make one fold of the training photos the validation part; every `folds` folds they are dealt anew."""
+    """Make one fold of the training photos the validation part; every `folds` folds they are dealt again."""
     train = [index for index, subset in enumerate(subsets) if subset == "train"]
     dealing, number = divmod(fold, config.folds)
     dealt = folds([photos[index] for index in train], config.folds, f"{config.seed}.{dealing}")

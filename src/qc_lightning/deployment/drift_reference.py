@@ -13,7 +13,7 @@ from qc_lightning.inference.exported import FEATURES, LOGIT, NOVELTY, ExportedIn
 from qc_lightning.inference.inspection import decode_photo
 from qc_lightning.inference.measures import PIXEL_STATISTICS, Components, Floats, of_pixels, small_picture
 
-_FEWEST = 20  # photos of either kind; below that nothing can be told
+_FEWEST = 20  # photos of either kind; below that nothing can be said
 _MOST = 1000  # photos of either kind
 _COMPONENTS = 8
 

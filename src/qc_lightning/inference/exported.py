@@ -143,10 +143,10 @@ class ExportedInspector:
     def __call__(self, photo: PhotoLike | list[PhotoLike] | tuple[PhotoLike, ...]) -> Inspection | list[Inspection]:
         """Inspect a photo, or each of a list of photos; arguments, result and errors as of `Inspector`."""
         if isinstance(photo, list | tuple):
-            return [result for one in photo for result in self.judge([decode_photo(one, self.decode)])]
-        return self.judge([decode_photo(photo, self.decode)])[0]
+            return [result for one in photo for result in self.inspect_decoded([decode_photo(one, self.decode)])]
+        return self.inspect_decoded([decode_photo(photo, self.decode)])[0]
 
-    def judge(self, photos: Sequence[Decoded]) -> list[Inspection]:
+    def inspect_decoded(self, photos: Sequence[Decoded]) -> list[Inspection]:
         """The results of photos decoded with `decode`, as one batch."""
         pixels = [photo.pixels for photo in photos if photo.pixels is not None]
         begun = time.perf_counter()

@@ -160,14 +160,14 @@ class Inspector:
             ValueError: it is an array of another shape than [H, W, 3].
         """
         if not isinstance(photo, list | tuple):
-            (one,) = self.judge([decode_photo(photo, self.decode)])
+            (one,) = self.inspect_decoded([decode_photo(photo, self.decode)])
             return one
         results: list[Inspection] = []
         for start in range(0, len(photo), _AT_ONCE):
-            results += self.judge([decode_photo(one, self.decode) for one in photo[start : start + _AT_ONCE]])
+            results += self.inspect_decoded([decode_photo(one, self.decode) for one in photo[start : start + _AT_ONCE]])
         return results
 
-    def judge(self, photos: Sequence[Decoded], exact: bool = False) -> list[Inspection]:
+    def inspect_decoded(self, photos: Sequence[Decoded], exact: bool = False) -> list[Inspection]:
         """The results of decoded photos.
 
         Args:

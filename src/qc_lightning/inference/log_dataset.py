@@ -20,7 +20,7 @@ _MANIFEST = "labels.csv"
 
 
 @dataclass(frozen=True)
-class Labelled:
+class LabelledPhotos:
     """What became of the overrides.
 
     Attributes:
@@ -52,7 +52,7 @@ class Labelled:
         return "\n".join(lines)
 
 
-def labelled_photos(log: Path, photos: Path, output: Path, beside: Path | None) -> Labelled:
+def labelled_photos(log: Path, photos: Path, output: Path, beside: Path | None) -> LabelledPhotos:
     """Copy the overridden photos into a folder for each class and list them, after the old ones, in a manifest.
 
     New photos are of the training part when there is an old split: its validation and test photos stay what they were,
@@ -96,7 +96,7 @@ def labelled_photos(log: Path, photos: Path, output: Path, beside: Path | None) 
     before = [tuple(row[column] for column in _COLUMNS) for row in old]
     write_text(output / _MANIFEST, csv_text(_COLUMNS, [*before, *rows]))
     counts = {name: sum(row[1] == name for row in rows) for name in sorted({row[1] for row in rows})}
-    return Labelled(output / _MANIFEST, counts, lost, known, otherwise, len(old))
+    return LabelledPhotos(output / _MANIFEST, counts, lost, known, otherwise, len(old))
 
 
 def _read_split(path: Path) -> list[dict[str, str]]:

@@ -201,8 +201,8 @@ def wide_depth(model: nn.Module) -> int:
 def wide_maps(model: Any, x: Tensor) -> tuple[list[Tensor], list[Tensor]]:
     """Maps of an EfficientNet's stages where they are widest, early ones first, and the last map; the stages' outputs.
 
-    A stage ends in a projection to few channels; what goes into the projection has six times as many, and told defects
-    apart better than what comes out of it (timm's `feature_location="expansion"`).
+    A stage ends in a projection to few channels; what goes into the projection has six times as many, and separated
+    defects better than what comes out of it (timm's `feature_location="expansion"`).
 
     Args:
         model: timm's EfficientNet.

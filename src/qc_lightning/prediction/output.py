@@ -42,7 +42,7 @@ class Written:
 
 
 def read_written(output: Path, resume: bool) -> Written:
-    """Read the rows of an output to go on with; nothing is changed yet.
+    """Read the rows of an output to continue; nothing is changed yet.
 
     Raises:
         UserError: it is there and `resume` is false, it is not ours, or Parquet's package is missing.
@@ -54,7 +54,7 @@ def read_written(output: Path, resume: bool) -> Written:
         raise UserError(f"output: expected a file, {output} is a folder: give output={output / 'verdicts.csv'}")
     there = next((path for path in (output, journal) if os.path.lexists(path)), None)
     if there and not resume:
-        raise UserError(f"{there} is already there: go on with it by resume=true, or give another output=")
+        raise UserError(f"{there} is already there: continue it with resume=true, or give another output=")
     written = Written()
     if journal != output and output.exists() and not journal.exists():
         from_parquet(output, journal)
@@ -140,7 +140,7 @@ class VerdictFile:
                     os.fsync(self._file.fileno())
                 self._synced = time.monotonic()
         except OSError as error:
-            raise UserError(f"cannot write {self._path}: {error.strerror}; then go on with resume=true") from error
+            raise UserError(f"cannot write {self._path}: {error.strerror}; then continue with resume=true") from error
 
     def _lock(self) -> None:
         try:

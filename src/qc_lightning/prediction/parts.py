@@ -93,7 +93,7 @@ class PartFile:
     Args:
         output: of the rows of photos.
         rule: which part a photo shows; of kind none nothing is written.
-        watch: whether photos go on to arrive.
+        watch: whether more photos are expected.
         before: rows of an earlier start; a part's photos may be among them.
 
     Raises:
@@ -163,7 +163,7 @@ class PartFile:
             with self.path.open("a", encoding="utf-8", newline="") as file:
                 csv.writer(file, lineterminator="\n").writerows(map(_cells, parts))
         except OSError as error:
-            raise UserError(f"cannot write {self.path}: {error.strerror}; then go on with resume=true") from error
+            raise UserError(f"cannot write {self.path}: {error.strerror}; then continue with resume=true") from error
 
 
 def _cells(part: PartVerdict) -> tuple[object, ...]:

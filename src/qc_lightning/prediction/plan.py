@@ -216,10 +216,10 @@ class Plan:
         verdicts = ", ".join(f"{count} {name}" for name, count in sorted(counts.items()) if name != "error")
         print(f"{self.output}: {verdicts or 'no verdict'}")
         if not complete:
-            print(f"stopped: {done} of {self.total} photos are done, resume=true goes on", file=sys.stderr)
+            print(f"stopped: {done} of {self.total} photos are done, resume=true continues", file=sys.stderr)
             return 128 + stop.signal
         if self.arrivals and (left := self.arrivals.unsettled):
-            print(f"still on their way and without a row: {left}; resume=true goes on", file=sys.stderr)
+            print(f"still on their way and without a row: {left}; resume=true continues", file=sys.stderr)
         if errors := counts["error"]:
             print(f"photos with an error: {errors}; the column error says which", file=sys.stderr)
         return 3 if errors else 0

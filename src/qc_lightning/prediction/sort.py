@@ -65,7 +65,7 @@ class Sorter:
                 return f"not sorted: {os.strerror(error.errno).lower()}"
             raise UserError(
                 f"sort: cannot put {path} to {target}: {os.strerror(error.errno or errno.EIO)}; "
-                "mend that and go on with resume=true"
+                "mend that and continue with resume=true"
             ) from error
         return f"another photo is in its place: {target}"
 

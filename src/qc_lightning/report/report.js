@@ -87,7 +87,7 @@
     const fn = sweep.escapes[i], fp = sweep.overkills[i];
     return { fn, fp, tp: incorrect - fn, tn: correct - fp };
   };
-  const told = (i) =>
+  const described = (i) =>
     `threshold ${tidy(sweep.threshold[i])}\n${plural(sweep.escapes[i], "escape")} (${percent(sweep.escapes[i] / incorrect)})\n` +
     `${plural(sweep.overkills[i], "overkill")} (${percent(sweep.overkills[i] / correct)})`;
 
@@ -100,7 +100,7 @@
     at("accuracy").textContent = percent((tn + tp) / (correct + incorrect));
     at("at").textContent = tidy(threshold);
     at("slider").value = i;
-    at("slider").setAttribute("aria-valuetext", told(i).replaceAll("\n", ", "));
+    at("slider").setAttribute("aria-valuetext", described(i).replaceAll("\n", ", "));
     if (document.activeElement !== at("typed")) at("typed").value = tidy(threshold);
     for (const row of document.querySelectorAll("#verdicts tbody tr")) {
       const pass = row.dataset.p !== "" && Number(row.dataset.p) < threshold;
@@ -135,7 +135,7 @@
       };
       svg.addEventListener("pointermove", (event) => {
         const i = nearest(event);
-        if (i >= 0) say(told(i), points[i][0], points[i][1]);
+        if (i >= 0) say(described(i), points[i][0], points[i][1]);
       });
       svg.addEventListener("click", (event) => show(Math.max(0, nearest(event))));
     });

@@ -18,7 +18,7 @@ class Model(Protocol):
 
     decode: DecodeSettings
 
-    def judge(self, photos: list[Decoded]) -> list[Inspection]:
+    def inspect_decoded(self, photos: list[Decoded]) -> list[Inspection]:
         """The results of decoded photos, one batch."""
         ...
 

@@ -73,13 +73,13 @@ class Effect:
         axis: its values.
         dots: position of the value and of the objective, of each point.
         means: the same of the mean over the points with one value; empty on a scale.
-        told: the means in words.
+        summary: the means in words.
     """
 
     axis: Axis
     dots: list[tuple[float, float]]
     means: list[tuple[float, float]]
-    told: str
+    summary: str
 
 
 def effects(points: Sequence[Point], scores: Axis) -> list[Effect]:
@@ -94,9 +94,10 @@ def effects(points: Sequence[Point], scores: Axis) -> list[Effect]:
             for _, text in (by.ticks if by.listed else [])
         }
         means = [(by.at(text), scores.at(repr(value))) for text, value in mean.items()]
-        told = ", ".join(f"{text}: {value:.4f}" for text, value in mean.items())
+        summary = ", ".join(f"{text}: {value:.4f}" for text, value in mean.items())
         reach = max(mean.values()) - min(mean.values()) if mean else math.inf
-        found.append((-reach, Effect(by, dots, means, f"mean by value: {told}" if told else "each dot is one point")))
+        text = f"mean by value: {summary}" if summary else "each dot is one point"
+        found.append((-reach, Effect(by, dots, means, text)))
     return [effect for _, effect in sorted(found, key=lambda pair: pair[0])]
 
 

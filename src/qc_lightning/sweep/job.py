@@ -27,8 +27,8 @@ _BEAT = 1.0  # seconds
 class SweepJob:
     """What a launcher calls for each job, in this process or in another.
 
-    An error ends the job and not the sweep. A job that is called again after its process died begins anew; one that has
-    finished is not run again.
+    An error ends the job and not the sweep. A job that is called again after its process died starts from the
+    beginning; one that has finished is not run again.
 
     Attributes:
         command: the training.
@@ -130,7 +130,7 @@ def isolated() -> Iterator[None]:
         torch.set_num_threads(threads)
         torch.set_default_dtype(dtype)
         torch.set_float32_matmul_precision(precision)
-        if "wandb" in sys.modules:  # else the next job would go on writing to this one's page
+        if "wandb" in sys.modules:  # else the next job would keep writing to this one's page
             sys.modules["wandb"].finish()
 
 

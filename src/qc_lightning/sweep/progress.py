@@ -50,7 +50,7 @@ class Progress:
         total = self._sweep.plan.total
         value = score(record, self._sweep.objective)
         figure = "-" if value is None else f"{value:.4f}"
-        told = f"{figure} in {record.seconds:.1f} s" if record.finished else f"FAILED: {record.message}"
+        result = f"{figure} in {record.seconds:.1f} s" if record.finished else f"FAILED: {record.message}"
         best = next((point for point in ranking(self._sweep, self._known) if point.score is not None), None)
         leads = f"   best so far: {in_words(best, self._sweep.objective)}" if best else ""
-        return f"[{len(self._known):{len(str(total))}}/{total}] job {number} {overrides}: {told}{leads}"
+        return f"[{len(self._known):{len(str(total))}}/{total}] job {number} {overrides}: {result}{leads}"

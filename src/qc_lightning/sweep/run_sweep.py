@@ -57,7 +57,7 @@ def run_sweep(
         How the jobs ended, by number.
 
     Raises:
-        UserError: the sweep cannot begin or go on as asked, or every job failed.
+        UserError: the sweep cannot begin or continue as asked, or every job failed.
         SystemExit: 130 after Ctrl-C; 3 when some jobs failed.
     """
     for name in ("hydra", "hydra_plugins"):  # what they say of each job, the progress says
@@ -81,8 +81,8 @@ def run_sweep(
         if settings.retrain and (again := retrained(sweep, context.config_loader, config)):
             _call(launcher, [(sweep.winner, again)], describe)
     except KeyboardInterrupt:
-        goes_on = shlex.join(["python", "-m", "qc_lightning.train", *without(sys.argv[1:], "sweep.resume")])
-        print(f"\nstopped; go on with: {goes_on} sweep.resume={shlex.quote(str(sweep.folder))}")
+        command = shlex.join(["python", "-m", "qc_lightning.train", *without(sys.argv[1:], "sweep.resume")])
+        print(f"\nstopped; continue with: {command} sweep.resume={shlex.quote(str(sweep.folder))}")
         raise SystemExit(130) from None
     announce(sweep, report=not any(argument.startswith("report=") for argument in arguments))
     records = sweep.records()
@@ -96,7 +96,7 @@ def run_sweep(
 
 
 def _begin(config: DictConfig, settings: SweepConfig, arguments: Sequence[str], loader: ConfigLoader) -> Sweep:
-    """Plan the sweep and write its plan, or find the one to go on with."""
+    """Plan the sweep and write its plan, or find the one to continue."""
     command = without(arguments, "sweep.resume", "sweep.retrain")
     if settings.sampler == "tpe":
         tpe.check_installed()

@@ -1,7 +1,7 @@
 """A search that learns from its jobs: optuna's tree-structured Parzen estimator (Bergstra et al. 2011).
 
 Nothing is remembered but the sweep's own records: each proposal follows from them and from `sweep.seed`, so a search
-that was stopped goes on as if it had not been.
+that was stopped continues as if it had not been.
 """
 
 import random

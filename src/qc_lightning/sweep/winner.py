@@ -39,7 +39,7 @@ def retrained(sweep: Sweep, loader: ConfigLoader, config: DictConfig) -> list[st
     """The arguments of the winner's training on train and val together; None when it is there or nobody has won.
 
     What the validation part decided stays decided: the number of epochs and the threshold are those of the winner's
-    jobs (the median, where it had several). A network whose head is cross-validated decides anew.
+    jobs (the median, where it had several). A network whose head is cross-validated decides again.
     """
     records = sweep.records()
     best = winner(ranking(sweep, records))
@@ -92,8 +92,8 @@ def announce(sweep: Sweep, report: bool) -> None:
         print(f"winner: {train_command(sweep, best)}")
     again = Record.read(sweep.winner)
     if again is not None:
-        told = "tested: see report.html in" if again.finished else f"FAILED ({again.message}):"
-        print(f"winner trained on train and val, {told} {sweep.winner}")
+        result = "tested: see report.html in" if again.finished else f"FAILED ({again.message}):"
+        print(f"winner trained on train and val, {result} {sweep.winner}")
     print(f"sweep: {page}")
 
 

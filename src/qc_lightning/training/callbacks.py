@@ -142,7 +142,7 @@ class History(Checkpoint):
             write_text(self.run.history, csv_text(HISTORY_COLUMNS, [list(row.values()) for row in self.rows]))
 
     def state_dict(self) -> dict[str, Any]:
-        """The rows so far, kept in the checkpoint so that a resumed run goes on with them."""
+        """The rows so far, kept in the checkpoint so that a resumed run continues them."""
         return {"rows": self.rows}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
@@ -159,12 +159,13 @@ class Checkpoints(Checkpoint):
 
     Args:
         run: whose checkpoints.
-        anew: killed, this training will begin anew, as the jobs of a sweep do: last.ckpt is written in the last epoch
-            only, best.ckpt without the optimizer's state. It takes a tenth off the time of the embedded photos' job.
+        restarts: killed, this training will start from the beginning, as the jobs of a sweep do: last.ckpt is written
+            in the last epoch only, best.ckpt without the optimizer's state. It takes a tenth off the time of the
+            embedded photos' job.
     """
 
-    def __init__(self, run: Run, anew: bool = False) -> None:
-        self.run, self.anew = run, anew
+    def __init__(self, run: Run, restarts: bool = False) -> None:
+        self.run, self.restarts = run, restarts
         self.best_loss = float("inf")
         self.best_epoch = -1
         self._saved = -math.inf
@@ -179,11 +180,11 @@ class Checkpoints(Checkpoint):
             self.best_epoch = trainer.current_epoch
         over = trainer.should_stop or trainer.current_epoch + 1 == trainer.max_epochs
         over, best = over or 0 <= trainer.max_steps <= trainer.global_step, better and loss is not None
-        if self.anew and (best or (better and over)):
+        if self.restarts and (best or (better and over)):
             with replacing(self.run.best, durable=False) as temporary:
                 trainer.save_checkpoint(temporary, weights_only=True)
         due = best or time.monotonic() - self._saved >= _SAVE_SECONDS
-        if not trainer.strategy.broadcast(over or (due and not self.anew)):  # one clock decides for all processes
+        if not trainer.strategy.broadcast(over or (due and not self.restarts)):  # one clock decides for all processes
             return
         self._saved = time.monotonic()
         if not trainer.is_global_zero:
@@ -193,7 +194,7 @@ class Checkpoints(Checkpoint):
             return
         with replacing(self.run.last) as temporary:
             trainer.save_checkpoint(temporary)
-        if better and not self.anew:
+        if better and not self.restarts:
             link(self.run.last, self.run.best)
         trainer.strategy.barrier()
 

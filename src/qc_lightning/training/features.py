@@ -210,7 +210,7 @@ def _known(folder: Path | None, names: Sequence[str], features: Tensor) -> npt.N
     missing = np.ones(len(names), dtype=bool)
     place = {digest: index for index, digest in enumerate(_digests(names).tolist())}
     for file in _kept(folder):
-        try:  # a zip checks what it reads, so a damaged file is passed over and computed anew
+        try:  # a zip checks what it reads, so a damaged file is passed over and computed again
             _check_sizes(file)
             with np.load(file, allow_pickle=False) as kept:
                 held = [(row, place[digest]) for row, digest in enumerate(kept["names"].tolist()) if digest in place]

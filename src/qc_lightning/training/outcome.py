@@ -73,7 +73,7 @@ def write(
     if novelty is not None:
         metrics["novelty"] = novelty.summary(logits["test"].position.numpy() if "test" in logits else np.zeros(0, int))
     if not finished:
-        metrics["warnings"].insert(0, f"Interrupted: the test part is still unseen; go on with resume={run.folder}")
+        metrics["warnings"].insert(0, f"Interrupted: the test part is still unseen; continue with resume={run.folder}")
     correct, incorrect = photos.counts()["train"]
     if not incorrect:
         metrics["warnings"].insert(0, _good_only(correct, classes))

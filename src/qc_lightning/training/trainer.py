@@ -57,7 +57,8 @@ def build_trainer(config: TrainConfig, run: Run, in_sweep: bool) -> Trainer:
         # Lightning starts the further processes with this command line, so each would start the whole sweep again
         raise UserError("trainer=ddp does not work inside a multirun (-m): give each job one device, trainer.devices=1")
     _quieten()
-    callbacks: list[Callback] = [SeedEpochs(config.seed), StopTogether(), History(run), Checkpoints(run, anew=in_sweep)]
+    checkpoints = Checkpoints(run, restarts=in_sweep)
+    callbacks: list[Callback] = [SeedEpochs(config.seed), StopTogether(), History(run), checkpoints]
     if patience is not None:
         callbacks.append(EarlyStopping("val_loss", patience=patience))
     if flags.get("enable_progress_bar", True):
