@@ -77,3 +77,10 @@ def test_settings_are_given_by_name() -> None:
     schemas = [item for item in vars(settings_room).values() if isinstance(item, type) and is_dataclass(item)]
     assert len(schemas) > 25
     assert [field.name for schema in schemas for field in fields(schema) if not field.kw_only] == []
+
+
+def test_a_command_tells_its_story_in_60_lines() -> None:
+    """What it does beyond that is in its room."""
+    for name in COMMANDS:
+        lines = (PACKAGE / f"{name}.py").read_text(encoding="utf-8").splitlines()
+        assert len(lines) <= 60, name

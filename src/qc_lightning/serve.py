@@ -1,23 +1,10 @@
 """Serve an exported inspector over HTTP: `qc-lightning serve model=inspector.onnx port=8000`."""
 
-import os
 from pathlib import Path
 
 from qc_lightning.cli.plain import run_plain
-from qc_lightning.config.serving import ServeConfig, check_token
+from qc_lightning.config.serving import ServeConfig
 from qc_lightning.core.errors import UserError
-
-HELP = """\
-Serve an exported inspector over HTTP: a photo in, its verdict out.
-
-  qc-lightning serve model=inspector.onnx
-  qc-lightning serve model=inspector.onnx host=0.0.0.0 token_file=token.txt tls_cert=cert.pem tls_key=key.pem
-  qc-lightning serve model=inspector.onnx log=line-3.sqlite source=incoming/ keep=review csv=verdicts.csv
-  curl -F file=@part.jpg 'http://127.0.0.1:8000/v1/inspect?part=4711'
-
-The page for the person at the line is at /, the interface at /docs, counts for Prometheus at /metrics. Ctrl-C or
-SIGTERM: requests in flight are answered, exit code 0. Exit code 2: a mistake, said in one line; golden inputs that this
-machine gets wrong are one."""
 
 
 def serve(config: ServeConfig) -> None:
@@ -26,10 +13,10 @@ def serve(config: ServeConfig) -> None:
     from qc_lightning.metrics.verdict import Verdict
     from qc_lightning.service import server
     from qc_lightning.service.app import build_app
-    from qc_lightning.service.limits import Limits, is_loopback
+    from qc_lightning.service.limits import Limits, is_loopback, token_of
     from qc_lightning.service.running import running
 
-    token = _token(config)
+    token = token_of(config)
     if token is None and not is_loopback(config.host):
         raise UserError(f"host={config.host}: expected token_file= with an address that others reach, got none")
     bound = server.bind(config.host, config.port)
@@ -59,19 +46,9 @@ def _model(config: ServeConfig) -> Path:
     return path
 
 
-def _token(config: ServeConfig) -> str | None:
-    if config.token_file is not None:
-        try:
-            return check_token(Path(config.token_file).expanduser().read_text(encoding="utf-8"))
-        except OSError as error:
-            raise UserError(f"token_file: cannot read {config.token_file} ({error.strerror})") from error
-    given = os.environ.get("QC_LIGHTNING_TOKEN")
-    return None if given is None else check_token(given)
-
-
 def main() -> None:
     """Run the command."""
-    run_plain(serve, ServeConfig, "model", HELP)
+    run_plain(serve, ServeConfig, "model")
 
 
 if __name__ == "__main__":

@@ -3,17 +3,6 @@
 from qc_lightning.cli.plain import run_plain
 from qc_lightning.config import VerifyConfig
 
-HELP = """\
-Check an exported inspector on the machine that serves: golden inputs, then photos whose verdicts are known.
-
-  qc-lightning verify model=inspector.onnx
-  qc-lightning verify model=inspector.onnx source=qualification/       with qualification/Correct and /Incorrect
-  qc-lightning verify model=inspector.onnx source=verdicts.csv         rows of predict, or predictions.csv, split.csv
-
-A recorded verdict must come again; of a photo with a label only, an Incorrect part must not pass and a Correct one not
-be rejected. Exit codes: 0 all as expected; 1 some verdicts differ, each in a line; 2 a mistake, or golden inputs that
-this machine gets wrong."""
-
 
 def verify(config: VerifyConfig) -> None:
     """Replay the golden inputs, and judge photos again whose verdicts or labels are known."""
@@ -40,7 +29,7 @@ def verify(config: VerifyConfig) -> None:
 
 def main() -> None:
     """Run the command."""
-    run_plain(verify, VerifyConfig, "source", HELP)
+    run_plain(verify, VerifyConfig, "source")
 
 
 if __name__ == "__main__":

@@ -1,5 +1,6 @@
 """How a command of the line starts: `key=value` checked like any other, without Hydra and YAML."""
 
+import inspect
 import sys
 from collections.abc import Callable
 from typing import Any, NoReturn, TypeVar
@@ -14,18 +15,17 @@ T = TypeVar("T")
 _WORDS = {"null": None, "none": None, "true": True, "false": False}
 
 
-def run_plain(command: Callable[[T], Any], schema: type[T], path: str, help_text: str) -> None:
+def run_plain(command: Callable[[T], Any], schema: type[T], path: str) -> None:
     """Run `command` on the settings of the command line; how it ends is as for every command, see `cli.app.run`.
 
     Args:
         command: takes the settings.
-        schema: their dataclass, with defaults for what may be left out.
+        schema: their dataclass, with defaults for what may be left out; `--help` prints its docstring above them.
         path: the settings that arguments without `=` are the values of, in order, with spaces between.
-        help_text: what `--help` prints above the settings.
     """
     arguments = sys.argv[1:]
     if {"-h", "--help"} & set(arguments):
-        print(f"{help_text}\n\nSettings, given as key=value:\n\n{_settings(schema)}")
+        print(f"{inspect.getdoc(schema)}\n\nSettings, given as key=value:\n\n{_settings(schema)}")
         return
     try:
         command(build(schema, _parse(arguments, schema, path)))

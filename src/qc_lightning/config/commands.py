@@ -188,7 +188,16 @@ class ExportConfig:
 
 @dataclass(kw_only=True)
 class VerifyConfig:
-    """`python -m qc_lightning.verify`; its values are here, because it runs where no YAML can be read."""
+    """Check an exported inspector on the machine that serves: golden inputs, then photos whose verdicts are known.
+
+      qc-lightning verify model=inspector.onnx
+      qc-lightning verify model=inspector.onnx source=qualification/       with qualification/Correct and /Incorrect
+      qc-lightning verify model=inspector.onnx source=verdicts.csv         rows of predict, predictions.csv, split.csv
+
+    A recorded verdict must come again; of a photo with a label only, an Incorrect part must not pass and a Correct one
+    not be rejected. Exit codes: 0 all as expected; 1 some verdicts differ, each in a line; 2 a mistake, or golden
+    inputs that this machine gets wrong.
+    """
 
     model: str  # an exported inspector, .onnx
     source: str | None = None  # photos in a folder for each class, or rows with verdicts or labels

@@ -12,7 +12,17 @@ _SHORTEST_TOKEN = 16
 
 @dataclass(kw_only=True)
 class ServeConfig:
-    """`python -m qc_lightning.serve`."""
+    """Serve an exported inspector over HTTP: a photo in, its verdict out.
+
+      qc-lightning serve model=inspector.onnx
+      qc-lightning serve model=inspector.onnx host=0.0.0.0 token_file=token.txt tls_cert=cert.pem tls_key=key.pem
+      qc-lightning serve model=inspector.onnx log=line-3.sqlite source=incoming/ keep=review csv=verdicts.csv
+      curl -F file=@part.jpg 'http://127.0.0.1:8000/v1/inspect?part=4711'
+
+    The page for the person at the line is at /, the interface at /docs, counts for Prometheus at /metrics. Ctrl-C or
+    SIGTERM: requests in flight are answered, exit code 0. Exit code 2: a mistake, said in one line; golden inputs that
+    this machine gets wrong are one.
+    """
 
     model: str | None = None  # an exported inspector, .onnx
     run: str | None = None  # a run, instead of model: its export, made when missing
@@ -75,7 +85,20 @@ class ServeConfig:
 
 @dataclass(kw_only=True)
 class LogConfig:
-    """`python -m qc_lightning.log`."""
+    """Read the record of every verdict that `qc-lightning serve log=line-3.sqlite` keeps, while it serves or later.
+
+      qc-lightning log line-3.sqlite verify                              is every row as it was written?
+      qc-lightning log line-3.sqlite export line-3.csv separator=';' decimal=','     as a German Excel opens it
+      qc-lightning log line-3.sqlite replay model=inspector.onnx         the photos that were kept, the same verdicts?
+      qc-lightning log line-3.sqlite dataset corrected/ beside=outputs/<date>/<time>/split.csv
+      qc-lightning train data.manifest=corrected/labels.csv
+
+    dataset copies the photos whose verdict a person gave, a folder for each class, and lists them in labels.csv after
+    the photos of the training so far, whose validation and test part stay as they are.
+
+    verify prints the last digest: kept elsewhere, it also shows later that no rows were cut off at the end. Exit codes:
+    0 all is well; 1 a row is not as it was written, or a verdict differs; 2 a mistake, said in one line.
+    """
 
     file: str  # log of a service, .sqlite
     action: Literal["verify", "export", "replay", "dataset"] = "verify"  # what to do with it
@@ -101,7 +124,14 @@ class LogConfig:
 
 @dataclass(kw_only=True)
 class DriftConfig:
-    """`python -m qc_lightning.drift`."""
+    """Compare the photos of a log with the training's photos: camera, light, lens, product, and the share of bad parts.
+
+      qc-lightning drift line-3.sqlite
+
+    For each statistic: the look at which it came nearest to its limit, and the first row beyond it, if there is one.
+    The limits allow one false alarm in 100,000 photos. Exit codes: 0 nothing has changed; 1 something has; 2 a mistake,
+    said in one line.
+    """
 
     file: str  # log of a service, .sqlite
 

@@ -103,14 +103,14 @@ class Engine:
             ended = None in waiting
             batch = [item for item in waiting if item is not None]
             if batch:
-                _answer(batch, self._model.judge)
+                _answer(batch, self._model.inspect_decoded)
 
 
 def _answer(
-    batch: list[tuple[Decoded, "Future[Inspection]"]], judge: Callable[[list[Decoded]], list[Inspection]]
+    batch: list[tuple[Decoded, "Future[Inspection]"]], inspect_decoded: Callable[[list[Decoded]], list[Inspection]]
 ) -> None:
     try:
-        inspections = judge([photo for photo, _ in batch])
+        inspections = inspect_decoded([photo for photo, _ in batch])
     except BaseException as error:
         for _, result in batch:
             result.set_exception(error)

@@ -4,10 +4,15 @@ import asyncio
 import contextlib
 import ipaddress
 import json
+import os
 import secrets
+from pathlib import Path
 from urllib.parse import urlsplit
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from qc_lightning.config.serving import ServeConfig, check_token
+from qc_lightning.core.errors import UserError
 
 OPEN = ("/", "/health", "/ready", "/docs")
 """Paths that need no token: they show nothing of photos or verdicts."""
@@ -17,6 +22,21 @@ class _Refused(Exception):
     def __init__(self, status: int, detail: str) -> None:
         super().__init__(detail)
         self.status, self.detail = status, detail
+
+
+def token_of(config: ServeConfig) -> str | None:
+    """The token that clients must send; None when none is set.
+
+    Raises:
+        UserError: its file cannot be read, or it is too short.
+    """
+    if config.token_file is not None:
+        try:
+            return check_token(Path(config.token_file).expanduser().read_text(encoding="utf-8"))
+        except OSError as error:
+            raise UserError(f"token_file: cannot read {config.token_file} ({error.strerror})") from error
+    given = os.environ.get("QC_LIGHTNING_TOKEN")
+    return None if given is None else check_token(given)
 
 
 class Limits:

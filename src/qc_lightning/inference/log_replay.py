@@ -1,0 +1,36 @@
+"""The photos of a log inspected again."""
+
+from pathlib import Path
+
+from qc_lightning.core.progress import counted
+from qc_lightning.inference.exported import ExportedInspector
+from qc_lightning.inference.log_file import query
+from qc_lightning.inference.sources import find_photos
+
+
+def replay(path: Path, model: str, photos: Path) -> int:
+    """Inspect kept photos again and print each whose verdict is not the logged one.
+
+    Args:
+        path: of the log.
+        model: an exported inspector.
+        photos: folder of the photos.
+
+    Returns:
+        How many verdicts differ.
+    """
+    inspector = ExportedInspector.load(model, threads=1)
+    inspector.verify_golden()
+    logged = {entry.sha256: entry for _, entry, _ in query(path) if entry.sha256 and not entry.who}
+    source = find_photos(str(photos), [])
+    differing = unknown = 0
+    found = inspector.inspect_files([source.root / name for name in source.names])
+    for one in counted(found, len(source.names), "photos"):
+        entry = logged.get(one.sha256)
+        unknown += entry is None
+        if entry is not None and entry.verdict != one.verdict:
+            print(f"{one.path} was {entry.verdict} at {entry.time} by model {entry.model_id}, now {one.verdict}")
+            differing += 1
+    same = len(source.names) - differing - unknown
+    print(f"{len(source.names)} photos: {same} as in the log, {differing} not, {unknown} without a row")
+    return differing
