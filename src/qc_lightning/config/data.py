@@ -11,6 +11,7 @@ Resize = Literal["shape", "squash", "letterbox"]
 Cache = Literal["disk", "ram", "off"]
 Group = Literal["none", "folder", "prefix"]
 Subset = Literal["train", "val", "test"]
+BIT_DEPTHS = range(9, 17)  # real bits of a 16-bit file
 
 
 @dataclass(kw_only=True)
@@ -76,7 +77,7 @@ class DataConfig:
         check(valid, "data.tiles", "ROWSxCOLUMNS, each from 1 to 99, such as 2x3", self.tiles)
         side = self.image_size * max(self.grid)
         check(side <= 16384, "data.tiles", "at most 16384 pixels of tiles along each side", side)
-        check(9 <= self.bit_depth <= 16, "data.bit_depth", "9 to 16 bits", self.bit_depth)
+        check(self.bit_depth in BIT_DEPTHS, "data.bit_depth", "9 to 16 bits", self.bit_depth)
         check(self.max_pixels >= 1, "data.max_pixels", "at least 1 pixel", self.max_pixels)
         check(0 <= self.max_bad_share < 1, "data.max_bad_share", "a share from 0 to below 1", self.max_bad_share)
         check(self.cache_limit >= 0, "data.cache_limit", "gigabytes, 0 or more", self.cache_limit)

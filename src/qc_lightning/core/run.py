@@ -1,5 +1,6 @@
 """A run folder: what lies where in it, how to start, open and find one."""
 
+import csv
 import re
 import shlex
 from dataclasses import dataclass
@@ -59,6 +60,12 @@ class Run:
     def history(self) -> Path:
         """A row an epoch."""
         return self.folder / "history.csv"
+
+    def read_history(self) -> list[dict[str, float | None]]:
+        """The rows of history.csv as numbers, None where a figure was not measured."""
+        with self.history.open(newline="", encoding="utf-8") as file:
+            rows = list(csv.DictReader(file))
+        return [{name: float(value) if value else None for name, value in row.items()} for row in rows]
 
     @property
     def metrics(self) -> Path:

@@ -2,7 +2,9 @@
 
 from dataclasses import dataclass
 
+from qc_lightning.config.data import BIT_DEPTHS
 from qc_lightning.core.errors import UserError
+from qc_lightning.data.image_file import MAX_PIXELS
 
 
 @dataclass(frozen=True)
@@ -28,7 +30,7 @@ class DecodeSettings:
     bit_depth: int = 16
     rows: int = 1
     columns: int = 1
-    max_pixels: int = 178_956_970
+    max_pixels: int = MAX_PIXELS
 
     def __post_init__(self) -> None:
         if not (8 <= self.height <= 8192 and 8 <= self.width <= 8192):
@@ -36,7 +38,7 @@ class DecodeSettings:
             raise UserError(f"height and width must be 8 to 8192 pixels, got {size}: choose a size in that range")
         if self.resize not in ("squash", "letterbox"):
             raise UserError(f"resize must be squash or letterbox, got {self.resize!r}: choose one of the two")
-        if not 9 <= self.bit_depth <= 16:
+        if self.bit_depth not in BIT_DEPTHS:
             raise UserError(f"bit_depth must be 9 to 16, got {self.bit_depth}: give the camera's real bits")
         if min(self.rows, self.columns) < 1:
             raise UserError(f"rows and columns must be at least 1, got {self.rows} x {self.columns}: give 1 or more")

@@ -15,6 +15,7 @@ from typing import Any
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
+from qc_lightning.core.atomic import read_json
 from qc_lightning.core.run import Run
 from qc_lightning.metrics.compute import FIGURES
 from qc_lightning.sweep.folder import Record, clear
@@ -151,12 +152,7 @@ def tidied() -> Iterator[None]:
 
 
 def _of_run(run: Run, seconds: float) -> Record:
-    import csv
-    import json
-
-    metrics = json.loads(run.metrics.read_text(encoding="utf-8"))
-    with run.history.open(newline="") as file:
-        losses = [float(row["val_loss"]) if row["val_loss"] else None for row in csv.DictReader(file)]
+    metrics, losses = read_json(run.metrics), [row["val_loss"] for row in run.read_history()]
     known = [loss for loss in losses if loss is not None]
     figures = metrics.get("val", {})
     val = {

@@ -9,6 +9,7 @@ from omegaconf import DictConfig
 
 from qc_lightning.config import TrainConfig, parse
 from qc_lightning.config.record import RunRecord
+from qc_lightning.core.atomic import read_json
 from qc_lightning.core.run import Run
 from qc_lightning.sweep.folder import Record, Sweep, without
 from qc_lightning.sweep.page import write_page
@@ -99,8 +100,6 @@ def announce(sweep: Sweep, report: bool) -> None:
 
 def _report(run: Run) -> None:
     """The report of a job that has written none: from its folder, without training or testing."""
-    import json
-
     from qc_lightning.data.dataset import load_photos
     from qc_lightning.report.page import write_report
     from qc_lightning.training import outcome as results
@@ -108,6 +107,5 @@ def _report(run: Run) -> None:
     if (run.folder / "report.html").is_file():
         return
     config = RunRecord.read(run).training
-    metrics = json.loads(run.metrics.read_text(encoding="utf-8"))
-    results.draw(run, config, load_photos(config.data, False, config.model.solved), metrics)
+    results.draw(run, config, load_photos(config.data, False, config.model.solved), read_json(run.metrics))
     write_report(run.folder)

@@ -1,6 +1,5 @@
 """From the logits of a finished training to what the run folder says of it: decision, figures, predictions."""
 
-import csv
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
@@ -126,9 +125,7 @@ def draw(run: Run, config: TrainConfig, photos: PhotoSet, metrics: dict[str, Any
     """Write figures/: learning curves, confusion matrix, a sheet of augmented training photos."""
     from qc_lightning.report import charts as plots
 
-    with run.history.open(newline="") as file:
-        history = [{key: float(value) if value else None for key, value in row.items()} for row in csv.DictReader(file)]
-    plots.save(plots.learning_curves(history), run.figures / "learning_curves.png")
+    plots.save(plots.learning_curves(run.read_history()), run.figures / "learning_curves.png")
     part = metrics.get("test") or metrics["train"]
     plots.save(plots.confusion_matrix(part, config.data.classes.names), run.figures / "confusion_matrix.png")
     shown = photos.indices("train")[:: max(1, len(photos.indices("train")) // 8)][:8]
