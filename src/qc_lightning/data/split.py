@@ -31,8 +31,7 @@ def split(
     Raises:
         UserError: a part that the run needs ends without one of the classes.
     """
-    for_training = [photo for photo in photos if photo.subset in (None, "train")]
-    good_only = good_only and not any(photo.label == 1 for photo in for_training)
+    good_only = good_only and not any(photo.label == 1 and photo.subset in (None, "train") for photo in photos)
     subsets = [photo.subset or "train" for photo in photos]
     fixed = {photo.subset for photo in photos} - {None}
     if "test" not in fixed:
