@@ -20,8 +20,8 @@ class PredictConfig:
     output: str | None  # verdicts: .csv, .jsonl (JSON lines) or .parquet; of engine=ray a folder
     device: str  # auto | cpu | cuda | cuda:<n>
     batch_size: int  # photos that go through the network at a time
-    resume: bool  # go on with an output that is there
-    watch: bool  # go on as photos arrive
+    resume: bool  # keep the rows of an output, add the missing ones
+    watch: bool  # keep running as photos arrive
     sort: Literal["none", "copy", "link"]  # photos into a folder for each verdict
     unreadable: Literal["review", "reject"]  # the verdict on a photo that cannot be read
     overlays: bool  # a picture of each reject: where the evidence against it lies

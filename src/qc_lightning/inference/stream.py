@@ -161,7 +161,9 @@ class Stream:
         begun = time.perf_counter()
         inspector = self._inspector
         inspections = (
-            inspector.inspect_decoded(photos, self._exact) if isinstance(inspector, Inspector) else inspector.inspect_decoded(photos)
+            inspector.inspect_decoded(photos, self._exact)
+            if isinstance(inspector, Inspector)
+            else inspector.inspect_decoded(photos)
         )
         if readable := sum(photo.pixels is not None for photo in photos):
             self._network_seconds = (time.perf_counter() - begun) / readable
