@@ -17,7 +17,6 @@ def explain(config: ExplainConfig) -> None:
     run = Run.open(config.run)
     folder = Path(config.output) if config.output else (Path() if config.source else run.folder) / "explanations"
     check_room(folder)
-
     from qc_lightning.explanation import explanations as explained
     from qc_lightning.explanation import pictures as picture
     from qc_lightning.explanation import summary
@@ -39,8 +38,7 @@ def explain(config: ExplainConfig) -> None:
     result |= {"photos": len(figures), "model_id": inspector.model_id}
     result["methods"] = [summary.of_maps(heat.method, figures)]
     if config.compare:
-        methods = methods_for(inspector.network)
-        result["methods"] = summary.compare(inspector, methods, chosen, config.batch_size)
+        result["methods"] = summary.compare(inspector, methods_for(inspector.network), chosen, config.batch_size)
     result["shuffled"] = summary.shuffled(inspector, heat.method, chosen) if config.checks else []
     write_text(folder / "explain.csv", csv_text(summary.COLUMNS, rows))
     write_json(folder / "explain.json", result)
