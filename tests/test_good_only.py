@@ -212,3 +212,16 @@ def test_a_good_photo_is_measured_without_its_group(patches: tuple[int, int] | N
     assert (logit > own + 1).float().mean() > 0.7
     farther = head(features[:1, 0] + 20 * torch.arange(1, 10)[:, None])[:, 0]
     assert (farther.diff() >= 0).all(), "the farther off, the higher"
+
+
+def test_of_few_bad_photos_no_best_threshold_is_looked_for() -> None:
+    """The best one of 3 lies anywhere between them; the safe one never lets more than it rests on decide."""
+    draw = np.random.default_rng(4)
+    good, bad = draw.beta(2, 8, 200), np.array([0.35, 0.8, 0.97])
+    scores, label = np.concatenate([good, bad]), np.array([0] * 200 + [1] * 3)
+    decision = choose_decision(scores, label, decision_settings("even"))
+    assert "rests on only 3 Incorrect validation photos" in decision.source
+    assert (good >= decision.threshold).mean() >= 0.04, "overkill of about 5% is the price"
+    assert decision.threshold <= exceeded_by(good, 0.05) + 1e-9  # type: ignore[operator]
+    many = choose_decision(np.tile(scores, 7), np.tile(label, 7), decision_settings("even"))
+    assert "rests on only" not in many.source

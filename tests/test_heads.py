@@ -260,3 +260,23 @@ def test_a_group_for_each_of_many_photos_takes_no_square_of_them() -> None:
     without = Solver(x).minimise(label, torch.ones(count, 1), Recipe("ridge", 1.0))
     assert torch.equal(with_groups.weight, without.weight)
     torch.testing.assert_close(without.score, x @ without.weight + without.bias)
+
+
+def test_with_few_incorrect_photos_the_distance_to_correct_ones_counts() -> None:
+    """3 of 83 photos are far off in a direction of their own each: nothing to learn, yet nobody is as far off."""
+    draw = torch.Generator().manual_seed(0)
+    features = torch.randn(83, 1, 40, generator=draw)
+    new = torch.randn(40, 40, generator=draw)
+    for row, photo in enumerate([*features[80:, 0], *new[20:]]):
+        photo[row % 40] += 12 * (-1) ** row
+    label = torch.tensor([0] * 80 + [1] * 3)
+    photos = photos_of(label, np.arange(83) % 3)
+    scores = {}
+    for distance in (False, True):
+        head = FittedHead(40, 5.0, distance=distance)
+        out_of_fold = head.fit(features, photos, 0.03)
+        scores[distance] = roc_auc_score([0] * 20 + [1] * 20, head(new)[:, 0].detach())
+    assert scores[True] > 0.97 > scores[False]
+    assert roc_auc_score(label, out_of_fold) > 0.97
+    assert head.choice.endswith("distance to Correct photos weighs 2")
+    assert float(head.record["auroc_out_of_fold"]["ridge, penalty 1"]) <= 1  # type: ignore[index]

@@ -44,7 +44,7 @@ def train(config: TrainConfig, run: Run, record: RunRecord | None = None, in_swe
         looked_at = outcome.positions_of(module.logits)
         novelty = fit_novelty(module.network, data, photos, looked_at, config.decision.novelty, config.seed)
         timing.done("novelty")
-        metrics = outcome.write(run, config, photos, module.logits, decision, novelty, timing, finished)
+        metrics = outcome.write(run, config, photos, module, decision, novelty, timing, finished)
         log_outcome(trainer.loggers, metrics, trainer.global_step, run.folder / "report.html")
     if not finished:
         raise SystemExit(130)

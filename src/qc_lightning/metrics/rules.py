@@ -13,6 +13,7 @@ from qc_lightning.metrics.decision import Decision
 FloatArray = npt.NDArray[np.float64]
 
 _SMALLEST = 1e-7  # probability whose logit is told apart from infinite; that of single precision
+FEW = 20  # Incorrect photos: with fewer a threshold that rests on them alone cannot be told
 OVERKILL_RATE = 0.05  # of rule=overkill, unless decision.overkill_rate says another
 
 
@@ -21,7 +22,8 @@ def choose_decision(probability: npt.ArrayLike, label: npt.ArrayLike, config: De
 
     - fixed: the threshold that is given.
     - even: where both classes are equally likely, by Platt scaling with both weighing alike. It rests on all scores,
-      not on the few beside the threshold, and carried over better than `balanced` to photos of other groups.
+      not on the few beside the threshold, and carried over better than `balanced` to photos of other groups. With fewer
+      than 20 Incorrect photos it is at most what 5% of the Correct ones exceed.
     - balanced, f1: the best balanced accuracy, the best F1.
     - cost: the least cost a part, at the line's share of bad parts; with a cost of a review the two ends of a band.
     - escape: the highest threshold that lets at most this rate of Incorrect photos pass; with an overkill rate too, a
@@ -60,6 +62,8 @@ def choose_decision(probability: npt.ArrayLike, label: npt.ArrayLike, config: De
         return Decision(fixed, f"fixed: no threshold beats chance on the {photos}")
     if config.rule == "even":
         even = _even_odds(scores, positive)
+        if incorrect < FEW <= n - incorrect:
+            return _safe_of_few(even, scores, positive)
         right = (positive & (scores >= even)).sum() / incorrect + (~positive & (scores < even)).sum() / (n - incorrect)
         return Decision(even, f"even: both classes equally likely; balanced accuracy {right / 2:.1%} on {photos}")
     if config.rule == "balanced":
@@ -139,6 +143,19 @@ def _few_overkills(scores: FloatArray, positive: npt.NDArray[np.bool_], rate: fl
         words = f"overkill: above all Correct photos; a rate of {rate:.4g} takes {math.ceil(1 / rate - 1e-9) - 1}"
     passing = f"{int((bad < threshold).sum())} of {len(bad)} Incorrect pass" if len(bad) else "escapes are unknown"
     return Decision(threshold, f"{words}, on {len(good)} Correct validation photos; {passing}")
+
+
+def _safe_of_few(even: float, scores: FloatArray, positive: npt.NDArray[np.bool_]) -> Decision:
+    """The lower of even odds and what 5% of the Correct exceed: both rest on all photos."""
+    bad, good = int(positive.sum()), int((~positive).sum())
+    limit = exceeded_by(scores[~positive], OVERKILL_RATE)
+    threshold = even if limit is None else min(even, float(np.nextafter(limit, 2.0)), 1.0)
+    escaped, overkilled = int((scores[positive] < threshold).sum()), int((scores[~positive] >= threshold).sum())
+    return Decision(
+        threshold,
+        f"even: rests on only {bad} Incorrect validation photos: the lower of equal odds and what {OVERKILL_RATE:.0%} of "
+        f"the Correct exceed; {escaped} of {bad} Incorrect pass and {overkilled} of {good} Correct are rejected",
+    )
 
 
 def _least_cost(cuts: _Cuts, incorrect: int, correct: int, config: DecisionConfig, photos: str) -> Decision:

@@ -37,7 +37,7 @@ def model_card(
         ("network", f"{model.name} ({model.library}), {model.mode}"),
         ("input", f"{decode.height} x {decode.width} pixels, {config.data.resize}, no crop{tiles}"),
         ("augmentation", _augmentation(config) + frozen),
-        ("head", _head(config, good_only)),
+        ("head", (metrics.get("head") or {}).get("choice") or _head(config, good_only)),
         ("seed", str(config.seed)),
         ("threshold", f"{decision.threshold:.6g} ({decision.source})"),
         ("model id", metrics.get("model_id", "-")),

@@ -12,6 +12,7 @@ from qc_lightning.data.datamodule import PhotoDataModule
 from qc_lightning.data.dataset import PhotoSet
 from qc_lightning.data.split import folds
 from qc_lightning.models.backbones import TimmBackbone
+from qc_lightning.models.heads.linear import FEW
 from qc_lightning.models.network import Network
 from qc_lightning.models.registry import build_network
 from qc_lightning.training.classifier import Classifier
@@ -36,7 +37,7 @@ def build_module(config: TrainConfig, photos: PhotoSet) -> tuple[Classifier, Lig
     counts, shape, tiles = photos.counts()["train"], photos.decode.tile, config.data.grid
     settings = HeadSettings.from_config(config)
     if config.model.frozen:
-        model = replace(affordable(config.model, sum(counts)), distance=counts[1] == 0)
+        model = replace(affordable(config.model, sum(counts)), distance=config.model.distance or counts[1] < FEW)
         solved = ClosedFormClassifier(model, config.optim, shape, tiles, settings)
         return solved, FeatureDataModule(_store(config, photos, solved))
     if config.model.tail:

@@ -26,6 +26,8 @@ from qc_lightning.metrics.go_live import in_words
 from qc_lightning.metrics.record import DecisionFile
 from qc_lightning.metrics.rules import choose_decision
 from qc_lightning.report.card import model_card
+from qc_lightning.training.classifier import Classifier
+from qc_lightning.training.closed_form import ClosedFormClassifier
 from qc_lightning.training.novelty import NoveltyFit
 
 
@@ -45,7 +47,7 @@ def write(
     run: Run,
     config: TrainConfig,
     photos: PhotoSet,
-    logits: Mapping[str, SubsetLogits],
+    module: Classifier,
     decision: Decision,
     novelty: NoveltyFit | None,
     timing: Timing,
@@ -57,13 +59,13 @@ def write(
         run: where to.
         config: of the run.
         photos: what it was trained on.
-        logits: of each subset; without `test` when the training was interrupted.
+        module: trained, with the logits of each subset; without `test` when the training was interrupted.
         decision: set on the validation part, before the test part was looked at.
         novelty: how unlike the training photos all photos are; None when that is not measured.
         timing: the command's stages so far.
         finished: False after Ctrl-C.
     """
-    classes = config.data.classes.names
+    classes, logits = config.data.classes.names, module.logits
     distances, state = None, None
     if novelty is not None:
         decision = replace(decision, novelty=novelty.limit)
@@ -71,11 +73,15 @@ def write(
     metrics = measure(logits, photos.photos, decision, config.decision, classes, distances)
     if novelty is not None:
         metrics["novelty"] = novelty.summary(logits["test"].position.numpy() if "test" in logits else np.zeros(0, int))
+    if isinstance(module, ClosedFormClassifier) and module.chosen is not None:
+        metrics["head"] = module.chosen
     if not finished:
         metrics["warnings"].insert(0, f"Interrupted: the test part is still unseen; continue with resume={run.folder}")
     correct, incorrect = photos.counts()["train"]
     if not incorrect:
         metrics["warnings"].insert(0, _good_only(correct, classes))
+    elif decision.source.startswith("even: rests on only"):
+        metrics["warnings"].insert(0, f"Threshold: {decision.source.removeprefix('even: ')}.")
     metrics["warnings"] += photos.notes
     if photos.bad:
         metrics["warnings"].append(f"{len(photos.bad)} files could not be read and were left out: see bad_files.csv.")

@@ -18,6 +18,8 @@ from qc_lightning.models.heads.solver import Recipe
 
 _TAIL_WEIGHTS = (0.0, 1.0, 2.0)  # of a fine-tuned tail's logit beside the logit of both heads
 _PATCH_WEIGHTS = (0.5, 1.0, 2.0)  # beside the pooled features', both scores at standard deviation 1; or none
+_DISTANCE_WEIGHTS = (0.0, 0.5, 1.0, 2.0, 4.0)  # of the distance to Correct photos beside the sum of these, likewise
+_OF_FEW = 2.0  # that weight where Incorrect photos are too few for out-of-fold scores to choose it
 
 
 class FittedHead(nn.Module):
@@ -34,6 +36,7 @@ class FittedHead(nn.Module):
 
     Attributes:
         choice: what was chosen, in words.
+        tried: area under the ROC curve of the out-of-fold scores of what it was chosen from, by words.
     """
 
     tail: Tensor
@@ -56,6 +59,12 @@ class FittedHead(nn.Module):
         if tail:
             self.register_buffer("tail", torch.zeros(()))
         self.choice = ""
+        self.tried: dict[str, float] = {}
+
+    @property
+    def record(self) -> dict[str, object]:
+        """What was chosen and tried, as metrics.json holds it."""
+        return {"choice": self.choice, "auroc_out_of_fold": self.tried}
 
     def forward(self, features: Tensor) -> Tensor:
         """Return logits."""
@@ -99,7 +108,7 @@ class FittedHead(nn.Module):
         if not photos.label.any():
             return self._fit_to_correct(pooled, patches[:, 0], photos)
         score = self.pooled.fit(pooled, photos, self._recipes(photos, penalty), TAUS)
-        self.choice = self.pooled.recipe.words
+        self.choice, self.tried = self.pooled.recipe.words, dict(self.pooled.tried) if photos.validated else {}
         if not photos.validated:
             return score
         label, weight, second = photos.label.numpy(), 0.0, torch.zeros(())
@@ -110,11 +119,17 @@ class FittedHead(nn.Module):
             sums = {share: auroc((first + share * second).numpy(), label) for share in (0.0, *_PATCH_WEIGHTS)}
             weight = max(sums, key=sums.__getitem__)
             self.choice += f", patches weigh {weight:g}"
-        slope, offset = platt((first + weight * second).numpy(), label)
+            self.tried |= {f"the best of these, patches weigh {share:g}": value for share, value in sums.items()}
+        total = first + weight * second
+        if self.distance is not None:
+            total, far = self._add_distance(total, self.distance.fit(pooled, patches[:, 0], photos), photos)
+        slope, offset = platt(total.numpy(), label)
         _scale(self.pooled.linear, slope / float(score.std()), offset)
         if self.patches is not None:
             _scale(self.patches.linear, slope * weight / float(spread), 0.0)
-        return slope * (first + weight * second) + offset
+        if self.distance is not None:
+            self.distance.scale(slope * far, 0.0)
+        return slope * total + offset
 
     def combine(self, frozen: "FittedHead", score: Tensor, tail: Tensor, label: Tensor) -> Tensor:
         """Add a tail's logit, at the weight that out-of-fold logits rank best with, the smallest where they tie.
@@ -136,7 +151,20 @@ class FittedHead(nn.Module):
         assert self.patches is not None
         _scale(self.patches.linear, slope, 0.0)
         self.choice = f"{frozen.choice}, fine-tuned patches weigh {weight:g}"
+        of_tail = {f"fine-tuned patches weigh {share:g}": value for share, value in sums.items()}
+        self.tried = frozen.tried | of_tail
         return slope * (score + weight * tail) + offset
+
+    def _add_distance(self, total: Tensor, distances: Tensor, photos: Folds) -> tuple[Tensor, float]:
+        """Out-of-fold scores [n] with their distances to Correct photos added, and what a distance is multiplied by."""
+        spread, weight = distances.std(), _OF_FEW
+        if not photos.few:
+            label = photos.label.numpy()
+            sums = {share: auroc((total + share * distances / spread).numpy(), label) for share in _DISTANCE_WEIGHTS}
+            weight = max(sums, key=sums.__getitem__)
+            self.tried |= {f"then the distance weighs {share:g}": value for share, value in sums.items()}
+        self.choice += f", distance to Correct photos weighs {weight:g}"
+        return total + weight * distances / spread, weight / float(spread)
 
     def _fit_to_correct(self, pooled: Tensor, patches: Tensor, photos: Folds) -> Tensor:
         """Without Incorrect photos the distance to Correct ones is all there is."""

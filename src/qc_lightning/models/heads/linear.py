@@ -153,14 +153,15 @@ class LinearHead(FeatureScaler):
         """
         problem = self.problem(features, photos.group)
         fits = [problem.fit(photos, recipe) for recipe in recipes]
-        best = max(fits, key=lambda fit: fit.auroc)
+        best, tried = max(fits, key=lambda fit: fit.auroc), {fit.recipe.words: fit.auroc for fit in fits}
         if len(recipes) > 1 and photos.mixed_groups:
             fits = [problem.fit(photos, replace(best.recipe, tau=tau)) for tau in taus]
             best = max([best, *fits], key=lambda fit: fit.auroc)
+            tried |= {fit.recipe.words: fit.auroc for fit in fits}
         with torch.no_grad():
             self.linear.weight.copy_(best.solution.weight[:, -1:].T)
             self.linear.bias.copy_(best.solution.bias[-1:])
-        self.recipe = best.recipe
+        self.recipe, self.tried = best.recipe, tried
         return best.out_of_fold
 
     def problem(self, features: Tensor, group: Tensor) -> "Problem":
