@@ -113,7 +113,7 @@ class FolderConfig(DataConfig):
 
     source: Literal["folder"]
     root: str | None  # folder of your photos, with a folder for each class; or where a manifest's paths count from
-    manifest: str | None  # a CSV instead of folders: path,label[,group][,subset]
+    manifest: str | None  # a CSV instead of folders: path,label[,group][,subset][,kind]
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -170,6 +170,9 @@ def _straddling(photos: Sequence[Photo]) -> list[str]:
 
 
 def split_csv(photos: Sequence[Photo], class_names: tuple[str, str]) -> str:
-    """split.csv as text: path,label,group,subset,sha256; it can be given back as `data.manifest`."""
+    """split.csv as text: path,label,group,subset,sha256, and kind where one is known; it serves as `data.manifest`."""
     rows = [(photo.path, class_names[photo.label], photo.group, photo.subset, photo.sha256) for photo in photos]
-    return csv_text(("path", "label", "group", "subset", "sha256"), rows)
+    columns = ("path", "label", "group", "subset", "sha256")
+    if any(photo.kind for photo in photos):
+        return csv_text((*columns, "kind"), [(*row, photo.kind) for row, photo in zip(rows, photos, strict=True)])
+    return csv_text(columns, rows)

@@ -19,6 +19,7 @@ class Photo:
         group: photos with the same group show one part and stay on one side of every split.
         subset: train, val or test when the user has fixed it, else None.
         sha256: of the file's bytes when the manifest says it, else None.
+        kind: what the defect is, when the manifest says it, else empty.
     """
 
     path: Path
@@ -27,6 +28,7 @@ class Photo:
     group: str
     subset: str | None = None
     sha256: str | None = None
+    kind: str = ""
 
 
 class Catalog(NamedTuple):

@@ -13,7 +13,8 @@ from qc_lightning.evaluation.evaluation_set import EvaluationSet, trained_on
 from qc_lightning.evaluation.measure import SubsetLogits, measure, predictions_csv, versions
 from qc_lightning.evaluation.score import Scored, parts_csv
 from qc_lightning.inference.inspector import Inspector
-from qc_lightning.metrics import go_live
+from qc_lightning.metrics import go_live, kinds
+from qc_lightning.metrics.batch import unlike_training
 from qc_lightning.metrics.comparison import compare
 from qc_lightning.metrics.compute import FIGURES, finite, table
 from qc_lightning.metrics.decision import probabilities
@@ -29,6 +30,8 @@ def evaluate_run(run: Run, inspector: Inspector, labelled: EvaluationSet, scored
         metrics["warnings"].append(
             f"{known} of these photos were used to train {run.folder}: its figures are too kind."
         )
+    if not labelled.own and scored.novelty is not None and (why := unlike_training(run, scored.novelty.tolist())):
+        metrics["warnings"].append(why)
     if scored.bad:
         metrics["warnings"].append(f"{len(scored.bad)} files could not be read and were left out: see bad_files.csv.")
     return metrics | {
@@ -55,6 +58,8 @@ def write_photos(folder: Path, inspector: Inspector, labelled: EvaluationSet, sc
 def in_words(run: Run, inspector: Inspector, labelled: EvaluationSet, metrics: dict[str, Any]) -> str:
     """The figures as the console shows them."""
     lines = [table(metrics, inspector.class_names), ""]
+    if found := (metrics.get("test") or {}).get("kinds"):
+        lines += ["escapes by kind of defect", *kinds.in_words(found), ""]
     if "go_live" in metrics:
         lines += ["can it go live?", *go_live.in_words(metrics["go_live"], inspector.class_names), ""]
     if labelled.own:

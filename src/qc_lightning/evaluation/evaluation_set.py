@@ -150,6 +150,7 @@ def _read_split(run: Run, class_names: Sequence[str]) -> list[Photo]:
                 row["group"],
                 row["subset"],
                 row["sha256"],
+                row.get("kind") or "",
             )
             for row in csv.DictReader(file)
         ]

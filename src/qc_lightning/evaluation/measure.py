@@ -16,6 +16,7 @@ from qc_lightning.data.photo import SUBSETS, Photo
 from qc_lightning.metrics.compute import evaluate, warnings_for
 from qc_lightning.metrics.decision import Decision, probabilities
 from qc_lightning.metrics.go_live import go_live
+from qc_lightning.metrics.kinds import by_kind
 
 
 class SubsetLogits(NamedTuple):
@@ -57,6 +58,8 @@ def measure(
             group = [photo.group for photo in of]
             distance = None if novelty is None else novelty[index.numpy()]
             metrics[subset] = evaluate(probabilities(logit), logit.numpy(), label, group, decision, distance)
+            if kinds := by_kind(decision.verdicts(probabilities(logit), distance), label, group, [p.kind for p in of]):
+                metrics[subset]["kinds"] = kinds
             if subset == "test":
                 verdicts = decision.verdicts(probabilities(logit), distance)
                 metrics["go_live"] = go_live(verdicts, label, group, target)

@@ -7,6 +7,7 @@ as JSON lines beside it (verdicts.parquet.jsonl) and become verdicts.parquet in 
 
 import os
 import time
+from array import array
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
@@ -91,6 +92,7 @@ class VerdictFile:
     def __init__(self, output: Path, written: Written) -> None:
         self.output = output
         self.counts = written.counts.copy()
+        self.novelty = array("d")  # of the photos written here, for `unlike_training`
         self._path = _journal(output)
         try:
             output.parent.mkdir(parents=True, exist_ok=True)
@@ -122,6 +124,8 @@ class VerdictFile:
         """Append rows; once this returns, a kill of the process does not lose them."""
         for row in rows:
             self.counts.update(_counted(row))
+            if row.novelty is not None:
+                self.novelty.append(row.novelty)
         self._append(to_text(rows, self._path))
 
     def finish(self) -> None:

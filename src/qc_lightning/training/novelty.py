@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from qc_lightning.data.dataset import PhotoSet
 from qc_lightning.data.decode import scaled
+from qc_lightning.metrics.batch import batch_limit
 from qc_lightning.metrics.intervals import wilson
 from qc_lightning.models.network import Network, block_of, blockwise
 from qc_lightning.models.novelty import FOLDS, MOST_REFERENCES, Novelty, held_out_distances, limit_of, pixel_features
@@ -28,12 +29,14 @@ class NoveltyFit:
         novelty: measures the distance.
         limit: above it a person looks at the photo.
         source: in words, where the limit is from.
+        batch_limit: above it the median distance of a batch is unlike those of training groups; None: too few groups.
         distances: of the photos of the set, float64 [n]; not a number where it was not measured.
     """
 
     novelty: Novelty
     limit: float
     source: str
+    batch_limit: float | None
     distances: npt.NDArray[np.float64]
 
     def summary(self, test: npt.NDArray[np.int64]) -> dict[str, object]:
@@ -45,7 +48,8 @@ class NoveltyFit:
         above, n = int((self.distances[test] > self.limit).sum()), len(test)
         low, high = wilson(above, n)
         figure = {"value": above / n, "low": low, "high": high} if n else None
-        return {"limit": self.limit, "source": self.source, "test": {"n": n, "above": above, "rate": figure}}
+        of_test = {"n": n, "above": above, "rate": figure}
+        return {"limit": self.limit, "source": self.source, "batch_limit": self.batch_limit, "test": of_test}
 
 
 def fit_novelty(
@@ -81,12 +85,13 @@ def fit_novelty(
         learnt = features[np.searchsorted(positions, train[kept])]
         kept_fold = np.unique(fold[kept], return_inverse=True)[1]
         apart = held_out_distances(learnt, kept_fold)
-        limit, source = limit_of(apart, [groups[i] for i in kept], rate)
+        of_kept = [groups[i] for i in kept]
+        limit, source = limit_of(apart, of_kept, rate)
         novelty = Novelty.of(learnt).eval()
         distances = np.full(len(photos.photos), np.nan)
         measured = blockwise(lambda some: (novelty(some),), features, block_of(network))[0]
         distances[positions] = measured.double().numpy()
-    return NoveltyFit(novelty, limit, source, distances)
+    return NoveltyFit(novelty, limit, source, batch_limit(apart, of_kept), distances)
 
 
 def _dealt(groups: Sequence[str], seed: int) -> npt.NDArray[np.int64]:

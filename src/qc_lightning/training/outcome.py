@@ -23,6 +23,7 @@ from qc_lightning.metrics.certificate import parts_needed
 from qc_lightning.metrics.compute import finite, table
 from qc_lightning.metrics.decision import Decision, probabilities
 from qc_lightning.metrics.go_live import in_words
+from qc_lightning.metrics.kinds import in_words as kinds_in_words
 from qc_lightning.metrics.record import DecisionFile
 from qc_lightning.metrics.rules import choose_decision
 from qc_lightning.report.card import model_card
@@ -111,6 +112,8 @@ def write(
         timing.done("report")
         write_json(run.metrics, finite(metrics))
     print(f"\n{table(metrics, classes)}\n")
+    if kinds := (metrics.get("test") or {}).get("kinds"):
+        print("\n".join(["escapes by kind of defect", *kinds_in_words(kinds), ""]))
     if "go_live" in metrics:
         print("\n".join(["can it go live?", *in_words(metrics["go_live"], classes), ""]))
     for warning in metrics["warnings"]:

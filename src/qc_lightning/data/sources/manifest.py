@@ -10,11 +10,11 @@ from qc_lightning.core.errors import UserError
 from qc_lightning.core.suggestions import nearest
 from qc_lightning.data.photo import SUBSETS, Catalog, Photo, group_of
 
-_COLUMNS = ("path", "label", "group", "subset", "sha256")
+_COLUMNS = ("path", "label", "group", "subset", "sha256", "kind")
 
 
 def read_manifest(manifest: Path, config: FolderConfig) -> Catalog:
-    """List the photos of a CSV with path,label[,group][,subset][,sha256].
+    """List the photos of a CSV with path,label[,group][,subset][,sha256][,kind].
 
     Raises:
         UserError: a line is not what it must be.
@@ -65,7 +65,8 @@ def read_manifest(manifest: Path, config: FolderConfig) -> Catalog:
         if name in photos:
             raise UserError(f"{where}: {name} stands in the manifest twice; remove one of the lines")
         group = row.get("group") or group_of(name, config.group)
-        photos[name] = Photo(path.resolve(), name, names.index(row["label"]), group, subset, row.get("sha256") or None)
+        sha256, kind = row.get("sha256") or None, (row.get("kind") or "").strip()
+        photos[name] = Photo(path.resolve(), name, names.index(row["label"]), group, subset, sha256, kind)
     unused = f"columns of {manifest.name} that are not used: {', '.join(unknown)}."
     return Catalog(list(photos.values()), [unused] if unknown else [])
 

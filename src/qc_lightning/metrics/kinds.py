@@ -1,0 +1,54 @@
+"""Escapes by what the defect is."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from qc_lightning.metrics.compute import figure, interval
+from qc_lightning.metrics.intervals import proportion
+from qc_lightning.metrics.verdict import Verdicts, escapes
+
+UNKNOWN = "(no kind given)"
+
+
+def by_kind(
+    verdicts: Verdicts, label: npt.NDArray[np.integer], group: Sequence[str], kind: Sequence[str]
+) -> dict[str, Any]:
+    """The escape rate of each kind of defect with its 95% interval, as metrics.json holds it; empty without kinds.
+
+    Args:
+        verdicts: [n].
+        label: int [n], 1 = Incorrect; the kinds of others do not count.
+        group: n names; photos of one group count as dependent.
+        kind: what the defect is, n words; empty where it is not known.
+
+    Returns:
+        {kind: {"n": photos, "escapes": how many passed, "escape_rate": {"value", "low", "high"}}}, the worst first.
+    """
+    if not any(word for word, bad in zip(kind, label, strict=True) if bad):
+        return {}
+    words = np.array([word or UNKNOWN for word in kind])
+    unit = np.unique(np.asarray(group, dtype=np.str_), return_inverse=True)[1]
+    passed, bad = escapes(verdicts, label), label == 1
+    found: dict[str, Any] = {}
+    for word in np.unique(words[bad]).tolist():
+        of = bad & (words == word)
+        hit, dependent = passed[of], unit[of] if len(set(group)) < len(group) else None
+        rate = figure(float(hit.mean()), *proportion(hit, dependent))
+        found[word] = {"n": int(of.sum()), "escapes": int(hit.sum()), "escape_rate": rate}
+    return dict(sorted(found.items(), key=lambda item: (-item[1]["escape_rate"]["value"], item[0])))
+
+
+def in_words(kinds: Mapping[str, Any]) -> list[str]:
+    """The kinds as lines of a table, the worst first.
+
+    Args:
+        kinds: what `by_kind` gives.
+    """
+    width = max((len(word) for word in kinds), default=0)
+    return [
+        f"{word.ljust(width)}  {kind['escapes']} of {kind['n']} escaped, {interval(kind['escape_rate'])}"
+        for word, kind in kinds.items()
+    ]
