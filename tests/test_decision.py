@@ -165,12 +165,7 @@ def test_balanced_finds_the_best_balanced_accuracy_and_no_photo_sits_on_it(pairs
     p, y = np.array([p for p, _ in pairs]), np.array([y for _, y in pairs], dtype=int)
     decision = choose_threshold(p, y, "balanced")
     assert 0 <= decision.threshold <= 1
-    if decision.source.startswith("overkill"):
-        assert not y.any()
-        assert (p < decision.threshold).all() or decision.threshold == 1, "so few are all passed, but for sure ones"
-    elif "rests on only" in decision.source:
-        assert (p[y == 0] >= decision.threshold).mean() >= 0.05 - 1 / 20 - 1e-9
-    elif decision.source.startswith("balanced"):
+    if decision.source.startswith("balanced"):
         best = max(balanced_accuracy_score(y, p >= t) for t in np.unique(p))
         assert balanced_accuracy_score(y, decision.verdicts(p) == Verdict.REJECT) == pytest.approx(best)
         assert decision.threshold not in p

@@ -46,7 +46,11 @@ def predict(config: PredictConfig) -> None:
                 verdicts.finish()
     if said:
         print(said)
-    if plan.total is not None and isinstance(plan.model, Run) and (why := unlike_training(plan.model, verdicts.novelty)):
+    if (
+        plan.total is not None
+        and isinstance(plan.model, Run)
+        and (why := unlike_training(plan.model, verdicts.novelty))
+    ):
         print(f"WARNING: {why}")
     if code := plan.ending(verdicts.counts, int(bar.n), complete, stop):
         raise SystemExit(code)

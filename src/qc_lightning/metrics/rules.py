@@ -153,8 +153,8 @@ def _safe_of_few(even: float, scores: FloatArray, positive: npt.NDArray[np.bool_
     escaped, overkilled = int((scores[positive] < threshold).sum()), int((scores[~positive] >= threshold).sum())
     return Decision(
         threshold,
-        f"even: rests on only {bad} Incorrect validation photos: the lower of equal odds and what {OVERKILL_RATE:.0%} of "
-        f"the Correct exceed; {escaped} of {bad} Incorrect pass and {overkilled} of {good} Correct are rejected",
+        f"even: rests on only {bad} Incorrect validation photos: the lower of equal odds and what {OVERKILL_RATE:.0%} "
+        f"of the Correct exceed; {escaped} of {bad} Incorrect pass and {overkilled} of {good} Correct are rejected",
     )
 
 
