@@ -65,6 +65,7 @@ def test_a_logger_that_is_not_installed_is_one_line(train: Train, monkeypatch: p
 
 
 @pytest.mark.slow
+@pytest.mark.filterwarnings("default")  # of MLflow's own: SQLAlchemy, connections that it leaves open
 def test_mlflow_keeps_all_runs_in_one_database(tmp_path: Path) -> None:
     mlflow = pytest.importorskip("mlflow")
     small = ["data.count=24", "data.image_size=16", "model.hidden=[4]", "trainer.max_epochs=2", "logger=mlflow"]

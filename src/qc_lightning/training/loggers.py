@@ -9,6 +9,7 @@ from lightning.pytorch.loggers import Logger
 
 from qc_lightning.config import LoggerConfig
 from qc_lightning.core.errors import UserError
+from qc_lightning.core.lock import in_turn
 from qc_lightning.core.run import OUTPUTS, Run
 
 
@@ -69,7 +70,10 @@ def _mlflow(project: str, run: Run) -> Logger:
     OUTPUTS.mkdir(exist_ok=True)
     store = os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{(OUTPUTS / 'mlflow.db').resolve()}"
     artifacts = None if "MLFLOW_TRACKING_URI" in os.environ else (OUTPUTS / "mlflow").resolve().as_uri()
-    return MLFlowLogger(project, run_name=_name(run), tracking_uri=store, artifact_location=artifacts)
+    with in_turn(OUTPUTS / ".mlflow.lock"):  # two that make the database at the same time break it
+        logger = MLFlowLogger(project, run_name=_name(run), tracking_uri=store, artifact_location=artifacts)
+        _ = logger.experiment
+    return logger
 
 
 def _wandb(project: str, run: Run) -> Logger:
