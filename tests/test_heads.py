@@ -280,3 +280,14 @@ def test_with_few_incorrect_photos_the_distance_to_correct_ones_counts() -> None
     assert roc_auc_score(label, out_of_fold) > 0.97
     assert head.choice.endswith("distance to Correct photos weighs 2")
     assert float(head.record["auroc_out_of_fold"]["ridge, penalty 1"]) <= 1  # type: ignore[index]
+
+
+def test_a_distance_that_does_not_help_is_dropped() -> None:
+    """Both classes are as far off, and one feature tells them apart."""
+    features = torch.randn(200, 1, 30, generator=torch.Generator().manual_seed(0))
+    label = (features[:, 0, 0] > 0).long()
+    head = FittedHead(30, 5.0, distance=True)
+    head.fit(features, photos_of(label, np.arange(200) % 5), 0.03)
+    assert head.distance is None
+    assert head.choice.endswith("distance to Correct photos weighs 0")
+    assert not any("distance" in key for key in head.state_dict())

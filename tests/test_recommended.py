@@ -65,6 +65,27 @@ def test_features_too_many_for_memory_give_the_same_figures(
     assert (other / "predictions.csv").read_text() == (run / "predictions.csv").read_text()
 
 
+def test_a_run_without_the_distance_that_it_was_asked_for_opens_and_resumes(
+    train: Train, own: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from qc_lightning.inference.inspector import Inspector
+
+    monkeypatch.setattr("qc_lightning.models.heads.linear.FEW", 2)
+    monkeypatch.setattr("qc_lightning.training.modes.FEW", 2)
+    monkeypatch.setattr("qc_lightning.models.heads.fitted._DISTANCE_WEIGHTS", (0.0,))
+    code, run, output = train(*own)
+    assert code == 0, output
+    assert "distance to Correct photos weighs 0" in output
+    with (run / "predictions.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    found = Inspector.load(run, device="cpu")([row["path"] for row in rows])
+    assert [repr(one.probability) for one in found] == [row["probability"] for row in rows]
+    code, _, output = train(f"resume={run}")
+    assert code == 0, output
+    with (run / "predictions.csv").open(newline="") as file:
+        assert list(csv.DictReader(file)) == rows
+
+
 def test_features_that_fit_on_no_disk_end_in_one_line(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"need a file of 4000.0 GB.*data.cache_dir="):
         room_for((10**6, 10**6), torch.float32, tmp_path)

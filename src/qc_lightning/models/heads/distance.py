@@ -60,27 +60,30 @@ class DistanceHead(nn.Module):
         far = distances.topk(FARTHEST, dim=1).values.mean(1) if self.of_patches else distances.amax(1)
         return torch.maximum(far, self.least)
 
-    def fit(self, pooled: Tensor, patches: Tensor, photos: Folds) -> Tensor:
+    def fit(self, pooled: Tensor, patches: Tensor, photos: Folds, measured: Tensor | None = None) -> Tensor:
         """Take references from the Correct training photos, and measure each photo without its own fold.
 
         Args:
             pooled: float [n, tiles, width]; the farthest tile counts.
             patches: float16 [n, cells, channels].
             photos: the photos; not all Correct ones in one fold.
+            measured: positions of the photos that are measured, all by default; references come from all.
 
         Returns:
-            Out-of-fold distances, float32 [n].
+            Out-of-fold distances, float32 [n]; not a number where not measured.
         """
         tiles, correct = (patches if self.of_patches else pooled), photos.label == 0
-        distances = torch.empty(len(tiles))
+        distances, asked = torch.full((len(tiles),), torch.nan), torch.zeros(len(tiles), dtype=torch.bool)
+        asked[slice(None) if measured is None else measured] = True
         self.least.zero_()
         for number in range(int(photos.fold.max()) + 1):
             held = photos.fold == number
             self._refer_to(tiles[correct & ~held])
-            parts = torch.split(tiles[held], _AT_ONCE)
-            distances[held] = torch.cat([self.of_photo(self.of_cells(some)) for some in parts])
+            places = torch.nonzero(held & asked)[:, 0]
+            for some in torch.split(places, _AT_ONCE):
+                distances[some] = self.of_photo(self.of_cells(tiles[some]))
         self._refer_to(tiles[correct])
-        self.least.fill_(distances[correct].min())
+        self.least.fill_(distances[correct & asked].min())
         return distances
 
     def _refer_to(self, tiles: Tensor) -> None:

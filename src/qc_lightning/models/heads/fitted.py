@@ -18,6 +18,7 @@ from qc_lightning.models.heads.solver import Recipe
 
 _TAIL_WEIGHTS = (0.0, 1.0, 2.0)  # of a fine-tuned tail's logit beside the logit of both heads
 _PATCH_WEIGHTS = (0.5, 1.0, 2.0)  # beside the pooled features', both scores at standard deviation 1; or none
+_ENOUGH = 500  # photos that tell the weight of the distance
 _DISTANCE_WEIGHTS = (0.0, 0.5, 1.0, 2.0, 4.0)  # of the distance to Correct photos beside the sum of these, likewise
 _OF_FEW = 2.0  # that weight where Incorrect photos are too few for out-of-fold scores to choose it
 
@@ -55,6 +56,7 @@ class FittedHead(nn.Module):
         self.pooled = LinearHead(width, clip) if patches is None else LinearHead(width, clip, constant=1e-3)
         self.patches = PatchHead(patches[1] - tail) if patches is not None else None
         self.distance = DistanceHead(width, patches) if distance else None
+        self.register_load_state_dict_pre_hook(_drop_distance)  # type: ignore[no-untyped-call]
         self.has_tail = tail
         if tail:
             self.register_buffer("tail", torch.zeros(()))
@@ -122,7 +124,7 @@ class FittedHead(nn.Module):
             self.tried |= {f"the best of these, patches weigh {share:g}": value for share, value in sums.items()}
         total = first + weight * second
         if self.distance is not None:
-            total, far = self._add_distance(total, self.distance.fit(pooled, patches[:, 0], photos), photos)
+            total, far = self._add_distance(total, pooled, patches[:, 0], photos)
         slope, offset = platt(total.numpy(), label)
         _scale(self.pooled.linear, slope / float(score.std()), offset)
         if self.patches is not None:
@@ -155,15 +157,27 @@ class FittedHead(nn.Module):
         self.tried = frozen.tried | of_tail
         return slope * (score + weight * tail) + offset
 
-    def _add_distance(self, total: Tensor, distances: Tensor, photos: Folds) -> tuple[Tensor, float]:
-        """Out-of-fold scores [n] with their distances to Correct photos added, and what a distance is multiplied by."""
-        spread, weight = distances.std(), _OF_FEW
+    def _add_distance(self, total: Tensor, pooled: Tensor, patches: Tensor, photos: Folds) -> tuple[Tensor, float]:
+        """Out-of-fold scores [n] with their distances to Correct photos added, and what a distance is multiplied by.
+
+        Some photos tell the weight. Where it is 0 the distance is dropped: it would cost time with every photo.
+        """
+        assert self.distance is not None
+        weight = _OF_FEW
         if not photos.few:
-            label = photos.label.numpy()
-            sums = {share: auroc((total + share * distances / spread).numpy(), label) for share in _DISTANCE_WEIGHTS}
+            once = len(total) // photos.times  # without the augmented copies, which come after
+            some = torch.linspace(0, once - 1, min(once, _ENOUGH)).long()
+            part = self.distance.fit(pooled, patches, photos, some)[some]
+            label, part = photos.label[some].numpy(), part / part.std()
+            sums = {share: auroc((total[some] + share * part).numpy(), label) for share in _DISTANCE_WEIGHTS}
             weight = max(sums, key=sums.__getitem__)
             self.tried |= {f"then the distance weighs {share:g}": value for share, value in sums.items()}
         self.choice += f", distance to Correct photos weighs {weight:g}"
+        if weight == 0:
+            self.distance = None
+            return total, 0.0
+        distances = self.distance.fit(pooled, patches, photos)
+        spread = distances.std()
         return total + weight * distances / spread, weight / float(spread)
 
     def _fit_to_correct(self, pooled: Tensor, patches: Tensor, photos: Folds) -> Tensor:
@@ -184,6 +198,12 @@ class FittedHead(nn.Module):
             return [logistic]
         # with few photos of a class nothing can be chosen, and a ridge is the steadier
         return [Recipe("ridge", 1.0)] if photos.few else [logistic, *ridges]
+
+
+def _drop_distance(head: FittedHead, state: dict[str, Tensor], prefix: str, *_: object) -> None:
+    """A head whose state has no distance had one that did not help."""
+    if not any(name.startswith(f"{prefix}distance.") for name in state):
+        head.distance = None
 
 
 def _scale(linear: nn.Linear, slope: float, offset: float) -> None:
