@@ -134,7 +134,7 @@ def test_other_photos(evaluate: Evaluate, place: Path, tmp_path: Path) -> None:
     assert found["test"]["n"] == 12 + 12 + 2
     assert "1 of these photos were used to train" in output
     assert "1 files could not be read" in output
-    assert "copies of others" in output
+    assert "is a copy of another" in output
     assert [Path(row["path"]).name for row in read(folder / "bad_files.csv")] == ["bad.png"]
 
 

@@ -3,8 +3,10 @@
 What a value of `model.mode` means is said here, by properties; `training/modes.py` picks the module by it.
 """
 
+import math
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 from qc_lightning.config.checks import check
 from qc_lightning.config.data import Resize
@@ -50,6 +52,15 @@ class ModelConfig:
         check(valid, "model", TAIL_NEEDS, f"{self.name} ({self.library})")
         check(all(width >= 1 for width in self.hidden), "model.hidden", "widths of at least 1", self.hidden)
         check(0 <= self.dropout < 1, "model.dropout", "a share from 0 to below 1", self.dropout)
+
+    @classmethod
+    def stored(cls, settings: Mapping[str, Any]) -> "ModelConfig":
+        """The settings that a checkpoint holds; what was no setting yet when it was made is as it was then.
+
+        Raises:
+            TypeError: they are another release's.
+        """
+        return cls(**{"clip": math.inf, "resize": "squash", "patches": False, "distance": False, **settings})
 
     @property
     def pretrained(self) -> bool:

@@ -110,7 +110,7 @@ class Inspector:
         state, prefix = checkpoint["state_dict"], "network."
         try:
             decode = DecodeSettings(**parts["decode"])
-            model = ModelConfig(**checkpoint["hyper_parameters"]["model"])
+            model = ModelConfig.stored(checkpoint["hyper_parameters"]["model"])
             tiles = (decode.rows, decode.columns)
             network = build_network(model, decode.tile, load_weights=False, tiles=tiles)
             network.load_state_dict({key.removeprefix(prefix): state[key] for key in state if key.startswith(prefix)})
