@@ -40,7 +40,7 @@ def test_the_run_folder_keeps_its_contract(train: Train, easy: list[str], photo_
     assert code == 0, output
     assert {path.name for path in run.iterdir()} == {
         "config.yaml", "split.csv", "checkpoints", "history.csv", "metrics.json", "predictions.csv", "decision.json",
-        "report.html", "figures", "model_card.md",
+        "report.html", "figures", "model_card.md", "validation.csv",
     }  # fmt: skip
     assert {path.name for path in (run / "checkpoints").iterdir()} == {"best.ckpt", "last.ckpt"}
     assert len(rows(run / "history.csv")) == 10

@@ -8,7 +8,6 @@ from qc_lightning.config import PredictConfig
 
 def predict(config: PredictConfig) -> None:
     """Photos to rows of verdicts, in one stream from the files to the output."""
-    from qc_lightning.core.run import Run
     from qc_lightning.core.shutdown import graceful_shutdown
     from qc_lightning.prediction.plan import Plan
     from qc_lightning.prediction.shards import Shard
@@ -23,8 +22,7 @@ def predict(config: PredictConfig) -> None:
         plan = Plan.of(config, Shard.of_process(config.shard)).without_done(stop)
 
         from qc_lightning.inference.stream import Stream
-        from qc_lightning.metrics.batch import unlike_training
-        from qc_lightning.prediction.model import load_model
+        from qc_lightning.prediction.model import load_model, warn_of_batch
         from qc_lightning.prediction.output import VerdictFile
 
         inspector = load_model(plan.model, config.device, config.unreadable, config.max_pixels)
@@ -46,12 +44,8 @@ def predict(config: PredictConfig) -> None:
                 verdicts.finish()
     if said:
         print(said)
-    if (
-        plan.total is not None
-        and isinstance(plan.model, Run)
-        and (why := unlike_training(plan.model, verdicts.novelty))
-    ):
-        print(f"WARNING: {why}")
+    if plan.total is not None:
+        warn_of_batch(plan.model, verdicts.novelty)
     if code := plan.ending(verdicts.counts, int(bar.n), complete, stop):
         raise SystemExit(code)
 

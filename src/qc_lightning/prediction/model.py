@@ -1,5 +1,6 @@
 """Which model a prediction asks: a run's, or one that was exported."""
 
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -46,3 +47,11 @@ def load_model(model: Model, device: str, unreadable: str, max_pixels: int | Non
     if max_pixels is not None:
         inspector = replace(inspector, decode=replace(inspector.decode, max_pixels=max_pixels))
     return inspector
+
+
+def warn_of_batch(model: Model, novelty: Iterable[float]) -> None:
+    """Say so where the photos together are unlike all that a run was trained on."""
+    from qc_lightning.metrics.batch import unlike_training
+
+    if isinstance(model, Run) and (why := unlike_training(model, novelty)):
+        print(f"WARNING: {why}")
