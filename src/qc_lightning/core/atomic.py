@@ -47,10 +47,8 @@ def replacing(path: Path, durable: bool = True) -> Iterator[Path]:
         if durable:
             _sync(path.parent)
     except OSError as error:
-        if error.errno is not None and error.filename in (
-            None,
-            name,
-        ):  # a full disk names no file, and the temporary name says nothing
+        # a full disk names no file, and the temporary name says nothing
+        if error.errno is not None and error.filename in (None, name):
             error.filename = str(path)
         raise
     finally:
