@@ -1,5 +1,6 @@
 """The heads on fixed features: exact solutions, what cross-validation may choose, calibration."""
 
+import resource
 from functools import partial
 
 import numpy as np
@@ -253,13 +254,27 @@ def test_with_many_photos_a_smaller_space_gives_nearly_the_same_head(monkeypatch
 
 
 def test_a_group_for_each_of_many_photos_takes_no_square_of_them() -> None:
-    count = 20_000  # a matrix of photos by groups would take 3 GB
+    count = 20_000  # a matrix of photos by groups would take 3.2 GB
     x = torch.randn(count, 3, generator=torch.Generator().manual_seed(0))
     label = (x[:, 0] > 0).long()
-    with_groups = Solver(x, torch.arange(count)).minimise(label, torch.ones(count, 1), Recipe("ridge", 1.0))
-    without = Solver(x).minimise(label, torch.ones(count, 1), Recipe("ridge", 1.0))
-    assert torch.equal(with_groups.weight, without.weight)
-    torch.testing.assert_close(without.score, x @ without.weight + without.bias)
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    found = Solver(x, torch.arange(count)).minimise(label, torch.ones(count, 1), Recipe("ridge", 1.0, tau=0.5))
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 500_000, "kB"
+    torch.testing.assert_close(found.score, x @ found.weight + found.bias)
+
+
+def test_a_rare_class_is_among_the_photos_that_tell_the_weight(monkeypatch: pytest.MonkeyPatch) -> None:
+    """30 Incorrect photos of 830 that lie in one place: 10 evenly spaced ones of all would hold none of them."""
+    monkeypatch.setattr("qc_lightning.models.heads.fitted._ENOUGH", 10)
+    features = torch.randn(830, 1, 20, generator=torch.Generator().manual_seed(0))
+    label = torch.zeros(830, dtype=torch.int64)
+    label[400:430] = 1
+    for row in range(400, 430):  # each far off in a direction of its own: nothing to learn but the distance
+        features[row, 0, row % 20] += 12 * (-1) ** (row // 20)
+    head = FittedHead(20, 5.0, distance=True)
+    head.fit(features, photos_of(label, np.arange(830) % 5), 0.03)
+    assert head.distance is not None
+    assert head.tried["then the distance weighs 4"] > head.tried["then the distance weighs 0"]
 
 
 def test_with_few_incorrect_photos_the_distance_to_correct_ones_counts() -> None:

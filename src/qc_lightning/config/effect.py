@@ -21,6 +21,8 @@ def without_effect(config: TrainConfig, keys: Iterable[str]) -> dict[str, str]:
     if model.library == "own":
         pretrained = ("model.stages", "model.pool", "model.views", "model.penalty", "model.clip")
         idle |= dict.fromkeys(pretrained, "the paper's network has none of it")
+    if not model.solved:
+        idle["model.distance"] = "only the linear head of model.mode=frozen takes it"
     if config.decision.rule != "fixed":
         idle["decision.threshold"] = f"decision.rule={config.decision.rule} finds the threshold"
     if split.fold is None:

@@ -137,7 +137,8 @@ class Network(nn.Module):
             if hidden:
                 self.head = PerceptronHead(width, hidden, dropout, clip)
             else:
-                self.head = FittedHead(width, clip, cells, backbone.has_tail, distance)
+                # as stages learn, the patches that are near change
+                self.head = FittedHead(width, clip, cells, backbone.has_tail, distance and frozen)
         else:
             self.head = perceptron(width, hidden, dropout) if hidden else _linear(width, dropout)
         self.pooled_width = width

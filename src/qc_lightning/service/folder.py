@@ -65,8 +65,8 @@ class FolderSource:
                         self._inspect(path)
                         if self._ended():
                             return
-            except UserError as error:
-                self.trouble = str(error)
+            except Exception as error:  # whatever it is: a thread that ended would say nothing
+                self.trouble = str(error) or type(error).__name__
                 time.sleep(_PAUSE)
 
     def _inspect(self, path: Path) -> None:

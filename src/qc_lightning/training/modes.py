@@ -65,7 +65,7 @@ def _build_tail(config: TrainConfig, photos: PhotoSet, settings: HeadSettings) -
         raise UserError(
             f"model.mode=tail: expected photos of both classes in at least 2 folds of groups, got too few: {instead}"
         )
-    frozen = build_network(replace(config.model, mode="frozen"), photos.decode.tile)
+    frozen = build_network(replace(config.model, mode="frozen", distance=False), photos.decode.tile)
     assert isinstance(frozen, Network)
     store = FeatureStore(photos, frozen, config)
     shape, tiles = photos.decode.tile, config.data.grid

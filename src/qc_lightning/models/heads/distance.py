@@ -78,22 +78,31 @@ class DistanceHead(nn.Module):
         self.least.zero_()
         for number in range(int(photos.fold.max()) + 1):
             held = photos.fold == number
-            self._refer_to(tiles[correct & ~held])
+            self._refer_to(tiles, correct & ~held)
             places = torch.nonzero(held & asked)[:, 0]
             for some in torch.split(places, _AT_ONCE):
                 distances[some] = self.of_photo(self.of_cells(tiles[some]))
-        self._refer_to(tiles[correct])
+        self._refer_to(tiles, correct)
         self.least.fill_(distances[correct & asked].min())
         return distances
 
-    def _refer_to(self, tiles: Tensor) -> None:
-        some = torch.linspace(0, len(tiles) - 1, min(len(tiles), _MOST_PHOTOS)).long()
+    def _refer_to(self, tiles: Tensor, among: Tensor) -> None:
+        some = evenly(torch.nonzero(among)[:, 0], _MOST_PHOTOS)
         self.near.load_state_dict(Novelty.of(tiles[some].float(), MOST_REFERENCES).state_dict())
 
     def scale(self, slope: float, offset: float) -> None:
         """Set the score to slope * distance + offset."""
         self.slope.fill_(slope)
         self.offset.fill_(offset)
+
+
+def evenly(places: Tensor, most: int) -> Tensor:
+    """At most so many of the places [n], evenly spaced.
+
+    >>> evenly(torch.arange(10), 4).tolist()
+    [0, 3, 6, 9]
+    """
+    return places[torch.linspace(0, len(places) - 1, min(len(places), most)).long()]
 
 
 def odds(distances: Tensor) -> tuple[float, float]:

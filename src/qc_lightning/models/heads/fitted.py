@@ -11,14 +11,14 @@ import torch
 from torch import Tensor, nn
 
 from qc_lightning.metrics.calibration import auroc, platt
-from qc_lightning.models.heads.distance import DistanceHead, odds
+from qc_lightning.models.heads.distance import DistanceHead, evenly, odds
 from qc_lightning.models.heads.linear import RIDGES, TAUS, Folds, LinearHead
 from qc_lightning.models.heads.patches import PatchHead, highest
 from qc_lightning.models.heads.solver import Recipe
 
 _TAIL_WEIGHTS = (0.0, 1.0, 2.0)  # of a fine-tuned tail's logit beside the logit of both heads
 _PATCH_WEIGHTS = (0.5, 1.0, 2.0)  # beside the pooled features', both scores at standard deviation 1; or none
-_ENOUGH = 500  # photos that tell the weight of the distance
+_ENOUGH = 250  # photos of each class that tell the weight of the distance
 _DISTANCE_WEIGHTS = (0.0, 0.5, 1.0, 2.0, 4.0)  # of the distance to Correct photos beside the sum of these, likewise
 _OF_FEW = 2.0  # that weight where Incorrect photos are too few for out-of-fold scores to choose it
 
@@ -112,6 +112,7 @@ class FittedHead(nn.Module):
         score = self.pooled.fit(pooled, photos, self._recipes(photos, penalty), TAUS)
         self.choice, self.tried = self.pooled.recipe.words, dict(self.pooled.tried) if photos.validated else {}
         if not photos.validated:
+            self.distance = None  # nothing says what it is worth
             return score
         label, weight, second = photos.label.numpy(), 0.0, torch.zeros(())
         first = score / score.std()
@@ -163,22 +164,24 @@ class FittedHead(nn.Module):
         Some photos tell the weight. Where it is 0 the distance is dropped: it would cost time with every photo.
         """
         assert self.distance is not None
-        weight = _OF_FEW
-        if not photos.few:
-            once = len(total) // photos.times  # without the augmented copies, which come after
-            some = torch.linspace(0, once - 1, min(once, _ENOUGH)).long()
-            part = self.distance.fit(pooled, patches, photos, some)[some]
-            label, part = photos.label[some].numpy(), part / part.std()
-            sums = {share: auroc((total[some] + share * part).numpy(), label) for share in _DISTANCE_WEIGHTS}
-            weight = max(sums, key=sums.__getitem__)
-            self.tried |= {f"then the distance weighs {share:g}": value for share, value in sums.items()}
+        if photos.few:
+            self.choice += f", distance to Correct photos weighs {_OF_FEW:g}"
+            distances = self.distance.fit(pooled, patches, photos)
+            far = _OF_FEW / float(distances.std())
+            return total + far * distances, far
+        once = photos.label[: len(total) // photos.times]  # without the augmented copies, which come after
+        some = torch.cat([evenly(torch.nonzero(once == kind)[:, 0], _ENOUGH) for kind in (0, 1)])
+        part = self.distance.fit(pooled, patches, photos, some)[some]
+        label, spread = photos.label[some].numpy(), float(part.std())
+        sums = {share: auroc((total[some] + share * part / spread).numpy(), label) for share in _DISTANCE_WEIGHTS}
+        weight = max(sums, key=sums.__getitem__)
+        self.tried |= {f"then the distance weighs {share:g}": value for share, value in sums.items()}
         self.choice += f", distance to Correct photos weighs {weight:g}"
         if weight == 0:
             self.distance = None
             return total, 0.0
-        distances = self.distance.fit(pooled, patches, photos)
-        spread = distances.std()
-        return total + weight * distances / spread, weight / float(spread)
+        far = weight / spread
+        return total + far * self.distance.fit(pooled, patches, photos), far
 
     def _fit_to_correct(self, pooled: Tensor, patches: Tensor, photos: Folds) -> Tensor:
         """Without Incorrect photos the distance to Correct ones is all there is."""

@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from typing import Protocol
 
 from qc_lightning.core.atomic import replacing
-from qc_lightning.core.errors import UserError
 from qc_lightning.inference.log_entry import Row
 from qc_lightning.inference.log_queries import newest_number, rows_after
 from qc_lightning.inference.verdict_log import VerdictLog
@@ -83,7 +82,7 @@ class Delivery:
                 if rows or self.sink.beat is not None:
                     self.sink.deliver(rows)
                 self.trouble, pause = "", _FIRST_PAUSE
-            except (SinkError, OSError, UserError) as error:
+            except Exception as error:  # whatever a library raises: a thread that ended would say nothing
                 self.trouble = f"{self.sink.target} ({' '.join(str(error).split())[:200]})"
                 self._stop.wait(pause)
                 pause = min(2 * pause, _LONGEST_PAUSE)
