@@ -229,5 +229,8 @@ def test_reviewed_parts_are_a_column_of_their_own():
     }
     assert found["confusion_matrix"] == [[2, 2], [2, 2]]
     assert [found[name]["value"] for name in ("escape_rate", "overkill_rate", "review_rate")] == [0.25, 0.25, 3 / 8]
-    assert "review rate" in table({"test": found})
+    text = table({"test": found})
+    assert "review rate" in text
+    lines = [" ".join(line.split()) for line in text.splitlines()[-3:]]
+    assert lines == ["test passed rejected to review", "Correct (4) 1 1 overkill 2", "Incorrect (4) 1 escaped 2 1"]
     assert "review rate" not in table({"test": evaluate(p, p, y, None, Decision(0.5, ""))})

@@ -279,11 +279,21 @@ def table(metrics: Mapping[str, Any], classes: tuple[str, str] = ("Correct", "In
         rows.append([words, *(_loss(cell) if key == "loss" else interval(cell) for cell in cells)])
     blocks = [_aligned(rows)]
     if subsets:
-        (tn, fp), (fn, tp) = metrics[subsets[-1]]["confusion_matrix"]
-        heads, named = [subsets[-1], "passed", "rejected"], [_short(name) for name in classes]
-        good = [f"{named[0]} ({tn + fp})", f"{tn}", f"{fp} overkill"]
-        blocks.append(_aligned([heads, good, [f"{named[1]} ({fn + tp})", f"{fn} escaped", f"{tp}"]]))
+        blocks.append(_verdict_counts(subsets[-1], metrics[subsets[-1]], classes))
     return "\n\n".join(blocks)
+
+
+def _verdict_counts(name: str, subset: Mapping[str, Any], classes: tuple[str, str]) -> str:
+    """How many photos of either class got each verdict; REVIEW only where there are any."""
+    good, bad = subset["verdicts"]["correct"], subset["verdicts"]["incorrect"]
+    rows = [
+        [name, "passed", "rejected", "to review"],
+        [f"{_short(classes[0])} ({sum(good.values())})", f"{good['PASS']}", f"{good['REJECT']} overkill"],
+        [f"{_short(classes[1])} ({sum(bad.values())})", f"{bad['PASS']} escaped", f"{bad['REJECT']}"],
+    ]
+    if not good["REVIEW"] + bad["REVIEW"]:
+        return _aligned([row[:3] for row in rows])
+    return _aligned([rows[0], [*rows[1], f"{good['REVIEW']}"], [*rows[2], f"{bad['REVIEW']}"]])
 
 
 def _by_part(subset: Mapping[str, Any]) -> Mapping[str, Any]:
