@@ -13,11 +13,11 @@ from qc_lightning.metrics.compute import (
     finite,
     interval,
     percent,
-    table,
     warnings_for,
 )
 from qc_lightning.metrics.decision import Decision
 from qc_lightning.metrics.intervals import wilson
+from qc_lightning.metrics.table import table
 
 
 def sigmoid(z):

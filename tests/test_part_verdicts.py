@@ -5,9 +5,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from qc_lightning.metrics.compute import evaluate, table
+from qc_lightning.metrics.compute import evaluate
 from qc_lightning.metrics.decision import Decision
 from qc_lightning.metrics.parts import PartTracker, PartVerdict, View, part_verdict
+from qc_lightning.metrics.table import table
 from qc_lightning.metrics.verdict import Verdict
 
 GOOD, DOUBTFUL, BAD = View(Verdict.PASS, 0.1), View(Verdict.REVIEW, 0.5, "cannot tell"), View(Verdict.REJECT, 0.9)

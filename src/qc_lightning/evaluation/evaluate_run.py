@@ -16,8 +16,9 @@ from qc_lightning.inference.inspector import Inspector
 from qc_lightning.metrics import go_live, kinds
 from qc_lightning.metrics.batch import unlike_training
 from qc_lightning.metrics.comparison import compare
-from qc_lightning.metrics.compute import FIGURES, finite, table
+from qc_lightning.metrics.compute import FIGURES, finite
 from qc_lightning.metrics.decision import probabilities
+from qc_lightning.metrics.table import table
 
 
 def evaluate_run(run: Run, inspector: Inspector, labelled: EvaluationSet, scored: Scored) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""The figures of a subset with their 95% intervals, what they warn of, and the table that shows them."""
+"""The figures of a subset with their 95% intervals, and what they warn of."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -257,61 +257,3 @@ def shown_figures(metrics: Mapping[str, Any]) -> dict[str, str]:
         for key, words in FIGURES.items()
         if all(key in part for part in parts) and (reviewed or key != "review_rate")
     }
-
-
-def table(metrics: Mapping[str, Any], classes: tuple[str, str] = ("Correct", "Incorrect")) -> str:
-    """The subsets side by side as plain text of at most 100 columns, the escape and overkill rate first.
-
-    Args:
-        metrics: subsets as `evaluate` gives them, by name ("train", "val", "test"); others are passed over.
-        classes: what the user calls Correct and Incorrect.
-    """
-    subsets = [name for name in ("train", "val", "test") if (metrics.get(name) or {}).get("n")]
-    rows = [["", *subsets], ["photos", *(str(metrics[name]["n"]) for name in subsets)]]
-    if any("parts" in metrics[name] for name in subsets):
-        of_parts = [_by_part(metrics[name]) for name in subsets]
-        rows.append(["parts", *(str(part["n"]) for part in of_parts)])
-        for key in ("escape_rate", "overkill_rate", "review_rate"):
-            if key != "review_rate" or any((part[key] or {}).get("value") for part in of_parts):
-                rows.append([f"{FIGURES[key]} by part", *(interval(part[key]) for part in of_parts)])
-    for key, words in shown_figures(metrics).items():
-        cells = [metrics[name][key] for name in subsets]
-        rows.append([words, *(_loss(cell) if key == "loss" else interval(cell) for cell in cells)])
-    blocks = [_aligned(rows)]
-    if subsets:
-        blocks.append(_verdict_counts(subsets[-1], metrics[subsets[-1]], classes))
-    return "\n\n".join(blocks)
-
-
-def _verdict_counts(name: str, subset: Mapping[str, Any], classes: tuple[str, str]) -> str:
-    """How many photos of either class got each verdict; REVIEW only where there are any."""
-    good, bad = subset["verdicts"]["correct"], subset["verdicts"]["incorrect"]
-    rows = [
-        [name, "passed", "rejected", "to review"],
-        [f"{_short(classes[0])} ({sum(good.values())})", f"{good['PASS']}", f"{good['REJECT']} overkill"],
-        [f"{_short(classes[1])} ({sum(bad.values())})", f"{bad['PASS']} escaped", f"{bad['REJECT']}"],
-    ]
-    if not good["REVIEW"] + bad["REVIEW"]:
-        return _aligned([row[:3] for row in rows])
-    return _aligned([rows[0], [*rows[1], f"{good['REVIEW']}"], [*rows[2], f"{bad['REVIEW']}"]])
-
-
-def _by_part(subset: Mapping[str, Any]) -> Mapping[str, Any]:
-    """The figures by part; where no photos share a group those of the photos."""
-    parts: Mapping[str, Any] = subset.get("parts", subset)
-    return parts
-
-
-def _loss(figure: Mapping[str, float | None]) -> str:
-    value, low, high = figure["value"], figure["low"], figure["high"]
-    return "-" if value is None else f"{value:.3f} ({low:.3f} to {high:.3f})"
-
-
-def _short(name: str) -> str:
-    return name if len(name) <= 40 else name[:37] + "..."
-
-
-def _aligned(rows: list[list[str]]) -> str:
-    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
-    lines = ("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) for row in rows)
-    return "\n".join(line.rstrip() for line in lines)

@@ -20,12 +20,13 @@ from qc_lightning.data.photo import Photo
 from qc_lightning.evaluation.measure import SubsetLogits, measure, predictions_csv, versions
 from qc_lightning.inference.checkpoint import complete_checkpoint
 from qc_lightning.metrics.certificate import parts_needed
-from qc_lightning.metrics.compute import finite, table
+from qc_lightning.metrics.compute import finite
 from qc_lightning.metrics.decision import Decision, probabilities
 from qc_lightning.metrics.go_live import in_words
 from qc_lightning.metrics.kinds import in_words as kinds_in_words
 from qc_lightning.metrics.record import DecisionFile
 from qc_lightning.metrics.rules import choose_decision
+from qc_lightning.metrics.table import table
 from qc_lightning.report.card import model_card
 from qc_lightning.training.classifier import Classifier
 from qc_lightning.training.closed_form import ClosedFormClassifier
