@@ -2,6 +2,8 @@
 
 import json
 import os
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -51,6 +53,25 @@ def test_a_mirror_copies_what_is_new_and_forgets_what_has_gone(photo_root: Path,
     assert [path.name for path, time in after.items() if before[path] != time] == ["c00.png"]
     for name in ("Correct/c00.png", "Incorrect/i07.png"):
         assert (folder / name).read_bytes() == (photo_root / name).read_bytes()
+
+
+def test_two_processes_that_mirror_at_once_copy_each_photo_once(photo_root: Path, tmp_path: Path) -> None:
+    program = """
+import sys, time
+from pathlib import Path
+from qc_lightning.data.mirror import mirror
+from qc_lightning.data.remote import RemotePhoto
+read = RemotePhoto.read
+RemotePhoto.read = lambda self: (time.sleep(float(sys.argv[3])), read(self))[1]
+folder = mirror(sys.argv[1], Path(sys.argv[2]))
+print(sorted((path.name, path.stat().st_ino, path.stat().st_mtime_ns) for path in folder.rglob("*.png")))
+"""
+    command = [sys.executable, "-c", program, f"file://{photo_root}", str(tmp_path / "cache")]
+    slow = ("0.2", "0.5")  # long enough that both are at it, and the second would end last
+    both = [subprocess.Popen([*command, seconds], stdout=subprocess.PIPE, text=True) for seconds in slow]
+    seen = [process.communicate(timeout=60)[0] for process in both]
+    assert seen[0].count(".png") == 40
+    assert seen[0] == seen[1]  # none was replaced after one of them had seen it
 
 
 def test_training_on_photos_in_a_store(train: Callable[..., tuple[int, Path, str]], photo_root: Path) -> None:

@@ -3,7 +3,7 @@
 import os
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 from qc_lightning.core.errors import UserError
@@ -31,12 +31,15 @@ def held(folder: Path) -> Iterator[None]:
 
 @contextmanager
 def in_turn(file: Path) -> Iterator[None]:
-    """Wait until no other process is in a block with this lock file, which is made and stays; no wait without locks."""
-    with file.open("ab") as handle:
+    """Wait until no other process is in a block with this lock file, which is made and stays.
+
+    There is no wait where the system has no locks or the file cannot be made.
+    """
+    with ExitStack() as stack:
         with suppress(ImportError, OSError):
             import fcntl
 
-            fcntl.flock(handle, fcntl.LOCK_EX)
+            fcntl.flock(stack.enter_context(file.open("ab")), fcntl.LOCK_EX)
         yield
 
 

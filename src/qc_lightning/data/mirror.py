@@ -9,6 +9,7 @@ from pathlib import Path
 from qc_lightning.core.atomic import read_json, replacing, write_json
 from qc_lightning.core.bars import Progress
 from qc_lightning.core.errors import UserError
+from qc_lightning.core.lock import in_turn
 from qc_lightning.data.image_file import BadImage
 from qc_lightning.data.remote import RemotePhoto, find_remote, reason_of, versions
 
@@ -37,6 +38,26 @@ def mirror(address: str, cache: Path) -> Path:
     wanted = {photo.removeprefix(f"{base}/"): photo for photo in find_remote(base)}
     there = versions(base)
     now = {name: there.get(photo, "") for name, photo in wanted.items()}
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with in_turn(folder / ".lock"):  # a process of the same training waits: a copy made twice has another stamp
+            _bring_up_to_date(folder, base, wanted, now)
+    except BadImage as error:
+        raise UserError(f"data.root: cannot copy {base}: {error}") from error
+    except OSError as error:
+        raise UserError(f"data.root: cannot copy {base} to {folder}: {error.strerror or reason_of(error)}") from error
+    return folder
+
+
+def _bring_up_to_date(folder: Path, base: str, wanted: Mapping[str, str], now: Mapping[str, str]) -> None:
+    """Copy what the folder lacks or has in another version, and remove what the store no longer has.
+
+    Args:
+        folder: the copy.
+        base: address of the store's folder.
+        wanted: address by name in the folder.
+        now: version by name.
+    """
     before = _recorded(folder)
     todo = [name for name in wanted if now[name] != before.get(name) or not (folder / name).is_file()]
     kept = {name: before[name] for name in before.keys() & now.keys() if name not in set(todo)}
@@ -58,14 +79,9 @@ def mirror(address: str, cache: Path) -> Path:
                 bar.update()
         for name in before.keys() - now.keys():
             (folder / name).unlink(missing_ok=True)
-    except BadImage as error:
-        raise UserError(f"data.root: cannot copy {base}: {error}") from error
-    except OSError as error:
-        raise UserError(f"data.root: cannot copy {base} to {folder}: {error.strerror or reason_of(error)}") from error
     finally:
-        if folder.is_dir() and os.access(folder, os.W_OK):
+        if os.access(folder, os.W_OK):
             write_json(folder / _VERSIONS, kept)
-    return folder
 
 
 def _recorded(folder: Path) -> Mapping[str, str]:

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from qc_lightning.metrics.compute import FIGURES, interval, shown_figures
+from qc_lightning.metrics.verdict import Verdict
 
 
 def table(metrics: Mapping[str, Any], classes: tuple[str, str] = ("Correct", "Incorrect")) -> str:
@@ -35,12 +36,12 @@ def _verdict_counts(name: str, subset: Mapping[str, Any], classes: tuple[str, st
     good, bad = subset["verdicts"]["correct"], subset["verdicts"]["incorrect"]
     rows = [
         [name, "passed", "rejected", "to review"],
-        [f"{_short(classes[0])} ({sum(good.values())})", f"{good['PASS']}", f"{good['REJECT']} overkill"],
-        [f"{_short(classes[1])} ({sum(bad.values())})", f"{bad['PASS']} escaped", f"{bad['REJECT']}"],
+        [f"{_short(classes[0])} ({sum(good.values())})", f"{good[Verdict.PASS]}", f"{good[Verdict.REJECT]} overkill"],
+        [f"{_short(classes[1])} ({sum(bad.values())})", f"{bad[Verdict.PASS]} escaped", f"{bad[Verdict.REJECT]}"],
     ]
-    if not good["REVIEW"] + bad["REVIEW"]:
+    if not good[Verdict.REVIEW] + bad[Verdict.REVIEW]:
         return _aligned([row[:3] for row in rows])
-    return _aligned([rows[0], [*rows[1], f"{good['REVIEW']}"], [*rows[2], f"{bad['REVIEW']}"]])
+    return _aligned([rows[0], [*rows[1], f"{good[Verdict.REVIEW]}"], [*rows[2], f"{bad[Verdict.REVIEW]}"]])
 
 
 def _by_part(subset: Mapping[str, Any]) -> Mapping[str, Any]:
