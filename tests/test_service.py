@@ -156,7 +156,7 @@ def test_pages_load_nothing_from_elsewhere(server: Server) -> None:
         assert "http:" not in policy
     assert "Incorrect" in server.client.get("/").text
     assert "/v1/inspect" in server.client.get("/docs").text
-    assert server.client.get("/v1/model").json()["decision"]["threshold"] == 0.5
+    assert server.client.get("/v1/model").json()["models"][0]["decision"]["threshold"] == 0.5
 
 
 def test_strangers_need_the_token(model: Path) -> None:
@@ -249,12 +249,12 @@ class Slow:
 def test_no_more_wait_than_may_and_none_is_lost(tmp_path: Path) -> None:
     photos = [save_photo(tmp_path / f"{seed}.png", bright=True, seed=seed) for seed in range(20)]
     model = Slow()
-    engine = Engine(model, 20)
-    results = [engine.submit(photos[0])]
+    engine = Engine(20)
+    results = [engine.submit(photos[0], model)]
     assert model.entered.wait(60)
-    results += [engine.submit(photo) for photo in photos[1:]]
+    results += [engine.submit(photo, model) for photo in photos[1:]]
     with pytest.raises(Busy):
-        engine.submit(photos[0])
+        engine.submit(photos[0], model)
     assert engine.on_the_way == 20
     while engine._decoded.qsize() < 19:
         time.sleep(0.01)
@@ -270,9 +270,9 @@ def test_no_more_wait_than_may_and_none_is_lost(tmp_path: Path) -> None:
 def test_a_fault_of_the_model_reaches_who_asked_and_not_the_next(tmp_path: Path) -> None:
     model = Slow()
     model.go.set()
-    engine = Engine(model, 4)
+    engine = Engine(4)
     with pytest.raises(RuntimeError, match="broken"):
-        engine.submit(b"no photo").result(10)
+        engine.submit(b"no photo", model).result(10)
     good = save_photo(tmp_path / "a.png", bright=True, seed=0)
-    assert engine.submit(good).result(10).verdict == Verdict.PASS
+    assert engine.submit(good, model).result(10).verdict == Verdict.PASS
     engine.close()

@@ -1,4 +1,4 @@
-"""Serve an exported inspector over HTTP: `qc-lightning serve model=inspector.onnx port=8000`."""
+"""Serve exported inspectors over HTTP: `qc-lightning serve model=inspector.onnx port=8000`."""
 
 from pathlib import Path
 
@@ -8,26 +8,31 @@ from qc_lightning.core.errors import UserError
 
 
 def serve(config: ServeConfig) -> None:
-    """Load the model, replay its golden inputs, listen until the end."""
-    from qc_lightning.inference.exported import ExportedInspector
+    """Load the models, replay their golden inputs, listen until the end."""
+    from importlib.metadata import version
+
     from qc_lightning.metrics.verdict import Verdict
     from qc_lightning.service import server
     from qc_lightning.service.app import build_app
     from qc_lightning.service.limits import Limits, is_loopback, token_of
+    from qc_lightning.service.models import load_inspectors, read_table
     from qc_lightning.service.running import running
 
     token = token_of(config)
     if token is None and not is_loopback(config.host):
         raise UserError(f"host={config.host}: expected token_file= with an address that others reach, got none")
     bound = server.bind(config.host, config.port)
-    inspector = ExportedInspector.load(_model(config), Verdict(config.unreadable.upper()))
-    gap = inspector.verify_golden()
+    files = read_table(Path(config.models).expanduser()) if config.models else {("", ""): _model(config)}
+    inspectors = load_inspectors(files, Verdict(config.unreadable.upper()))
+    gaps = {one.path: one.verify_golden() for one in inspectors.values()}
     scheme, address = "https" if config.tls_cert else "http", bound.getsockname()
-    with running(config, inspector) as service:
-        app = build_app(service, inspector.metadata.release)
+    with running(config, inspectors) as service:
+        app = build_app(service, version("qc-lightning"))
         limited = Limits(app, int(config.max_megabytes * 1e6), config.timeout, token)
-        print(f"{inspector.path}: model {inspector.model_id}, threshold {inspector.decision.threshold:g}")
-        print(f"{len(inspector.golden.logit)} golden inputs as exported, logits differ by at most {gap:.2g}")
+        for (product, camera), one in inspectors.items():
+            place = "".join(f"{word} {name}, " for word, name in (("product", product), ("camera", camera)) if name)
+            print(f"{one.path}: {place}model {one.model_id}, threshold {one.decision.threshold:g}")
+            print(f"{len(one.golden.logit)} golden inputs as exported, logits differ by at most {gaps[one.path]:.2g}")
         print(f"{scheme}://{config.host}:{address[1]}/ for people, /docs for programs; Ctrl-C ends", flush=True)
         server.run(limited, bound, *(Path(file) if file else None for file in (config.tls_cert, config.tls_key)))
 

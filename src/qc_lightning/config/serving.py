@@ -12,11 +12,12 @@ _SHORTEST_TOKEN = 16
 
 @dataclass(kw_only=True)
 class ServeConfig:
-    """Serve an exported inspector over HTTP: a photo in, its verdict out.
+    """Serve exported inspectors over HTTP: a photo in, its verdict out.
 
       qc-lightning serve model=inspector.onnx
       qc-lightning serve model=inspector.onnx host=0.0.0.0 token_file=token.txt tls_cert=cert.pem tls_key=key.pem
       qc-lightning serve model=inspector.onnx log=line-3.sqlite source=incoming/ keep=review csv=verdicts.csv
+      qc-lightning serve models=models.csv log=line-3.sqlite         columns product,camera,model; empty: any
       curl -F file=@part.jpg 'http://127.0.0.1:8000/v1/inspect?part=4711'
 
     The page for the person at the line is at /, the interface at /docs, counts for Prometheus at /metrics. Ctrl-C or
@@ -26,6 +27,7 @@ class ServeConfig:
 
     model: str | None = None  # an exported inspector, .onnx
     run: str | None = None  # a run, instead of model: its export, made when missing
+    models: str | None = None  # or a table of several, .csv: product,camera,model
     host: str = "127.0.0.1"  # address to listen on; others than loopback need a token
     port: int = 8000  # 0: any free one
     log: str | None = None  # file of the record of every verdict, .sqlite
@@ -53,8 +55,8 @@ class ServeConfig:
     timeout: float = 10.0  # seconds for a body to arrive, and for a verdict
 
     def __post_init__(self) -> None:
-        if (self.model is None) == (self.run is None):
-            raise UserError("model: expected model=inspector.onnx or run=<run>, one of the two")
+        if [self.model, self.run, self.models].count(None) != 2:
+            raise UserError("model: expected one of model=inspector.onnx, run=<run>, models=models.csv")
         check(0 <= self.port <= 65535, "port", "0 to 65535", self.port)
         check(
             self.keep == "none" or self.log is not None, "keep", "log= beside it, which says what the photos are", None

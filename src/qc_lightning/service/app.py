@@ -9,10 +9,13 @@ from fastapi.responses import HTMLResponse, JSONResponse
 from pydantic import BaseModel
 from starlette.datastructures import UploadFile
 
+from qc_lightning.core.errors import UserError
 from qc_lightning.metrics.verdict import Verdict
 from qc_lightning.service.masters import KINDS, Kind, part_of
+from qc_lightning.service.models import Models, ServedModel
 from qc_lightning.service.pages import Page, docs_page, operator_page
 from qc_lightning.service.parts import part_routes
+from qc_lightning.service.products import product_routes
 from qc_lightning.service.reviews import review_routes
 from qc_lightning.service.service import Service
 
@@ -57,13 +60,14 @@ def build_app(service: Service, version: str) -> FastAPI:
         version: of qc-lightning.
     """
     app = FastAPI(title="qc-lightning", version=version, docs_url=None, redoc_url=None)
-    inspector, counters = service.inspector, service.counters
+    models, counters = service.models, service.counters
 
     @app.post("/v1/inspect", response_model=Answer, openapi_extra=_BODY)
     async def inspect(
         request: Request,
         part: Annotated[str, Query(max_length=200, description="number of the part")] = "",
         camera: Annotated[str, Query(max_length=200, description="name of the camera")] = "",
+        product: Annotated[str, Query(max_length=200, description="what it is; without it: the one in force")] = "",
         master: Annotated[Kind | None, Query(description="it is a master part: good or bad")] = None,
         evidence: Annotated[bool, Query(description="also give the evidence map")] = False,
         width: Annotated[int | None, Query(ge=1, le=100_000, description="of raw RGB pixels")] = None,
@@ -72,20 +76,21 @@ def build_app(service: Service, version: str) -> FastAPI:
         """Inspect a photo: a form field `file`, an image file as the body, or raw RGB pixels with width and height."""
         begun = time.perf_counter()
         _check_names(part, master, service)
+        model = _model(models, product, camera)
         photo = await _photo(request, width, height)
-        result = await service.inspect(photo)
+        result = await service.inspect(photo, model)
         result = result if master else service.held(result)
-        heat = await asyncio.to_thread(service.evidence, photo) if evidence and not result.error else None
+        heat = await asyncio.to_thread(model.evidence, photo) if evidence and not result.error else None
         seconds = time.perf_counter() - begun
         if service.kept:
             await asyncio.to_thread(service.kept.keep, photo, result)
         part = part_of(master) if master else part
-        entry = service.entry(result, part, camera, 1000 * seconds)
+        entry = model.entry(result, part, camera, 1000 * seconds)
         row = await service.record(entry)
         if master and service.masters:
             await asyncio.to_thread(service.masters.look)
         else:
-            service.watch(entry, row)
+            model.watch(entry, row)
         counters.count(result, seconds)
         answer = Answer(
             verdict=result.verdict,
@@ -111,13 +116,13 @@ def build_app(service: Service, version: str) -> FastAPI:
         return {"status": "ok"}
 
     @app.get("/ready")
-    async def ready() -> dict[str, str]:
-        """The model is loaded and gave its golden inputs' results on this machine."""
+    async def ready() -> dict[str, Any]:
+        """The models are loaded and gave their golden inputs' results on this machine."""
         if service.log and service.log.trouble:
             raise HTTPException(503, service.log.trouble)
         if service.masters and service.masters.blocked:
             raise HTTPException(503, service.masters.trouble)
-        return {"status": "ready", "model_id": inspector.model_id}
+        return {"status": "ready", "model_ids": [model.inspector.model_id for model in models.all]}
 
     @app.get("/metrics")
     async def metrics() -> Response:
@@ -128,28 +133,18 @@ def build_app(service: Service, version: str) -> FastAPI:
     async def state() -> dict[str, Any]:
         """What a person has to look after, and whether there is a log to review parts in."""
         blocked = service.masters.blocked if service.masters else None
-        return {"alarms": service.alarms, "log": service.log is not None, "blocked": blocked}
-
-    @app.get("/v1/model")
-    async def model() -> dict[str, Any]:
-        """Which model serves, and by which decision."""
-        metadata = inspector.metadata
-        return {
-            "model_id": inspector.model_id,
-            "classes": list(inspector.class_names),
-            "decision": metadata.decision,
-            "release": metadata.release,
-            "golden_inputs": len(inspector.golden.logit),
-        }
+        found = {"alarms": service.alarms, "log": service.log is not None, "blocked": blocked}
+        return found | {"products": models.products, "product": models.product}
 
     @app.get("/", include_in_schema=False)
     async def operator() -> HTMLResponse:
-        return _html(operator_page(inspector.class_names))
+        return _html(operator_page(models.class_names))
 
     @app.get("/docs", include_in_schema=False)
     async def docs() -> HTMLResponse:
         return _html(docs_page(app.openapi()))
 
+    app.include_router(product_routes(models))
     if service.log:
         app.include_router(review_routes(service, service.log))
         app.include_router(part_routes(service.log, service.views, service.seconds))
@@ -161,6 +156,13 @@ def _check_names(part: str, master: Kind | None, service: Service) -> None:
         raise HTTPException(400, "master: needs a log, whose rows master parts are; start the service with log=")
     if part in map(part_of, KINDS):
         raise HTTPException(400, f"part: expected another name than '{part}', which is for master parts: give master=")
+
+
+def _model(models: Models, product: str, camera: str) -> ServedModel:
+    try:
+        return models.choose(product, camera)
+    except UserError as error:
+        raise HTTPException(400, str(error)) from error
 
 
 async def _photo(request: Request, width: int | None, height: int | None) -> bytes:

@@ -1,6 +1,6 @@
 """What Prometheus reads at /metrics."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
@@ -18,11 +18,11 @@ class Counters:
     """Verdicts, times and refusals of one service, in a registry of its own.
 
     Args:
-        model_id: of the model that serves.
+        model_ids: of the models that serve.
         on_the_way: how many photos have no result yet.
     """
 
-    def __init__(self, model_id: str, on_the_way: Callable[[], float]) -> None:
+    def __init__(self, model_ids: Iterable[str], on_the_way: Callable[[], float]) -> None:
         self._registry = CollectorRegistry()
         self._verdicts = Counter("qc_verdicts", "Photos by verdict", ["verdict"], registry=self._registry)
         for verdict in Verdict:
@@ -37,7 +37,9 @@ class Counters:
         )
         waiting = Gauge("qc_on_the_way", "Photos without a result yet", registry=self._registry)
         waiting.set_function(on_the_way)
-        Gauge("qc_model", "The model that serves", ["model_id"], registry=self._registry).labels(model_id).set(1)
+        serving = Gauge("qc_model", "Models that serve", ["model_id"], registry=self._registry)
+        for model_id in model_ids:
+            serving.labels(model_id).set(1)
 
     def watch(self, alarms: Callable[[], Mapping[str, str]]) -> None:
         """Show what a person has to look after, 1 while there is an alarm about it.

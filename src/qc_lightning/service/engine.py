@@ -1,10 +1,9 @@
-"""Photos from many clients through one model: decoded on all cores, judged in small batches, never more than fit."""
+"""Photos from many clients through one queue: decoded on all cores, judged in small batches, never more than fit."""
 
 import queue
 import threading
-from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from qc_lightning.core.system import cores
 from qc_lightning.data.decode_settings import DecodeSettings
@@ -23,28 +22,32 @@ class Model(Protocol):
         ...
 
 
+class _Item(NamedTuple):
+    photo: Decoded
+    model: Model
+    result: "Future[Inspection]"
+
+
 class Busy(Exception):
     """As many photos are waiting as may wait."""
 
 
 class Engine:
-    """One thread that runs the model, threads that decode in front of it.
+    """One thread that runs the models, threads that decode in front of it.
 
-    Photos that wait while the model runs go through it together. Nothing waits for a batch to fill.
+    Photos that wait while a model runs go through theirs together. Nothing waits for a batch to fill.
 
     Args:
-        model: the inspector.
         capacity: photos that may be on their way at a time, 1 or more.
 
     Attributes:
         capacity: as given.
     """
 
-    def __init__(self, model: Model, capacity: int) -> None:
+    def __init__(self, capacity: int) -> None:
         self.capacity = capacity
-        self._model = model
         self._free = threading.BoundedSemaphore(capacity)
-        self._decoded: queue.SimpleQueue[tuple[Decoded, Future[Inspection]] | None] = queue.SimpleQueue()
+        self._decoded: queue.SimpleQueue[_Item | None] = queue.SimpleQueue()
         self._decoders = ThreadPoolExecutor(cores(), thread_name_prefix="decode")
         self._thread = threading.Thread(target=self._run, name="model", daemon=True)
         self._thread.start()
@@ -56,8 +59,12 @@ class Engine:
         """Photos that were submitted and have no result yet."""
         return self._on_the_way
 
-    def submit(self, photo: PhotoLike) -> "Future[Inspection]":
+    def submit(self, photo: PhotoLike, model: Model) -> "Future[Inspection]":
         """Inspect a photo; the result comes later.
+
+        Args:
+            photo: that has come.
+            model: its inspector.
 
         Raises:
             Busy: `capacity` photos are on their way already.
@@ -69,7 +76,7 @@ class Engine:
             self._on_the_way += 1
         result.add_done_callback(self._let_go)
         try:
-            self._decoders.submit(self._decode, photo, result)
+            self._decoders.submit(self._decode, photo, model, result)
         except RuntimeError as error:  # closed meanwhile
             result.set_exception(error)
         return result
@@ -85,9 +92,9 @@ class Engine:
             self._on_the_way -= 1
         self._free.release()
 
-    def _decode(self, photo: PhotoLike, result: "Future[Inspection]") -> None:
+    def _decode(self, photo: PhotoLike, model: Model, result: "Future[Inspection]") -> None:
         try:
-            self._decoded.put((decode_photo(photo, self._model.decode), result))
+            self._decoded.put(_Item(decode_photo(photo, model.decode), model, result))
         except BaseException as error:
             result.set_exception(error)
 
@@ -101,19 +108,20 @@ class Engine:
                 except queue.Empty:
                     break
             ended = None in waiting
-            batch = [item for item in waiting if item is not None]
-            if batch:
-                _answer(batch, self._model.inspect_decoded)
+            batches: dict[int, list[_Item]] = {}
+            for item in waiting:
+                if item is not None:
+                    batches.setdefault(id(item.model), []).append(item)
+            for batch in batches.values():
+                _answer(batch)
 
 
-def _answer(
-    batch: list[tuple[Decoded, "Future[Inspection]"]], inspect_decoded: Callable[[list[Decoded]], list[Inspection]]
-) -> None:
+def _answer(batch: list[_Item]) -> None:
     try:
-        inspections = inspect_decoded([photo for photo, _ in batch])
+        inspections = batch[0].model.inspect_decoded([item.photo for item in batch])
     except BaseException as error:
-        for _, result in batch:
-            result.set_exception(error)
+        for item in batch:
+            item.result.set_exception(error)
         return
-    for (_, result), inspection in zip(batch, inspections, strict=True):
-        result.set_result(inspection)
+    for item, inspection in zip(batch, inspections, strict=True):
+        item.result.set_result(inspection)

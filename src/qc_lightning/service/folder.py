@@ -13,6 +13,7 @@ from qc_lightning.inference.log_queries import newest_inspection
 from qc_lightning.inference.verdict_log import VerdictLog
 from qc_lightning.inference.watch import FolderWatcher
 from qc_lightning.service.engine import Busy
+from qc_lightning.service.models import ServedModel
 from qc_lightning.service.service import Service
 
 _PAUSE = 0.5  # seconds before the next try when something is in the way
@@ -59,9 +60,8 @@ class FolderSource:
         while not self._ended():
             try:
                 for paths in self._watcher.rounds(self._stop):
-                    there = self.folder.is_dir()
-                    self.trouble = "" if there else f"{self.folder} is gone"
-                    for path in paths:
+                    self.trouble = self._in_the_way()
+                    for path in paths if not self.trouble else ():
                         self._inspect(path)
                         if self._ended():
                             return
@@ -71,7 +71,8 @@ class FolderSource:
 
     def _inspect(self, path: Path) -> None:
         begun = time.perf_counter()
-        found = self._result(path)
+        model = self._service.models.choose()
+        found = self._result(path, model)
         if found is None or not self._watcher.settled(path, found.sha256, readable=not found.error):
             return
         seconds = time.perf_counter() - begun
@@ -81,21 +82,30 @@ class FolderSource:
             if hashlib.sha256(data).hexdigest() == found.sha256:
                 self._service.kept.keep(data, found)
         found = self._service.held(found)
-        entry = self._service.entry(found, name, str(self.folder), 1000 * seconds)
+        entry = model.entry(found, name, str(self.folder), 1000 * seconds)
         while not self._ended():  # a full disk: nothing is lost, the photos wait in the folder
             try:
                 number = self._log.submit(entry).result()
             except UserError:
                 time.sleep(_PAUSE)
                 continue
-            self._service.watch(entry, number)
+            model.watch(entry, number)
             self._service.counters.count(found, seconds)
             return
 
-    def _result(self, path: Path) -> Inspection | None:
+    def _in_the_way(self) -> str:
+        if not self.folder.is_dir():
+            return f"{self.folder} is gone"
+        try:
+            self._service.models.choose()
+        except UserError as error:  # the photos wait until a person says what they show
+            return str(error)
+        return ""
+
+    def _result(self, path: Path, model: ServedModel) -> Inspection | None:
         while not self._ended():
             try:
-                return self._service.engine.submit(path).result()
+                return self._service.engine.submit(path, model.inspector).result()
             except Busy:
                 time.sleep(0.05)
         return None

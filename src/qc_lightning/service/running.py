@@ -1,11 +1,10 @@
 """What runs beside the HTTP interface, begun and ended in the right order."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from qc_lightning.config.serving import ServeConfig
-from qc_lightning.inference.drift import DriftMonitor
 from qc_lightning.inference.exported import ExportedInspector
 from qc_lightning.inference.kept_photos import KeptPhotos
 from qc_lightning.inference.verdict_log import VerdictLog
@@ -13,6 +12,7 @@ from qc_lightning.service.counters import Counters
 from qc_lightning.service.engine import Engine
 from qc_lightning.service.folder import FolderSource
 from qc_lightning.service.masters import Masters
+from qc_lightning.service.models import Key, Models
 from qc_lightning.service.service import Service
 from qc_lightning.service.sinks.delivery import Delivery, Sink
 from qc_lightning.service.sinks.files import csv_sink, json_lines_sink
@@ -22,7 +22,7 @@ from qc_lightning.service.sinks.webhook import Webhook
 
 
 @contextmanager
-def running(config: ServeConfig, inspector: ExportedInspector) -> Iterator[Service]:
+def running(config: ServeConfig, inspectors: Mapping[Key, ExportedInspector]) -> Iterator[Service]:
     """A service with its log, its receivers and its folder; the end of each waits for those that feed it.
 
     Raises:
@@ -34,10 +34,10 @@ def running(config: ServeConfig, inspector: ExportedInspector) -> Iterator[Servi
         if log:
             ending.callback(log.close)
         kept = KeptPhotos(*keeping) if (keeping := config.keeping()) else None
-        engine = Engine(inspector, config.queue)
-        drift = DriftMonitor(inspector.reference) if inspector.reference else None
-        counters = Counters(inspector.model_id, lambda: engine.on_the_way)
-        service = Service(inspector, engine, counters, config.timeout, log, kept, drift, config.views)
+        models = Models(inspectors, log.path if log else None)
+        engine = Engine(config.queue)
+        counters = Counters([model.inspector.model_id for model in models.all], lambda: engine.on_the_way)
+        service = Service(models, engine, counters, config.timeout, log, kept, config.views)
         service.masters = Masters(log.path, config.masters) if log else None
         for sink in sinks if log else []:
             assert log is not None

@@ -94,6 +94,25 @@ document.addEventListener("keydown", (event) => {
   act();
 });
 
+// the product that the line makes now
+function showProducts(products, product) {
+  const select = at("product");
+  at("products").hidden = !products.length;
+  if (document.activeElement === select) return;
+  const names = product ? products : ["", ...products];
+  if (names.join("\n") !== [...select.options].map((option) => option.value).join("\n")) {
+    select.replaceChildren(...names.map((name) => new Option(name || "–", name)));
+  }
+  select.value = product;
+}
+at("product").addEventListener("change", async (event) => {
+  event.target.blur();  // the service says what is in force
+  const body = JSON.stringify({ product: event.target.value });
+  const response = await ask("/v1/product", { method: "POST", headers: { "Content-Type": "application/json" }, body })
+    .catch(() => null);
+  if (!response || !response.ok) alarm("noproduct");
+});
+
 // verdicts on photos that did not come from this page
 let newest = null;
 async function follow() {
@@ -123,6 +142,7 @@ async function watch() {
     if (response.ok) {
       const state = await response.json();
       alarms(state.alarms);
+      showProducts(state.products, state.product);
       at("reviews").hidden = at("master").hidden = !state.log;
       if (state.blocked && !(chosen && chosen.picked)) await pick(state.blocked);  // a person has to sign it
       if (state.log) { await look(); await follow(); }

@@ -1,0 +1,197 @@
+"""The models of a service: one, or a table of several that product and camera choose from, without a restart."""
+
+import base64
+import csv
+import io
+import json
+import threading
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from qc_lightning.core.atomic import replacing
+from qc_lightning.core.errors import UserError
+from qc_lightning.inference import log_file, log_queries
+from qc_lightning.inference.drift import REMEMBERED, DriftMonitor, in_words
+from qc_lightning.inference.exported import EVIDENCE, ExportedInspector
+from qc_lightning.inference.inspection import Inspection, PhotoLike, decode_photo
+from qc_lightning.inference.log_entry import Entry
+from qc_lightning.metrics.verdict import Verdict
+
+Key = tuple[str, str]
+"""Product and camera; an empty text stands for any."""
+
+
+class ServedModel:
+    """A model that serves.
+
+    Args:
+        inspector: the exported model.
+        name: what an alarm calls it; empty for the only one.
+        log: file of the record of the verdicts; None to keep none.
+
+    Attributes:
+        inspector: as given.
+        name: as given.
+        record: digest of what the log knows of the model; without a log empty.
+        drift: what watches the photos; None where the model has no reference.
+    """
+
+    def __init__(self, inspector: ExportedInspector, name: str, log: Path | None) -> None:
+        self.inspector, self.name, self.record = inspector, name, ""
+        self.drift = DriftMonitor(inspector.reference) if inspector.reference else None
+        self._lock = threading.Lock()
+        if log is None:
+            return
+        record = {"metadata": json.loads(inspector.metadata.to_json()), "drift": inspector.drift}
+        self.record = log_file.register(log, json.dumps(record, ensure_ascii=False, sort_keys=True))
+        if self.drift:  # where it stood before this start
+            for row, measures, rejected in log_queries.measured(log, self.record, REMEMBERED):
+                self.drift.add(row, measures, rejected)
+
+    @property
+    def alarms(self) -> dict[str, str]:
+        """What has changed, in words, by what an alarm is about and the model's name."""
+        found = in_words(self.drift.crossings) if self.drift else {}
+        if not self.name:
+            return found
+        return {f"{about} {self.name}": f"{self.name}: {words}" for about, words in found.items()}
+
+    def entry(self, result: Inspection, part: str, source: str, milliseconds: float) -> Entry:
+        """What the log holds of a result."""
+        decision = str(self.inspector.metadata.decision.get("digest", ""))
+        return Entry.inspected(result, part, source, self.record, decision, milliseconds)
+
+    def watch(self, entry: Entry, number: int | None) -> None:
+        """Have drift take note of an inspection, whose row has that number; None without a log."""
+        if self.drift and entry.measures:
+            with self._lock:
+                self.drift.add(number or self.drift.photos + 1, *log_queries.read_measures(entry))
+
+    def evidence(self, photo: PhotoLike) -> str | None:
+        """The evidence map, a PNG in base64: white where most speaks for Incorrect; None where there is no map."""
+        pixels = decode_photo(photo, self.inspector.decode).pixels
+        if pixels is None or EVIDENCE not in self.inspector.outputs:
+            return None
+        heat = np.maximum(self.inspector.run(pixels[None], EVIDENCE)[0][0], 0)
+        grey = (255 * heat / max(float(heat.max()), 1e-12)).astype(np.uint8)
+        file = io.BytesIO()
+        Image.fromarray(grey).save(file, "PNG")
+        return base64.b64encode(file.getvalue()).decode()
+
+
+class Models:
+    """Which model inspects what, and the product that the line makes now.
+
+    Args:
+        inspectors: by product and camera, as `load_inspectors` gives them.
+        log: file of the record of the verdicts; the product in force is kept beside it. None: it is not kept.
+
+    Attributes:
+        table: each model by product and camera.
+        product: in force for photos that come without one; empty when there is none.
+    """
+
+    def __init__(self, inspectors: Mapping[Key, ExportedInspector], log: Path | None) -> None:
+        served: dict[int, ServedModel] = {}
+        for key, inspector in inspectors.items():
+            if id(inspector) not in served:
+                served[id(inspector)] = ServedModel(inspector, " ".join(filter(None, key)), log)
+        self.table = {key: served[id(inspector)] for key, inspector in inspectors.items()}
+        self._file = log.with_name(f"{log.stem}_product") if log else None
+        stored = self._file.read_text(encoding="utf-8") if self._file and self._file.is_file() else ""
+        self.product = stored if stored in self.products else ""
+
+    @property
+    def all(self) -> list[ServedModel]:
+        """Each model once."""
+        return list(dict.fromkeys(self.table.values()))
+
+    @property
+    def products(self) -> list[str]:
+        """Those that the table names, in its order."""
+        return list(dict.fromkeys(product for product, _ in self.table if product))
+
+    @property
+    def class_names(self) -> tuple[str, str]:
+        """What people read: the models' names where all have the same."""
+        names = {model.inspector.class_names for model in self.all}
+        return names.pop() if len(names) == 1 else ("Correct", "Incorrect")
+
+    def choose(self, product: str = "", camera: str = "") -> ServedModel:
+        """The model of a photo; a row of the table that names product or camera goes before one for any.
+
+        Args:
+            product: that the photo shows; empty: the one in force.
+            camera: name of the camera; empty when nobody said.
+
+        Raises:
+            UserError: the table has no model for these.
+        """
+        product = product or self.product
+        for key in ((product, camera), (product, ""), ("", camera), ("", "")):
+            if key in self.table:
+                return self.table[key]
+        if product in self.products:
+            cameras = ", ".join(name for one, name in self.table if one in (product, ""))
+            raise UserError(f"camera: expected one of {cameras} for product {product}, got '{camera}'")
+        raise UserError(f"product: expected one of {', '.join(self.products)}, got '{product}'")
+
+    def change_over(self, product: str) -> None:
+        """Put another product in force, also for after a restart.
+
+        Raises:
+            UserError: the table does not name it, or it cannot be noted beside the log.
+        """
+        if product not in self.products:
+            raise UserError(f"product: expected one of {', '.join(self.products) or 'none'}, got '{product}'")
+        if self._file:
+            try:
+                with replacing(self._file) as temporary:
+                    temporary.write_text(product, encoding="utf-8")
+            except OSError as error:
+                raise UserError(f"product: cannot write {self._file} ({error.strerror})") from error
+        self.product = product
+
+
+def load_inspectors(files: Mapping[Key, Path], unreadable: Verdict) -> dict[Key, ExportedInspector]:
+    """Load each file once.
+
+    Args:
+        files: by product and camera, as `read_table` gives them.
+        unreadable: the verdict on a photo that cannot be read.
+
+    Raises:
+        UserError: a file is missing, damaged, not ours or newer.
+    """
+    loaded: dict[Path, ExportedInspector] = {}
+    for file in files.values():
+        if file not in loaded:
+            loaded[file] = ExportedInspector.load(file, unreadable)
+    return {key: loaded[file] for key, file in files.items()}
+
+
+def read_table(path: Path) -> dict[Key, Path]:
+    """The files of a table `product,camera,model`; paths count from its folder.
+
+    Raises:
+        UserError: it cannot be read, lacks the columns or models, or names product and camera twice.
+    """
+    try:
+        with path.open(encoding="utf-8-sig", newline="") as file:
+            rows = list(csv.DictReader(file))
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise UserError(f"models: expected a .csv with product,camera,model, cannot read {path} ({error})") from error
+    files: dict[Key, Path] = {}
+    for number, row in enumerate(rows, start=2):
+        product, camera, model = ((row.get(name) or "").strip() for name in ("product", "camera", "model"))
+        if not model:
+            raise UserError(f"models: expected columns product,camera,model in {path}, line {number} has no model")
+        if (product, camera) in files:
+            raise UserError(f"models: {path} line {number} has product '{product}' and camera '{camera}' again")
+        files[product, camera] = (path.parent / Path(model).expanduser()).absolute()
+    if not files:
+        raise UserError(f"models: expected columns product,camera,model in {path}, it has no rows")
+    return files

@@ -1,0 +1,110 @@
+"""Several models in one service: product and camera choose, a change-over needs no restart and outlives one."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from conftest import save_photo
+from qc_lightning.core.errors import UserError
+from qc_lightning.data.decode import DecodeSettings
+from qc_lightning.deployment.export_run import export_inspector
+from qc_lightning.deployment.photos import gate_photos
+from qc_lightning.inference.exported import ExportedInspector
+from qc_lightning.inference.inspector import Inspector
+from qc_lightning.inference.log_file import query
+from qc_lightning.service.models import Models, read_table
+from settings import model_settings
+from test_export import PAPER, run_of
+from test_service import Server
+from test_sinks import until
+
+
+@pytest.fixture(scope="module")
+def exports(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with two inspectors whose networks and photo sizes differ."""
+    folder = tmp_path_factory.mktemp("models")
+    other = model_settings("model=mlp input_size=24 hidden=[4]")
+    for name, model, size in (("lid", PAPER, 16), ("box", other, 24)):
+        run = run_of(folder / name, model, DecodeSettings(size, size))
+        export_inspector(Inspector.load(run, "cpu"), {"threshold": 0.5}, gate_photos(run), folder / f"{name}.onnx")
+    return folder
+
+
+def table(folder: Path, *rows: str) -> Path:
+    path = folder / "models.csv"
+    path.write_text("\n".join(("product,camera,model", *rows)) + "\n", encoding="utf-8")
+    return path
+
+
+def test_each_product_gets_its_model_without_a_restart(exports: Path, tmp_path: Path) -> None:
+    models = table(exports, "lid,,lid.onnx", "box,top,box.onnx", "box,,lid.onnx")
+    inspectors = {name: ExportedInspector.load(exports / f"{name}.onnx") for name in ("lid", "box")}
+    (tmp_path / "in").mkdir()
+    settings = (f"models={models}", f"log={tmp_path / 'line.sqlite'}", f"source={tmp_path / 'in'}", "rest=0.1")
+    server = Server(*settings)
+    photo = save_photo(tmp_path / "a.png", bright=True, seed=3).read_bytes()
+    expected = {name: inspector(photo).logit for name, inspector in inspectors.items()}
+    assert expected["lid"] != expected["box"]
+
+    def ask(**params: str) -> dict:
+        answer = server.client.post("/v1/inspect", params=params, content=photo)
+        assert answer.status_code == 200, answer.text
+        return answer.json()
+
+    for params, name in (
+        ({"product": "lid"}, "lid"),
+        ({"product": "box", "camera": "top"}, "box"),
+        ({"product": "box", "camera": "side"}, "lid"),
+    ):
+        answer = ask(**params)
+        assert (answer["model_id"], answer["logit"]) == (inspectors[name].model_id, pytest.approx(expected[name]))
+    # nobody has said what the line makes
+    refused = server.client.post("/v1/inspect", content=photo)
+    assert (refused.status_code, refused.json()["detail"]) == (400, "product: expected one of lid, box, got ''")
+    unknown = server.client.post("/v1/inspect", params={"product": "cap"}, content=photo)
+    assert (unknown.status_code, unknown.json()["detail"]) == (400, "product: expected one of lid, box, got 'cap'")
+    assert server.client.post("/v1/product", json={"product": "cap"}).status_code == 400
+    # photos of the folder wait until somebody does
+    (tmp_path / "in" / "a.png").write_bytes(photo)
+    until(lambda: "product" in server.client.get("/v1/state").json()["alarms"].get("source", ""))
+    assert server.client.post("/v1/product", json={"product": "box"}).json() == {"product": "box"}
+    assert ask(camera="top")["model_id"] == inspectors["box"].model_id
+    until(lambda: any(entry.part == "a.png" for _, entry, _ in query(tmp_path / "line.sqlite")))
+    assert server.client.get("/v1/state").json()["alarms"] == {}
+    assert server.stop() == 0
+    server = Server(*settings)
+    assert ask(camera="top")["model_id"] == inspectors["box"].model_id, "in force after a restart"
+    listed = server.client.get("/v1/model").json()
+    assert (listed["product"], [(row["product"], row["camera"]) for row in listed["models"]]) == (
+        "box",
+        [("lid", ""), ("box", "top"), ("box", "")],
+    )
+    assert [row["model_id"] for row in listed["models"]] == [inspectors[n].model_id for n in ("lid", "box", "lid")]
+    assert server.client.get("/metrics").text.count("\nqc_model{") == 2
+    assert server.stop() == 0
+
+
+def test_a_row_that_names_more_goes_first(exports: Path) -> None:
+    lid, box = (ExportedInspector.load(exports / f"{name}.onnx") for name in ("lid", "box"))
+    models = Models({("", ""): lid, ("", "top"): box, ("a", ""): box, ("a", "top"): lid}, None)
+    chosen = [models.choose(*key).inspector for key in (("", ""), ("b", ""), ("b", "top"), ("a", "x"), ("a", "top"))]
+    assert chosen == [lid, lid, box, box, lid]
+    only = Models({("a", "top"): lid}, None)
+    with pytest.raises(UserError, match="camera: expected one of top for product a, got 'side'"):
+        only.choose("a", "side")
+
+
+@pytest.mark.parametrize(
+    ("write", "words"),
+    [
+        (lambda folder: folder / "none.csv", "cannot read"),
+        (lambda folder: table(folder), "it has no rows"),
+        (lambda folder: table(folder, "a,,"), "line 2 has no model"),
+        (lambda folder: table(folder, "a,,x.onnx", "a,,y.onnx"), "line 3 has product 'a' and camera '' again"),
+    ],
+)
+def test_a_wrong_table_is_one_line(tmp_path: Path, write: Callable[[Path], Path], words: str) -> None:
+    with pytest.raises(UserError, match=words) as error:
+        read_table(write(tmp_path))
+    assert "\n" not in str(error.value)
