@@ -7,13 +7,19 @@ from qc_lightning.config.serving import DriftConfig
 
 
 def drift(config: DriftConfig) -> None:
-    """Run the photos of the newest model through the monitor that the service uses."""
+    """Run the photos and spot checks of the newest model through the monitors that the service uses."""
     from qc_lightning.inference.drift_report import replayed, table
 
-    monitor, model_id = replayed(Path(config.file).expanduser())
-    print(f"{config.file}: model {model_id}, {monitor.photos} photos")
-    print(table(monitor))
-    if monitor.first:
+    monitor, escapes, model_id = replayed(Path(config.file).expanduser())
+    if monitor:
+        print(f"{config.file}: model {model_id}, {monitor.photos} photos")
+        print(table(monitor))
+    else:
+        print(f"{config.file}: model {model_id}; its photos are not compared, the export has no reference")
+    print(escapes)
+    if escapes.trouble:
+        print(f"ALARM: the certificate is void: {escapes.trouble}")
+    if escapes.trouble or (monitor and monitor.first):
         raise SystemExit(1)
 
 

@@ -35,6 +35,7 @@ class ServeConfig:
     photos: str | None = None  # folder of kept photos; null: beside the log
     keep_gigabytes: float = 10.0  # of kept photos; the oldest make room
     views: int = 1  # photos that every part has, each from a camera of its own: see /v1/parts
+    spot_check: int | None = None  # one part in so many is put to a person, whatever its verdict: shows the escape rate
     masters: float | None = None  # hours after which master parts have to be shown again; null: no reminder
     source: str | None = None  # a folder to watch; its photos are inspected, their verdicts are rows of the log
     rest: float = 0.4  # seconds without a change before a file of that folder is looked into
@@ -64,9 +65,12 @@ class ServeConfig:
         check(self.keep_gigabytes > 0, "keep_gigabytes", "above 0", self.keep_gigabytes)
         check(self.masters is None or self.masters > 0, "masters", "hours above 0", self.masters)
         asked = [
-            name for name in ("source", "masters", "csv", "jsonl", "webhook", "mqtt", "modbus") if getattr(self, name)
+            name
+            for name in ("source", "spot_check", "masters", "csv", "jsonl", "webhook", "mqtt", "modbus")
+            if getattr(self, name)
         ]
         check(not asked or self.log is not None, ", ".join(asked), "log= too, whose rows they are", None)
+        check(self.spot_check is None or self.spot_check >= 1, "spot_check", "1 or more parts", self.spot_check)
         check(1 <= self.views <= 100, "views", "1 to 100 photos", self.views)
         check(0.05 <= self.rest <= 3600, "rest", "0.05 to 3600 seconds", self.rest)
         check(0 < self.deadline <= 3600, "deadline", "seconds above 0, at most 3600", self.deadline)
@@ -131,8 +135,8 @@ class DriftConfig:
       qc-lightning drift line-3.sqlite
 
     For each statistic: the look at which it came nearest to its limit, and the first row beyond it, if there is one.
-    The limits allow one false alarm in 100,000 photos. Exit codes: 0 nothing has changed; 1 something has; 2 a mistake,
-    said in one line.
+    The limits allow one false alarm in 100,000 photos. Then the escape rate that spot checks show, beside the certified
+    one. Exit codes: 0 nothing has changed; 1 something has, or the certificate is void; 2 a mistake, said in one line.
     """
 
     file: str  # log of a service, .sqlite

@@ -4,28 +4,38 @@ import json
 from pathlib import Path
 
 from qc_lightning.core.errors import UserError
-from qc_lightning.inference import log_file
+from qc_lightning.inference import escapes, log_file
 from qc_lightning.inference.drift import MIX, DriftMonitor, Reference
-from qc_lightning.inference.log_queries import measured, newest_measured_model
+from qc_lightning.inference.escapes import EscapeMonitor
+from qc_lightning.inference.log_queries import measured, newest_model
 
 
-def replayed(log: Path) -> tuple[DriftMonitor, str]:
-    """A monitor that has seen all photos of the newest model of a log, and the model's id.
+def replayed(log: Path) -> tuple[DriftMonitor | None, EscapeMonitor, str]:
+    """Monitors that have seen all photos and spot checks of the newest model of a log, and the model's id.
+
+    Returns:
+        The first is None where the model has no reference for drift.
 
     Raises:
-        UserError: the log cannot be read, or no model of it has a reference for drift.
+        UserError: the log cannot be read, or its newest model has neither a reference for drift nor bad parts of spot
+            checks.
     """
-    model = newest_measured_model(log)
+    model = newest_model(log)
+    nothing = UserError(f"{log}: expected photos measured for drift, got none: export the run again, serve that file")
     if model is None:
-        raise UserError(f"{log}: expected photos measured for drift, got none: export the run again, serve that file")
+        raise nothing
     record = json.loads(log_file.model_records(log)[model])
     try:
-        monitor = DriftMonitor(Reference.from_json(record["drift"]))
-        for row, measures, rejected in measured(log, model):
-            monitor.add(row, measures, rejected)
+        seen = escapes.replayed(log, model, record["metadata"]["decision"])
+        if record["drift"] is None and not seen.bad:
+            raise nothing
+        monitor = DriftMonitor(Reference.from_json(record["drift"])) if record["drift"] else None
+        if monitor:
+            for row, measures, rejected in measured(log, model):
+                monitor.add(row, measures, rejected)
+        return monitor, seen, str(record["metadata"]["model_id"])
     except (KeyError, TypeError, ValueError) as error:
         raise UserError(f"{log}: expected a reference and measures for drift, cannot read them ({error!r})") from error
-    return monitor, str(record["metadata"]["model_id"])
 
 
 def table(monitor: DriftMonitor) -> str:

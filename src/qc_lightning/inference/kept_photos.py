@@ -27,7 +27,7 @@ class KeptPhotos:
 
     Args:
         folder: made when it is missing.
-        everything: keep all; otherwise rejected and reviewed photos.
+        everything: keep all; otherwise rejected and reviewed photos, and those of spot checks.
         most_bytes: that they may take together, 1 or more.
 
     Attributes:
@@ -51,7 +51,11 @@ class KeptPhotos:
             data: of the photo's file.
             found: its result.
         """
-        if found.error or not found.sha256 or (found.verdict == Verdict.PASS and not self._everything):
+        if (
+            found.error
+            or not found.sha256
+            or (found.verdict == Verdict.PASS and not found.reason and not self._everything)
+        ):
             return
         try:
             path = self.folder / found.sha256[:2] / f"{found.sha256}{_suffix(data)}"

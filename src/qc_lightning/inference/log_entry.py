@@ -8,6 +8,9 @@ from typing import NamedTuple
 from qc_lightning.inference.inspection import Inspection
 from qc_lightning.metrics.verdict import Verdict
 
+SPOT_CHECK = "spot check"
+"""Ends the reason of a row whose part was picked at random for a person to look at."""
+
 
 class Entry(NamedTuple):
     """An inspection as the log has it, or an override: a person's verdict on the inspection of another row.

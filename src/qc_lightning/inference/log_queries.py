@@ -4,11 +4,14 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from qc_lightning.inference import log_file
-from qc_lightning.inference.log_entry import Entry, Row
+from qc_lightning.inference.log_entry import SPOT_CHECK, Entry, Row
 from qc_lightning.metrics.verdict import Verdict
 
 LOOKED_AT = 1000
 """Reviewed rows that `open_reviews` looks through, the newest: what it costs does not grow with the log."""
+
+SPOT_CHECKS_FROM = 10_000
+"""Newest rows that `open_reviews` looks through for spot checks."""
 
 
 def row_of(path: Path, number: int) -> Row | None:
@@ -17,13 +20,16 @@ def row_of(path: Path, number: int) -> Row | None:
 
 
 def open_reviews(path: Path) -> list[Row]:
-    """Inspections with the verdict REVIEW that nobody has overridden yet, oldest first, of the newest `LOOKED_AT`."""
+    """Inspections that wait for a person's verdict, oldest first: REVIEW of the newest `LOOKED_AT`, spot checks with
+    other verdicts among the newest `SPOT_CHECKS_FROM` rows.
+    """
     newest = (
-        f"SELECT * FROM entries WHERE verdict = '{Verdict.REVIEW}' AND overrides IS NULL "
-        f"ORDER BY id DESC LIMIT {LOOKED_AT}"
+        f"SELECT id FROM (SELECT id FROM entries WHERE verdict = '{Verdict.REVIEW}' AND overrides IS NULL "
+        f"ORDER BY id DESC LIMIT {LOOKED_AT}) UNION SELECT id FROM entries WHERE id > (SELECT max(id) FROM entries) - "
+        f"{SPOT_CHECKS_FROM} AND verdict != '{Verdict.REVIEW}' AND reason LIKE '%{SPOT_CHECK}' AND overrides IS NULL"
     )
     open_ones = "NOT EXISTS (SELECT 1 FROM entries AS other WHERE other.overrides = entries.id)"
-    return list(log_file.query(path, f"WHERE id IN (SELECT id FROM ({newest})) AND {open_ones} ORDER BY id"))
+    return list(log_file.query(path, f"WHERE id IN ({newest}) AND {open_ones} ORDER BY id"))
 
 
 def newest_inspection(path: Path, part: str, source: str) -> Row | None:
@@ -60,9 +66,9 @@ def read_measures(entry: Entry) -> tuple[list[float], bool]:
     return [float(number) for number in entry.measures.split()], rejected
 
 
-def newest_measured_model(path: Path) -> str | None:
-    """Digest of the record of the model that measured last; None when none has."""
-    row = next(log_file.query(path, "WHERE measures != '' ORDER BY id DESC LIMIT 1"), None)
+def newest_model(path: Path) -> str | None:
+    """Digest of the record of the model that inspected last; None when there is none."""
+    row = next(log_file.query(path, "WHERE model != '' ORDER BY id DESC LIMIT 1"), None)
     return row.entry.model if row else None
 
 
@@ -72,12 +78,16 @@ def newest_number(path: Path) -> int:
     return row.number if row else 0
 
 
+def judged(path: Path) -> Iterator[tuple[Row, Row]]:
+    """Each override with the inspection that it is about, in the order in which people said so."""
+    inspected = {row.number: row for row in log_file.query(path, "WHERE id IN (SELECT overrides FROM entries)")}
+    for row in log_file.query(path, "WHERE overrides IS NOT NULL ORDER BY id"):
+        if row.entry.overrides in inspected:
+            yield inspected[row.entry.overrides], row
+
+
 def corrected(path: Path) -> Iterator[tuple[Row, Row]]:
     """Each inspection that a person has overridden, and the newest override of it, in the order of the inspections."""
-    newest: dict[int, Row] = {}
-    for row in log_file.query(path, "WHERE overrides IS NOT NULL ORDER BY id"):
-        newest[row.entry.overrides or 0] = row
+    newest = {inspected.number: (inspected, said) for inspected, said in judged(path)}
     for number in sorted(newest):
-        inspected = row_of(path, number)
-        if inspected is not None:
-            yield inspected, newest[number]
+        yield newest[number]

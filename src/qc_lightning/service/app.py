@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from fastapi import FastAPI, HTTPException, Query, Request, Response
 from fastapi.responses import HTMLResponse, JSONResponse
@@ -34,6 +34,7 @@ class Answer(BaseModel):
     part: str
     camera: str
     model_id: str
+    certificate: Literal["none", "holds", "void"]
     milliseconds: float
     row: int | None = None
     evidence: str | None = None
@@ -79,7 +80,7 @@ def build_app(service: Service, version: str) -> FastAPI:
         model = _model(models, product, camera)
         photo = await _photo(request, width, height)
         result = await service.inspect(photo, model)
-        result = result if master else service.held(result)
+        result = result if master else service.for_line(result)
         heat = await asyncio.to_thread(model.evidence, photo) if evidence and not result.error else None
         seconds = time.perf_counter() - begun
         if service.kept:
@@ -104,6 +105,7 @@ def build_app(service: Service, version: str) -> FastAPI:
             part=part,
             camera=camera,
             model_id=result.model_id,
+            certificate=model.certificate,
             milliseconds=round(1000 * seconds, 3),
             row=row,
             evidence=heat,

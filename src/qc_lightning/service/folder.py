@@ -77,11 +77,11 @@ class FolderSource:
             return
         seconds = time.perf_counter() - begun
         name = path.relative_to(self.folder).as_posix()
+        found = self._service.for_line(found)
         if self._service.kept:
             data = _bytes(path)
             if hashlib.sha256(data).hexdigest() == found.sha256:
                 self._service.kept.keep(data, found)
-        found = self._service.held(found)
         entry = model.entry(found, name, str(self.folder), 1000 * seconds)
         while not self._ended():  # a full disk: nothing is lost, the photos wait in the folder
             try:

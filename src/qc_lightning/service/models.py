@@ -7,6 +7,7 @@ import json
 import threading
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 from PIL import Image
@@ -15,9 +16,11 @@ from qc_lightning.core.atomic import replacing
 from qc_lightning.core.errors import UserError
 from qc_lightning.inference import log_file, log_queries
 from qc_lightning.inference.drift import REMEMBERED, DriftMonitor, in_words
+from qc_lightning.inference.escapes import Claim, EscapeMonitor, stopped_elsewhere
+from qc_lightning.inference.escapes import replayed as escapes_in
 from qc_lightning.inference.exported import EVIDENCE, ExportedInspector
 from qc_lightning.inference.inspection import Inspection, PhotoLike, decode_photo
-from qc_lightning.inference.log_entry import Entry
+from qc_lightning.inference.log_entry import Entry, Row
 from qc_lightning.metrics.verdict import Verdict
 
 Key = tuple[str, str]
@@ -37,11 +40,13 @@ class ServedModel:
         name: as given.
         record: digest of what the log knows of the model; without a log empty.
         drift: what watches the photos; None where the model has no reference.
+        escapes: what counts the bad parts of spot checks.
     """
 
     def __init__(self, inspector: ExportedInspector, name: str, log: Path | None) -> None:
         self.inspector, self.name, self.record = inspector, name, ""
         self.drift = DriftMonitor(inspector.reference) if inspector.reference else None
+        self.escapes = EscapeMonitor(Claim.of(inspector.metadata.decision))
         self._lock = threading.Lock()
         if log is None:
             return
@@ -50,11 +55,19 @@ class ServedModel:
         if self.drift:  # where it stood before this start
             for row, measures, rejected in log_queries.measured(log, self.record, REMEMBERED):
                 self.drift.add(row, measures, rejected)
+        self.escapes = escapes_in(log, self.record, inspector.metadata.decision)
+
+    @property
+    def certificate(self) -> Literal["none", "holds", "void"]:
+        """Whether the decision is certified, and still is."""
+        certified = self.inspector.metadata.decision.get("certificate") or {}
+        return "none" if not certified else "void" if "void" in certified or self.escapes.trouble else "holds"
 
     @property
     def alarms(self) -> dict[str, str]:
         """What has changed, in words, by what an alarm is about and the model's name."""
         found = in_words(self.drift.crossings) if self.drift else {}
+        found |= {"certificate": self.escapes.trouble} if self.escapes.trouble else {}
         if not self.name:
             return found
         return {f"{about} {self.name}": f"{self.name}: {words}" for about, words in found.items()}
@@ -69,6 +82,11 @@ class ServedModel:
         if self.drift and entry.measures:
             with self._lock:
                 self.drift.add(number or self.drift.photos + 1, *log_queries.read_measures(entry))
+
+    def judged(self, inspected: Row, said: Row, log: Path) -> None:
+        """Count what a person said of a part of a spot check."""
+        with self._lock:
+            self.escapes.add(inspected, said, stopped_elsewhere(log, inspected))
 
     def evidence(self, photo: PhotoLike) -> str | None:
         """The evidence map, a PNG in base64: white where most speaks for Incorrect; None where there is no map."""
@@ -138,6 +156,12 @@ class Models:
             cameras = ", ".join(name for one, name in self.table if one in (product, ""))
             raise UserError(f"camera: expected one of {cameras} for product {product}, got '{camera}'")
         raise UserError(f"product: expected one of {', '.join(self.products)}, got '{product}'")
+
+    def judged(self, inspected: Row, said: Row, log: Path) -> None:
+        """Have the model of an inspection count what a person said of the part."""
+        for model in self.all:
+            if model.record == inspected.entry.model:
+                model.judged(inspected, said, log)
 
     def change_over(self, product: str) -> None:
         """Put another product in force, also for after a restart.

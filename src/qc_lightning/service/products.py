@@ -32,6 +32,8 @@ def product_routes(models: Models) -> APIRouter:
                 "model_id": inspector.model_id,
                 "classes": list(inspector.class_names),
                 "decision": inspector.metadata.decision,
+                "certificate": served.certificate,
+                "escapes": str(served.escapes),
                 "release": inspector.metadata.release,
                 "golden_inputs": len(inspector.golden.logit),
             })  # fmt: skip

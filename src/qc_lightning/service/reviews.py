@@ -35,7 +35,7 @@ def review_routes(service: Service, log: VerdictLog) -> APIRouter:
 
     @router.get("/v1/reviews")
     async def reviews() -> dict[str, Any]:
-        """Parts with the verdict REVIEW that nobody has judged yet, oldest first; looks at the newest 1,000."""
+        """Parts that nobody has judged yet, oldest first: of the newest 1,000 with REVIEW, and spot checks."""
         rows = await asyncio.to_thread(log_queries.open_reviews, log.path)
         return {"count": len(rows), "rows": [_in_json(row) for row in rows[:_SHOWN]]}
 
@@ -72,17 +72,20 @@ def review_routes(service: Service, log: VerdictLog) -> APIRouter:
     async def override(wanted: Override) -> dict[str, Any]:
         """Say whether a part is good or bad, whatever the model said: a row that names the row and the person.
 
-        A REVIEW needs no reason, a PASS or REJECT does. Of several overrides of one row the newest counts.
+        Who says otherwise than a PASS or REJECT gives a reason. Of several overrides of one row the newest counts.
         """
-        inspected = (await _row(log, wanted.row)).entry
+        row = await _row(log, wanted.row)
+        inspected = row.entry
         if inspected.overrides is not None:
             raise HTTPException(
                 409, f"row {wanted.row} is an override itself: override row {inspected.overrides} again"
             )
-        if not wanted.reason and inspected.verdict != Verdict.REVIEW:
-            raise HTTPException(422, f"expected a reason to override {inspected.verdict}")
         verdict = Verdict.PASS if wanted.verdict == "good" else Verdict.REJECT
-        number = await service.record(inspected.override(wanted.row, verdict, wanted.name, wanted.reason))
+        if not wanted.reason and inspected.verdict not in (Verdict.REVIEW, verdict):
+            raise HTTPException(422, f"expected a reason to override {inspected.verdict}")
+        said = inspected.override(wanted.row, verdict, wanted.name, wanted.reason)
+        number = await service.record(said)
+        await asyncio.to_thread(service.models.judged, row, Row(number or 0, said, ""), log.path)
         if service.masters and inspected.part in map(part_of, KINDS):
             await asyncio.to_thread(service.masters.look)
         service.counters.count_override(Verdict(inspected.verdict), verdict)

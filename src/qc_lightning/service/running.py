@@ -37,7 +37,7 @@ def running(config: ServeConfig, inspectors: Mapping[Key, ExportedInspector]) ->
         models = Models(inspectors, log.path if log else None)
         engine = Engine(config.queue)
         counters = Counters([model.inspector.model_id for model in models.all], lambda: engine.on_the_way)
-        service = Service(models, engine, counters, config.timeout, log, kept, config.views)
+        service = Service(models, engine, counters, config.timeout, log, kept, config.views, config.spot_check)
         service.masters = Masters(log.path, config.masters) if log else None
         for sink in sinks if log else []:
             assert log is not None

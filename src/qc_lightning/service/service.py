@@ -7,6 +7,7 @@ from typing import Protocol
 from fastapi import HTTPException
 
 from qc_lightning.core.errors import UserError
+from qc_lightning.inference.escapes import pick
 from qc_lightning.inference.inspection import Inspection, PhotoLike
 from qc_lightning.inference.kept_photos import KeptPhotos
 from qc_lightning.inference.log_entry import Entry
@@ -40,6 +41,7 @@ class Service:
         log: the record of every verdict; None to keep none.
         kept: photos that are kept; None to keep none.
         views: photos that every part has.
+        spot_check: one part in so many is put to a person, whatever its verdict; None: none.
         masters: what the master parts say; None without a log.
         beside: sources and receivers that may be in trouble, by what an alarm calls them.
     """
@@ -51,6 +53,7 @@ class Service:
     log: VerdictLog | None = None
     kept: KeptPhotos | None = None
     views: int = 1
+    spot_check: int | None = None
     masters: Masters | None = None
     beside: dict[str, Troubled] = field(default_factory=dict)
 
@@ -67,9 +70,9 @@ class Service:
             found |= model.alarms
         return {name: words for name, words in found.items() if words}
 
-    def held(self, result: Inspection) -> Inspection:
-        """The result as the line gets it: nothing passes while a master part blocks the line."""
-        return self.masters.held(result) if self.masters else result
+    def for_line(self, result: Inspection) -> Inspection:
+        """The result as the line gets it: nothing passes while a master part blocks it; some parts are spot checks."""
+        return pick(self.masters.held(result) if self.masters else result, self.spot_check)
 
     async def inspect(self, photo: PhotoLike, model: ServedModel) -> Inspection:
         """The result of a photo from one of the models.

@@ -62,7 +62,7 @@ async function judge(verdict) {
   if (!chosen) return;
   const name = at("name").value.trim(), reason = at("reason").value.trim(), row = chosen;
   if (!name) { at("said").textContent = say("neednamed"); at("name").focus(); return; }
-  if (!reason && row.verdict !== "REVIEW") {
+  if (!reason && !["REVIEW", verdict === "good" ? "PASS" : "REJECT"].includes(row.verdict)) {
     at("said").textContent = say("needreason") + say(row.verdict);
     at("reason").focus();
     return;

@@ -1,0 +1,139 @@
+"""Does the line keep the escape rate that its model was certified for? Parts picked at random and judged by people say.
+
+Labels that people give where they please say nothing of a rate: reviewed parts are the difficult ones, and an escape
+that nobody finds has no label. So parts are picked by the digest of their photo, which knows nothing of the verdict,
+and only these spot checks count: of the picked parts that a person calls bad, how many passed?
+"""
+
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from qc_lightning.inference import log_file
+from qc_lightning.inference.inspection import Inspection
+from qc_lightning.inference.log_entry import SPOT_CHECK, Row
+from qc_lightning.inference.log_queries import judged
+from qc_lightning.metrics import anytime
+from qc_lightning.metrics.verdict import Verdict
+
+
+def pick(found: Inspection, one_in: int | None) -> Inspection:
+    """The result, with the reason that a person has to look at it where its photo is picked.
+
+    Args:
+        found: of a photo.
+        one_in: one photo in so many is picked; None: none.
+    """
+    if one_in is None or not found.sha256 or found.error or int(found.sha256[:12], 16) % one_in:
+        return found
+    return replace(found, reason=f"{found.reason}; {SPOT_CHECK}" if found.reason else SPOT_CHECK)
+
+
+class Claim(NamedTuple):
+    """What a certificate says of escapes: at most `rate` of the Incorrect parts pass, at `confidence`."""
+
+    rate: float
+    confidence: float
+
+    @classmethod
+    def of(cls, decision: Mapping[str, Any]) -> "Claim | None":
+        """The claim of a decision record; None where it has none that holds."""
+        claims = (decision.get("certificate") or {}).get("claims") or []
+        found = [one for one in claims if one.get("kind") == "escape" and one.get("threshold") is not None]
+        return cls(float(found[0]["rate"]), float(found[0]["confidence"])) if found else None
+
+
+class EscapeMonitor:
+    """Counts the picked parts that people call bad, and those of them that passed.
+
+    Args:
+        claim: of the certificate; None where there is none.
+
+    Attributes:
+        claim: as given.
+        crossed: row of the first judgement that showed the rate to be above the certified one; None while none has. It
+            stays, whatever comes later: the bound holds at every moment at once.
+    """
+
+    def __init__(self, claim: Claim | None) -> None:
+        self.claim = claim
+        self.crossed: int | None = None
+        self._passed: dict[str, bool] = {}
+
+    @property
+    def bad(self) -> int:
+        """Picked parts that people call bad."""
+        return len(self._passed)
+
+    @property
+    def escapes(self) -> int:
+        """Of these those that passed."""
+        return sum(self._passed.values())
+
+    def add(self, inspected: Row, said: Row, stopped: bool) -> None:
+        """Take note of what a person said of a part; of several judgements the newest counts.
+
+        Args:
+            inspected: the row of the picked photo; others do not count.
+            said: the person's row.
+            stopped: whether another view of the part kept it from passing.
+        """
+        if not inspected.entry.reason.endswith(SPOT_CHECK):
+            return
+        part = inspected.entry.part or f"row {inspected.number}"
+        if said.entry.verdict == Verdict.REJECT:
+            self._passed[part] = inspected.entry.verdict == Verdict.PASS and not stopped
+        else:
+            self._passed.pop(part, None)
+        if self.claim and self.crossed is None and anytime.exceeds(self.escapes, self.bad, *self.claim):
+            self.crossed = said.number
+
+    @property
+    def trouble(self) -> str:
+        """Why the certificate is void, in words; empty while it is not."""
+        if self.claim is None or self.crossed is None:
+            return ""
+        low = anytime.lower_bound(self.escapes, self.bad, self.claim.confidence)
+        return (
+            f"{self.escapes} of {self.bad} bad parts of spot checks passed, at least {low:.2%} of all bad parts; "
+            f"certified are at most {self.claim.rate:.2%} (row {self.crossed})"
+        )
+
+    def __str__(self) -> str:
+        """What the picked parts show, for a person."""
+        if not self.bad:
+            return "escapes: no part of a spot check was called bad yet (serve spot_check=50)"
+        confidence = self.claim.confidence if self.claim else 0.95
+        counts = self.escapes, self.bad, confidence
+        low, high = anytime.lower_bound(*counts), anytime.upper_bound(*counts)
+        line = (
+            f"escapes: {self.escapes} of {self.bad} bad parts of spot checks passed: {low:.2%} to {high:.2%}, each bound "
+            f"at confidence {confidence:.4g}, at every moment"
+        )
+        return f"{line}; certified are at most {self.claim.rate:.2%}" if self.claim else line
+
+
+def replayed(log: Path, model: str, decision: Mapping[str, Any]) -> EscapeMonitor:
+    """A monitor that has seen all judgements on the rows of a model and its decision.
+
+    Args:
+        log: its file.
+        model: digest of the model's record.
+        decision: its decision record.
+    """
+    monitor = EscapeMonitor(Claim.of(decision))
+    for inspected, said in judged(log):
+        if inspected.entry.model == model:
+            monitor.add(inspected, said, stopped_elsewhere(log, inspected))
+    return monitor
+
+
+def stopped_elsewhere(log: Path, row: Row) -> bool:
+    """Whether a photo of the same part from another camera did not pass, as the log has it."""
+    entry = row.entry
+    if not entry.part:
+        return False
+    where = "WHERE part = ? AND model = ? AND source != ? AND overrides IS NULL"
+    views = log_file.query(log, where, entry.part, entry.model, entry.source)
+    return any(view.entry.verdict != Verdict.PASS for view in views)
