@@ -18,10 +18,12 @@ from qc_lightning.core.errors import UserError
 from qc_lightning.data.decode import DecodeSettings
 from qc_lightning.deployment.export_run import export_inspector
 from qc_lightning.deployment.photos import gate_photos
+from qc_lightning.inference import log_file
 from qc_lightning.inference.inspector import Inspector
-from qc_lightning.inference.log_entry import Entry
+from qc_lightning.inference.log_entry import HEADER, Entry
 from qc_lightning.inference.log_file import first_fault, query
 from qc_lightning.inference.verdict_log import VerdictLog
+from qc_lightning.metrics.verdict import Verdict
 from test_export import PAPER, run_of
 from test_service import TOKEN, Server
 
@@ -73,6 +75,38 @@ def test_an_export_opens_in_a_german_spreadsheet(tmp_path: Path, log: Callable[.
         ]
     code, _, err = log(tmp_path / "a.sqlite", "export", tmp_path / "a.csv", "separator=,", "decimal=,")
     assert (code, "another one of . and ," in err) == (2, True)
+
+
+def test_an_export_opens_as_a_workbook_and_as_parquet(tmp_path: Path, log: Callable[..., tuple[int, str, str]]) -> None:
+    openpyxl, parquet = pytest.importorskip("openpyxl"), pytest.importorskip("pyarrow.parquet")
+    with closing(log_file.connect(tmp_path / "a.sqlite")) as connection:
+        log_file.prepare(tmp_path / "a.sqlite")
+        log_file.append(connection, [entry(0)._replace(part="=1+1"), entry(3)._replace(reason="bell \x07")])
+        log_file.append(connection, [entry(3).override(2, Verdict.REJECT, "Anna", "scratch")])
+    for name in ("a.xlsx", "a.parquet"):
+        assert log(tmp_path / "a.sqlite", "export", tmp_path / name)[:2] == (0, f"3 rows: {tmp_path / name}\n")
+    table = parquet.read_table(tmp_path / "a.parquet").to_pylist()
+    header, *rows = openpyxl.load_workbook(tmp_path / "a.xlsx").active.iter_rows(values_only=True)
+    assert list(header) == list(table[0]) == list(HEADER)
+    first, second = (dict(zip(header, row, strict=True)) for row in rows[:2])
+    assert (first["part"], first["id"], first["novelty"]) == ("=1+1", 1, None)
+    assert openpyxl.load_workbook(tmp_path / "a.xlsx").active["C2"].data_type == "s", "no formula"
+    assert (second["probability"], second["reason"]) == (pytest.approx(3 / 7, rel=1e-15), "bell \ufffd")
+    assert [row["probability"] for row in table] == [0.0, 3 / 7, 3 / 7]
+    assert [row["overrides"] for row in table] == [None, None, 2]
+    code, _, err = log(tmp_path / "a.sqlite", "export", tmp_path / "a.ods")
+    assert (code, ".csv, .xlsx or .parquet" in err) == (2, True)
+
+
+def test_a_workbook_without_its_package_is_one_line(
+    tmp_path: Path, log: Callable[..., tuple[int, str, str]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write(tmp_path / "a.sqlite", 1)
+    for name, package in (("a.xlsx", "openpyxl"), ("a.parquet", "pyarrow")):
+        monkeypatch.setitem(sys.modules, package, None)
+        code, _, err = log(tmp_path / "a.sqlite", "export", tmp_path / name)
+        assert (code, err.count("\n"), f"needs {package}: pip install" in err) == (2, 1, True)
+        assert not (tmp_path / name).exists()
 
 
 def test_rows_cannot_be_changed_or_removed(tmp_path: Path) -> None:

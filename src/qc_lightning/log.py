@@ -1,12 +1,9 @@
 """Read the log of a service: `qc-lightning log line-3.sqlite verify`."""
 
-from itertools import islice
 from pathlib import Path
 
 from qc_lightning.cli.plain import run_plain
 from qc_lightning.config.serving import LogConfig
-
-_AT_ONCE = 1000  # rows
 
 
 def log(config: LogConfig) -> None:
@@ -15,16 +12,9 @@ def log(config: LogConfig) -> None:
 
     path = Path(config.file)
     if config.action == "export":
-        from qc_lightning.core.atomic import replacing
-        from qc_lightning.service.sinks.files import csv_sink
+        from qc_lightning.service.log_export import export_log
 
-        count = 0
-        with replacing(Path(str(config.output)).expanduser()) as temporary:
-            sink = csv_sink(temporary, config.separator, config.decimal)
-            found = log_file.query(path)
-            while rows := list(islice(found, _AT_ONCE)):
-                sink.deliver(rows)
-                count += len(rows)
+        count = export_log(path, Path(str(config.output)).expanduser(), config.separator, config.decimal)
         print(f"{count} rows: {config.output}")
     elif config.action == "verify":
         count, digest, fault = log_file.first_fault(path)

@@ -1,7 +1,7 @@
 """One row of the record of every verdict: what a model found of a photo, or what a person said of such a row."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import NamedTuple
 
@@ -94,6 +94,10 @@ class Row(NamedTuple):
 
 HEADER: Sequence[str] = ("id", *Entry._fields, "digest")
 """Names of a row's fields in a table."""
+
+_NUMBERS = dict.fromkeys(("threshold", "probability", "logit", "novelty", "milliseconds"), float)
+COLUMNS: Mapping[str, type] = dict.fromkeys(HEADER, str) | _NUMBERS | {"id": int, "overrides": int}
+"""What each of these fields holds; where there is nothing it is None."""
 
 
 def _now() -> str:

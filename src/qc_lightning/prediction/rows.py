@@ -10,6 +10,7 @@ from typing import Any, BinaryIO, NamedTuple
 
 from qc_lightning.core.atomic import replacing
 from qc_lightning.core.errors import UserError
+from qc_lightning.inference.tables import parquet_schema, write_parquet
 
 _ROW_GROUP = 50_000  # rows of a Parquet file that are in memory at a time
 
@@ -44,6 +45,10 @@ class Row(NamedTuple):
     logit: float | None
     novelty: float | None
     reason: str | None
+
+
+_NUMBERS = {"probability", "seconds", "threshold", "logit", "novelty"}
+_COLUMNS = {name: float if name in _NUMBERS else str for name in Row._fields}
 
 
 def is_csv(path: Path) -> bool:
@@ -91,18 +96,8 @@ def read_rows(file: BinaryIO, path: Path) -> Iterator[tuple[Row | None, int]]:
 
 def to_parquet(source: Path, target: Path) -> None:
     """Write the rows of a file of JSON lines as Parquet."""
-    import pyarrow
-    import pyarrow.parquet
-
-    schema = _schema()
-    with (
-        source.open("rb") as file,
-        replacing(target) as temporary,
-        pyarrow.parquet.ParquetWriter(temporary, schema) as writer,
-    ):
-        rows = (row._asdict() for row, _ in read_rows(file, source) if row)
-        while some := list(islice(rows, _ROW_GROUP)):
-            writer.write_table(pyarrow.Table.from_pylist(some, schema=schema))
+    with source.open("rb") as file:
+        write_parquet(target, _COLUMNS, (row for row, _ in read_rows(file, source) if row))
 
 
 def parquet_bytes(rows: Sequence[Row]) -> bytes:
@@ -111,7 +106,9 @@ def parquet_bytes(rows: Sequence[Row]) -> bytes:
     import pyarrow.parquet
 
     file = io.BytesIO()
-    pyarrow.parquet.write_table(pyarrow.Table.from_pylist([row._asdict() for row in rows], schema=_schema()), file)
+    pyarrow.parquet.write_table(
+        pyarrow.Table.from_pylist([row._asdict() for row in rows], schema=parquet_schema(_COLUMNS)), file
+    )
     return file.getvalue()
 
 
@@ -141,14 +138,6 @@ def from_parquet(source: Path, target: Path) -> None:
         rows = rows_of_parquet(source.read_bytes(), source)
         while some := list(islice(rows, _ROW_GROUP)):
             file.write(to_text(some, target))
-
-
-def _schema() -> Any:
-    import pyarrow
-
-    numbers = {"probability", "seconds", "threshold", "logit", "novelty"}
-    kinds = {True: pyarrow.float64(), False: pyarrow.string()}
-    return pyarrow.schema([(name, kinds[name in numbers]) for name in Row._fields])
 
 
 def _not_ours(path: Path, found: bytes) -> UserError:
