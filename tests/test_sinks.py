@@ -17,7 +17,7 @@ from qc_lightning.inference.log_entry import HEADER
 from qc_lightning.inference.verdict_log import VerdictLog
 from qc_lightning.service.sinks.delivery import Delivery, Sink
 from qc_lightning.service.sinks.files import csv_sink, json_lines_sink
-from qc_lightning.service.sinks.modbus import Modbus
+from qc_lightning.service.sinks.modbus import Modbus, Registers
 from qc_lightning.service.sinks.mqtt import Mqtt
 from qc_lightning.service.sinks.webhook import Webhook
 from test_log import entry
@@ -214,7 +214,7 @@ def test_a_plc_sees_the_newest_verdict_and_a_heartbeat(log: VerdictLog) -> None:
     def now(verdict: str) -> Any:
         return entry(0)._replace(time=datetime.now(UTC).isoformat(timespec="milliseconds"), verdict=verdict)
 
-    delivery = Delivery(Modbus(f"modbus://127.0.0.1:{port}/10", 5.0), log)
+    delivery = Delivery(Modbus(Registers(f"modbus://127.0.0.1:{port}/10"), 5.0), log)
     until(lambda: registers()[0] >= 1)
     log.submit(now("PASS")).result(30)
     until(lambda: registers()[1:] == [1, 0, 1])
@@ -237,7 +237,7 @@ def test_a_plc_sees_the_newest_verdict_and_a_heartbeat(log: VerdictLog) -> None:
         (lambda: Webhook("ftp://x/"), "expected http://"),
         (lambda: Mqtt("mqtt://host/"), "expected mqtt://host:1883/topic"),
         (lambda: Mqtt("mqtt://host/a/+"), "a topic without"),
-        (lambda: Modbus("modbus://host/70000", 1.0), "expected modbus://host:502/0"),
+        (lambda: Registers("modbus://host/70000"), "expected modbus://host:502/0"),
     ],
 )
 def test_a_wrong_address_is_one_line(make: Callable[[], object], words: str) -> None:

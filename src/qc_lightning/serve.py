@@ -26,8 +26,8 @@ def serve(config: ServeConfig) -> None:
     inspectors = load_inspectors(files, Verdict(config.unreadable.upper()))
     gaps = {one.path: one.verify_golden() for one in inspectors.values()}
     scheme, address = "https" if config.tls_cert else "http", bound.getsockname()
-    with running(config, inspectors) as service:
-        app = build_app(service, version("qc-lightning"))
+    with running(config, inspectors) as started:
+        app = build_app(started.service, version("qc-lightning"), started.camera)
         limited = Limits(app, int(config.max_megabytes * 1e6), config.timeout, token)
         for (product, camera), one in inspectors.items():
             place = "".join(f"{word} {name}, " for word, name in (("product", product), ("camera", camera)) if name)

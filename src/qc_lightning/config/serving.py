@@ -1,6 +1,7 @@
 """The settings of the service; its values are here, because it runs where no YAML can be read."""
 
 from dataclasses import dataclass
+from datetime import datetime, time
 from pathlib import Path
 from typing import Literal
 
@@ -37,8 +38,12 @@ class ServeConfig:
     views: int = 1  # photos that every part has, each from a camera of its own: see /v1/parts
     spot_check: int | None = None  # one part in so many is put to a person, whatever its verdict: shows the escape rate
     masters: float | None = None  # hours after which master parts have to be shown again; null: no reminder
+    shifts: str = "06:00,14:00,22:00"  # when shifts begin, local time: the page counts by shift
     source: str | None = None  # a folder to watch; its photos are inspected, their verdicts are rows of the log
     rest: float = 0.4  # seconds without a change before a file of that folder is looked into
+    camera: str | None = None  # USB index, rtsp://..., a video file or numbered images frames_%03d.png; extra camera
+    camera_name: str = "camera"  # what rows and the table of models call it
+    interval: float | None = None  # seconds between its photos; null: at a trigger, POST /v1/trigger or the PLC's
     csv: str | None = None  # file that gets each row of the log, .csv
     separator: str = ","  # between the fields of that file; a German Excel wants ;
     decimal: str = "."  # of its numbers; a German Excel wants ,
@@ -46,7 +51,7 @@ class ServeConfig:
     webhook: str | None = None  # http://host/path that gets the rows by POST
     mqtt: str | None = None  # mqtt://[user:password@]host:1883/topic that gets each row; extra mqtt
     modbus: str | None = None  # modbus://host:502/<base register> of a PLC that gets the verdicts; extra modbus
-    deadline: float = 2.0  # seconds after which a verdict does not go to the PLC any more
+    deadline: float = 2.0  # seconds after which the PLC gets REJECT for a trigger, and no older verdict any more
     token_file: str | None = None  # file with the token; or QC_LIGHTNING_TOKEN
     tls_cert: str | None = None  # certificate, PEM
     tls_key: str | None = None  # key of the certificate, PEM
@@ -66,20 +71,30 @@ class ServeConfig:
         check(self.masters is None or self.masters > 0, "masters", "hours above 0", self.masters)
         asked = [
             name
-            for name in ("source", "spot_check", "masters", "csv", "jsonl", "webhook", "mqtt", "modbus")
+            for name in ("source", "camera", "spot_check", "masters", "csv", "jsonl", "webhook", "mqtt", "modbus")
             if getattr(self, name)
         ]
         check(not asked or self.log is not None, ", ".join(asked), "log= too, whose rows they are", None)
         check(self.spot_check is None or self.spot_check >= 1, "spot_check", "1 or more parts", self.spot_check)
         check(1 <= self.views <= 100, "views", "1 to 100 photos", self.views)
         check(0.05 <= self.rest <= 3600, "rest", "0.05 to 3600 seconds", self.rest)
+        check(self.interval is None or self.camera is not None, "interval", "camera= beside it", None)
+        check(self.interval is None or 0.01 <= self.interval <= 86400, "interval", "0.01 to 86400 s", self.interval)
         check(0 < self.deadline <= 3600, "deadline", "seconds above 0, at most 3600", self.deadline)
+        self.shift_starts()
         _check_marks(self.separator, self.decimal)
         check(1 <= self.queue <= 10_000, "queue", "1 to 10000 photos", self.queue)
         check(0 < self.max_megabytes <= 2000, "max_megabytes", "above 0, at most 2000", self.max_megabytes)
         check(0 < self.timeout <= 600, "timeout", "seconds above 0, at most 600", self.timeout)
         if (self.tls_cert is None) != (self.tls_key is None):
             raise UserError("tls_cert, tls_key: expected both or none")
+
+    def shift_starts(self) -> list[time]:
+        """When shifts begin, local time."""
+        try:
+            return [datetime.strptime(text.strip(), "%H:%M").time() for text in self.shifts.split(",")]
+        except ValueError:
+            raise UserError(f"shifts: expected times such as 06:00,14:00,22:00, got {self.shifts!r}") from None
 
     def keeping(self) -> tuple[Path, bool, int] | None:
         """Folder of the photos to keep, whether all of them, bytes that they may take; None to keep none."""
@@ -95,6 +110,7 @@ class LogConfig:
 
       qc-lightning log line-3.sqlite verify                              is every row as it was written?
       qc-lightning log line-3.sqlite export line-3.csv separator=';' decimal=','     as a German Excel opens it
+      qc-lightning log line-3.sqlite export line-3.xlsx                  or .parquet
       qc-lightning log line-3.sqlite replay model=inspector.onnx         the photos that were kept, the same verdicts?
       qc-lightning log line-3.sqlite dataset corrected/ beside=outputs/<date>/<time>/split.csv
       qc-lightning train data.manifest=corrected/labels.csv
@@ -108,7 +124,7 @@ class LogConfig:
 
     file: str  # log of a service, .sqlite
     action: Literal["verify", "export", "replay", "dataset"] = "verify"  # what to do with it
-    output: str | None = None  # export: the .csv; dataset: a new folder
+    output: str | None = None  # export: a .csv, .xlsx (extra xlsx) or .parquet (extra parquet); dataset: a new folder
     model: str | None = None  # replay: an exported inspector, .onnx
     photos: str | None = None  # folder of kept photos; null: the one beside the log
     beside: str | None = None  # dataset: split.csv of the training so far
@@ -117,8 +133,8 @@ class LogConfig:
 
     def __post_init__(self) -> None:
         _check_marks(self.separator, self.decimal)
-        named = self.action != "export" or (self.output or "").lower().endswith(".csv")
-        check(named, "output", "a name that ends in .csv", self.output)
+        named = self.action != "export" or (self.output or "").lower().endswith((".csv", ".xlsx", ".parquet"))
+        check(named, "output", "a name that ends in .csv, .xlsx or .parquet", self.output)
         check(self.action != "dataset" or bool(self.output), "output", "a folder for the photos", None)
         check(self.action != "replay" or self.model is not None, "model", "an exported inspector to replay with", None)
 

@@ -107,11 +107,9 @@ class EscapeMonitor:
         confidence = self.claim.confidence if self.claim else 0.95
         counts = self.escapes, self.bad, confidence
         low, high = anytime.lower_bound(*counts), anytime.upper_bound(*counts)
-        line = (
-            f"escapes: {self.escapes} of {self.bad} bad parts of spot checks passed: {low:.2%} to {high:.2%}, each bound "
-            f"at confidence {confidence:.4g}, at every moment"
-        )
-        return f"{line}; certified are at most {self.claim.rate:.2%}" if self.claim else line
+        rate = f"{low:.2%} to {high:.2%}, each bound at confidence {confidence:.4g}, at every moment"
+        certified = f"; certified are at most {self.claim.rate:.2%}" if self.claim else ""
+        return f"escapes: {self.escapes} of {self.bad} bad parts of spot checks passed: {rate}{certified}"
 
 
 def replayed(log: Path, model: str, decision: Mapping[str, Any]) -> EscapeMonitor:

@@ -136,13 +136,13 @@ def query(path: Path, where: str = "ORDER BY id", *values: object) -> Iterator[R
     Raises:
         UserError: the file is no log, or damaged.
     """
-    for number, *fields, digest in _select(path, f"SELECT * FROM entries {where}", *values):
+    for number, *fields, digest in select(path, f"SELECT * FROM entries {where}", *values):
         yield Row(number, Entry(*fields), digest)
 
 
 def model_records(path: Path) -> dict[str, str]:
     """The models' records, JSON texts by digest; errors as of `query`."""
-    return dict(_select(path, "SELECT digest, record FROM models"))
+    return dict(select(path, "SELECT digest, record FROM models"))
 
 
 def first_fault(path: Path) -> tuple[int, str, str]:
@@ -167,7 +167,8 @@ def first_fault(path: Path) -> tuple[int, str, str]:
     return count, previous, ""
 
 
-def _select(path: Path, statement: str, *values: object) -> Iterator[Any]:
+def select(path: Path, statement: str, *values: object) -> Iterator[Any]:
+    """What an SQL statement finds in a log; errors as of `query`."""
     if not path.is_file():
         raise UserError(f"log: expected a log of qc-lightning serve, there is no {path}")
     try:

@@ -1,6 +1,6 @@
 """Questions to the record of every verdict, each with a connection of its own, while it is being written or later."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 from qc_lightning.inference import log_file
@@ -76,6 +76,40 @@ def newest_number(path: Path) -> int:
     """Number of the newest row, 0 when there is none."""
     row = next(log_file.query(path, "ORDER BY id DESC LIMIT 1"), None)
     return row.number if row else 0
+
+
+def first_since(path: Path, time: str) -> int:
+    """Number of the first row that is not older than a time, or the number after the newest: times rise with numbers.
+
+    Args:
+        path: of the log.
+        time: UTC, as rows have it.
+    """
+    low, high = 1, newest_number(path) + 1
+    while low < high:
+        middle = (low + high) // 2
+        row = row_of(path, middle)
+        low, high = (middle + 1, high) if row is not None and row.entry.time < time else (low, middle)
+    return low
+
+
+def verdict_counts(path: Path, after: int, without: Sequence[str]) -> tuple[int, dict[str, int]]:
+    """Inspections by verdict in the rows after one.
+
+    Args:
+        path: of the log.
+        after: number of the row.
+        without: parts that do not count.
+
+    Returns:
+        The number of the newest row, and the counts.
+    """
+    newest = max(after, newest_number(path))
+    statement = (
+        "SELECT verdict, count(*) FROM entries WHERE id > ? AND id <= ? AND overrides IS NULL "
+        f"AND part NOT IN ({', '.join('?' * len(without))}) GROUP BY verdict"
+    )
+    return newest, dict(log_file.select(path, statement, after, newest, *without))
 
 
 def judged(path: Path) -> Iterator[tuple[Row, Row]]:

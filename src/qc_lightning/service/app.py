@@ -2,15 +2,15 @@
 
 import asyncio
 import time
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 from fastapi import FastAPI, HTTPException, Query, Request, Response
 from fastapi.responses import HTMLResponse, JSONResponse
-from pydantic import BaseModel
 from starlette.datastructures import UploadFile
 
 from qc_lightning.core.errors import UserError
-from qc_lightning.metrics.verdict import Verdict
+from qc_lightning.service.answers import Answer
+from qc_lightning.service.camera_source import CameraSource
 from qc_lightning.service.masters import KINDS, Kind, part_of
 from qc_lightning.service.models import Models, ServedModel
 from qc_lightning.service.pages import Page, docs_page, operator_page
@@ -18,27 +18,7 @@ from qc_lightning.service.parts import part_routes
 from qc_lightning.service.products import product_routes
 from qc_lightning.service.reviews import review_routes
 from qc_lightning.service.service import Service
-
-
-class Answer(BaseModel):
-    """The result of one photo."""
-
-    verdict: Verdict
-    probability: float | None
-    logit: float | None
-    threshold: float
-    novelty: float | None
-    reason: str
-    error: str
-    sha256: str
-    part: str
-    camera: str
-    model_id: str
-    certificate: Literal["none", "holds", "void"]
-    milliseconds: float
-    row: int | None = None
-    evidence: str | None = None
-
+from qc_lightning.service.triggers import trigger_routes
 
 _BODY = {
     "requestBody": {
@@ -53,12 +33,13 @@ _BODY = {
 }
 
 
-def build_app(service: Service, version: str) -> FastAPI:
+def build_app(service: Service, version: str, camera: CameraSource | None = None) -> FastAPI:
     """The application.
 
     Args:
         service: what it serves.
         version: of qc-lightning.
+        camera: the service's own; None where it has none.
     """
     app = FastAPI(title="qc-lightning", version=version, docs_url=None, redoc_url=None)
     models, counters = service.models, service.counters
@@ -91,25 +72,8 @@ def build_app(service: Service, version: str) -> FastAPI:
         if master and service.masters:
             await asyncio.to_thread(service.masters.look)
         else:
-            model.watch(entry, row)
-        counters.count(result, seconds)
-        answer = Answer(
-            verdict=result.verdict,
-            probability=result.probability,
-            logit=result.logit,
-            threshold=result.threshold,
-            novelty=result.novelty,
-            reason=result.reason,
-            error=result.error,
-            sha256=result.sha256,
-            part=part,
-            camera=camera,
-            model_id=result.model_id,
-            certificate=model.certificate,
-            milliseconds=round(1000 * seconds, 3),
-            row=row,
-            evidence=heat,
-        )
+            service.note(model, result, entry, row, seconds)
+        answer = Answer.of(model, result, part, camera, 1000 * seconds, row, heat)
         return JSONResponse(answer.model_dump(mode="json"), 422) if result.error else answer
 
     @app.get("/health")
@@ -120,10 +84,8 @@ def build_app(service: Service, version: str) -> FastAPI:
     @app.get("/ready")
     async def ready() -> dict[str, Any]:
         """The models are loaded and gave their golden inputs' results on this machine."""
-        if service.log and service.log.trouble:
-            raise HTTPException(503, service.log.trouble)
-        if service.masters and service.masters.blocked:
-            raise HTTPException(503, service.masters.trouble)
+        if service.not_ready:
+            raise HTTPException(503, service.not_ready)
         return {"status": "ready", "model_ids": [model.inspector.model_id for model in models.all]}
 
     @app.get("/metrics")
@@ -136,6 +98,7 @@ def build_app(service: Service, version: str) -> FastAPI:
         """What a person has to look after, and whether there is a log to review parts in."""
         blocked = service.masters.blocked if service.masters else None
         found = {"alarms": service.alarms, "log": service.log is not None, "blocked": blocked}
+        found |= {"shift": await asyncio.to_thread(service.shifts.state) if service.shifts else None}
         return found | {"products": models.products, "product": models.product}
 
     @app.get("/", include_in_schema=False)
@@ -150,6 +113,8 @@ def build_app(service: Service, version: str) -> FastAPI:
     if service.log:
         app.include_router(review_routes(service, service.log))
         app.include_router(part_routes(service.log, service.views, service.seconds))
+    if camera:
+        app.include_router(trigger_routes(camera, service.seconds))
     return app
 
 

@@ -8,7 +8,22 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, gene
 from qc_lightning.inference.inspection import Inspection
 from qc_lightning.metrics.verdict import Verdict
 
-ALARMS = ("log", "photos", "source", "sink", "drift", "mix", "masters", "certificate")
+ALARMS = (
+    "log",
+    "masters",
+    "camera",
+    "plc",
+    "source",
+    "dark",
+    "unreadable",
+    "novelty",
+    "drift",
+    "mix",
+    "certificate",
+    "sink",
+    "photos",
+    "disk",
+)
 """What an alarm can be about; the page has words for each."""
 
 _SECONDS = (0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0)

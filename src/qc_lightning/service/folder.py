@@ -89,8 +89,7 @@ class FolderSource:
             except UserError:
                 time.sleep(_PAUSE)
                 continue
-            model.watch(entry, number)
-            self._service.counters.count(found, seconds)
+            self._service.note(model, found, entry, number, seconds)
             return
 
     def _in_the_way(self) -> str:

@@ -2,33 +2,54 @@
 
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 from qc_lightning.config.serving import ServeConfig
 from qc_lightning.inference.exported import ExportedInspector
 from qc_lightning.inference.kept_photos import KeptPhotos
 from qc_lightning.inference.verdict_log import VerdictLog
+from qc_lightning.service.camera import Camera
+from qc_lightning.service.camera_source import CameraSource
 from qc_lightning.service.counters import Counters
 from qc_lightning.service.engine import Engine
 from qc_lightning.service.folder import FolderSource
 from qc_lightning.service.masters import Masters
 from qc_lightning.service.models import Key, Models
+from qc_lightning.service.plc import PlcTrigger
 from qc_lightning.service.service import Service
+from qc_lightning.service.shifts import Shifts
 from qc_lightning.service.sinks.delivery import Delivery, Sink
 from qc_lightning.service.sinks.files import csv_sink, json_lines_sink
-from qc_lightning.service.sinks.modbus import Modbus
+from qc_lightning.service.sinks.modbus import Modbus, Registers
 from qc_lightning.service.sinks.mqtt import Mqtt
 from qc_lightning.service.sinks.webhook import Webhook
 
 
+@dataclass
+class Running:
+    """What runs.
+
+    Attributes:
+        service: that inspects.
+        camera: its own; None where it has none.
+    """
+
+    service: Service
+    camera: CameraSource | None = None
+
+
 @contextmanager
-def running(config: ServeConfig, inspectors: Mapping[Key, ExportedInspector]) -> Iterator[Service]:
-    """A service with its log, its receivers and its folder; the end of each waits for those that feed it.
+def running(config: ServeConfig, inspectors: Mapping[Key, ExportedInspector]) -> Iterator[Running]:
+    """A service with its log, its receivers and its sources; the end of each waits for those that feed it.
 
     Raises:
-        UserError: the log cannot be written, an address is none, or there is no such folder.
+        UserError: the log cannot be written, an address is none, or there is no such folder or camera.
     """
-    sinks = _sinks(config)
+    sinks, plc = _sinks(config), Registers(config.modbus) if config.modbus else None
+    triggered = config.camera is not None and config.interval is None
+    if plc and not triggered:
+        sinks.append(Modbus(plc, config.deadline))
     with ExitStack() as ending:
         log = VerdictLog(Path(config.log).expanduser()) if config.log else None
         if log:
@@ -38,18 +59,32 @@ def running(config: ServeConfig, inspectors: Mapping[Key, ExportedInspector]) ->
         engine = Engine(config.queue)
         counters = Counters([model.inspector.model_id for model in models.all], lambda: engine.on_the_way)
         service = Service(models, engine, counters, config.timeout, log, kept, config.views, config.spot_check)
-        service.masters = Masters(log.path, config.masters) if log else None
-        for sink in sinks if log else []:
-            assert log is not None
+        found = Running(service)
+        if log is None:
+            ending.callback(engine.close)
+            yield found
+            return
+        service.masters = Masters(log.path, config.masters)
+        service.shifts = Shifts(log.path, config.shift_starts())
+        if plc:
+            plc.state = service.state
+        for sink in sinks:
             delivery = Delivery(sink, log)
             ending.callback(delivery.close)
             service.beside[f"sink {sink.name}"] = delivery
         ending.callback(engine.close)
-        if log and config.source:
+        if config.source:
             source = FolderSource(service, log, Path(config.source).expanduser(), config.rest)
             ending.callback(source.close)
             service.beside["source"] = source
-        yield service
+        if config.camera is not None:
+            found.camera = CameraSource(service, log, Camera(config.camera), config.camera_name, config.interval)
+            ending.callback(found.camera.close)
+            service.beside["camera"] = found.camera
+            if plc and triggered:
+                service.beside["plc"] = trigger = PlcTrigger(plc, found.camera, config.deadline)
+                ending.callback(trigger.close)
+        yield found
 
 
 def _sinks(config: ServeConfig) -> list[Sink]:
@@ -62,6 +97,4 @@ def _sinks(config: ServeConfig) -> list[Sink]:
         sinks.append(Webhook(config.webhook))
     if config.mqtt:
         sinks.append(Mqtt(config.mqtt))
-    if config.modbus:
-        sinks.append(Modbus(config.modbus, config.deadline))
     return sinks

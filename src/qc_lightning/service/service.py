@@ -1,7 +1,9 @@
 """What serves: models, the record of their verdicts, the photos that are kept; the same for every source of photos."""
 
 import asyncio
+import shutil
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Protocol
 
 from fastapi import HTTPException
@@ -12,12 +14,26 @@ from qc_lightning.inference.inspection import Inspection, PhotoLike
 from qc_lightning.inference.kept_photos import KeptPhotos
 from qc_lightning.inference.log_entry import Entry
 from qc_lightning.inference.verdict_log import VerdictLog
-from qc_lightning.service.counters import Counters
+from qc_lightning.service.counters import ALARMS, Counters
 from qc_lightning.service.engine import Busy, Engine
 from qc_lightning.service.masters import Masters
 from qc_lightning.service.models import Models, ServedModel
+from qc_lightning.service.shifts import Shifts
+from qc_lightning.service.streaks import Streaks
 
 _RETRY_SECONDS = 1
+_LEAST_FREE = 1e9  # bytes: a day of a fast line, some 100,000 rows of 1 kB, and time to act
+
+
+def low_disk(log: Path, least: float = _LEAST_FREE) -> str:
+    """How little room is left for a log, in words; empty when there is enough.
+
+    Args:
+        log: its file.
+        least: bytes that have to be free.
+    """
+    free = shutil.disk_usage(log.parent).free
+    return "" if free >= least else f"{free / 1e6:.0f} MB are left in {log.parent}"
 
 
 class Troubled(Protocol):
@@ -43,6 +59,8 @@ class Service:
         views: photos that every part has.
         spot_check: one part in so many is put to a person, whatever its verdict; None: none.
         masters: what the master parts say; None without a log.
+        shifts: counts of the shift; None without a log.
+        streaks: faults of photos in a row.
         beside: sources and receivers that may be in trouble, by what an alarm calls them.
     """
 
@@ -55,6 +73,8 @@ class Service:
     views: int = 1
     spot_check: int | None = None
     masters: Masters | None = None
+    shifts: Shifts | None = None
+    streaks: Streaks = field(default_factory=Streaks)
     beside: dict[str, Troubled] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -64,15 +84,44 @@ class Service:
     def alarms(self) -> dict[str, str]:
         """What a person has to look after: why, in words, by what it is about."""
         found = {"log": self.log.trouble if self.log else "", "photos": self.kept.trouble if self.kept else ""}
+        found |= {"disk": low_disk(self.log.path)} if self.log else {}
+        found |= self.streaks.alarms
         found |= {name: one.trouble for name, one in self.beside.items()}
         found |= {"masters": self.masters.trouble} if self.masters else {}
         for model in self.models.all:
             found |= model.alarms
         return {name: words for name, words in found.items() if words}
 
+    @property
+    def not_ready(self) -> str:
+        """Why no part can pass now, in words; empty when parts can."""
+        if self.log and self.log.trouble:
+            return self.log.trouble
+        return self.masters.trouble if self.masters and self.masters.blocked else ""
+
+    def state(self) -> tuple[bool, int]:
+        """For a PLC: whether parts can pass, and the alarms as bits in the order of `ALARMS`."""
+        there = {key.split()[0] for key in self.alarms}
+        ready = not self.not_ready and not there & {"camera", "source"}
+        return ready, sum(1 << place for place, about in enumerate(ALARMS) if about in there)
+
     def for_line(self, result: Inspection) -> Inspection:
         """The result as the line gets it: nothing passes while a master part blocks it; some parts are spot checks."""
         return pick(self.masters.held(result) if self.masters else result, self.spot_check)
+
+    def note(self, model: ServedModel, result: Inspection, entry: Entry, number: int | None, seconds: float) -> None:
+        """Have counts, streaks and drift take note of a photo of the line.
+
+        Args:
+            model: that inspected it.
+            result: of the photo.
+            entry: what the log holds of it.
+            number: of its row; None without a log.
+            seconds: from its arrival to its verdict.
+        """
+        model.watch(entry, number)
+        self.streaks.add(result, entry.source, model.inspector.decision.novelty)
+        self.counters.count(result, seconds)
 
     async def inspect(self, photo: PhotoLike, model: ServedModel) -> Inspection:
         """The result of a photo from one of the models.

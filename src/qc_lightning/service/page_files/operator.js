@@ -3,7 +3,7 @@ const incorrect = JSON.parse(at("view").dataset.classes)[1];
 const PAGE = `page-${Math.random().toString(36).slice(2, 8)}`;
 const counts = { PASS: 0, REVIEW: 0, REJECT: 0 };
 let language = TEXT[navigator.language.slice(0, 2)] ? navigator.language.slice(0, 2) : "en";
-let unclear = 0, last = null, queue = Promise.resolve(), loud = true, audio = null;
+let unclear = 0, last = null, shift = null, queue = Promise.resolve(), loud = true, audio = null;
 const say = (key) => TEXT[language][key];
 
 function label() {
@@ -103,10 +103,19 @@ async function inspect(blob, name) {
   return undefined;
 }
 
+// since the shift began, where the service has a log; else since the page was opened
+function showCounts(numbers) {
+  Object.entries(numbers).forEach(([name, count]) => { at(`n-${name}`).textContent = count; });
+  at("shift").hidden = !shift;
+  if (!shift) return;
+  const time = new Date(shift.since).toLocaleTimeString(language, { hour: "2-digit", minute: "2-digit" });
+  at("shift").textContent = say("since").replace("{t}", time);
+}
+
 // a verdict, of this page or of another source
 function note(answer, url, name) {
   counts[answer.verdict] += 1;
-  at(`n-${answer.verdict}`).textContent = counts[answer.verdict];
+  if (!shift) showCounts(counts);
   unclear = answer.verdict === "REVIEW" ? unclear + 1 : 0;
   if (unclear >= 5) alarm("same");
   show(answer);

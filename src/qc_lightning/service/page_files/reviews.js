@@ -143,6 +143,8 @@ async function watch() {
       const state = await response.json();
       alarms(state.alarms);
       showProducts(state.products, state.product);
+      shift = state.shift;
+      if (shift) showCounts(shift.counts);
       at("reviews").hidden = at("master").hidden = !state.log;
       if (state.blocked && !(chosen && chosen.picked)) await pick(state.blocked);  // a person has to sign it
       if (state.log) { await look(); await follow(); }

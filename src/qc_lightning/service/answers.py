@@ -1,0 +1,69 @@
+"""What a client gets for a photo."""
+
+from typing import Literal
+
+from pydantic import BaseModel
+
+from qc_lightning.inference.inspection import Inspection
+from qc_lightning.metrics.verdict import Verdict
+from qc_lightning.service.models import ServedModel
+
+
+class Answer(BaseModel):
+    """The result of one photo."""
+
+    verdict: Verdict
+    probability: float | None
+    logit: float | None
+    threshold: float
+    novelty: float | None
+    reason: str
+    error: str
+    sha256: str
+    part: str
+    camera: str
+    model_id: str
+    certificate: Literal["none", "holds", "void"]
+    milliseconds: float
+    row: int | None = None
+    evidence: str | None = None
+
+    @classmethod
+    def of(
+        cls,
+        model: ServedModel,
+        result: Inspection,
+        part: str,
+        camera: str,
+        milliseconds: float,
+        row: int | None,
+        evidence: str | None = None,
+    ) -> "Answer":
+        """The answer for a result.
+
+        Args:
+            model: that inspected the photo.
+            result: with the verdict that the line gets.
+            part: its number.
+            camera: that took the photo.
+            milliseconds: from the photo's arrival, or the trigger, to the row.
+            row: its number; None without a log.
+            evidence: the evidence map, a PNG in base64.
+        """
+        return cls(
+            verdict=result.verdict,
+            probability=result.probability,
+            logit=result.logit,
+            threshold=result.threshold,
+            novelty=result.novelty,
+            reason=result.reason,
+            error=result.error,
+            sha256=result.sha256,
+            part=part,
+            camera=camera,
+            model_id=result.model_id,
+            certificate=model.certificate,
+            milliseconds=round(milliseconds, 3),
+            row=row,
+            evidence=evidence,
+        )

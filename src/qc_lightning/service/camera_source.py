@@ -1,0 +1,143 @@
+"""Parts in front of the service's own camera: photographed at a trigger or by the clock, inspected, and on record."""
+
+import threading
+import time
+from dataclasses import replace
+from typing import NamedTuple
+
+from qc_lightning.core.errors import UserError
+from qc_lightning.inference.inspection import Decoded, Inspection
+from qc_lightning.inference.verdict_log import VerdictLog
+from qc_lightning.metrics.verdict import Verdict
+from qc_lightning.service.camera import Camera, CameraGone
+from qc_lightning.service.engine import Busy
+from qc_lightning.service.masters import Kind, part_of
+from qc_lightning.service.models import ServedModel
+from qc_lightning.service.service import Service
+
+_PAUSE = 0.5  # seconds before the next try when something is in the way
+_PHOTO, _VERDICT = 0.8, 0.9  # of the time of a part, by which its photo and verdict have to be there
+_LEAST_SECONDS = 0.05  # that a row has to be written in, also where a part is late already
+
+
+class Outcome(NamedTuple):
+    """What the line gets for a part.
+
+    Attributes:
+        model: that inspected it.
+        result: with the verdict that the line gets.
+        row: number of its row; None when it could not be written in time.
+        milliseconds: from the trigger to the row.
+        part: its number; of a master part what stands for it.
+    """
+
+    model: ServedModel
+    result: Inspection
+    row: int | None
+    milliseconds: float
+    part: str
+
+
+class CameraSource:
+    """The service's camera.
+
+    Args:
+        service: what inspects.
+        log: the record of the verdicts.
+        camera: that takes the photos.
+        name: what rows call it.
+        interval: seconds from one photo to the next; None: photos are taken at a trigger only.
+    """
+
+    def __init__(
+        self, service: Service, log: VerdictLog, camera: Camera, name: str, interval: float | None = None
+    ) -> None:
+        self.name = name
+        self._service, self._log, self._camera = service, log, camera
+        self._problem = ""
+        self._ended = threading.Event()
+        self._thread = None
+        if interval is not None:
+            self._thread = threading.Thread(target=self._run, args=(interval,), name="interval", daemon=True)
+            self._thread.start()
+
+    @property
+    def trouble(self) -> str:
+        """Why there are no photos; empty when there are."""
+        return self._camera.trouble or self._problem
+
+    def close(self) -> None:
+        """Finish the photo at hand, then let go of the camera."""
+        self._ended.set()
+        if self._thread:
+            self._thread.join()
+        self._camera.close()
+
+    def inspect(self, part: str, seconds: float, master: Kind | None = None) -> Outcome:
+        """Photograph a part and inspect it; what has no verdict in time is REJECT, and its row says why.
+
+        Args:
+            part: its number.
+            seconds: until the verdict has to be there.
+            master: it is a master part of that kind.
+
+        Raises:
+            UserError: the table of models has none for the product in force.
+        """
+        begun = time.perf_counter()
+        model = self._service.models.choose(camera=self.name)
+        try:
+            photo = self._camera.photo(_PHOTO * seconds)
+        except CameraGone as error:
+            found = _without_verdict(model, f"no photo: {error}")
+            return self._recorded(model, found, part_of(master) if master else part, begun, seconds, master)
+        return self._inspected(model, photo, part_of(master) if master else part, begun, seconds, master)
+
+    def _inspected(
+        self, model: ServedModel, photo: bytes, part: str, begun: float, seconds: float, master: Kind | None = None
+    ) -> Outcome:
+        try:
+            left = max(0.0, _VERDICT * seconds - (time.perf_counter() - begun))
+            found = self._service.engine.submit(photo, model.inspector).result(left)
+            found = found if master else self._service.for_line(found)
+        except (TimeoutError, Busy):
+            found = _without_verdict(model, f"no verdict within {_VERDICT * seconds:g} s")
+        if self._service.kept:
+            self._service.kept.keep(photo, found)
+        return self._recorded(model, found, part, begun, seconds, master)
+
+    def _recorded(
+        self, model: ServedModel, found: Inspection, part: str, begun: float, seconds: float, master: Kind | None
+    ) -> Outcome:
+        """The outcome once its row is written; a part whose row is not there in time is rejected."""
+        spent = time.perf_counter() - begun
+        entry = model.entry(found, part, self.name, 1000 * spent)
+        try:
+            row = self._log.submit(entry).result(max(_LEAST_SECONDS, seconds - spent))
+        except (UserError, TimeoutError):
+            found = replace(found, verdict=Verdict.REJECT, reason="its row cannot be written in time")
+            return Outcome(model, found, None, 1000 * (time.perf_counter() - begun), part)
+        if master and self._service.masters:
+            self._service.masters.look()
+        else:
+            self._service.note(model, found, entry, row, spent)
+        return Outcome(model, found, row, 1000 * (time.perf_counter() - begun), part)
+
+    def _run(self, interval: float) -> None:
+        due = time.monotonic()
+        while not self._ended.wait(max(0.0, due - time.monotonic())):
+            due = max(due + interval, time.monotonic())  # photos that could not be taken in time are not made up for
+            begun = time.perf_counter()
+            try:
+                model = self._service.models.choose(camera=self.name)
+                photo = self._camera.photo(self._service.seconds)
+                self._inspected(model, photo, "", begun, self._service.seconds)
+                self._problem = ""
+            except Exception as error:  # whatever it is: a thread that ended would say nothing
+                self._problem = str(error) or type(error).__name__
+                due = max(due, time.monotonic() + _PAUSE)
+
+
+def _without_verdict(model: ServedModel, error: str) -> Inspection:
+    (found,) = model.inspector.inspect_decoded([Decoded(None, None, "", 0.0, error)])
+    return replace(found, verdict=Verdict.REJECT, reason="no verdict in time")

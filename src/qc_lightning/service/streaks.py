@@ -1,0 +1,62 @@
+"""Photos in a row with the same fault: a dark camera, another product, a cable that breaks every file."""
+
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable
+
+from qc_lightning.inference.inspection import Inspection
+
+_IN_A_ROW = 3
+_DARK = 8.0  # mean grey level of a photo in which nothing can be seen, of 255
+_FORGOTTEN = 600.0  # seconds without a photo after which a source does not count any more
+
+
+class Streaks:
+    """Counts faults in a row, for each source of photos; a photo without the fault ends its streak.
+
+    Args:
+        now: the clock, seconds.
+    """
+
+    def __init__(self, now: Callable[[], float] = time.monotonic) -> None:
+        self._now, self._lock = now, threading.Lock()
+        self._sources: dict[str, tuple[float, Counter[str]]] = {}
+
+    def add(self, found: Inspection, source: str, novelty_limit: float | None) -> None:
+        """Take note of a photo of the line.
+
+        Args:
+            found: its result.
+            source: camera or folder; empty when nobody said.
+            novelty_limit: of the decision; None where there is none.
+        """
+        novel = False
+        if found.novelty is not None and novelty_limit is not None:
+            novel = not found.novelty <= novelty_limit
+        faults = {
+            "dark": bool(found.measures) and found.measures[0] < _DARK,  # the first is the mean grey level
+            "unreadable": bool(found.error),
+            "novelty": novel,
+        }
+        with self._lock:
+            _, before = self._sources.get(source, (0.0, Counter[str]()))
+            streaks = {name: before[name] + 1 for name, there in faults.items() if there}
+            self._sources[source] = self._now(), Counter(streaks)
+            self._forget()
+
+    @property
+    def alarms(self) -> dict[str, str]:
+        """What at least three photos in a row of a source had, in words, by what an alarm is about."""
+        with self._lock:
+            self._forget()
+            found: dict[str, list[str]] = {}
+            for source, (_, streaks) in self._sources.items():
+                for name, count in streaks.items():
+                    if count >= _IN_A_ROW:
+                        found.setdefault(name, []).append(f"{source or 'the camera'}: {count} photos in a row")
+        return {name: ", ".join(words) for name, words in found.items()}
+
+    def _forget(self) -> None:
+        oldest = self._now() - _FORGOTTEN
+        self._sources = {source: item for source, item in self._sources.items() if item[0] >= oldest}
