@@ -1,6 +1,7 @@
 """The settings of the photos: a dataclass a source."""
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from typing import Any, Literal
 
@@ -12,6 +13,14 @@ Cache = Literal["disk", "ram", "off"]
 Group = Literal["none", "folder", "prefix"]
 Subset = Literal["train", "val", "test"]
 BIT_DEPTHS = range(9, 17)  # real bits of a 16-bit file
+
+
+def check_roi(roi: Sequence[float]) -> None:
+    """Refuse a region of interest that is no rectangle inside the photo; raises UserError."""
+    expected = "[left, top, right, bottom], shares of the photo from 0 to 1, such as [0.1,0.2,0.9,0.8]"
+    inside = len(roi) == 4 and 0 <= roi[0] < roi[2] <= 1 and 0 <= roi[1] < roi[3] <= 1
+    check(inside, "data.roi", expected, list(roi))
+    check(min(roi[2] - roi[0], roi[3] - roi[1]) >= 0.01, "data.roi", "at least 0.01 of either side", list(roi))
 
 
 @dataclass(kw_only=True)
@@ -57,6 +66,7 @@ class DataConfig:
     split: SplitConfig
     image_size: int  # photos become about image_size x image_size pixels
     resize: Resize  # most photos' own shape, a square, a square with bars; never a crop
+    roi: list[float] | None  # [left, top, right, bottom], shares from 0 to 1: the region of the photo that counts
     bit_depth: int  # real bits of 16-bit files
     on_bad_file: Literal["error", "skip"]  # what to do with a file that is no readable photo
     max_bad_share: float  # skip refuses when more than this share is unreadable
@@ -77,6 +87,8 @@ class DataConfig:
         check(valid, "data.tiles", "ROWSxCOLUMNS, each from 1 to 99, such as 2x3", self.tiles)
         side = self.image_size * max(self.grid)
         check(side <= 16384, "data.tiles", "at most 16384 pixels of tiles along each side", side)
+        if self.roi is not None:
+            check_roi(self.roi)
         check(self.bit_depth in BIT_DEPTHS, "data.bit_depth", "9 to 16 bits", self.bit_depth)
         check(self.max_pixels >= 1, "data.max_pixels", "at least 1 pixel", self.max_pixels)
         check(0 <= self.max_bad_share < 1, "data.max_bad_share", "a share from 0 to below 1", self.max_bad_share)

@@ -71,10 +71,11 @@ def decode_settings(config: DataConfig, paths: Sequence[Path]) -> tuple[DecodeSe
     """What decides which pixels a file becomes, and notes on photos of another shape or fewer bits."""
     height, width, notes = config.image_size, config.image_size, list[str]()
     if config.resize == "shape":
-        height, width, notes = common_shape(paths, config.image_size, config.grid)
+        height, width, notes = common_shape(paths, config.image_size, config.grid, config.roi)
     resize = "letterbox" if config.resize == "letterbox" else "squash"
     notes += bit_depth_note(paths, config.bit_depth)
-    return DecodeSettings(height, width, resize, config.bit_depth, *config.grid, config.max_pixels), notes
+    roi = None if config.roi is None else (config.roi[0], config.roi[1], config.roi[2], config.roi[3])
+    return DecodeSettings(height, width, resize, config.bit_depth, *config.grid, config.max_pixels, roi), notes
 
 
 def read_photos(config: AnyData, progress: bool = True, good_only: bool = False) -> PhotoSet:

@@ -1,8 +1,9 @@
 """How a file becomes pixels: the settings that go into cache keys and checkpoints."""
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from typing import Any
 
-from qc_lightning.config.data import BIT_DEPTHS
+from qc_lightning.config.data import BIT_DEPTHS, check_roi
 from qc_lightning.core.errors import UserError
 from qc_lightning.data.image_file import MAX_PIXELS
 
@@ -19,6 +20,8 @@ class DecodeSettings:
         rows: Tiles from top to bottom, at least 1.
         columns: Tiles from left to right, at least 1.
         max_pixels: Photos with more are refused by their header, before any memory is taken.
+        roi: Left, top, right and bottom of the region of interest, in shares of the upright photo's width and height,
+            0 to 1; None for the whole photo. Nothing outside it reaches the network.
 
     Raises:
         UserError: A value is out of its range.
@@ -31,6 +34,7 @@ class DecodeSettings:
     rows: int = 1
     columns: int = 1
     max_pixels: int = MAX_PIXELS
+    roi: tuple[float, float, float, float] | None = None
 
     def __post_init__(self) -> None:
         if not (8 <= self.height <= 8192 and 8 <= self.width <= 8192):
@@ -42,6 +46,13 @@ class DecodeSettings:
             raise UserError(f"bit_depth must be 9 to 16, got {self.bit_depth}: give the camera's real bits")
         if min(self.rows, self.columns) < 1:
             raise UserError(f"rows and columns must be at least 1, got {self.rows} x {self.columns}: give 1 or more")
+        if self.roi is not None:
+            check_roi(self.roi)
+            object.__setattr__(self, "roi", tuple(self.roi))  # a list, where it comes out of a file
+
+    def plain(self) -> dict[str, Any]:
+        """The settings as JSON can hold them: `DecodeSettings(**plain)` gives them back."""
+        return asdict(self) | {"roi": None if self.roi is None else list(self.roi)}
 
     @property
     def tile(self) -> tuple[int, int]:

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from qc_lightning.core.system import cores
-from qc_lightning.data.geometry import lies_on_its_side
+from qc_lightning.data.geometry import WHOLE, lies_on_its_side
 from qc_lightning.data.image_file import BadImage, open_header
 
 _STEP = 16  # pixels: sides are multiples of it, as the maps of most networks are a 16th of a photo wide
@@ -30,13 +30,16 @@ def photo_size(path: Path) -> tuple[int, int] | None:
     return (width, height) if turned else (height, width)
 
 
-def common_shape(paths: Sequence[Path], side: int, grid: tuple[int, int]) -> tuple[int, int, list[str]]:
+def common_shape(
+    paths: Sequence[Path], side: int, grid: tuple[int, int], roi: Sequence[float] | None = None
+) -> tuple[int, int, list[str]]:
     """Height and width of a tile, in pixels, that keep the shape of most photos at side * side pixels a tile.
 
     Args:
         paths: the photos; up to 1,000 of them are looked at, evenly spaced.
         side: of a square with as many pixels.
         grid: rows and columns of tiles that a photo is cut into.
+        roi: left, top, right and bottom of the region of each photo that counts, in shares of it.
 
     Returns:
         The height, the width, and notes on photos whose shape differs.
@@ -46,7 +49,8 @@ def common_shape(paths: Sequence[Path], side: int, grid: tuple[int, int]) -> tup
         sizes = [size for size in pool.map(photo_size, looked_at) if size is not None]
     if not sizes:
         return side, side, []
-    aspects = np.array([height / width for height, width in sizes])
+    left, top, right, bottom = roi or WHOLE
+    aspects = np.array([height * (bottom - top) / (width * (right - left)) for height, width in sizes])
     median = float(np.median(aspects))
     height, width = shape_of(median * grid[1] / grid[0], side)
     far = int((np.maximum(aspects / median, median / aspects) > _ALIKE).sum())

@@ -1,7 +1,6 @@
 """Whether a run's certificate holds for its export: only where every qualification photo keeps its verdict."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -28,7 +27,7 @@ def carry(certificate: Mapping[str, Any], exported: ExportedInspector) -> dict[s
         The certificate with the number of its photos in place of the photos, and "carried": on what it was tried here;
         or {"void": why} where it does not hold for the export.
     """
-    reason = void_because(certificate, exported.model_id, asdict(exported.decode))
+    reason = void_because(certificate, exported.model_id, exported.decode.plain())
     if reason:
         return {"void": reason}
     photos = certificate["photos"]

@@ -128,7 +128,7 @@ def record(
         "together": config.together,
         "parts": {"correct": int((~parts.bad).sum()), "incorrect": int(parts.bad.sum())},
         "model_id": model_id,
-        "decode": asdict(inspector.decode),
+        "decode": inspector.decode.plain(),
         "backend": "torch",
         "precision": "float32",
         "device": str(inspector.device),

@@ -12,6 +12,7 @@ from PIL import Image
 
 from qc_lightning.core.bars import Progress
 from qc_lightning.data.decode import BadImage, DecodeSettings, decode_whole, read, scaled
+from qc_lightning.data.geometry import region
 from qc_lightning.explanation import checks
 from qc_lightning.explanation.heat import Heat
 from qc_lightning.explanation.selection import Subject
@@ -154,19 +155,22 @@ def on_photo(heat: npt.NDArray[np.float32], shape: tuple[int, int], decode: Deco
     Args:
         heat: float32 [H, W], as the network saw the photo.
         shape: height and width of the photo.
-        decode: letterbox or squash.
+        decode: letterbox or squash, and the region of interest; there is no heat outside it.
 
     Returns:
         float32 [height, width], 0 and above, its sum 1 unless there is no heat.
     """
+    kept = region(decode.roi, shape)
+    whole = np.zeros(shape, np.float32)
+    shape = whole[kept].shape[0], whole[kept].shape[1]
     high, wide = heat.shape
     if decode.resize == "letterbox":
         scale = min(high / shape[0], wide / shape[1])
         inner = max(1, round(shape[0] * scale)), max(1, round(shape[1] * scale))
         top, left = (high - inner[0]) // 2, (wide - inner[1]) // 2
         heat = heat[top : top + inner[0], left : left + inner[1]]
-    laid = np.asarray(Image.fromarray(heat).resize(shape[::-1], Image.Resampling.BILINEAR), np.float32)
-    return laid / max(float(laid.sum(dtype=np.float64)), 1e-30)
+    whole[kept] = np.asarray(Image.fromarray(heat).resize(shape[::-1], Image.Resampling.BILINEAR), np.float32)
+    return whole / max(float(whole.sum(dtype=np.float64)), 1e-30)
 
 
 def _mask(subject: Subject, shape: tuple[int, int]) -> npt.NDArray[np.bool_] | None:

@@ -2,7 +2,6 @@
 
 import io
 import os
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -52,7 +51,7 @@ def complete_checkpoint(
     checkpoint = read_checkpoint(path)
     model_id = _digest(checkpoint["state_dict"])
     checkpoint["inspector"] = {
-        "decode": asdict(decode),
+        "decode": decode.plain(),
         "decision": decision.to_dict(),
         "class_names": list(class_names),
         "model_id": model_id,

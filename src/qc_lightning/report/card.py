@@ -31,11 +31,16 @@ def model_card(
     correct, incorrect = (_plain(name) for name in config.data.classes.names)
     model, subset = config.model, next((name for name in ("test", "val", "train") if name in metrics), None)
     good_only = not counts["train"][1]
+    region = (
+        "the whole photo"
+        if decode.roi is None
+        else "the region {} to {} across, {} to {} down".format(*(f"{decode.roi[side]:.0%}" for side in (0, 2, 1, 3)))
+    )
     frozen = f", {model.copies} augmented copies of each training photo" if model.copies else ""
     tiles = f", {config.data.tiles} tiles of that size, the worst one counts" if config.data.tiles != "1x1" else ""
     recipe = [
         ("network", f"{model.name} ({model.library}), {model.mode}"),
-        ("input", f"{decode.height} x {decode.width} pixels, {config.data.resize}, no crop{tiles}"),
+        ("input", f"{decode.height} x {decode.width} pixels, {config.data.resize}, {region}{tiles}"),
         ("augmentation", _augmentation(config) + frozen),
         ("head", (metrics.get("head") or {}).get("choice") or _head(config, good_only)),
         ("seed", str(config.seed)),

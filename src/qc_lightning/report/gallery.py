@@ -71,7 +71,7 @@ class Pictures:
 
         with Image.open(path) as image:
             picture = image.convert("RGB")
-        return self.embed(*_jpeg(picture.resize(_shown_size(picture.height, picture.width, side)[::-1])))
+        return self.embed(*_jpeg(picture.resize(shown_size(picture.height, picture.width, side)[::-1])))
 
     def photo(self, path: Path, bit_depth: int, side: int) -> str | None:
         """Embed a photo in its own shape, through the decoder that training uses; None when it cannot be read.
@@ -86,7 +86,7 @@ class Pictures:
         if size is None:
             return None
         try:
-            pixels = decode(path, DecodeSettings(*_shown_size(*size, side), bit_depth=bit_depth))
+            pixels = decode(path, DecodeSettings(*shown_size(*size, side), bit_depth=bit_depth))
         except BadImage:
             return None
         return self.pixels(pixels)
@@ -130,7 +130,7 @@ def mistakes(
         for row in wrong[: max(half, _MOST - len(others))]:
             sha256 = split.get(row["path"], {}).get("sha256", "")
             heat = run / "explanations" / f"{sha256}.png"
-            place = _locate(row["path"], starts)
+            place = locate(row["path"], starts)
             cards.append(
                 {
                     "path": row["path"],
@@ -153,7 +153,7 @@ def link_to(file: Path, folder: Path) -> str:
         return file.absolute().as_uri()
 
 
-def _shown_size(height: int, width: int, side: int) -> tuple[int, int]:
+def shown_size(height: int, width: int, side: int) -> tuple[int, int]:
     """Height and width at which a picture of this size is shown: no larger than it is."""
     scale = min(1.0, min(max(side, _LEAST_SIDE), _MOST_SIDE) / math.sqrt(height * width))
     return max(8, round(scale * height)), max(8, round(scale * width))
@@ -181,13 +181,13 @@ def most_novel(
             "path": row["path"],
             "novelty": novelty,
             "verdict": row["verdict"],
-            "photo": pictures.photo(_locate(row["path"], starts), bit_depth, side),
+            "photo": pictures.photo(locate(row["path"], starts), bit_depth, side),
         }
         for novelty, row in oddest
     ]
 
 
-def _locate(path: str, starts: Sequence[Path]) -> Path:
+def locate(path: str, starts: Sequence[Path]) -> Path:
     """Where a photo lies: an absolute path as it is, a relative one below the first start that has it."""
     places = [start / path for start in starts]
     return next((place for place in places if place.is_file()), places[0])

@@ -34,6 +34,7 @@ from qc_lightning.report.choices import rules_that_work
 from qc_lightning.report.gallery import Pictures, mistakes, most_novel
 from qc_lightning.report.groups import group_advice
 from qc_lightning.report.leaks import leak_checks, split_counts
+from qc_lightning.report.region import region_pictures
 
 _MOST_ROWS = 400  # in the list of verdicts
 _MOST_BAD = 100
@@ -103,6 +104,8 @@ def _content(run: Path) -> dict[str, Any]:
     depth = bits if isinstance(bits, int) else 16
     wrong = mistakes(predictions, classes[1], known, run, starts, depth, side, pictures)
     odd = most_novel(predictions, starts, depth, side, pictures)
+    roi = config.get("roi")
+    regions = region_pictures(predictions, starts, roi, depth, side, pictures) if roi else []
     figures = [
         {"name": path.stem.replace("_", " "), "data": data}
         for path in sorted((run / "figures").glob("*.png"))
@@ -139,6 +142,7 @@ def _content(run: Path) -> dict[str, Any]:
         "mistakes": wrong,
         "corrections": _corrections(config, starts[-1]),
         "odd": odd,
+        "regions": regions,
         "novelty": metrics.get("novelty"),
         "split": split_counts(split, classes),
         "checks": checks,

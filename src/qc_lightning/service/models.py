@@ -14,6 +14,7 @@ from PIL import Image
 
 from qc_lightning.core.atomic import replacing
 from qc_lightning.core.errors import UserError
+from qc_lightning.data.geometry import surrounded
 from qc_lightning.inference import log_file, log_queries
 from qc_lightning.inference.drift import REMEMBERED, DriftMonitor, in_words
 from qc_lightning.inference.escapes import Claim, EscapeMonitor, stopped_elsewhere
@@ -94,7 +95,7 @@ class ServedModel:
         if pixels is None or EVIDENCE not in self.inspector.outputs:
             return None
         heat = np.maximum(self.inspector.run(pixels[None], EVIDENCE)[0][0], 0)
-        grey = (255 * heat / max(float(heat.max()), 1e-12)).astype(np.uint8)
+        grey = surrounded((255 * heat / max(float(heat.max()), 1e-12)).astype(np.uint8), self.inspector.decode.roi)
         file = io.BytesIO()
         Image.fromarray(grey).save(file, "PNG")
         return base64.b64encode(file.getvalue()).decode()

@@ -1,0 +1,53 @@
+"""Pictures of the region of interest: what of a photo the network is shown."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from qc_lightning.data.decode import BadImage, DecodeSettings, decode
+from qc_lightning.data.geometry import region
+from qc_lightning.data.shape import photo_size
+from qc_lightning.report.gallery import Pictures, locate, shown_size
+
+_SHOWN = 4
+_DIMMED = 4  # outside the region pixels keep a fourth of their light
+
+
+def region_pictures(
+    predictions: Sequence[Mapping[str, Any]],
+    starts: Sequence[Path],
+    roi: Sequence[float],
+    bit_depth: int,
+    side: int,
+    pictures: Pictures,
+) -> list[dict[str, str]]:
+    """The first photos, dark outside the region of interest.
+
+    Args:
+        predictions: rows of predictions.csv.
+        starts: folders that a relative path may start from.
+        roi: left, top, right and bottom, in shares of the photo.
+        bit_depth: of 16-bit photos.
+        side: of the square with as many pixels as the network sees.
+        pictures: takes the photos.
+
+    Returns:
+        [{"path", "photo"}], without those that cannot be read.
+    """
+    shown: list[dict[str, str]] = []
+    for prediction in predictions[:_SHOWN]:
+        path = locate(prediction["path"], starts)
+        size = photo_size(path)
+        if size is None:
+            continue
+        shape = shown_size(*size, side)
+        try:
+            pixels = decode(path, DecodeSettings(*shape, bit_depth=bit_depth))
+        except BadImage:
+            continue
+        rows, columns = region((roi[0], roi[1], roi[2], roi[3]), shape)
+        dark = pixels // _DIMMED
+        dark[:, rows, columns] = pixels[:, rows, columns]
+        if data := pictures.pixels(dark):
+            shown.append({"path": prediction["path"], "photo": data})
+    return shown
