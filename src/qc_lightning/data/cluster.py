@@ -16,6 +16,8 @@ TRIES = 3
 """How often a photo is handed to a worker of its own before it counts as the cause of the workers' deaths."""
 
 _TASKS_PER_WORKER = 20  # at least, so that all end at about the same time
+_FEWER = 4  # times fewer photos at a time where most of them were lost
+_MOST_LOST = 20  # photos that may each be the cause of its workers' deaths where no other photo was done either
 
 
 class Cluster:
@@ -40,6 +42,8 @@ class Cluster:
         self._memory = memory if settings.memory is None else int(settings.memory * 1e9)
         connect(settings.address)
         self.workers = settings.workers or self._room()
+        if self.workers < 1:
+            raise self._no_room()
         self.threads = max(1, int(settings.cpus))
         self.device = "cuda" if settings.gpus else "cpu"
 
@@ -65,8 +69,9 @@ class Cluster:
     ) -> Iterator[Sequence[tuple[int, bytes | None]]]:
         """Have every photo worked on; its number and its result, some at a time, in no order.
 
-        Of a worker that dies its photos are tried again, and then each alone: three times, on a worker that has nothing
-        else to do. Ray holds photos back that workers have no time for, so memory does not grow with their number.
+        The photos of a worker that dies are tried again, in rounds of ever fewer photos at a time; a photo that is
+        alone with its worker is tried three times. Ray holds photos back that workers have no time for, so memory does
+        not grow with their number.
 
         Args:
             make: makes what a worker does; called once in each.
@@ -79,34 +84,52 @@ class Cluster:
             None for the result of a photo that has killed its worker each time.
 
         Raises:
-            UserError: a worker cannot begin, or says what it cannot do.
+            UserError: a worker cannot begin or says what it cannot do, none survives any photo, or no node has had room
+                for one for minutes.
         """
         import ray
 
-        pool = WorkerPool(ray.put(make), self.workers, self._settings.cpus, self._settings.gpus or None, self._memory)
-        left, done = list(range(count)), bytearray(count)
-        many = max(1, min(most, count // (_TASKS_PER_WORKER * self.workers)))
-        for size, tries, in_flight in ((many, 2, 2), (1, TRIES, 1)):
-            for block in pool.results(left, task, size, tries, in_flight, stop):
+        gpus = self._settings.gpus or None
+        pool = WorkerPool(ray.put(make), self.workers, self._settings.cpus, gpus, self._memory, self._room)
+        left: Sequence[int] = range(count)
+        done, size, alone = bytearray(count), most, 0
+        while left and alone < TRIES and not stop.signal:
+            before = len(left)
+            size = max(1, min(size, before // (_TASKS_PER_WORKER * self.workers)))
+            for block in pool.results(left, task, size, stop):
                 new = [(number, result) for number, result in block if not done[number]]
                 for number, _ in new:
                     done[number] = True
                 yield new
             left = [number for number in left if not done[number]]
-            if not left or stop.signal:
-                return
+            alone += size == 1
+            if 2 * len(left) > before:  # photos that kill their worker take others with them
+                size //= _FEWER
+        if not left or stop.signal:
+            return
+        if len(left) > _MOST_LOST and len(left) == before:
+            raise UserError(
+                f"ray: a worker died {TRIES} times on each of {len(left)} photos, perhaps for lack of memory: "
+                "give a larger ray.memory="
+            )
         yield [(number, None) for number in left]
 
     def _room(self) -> int:
-        wanted = {"CPU": self._settings.cpus, "GPU": self._settings.gpus, "memory": float(self._memory)}
+        """How many workers fit on the nodes that are alive, whatever else works there."""
+        wanted = self._wanted()
         fit = [min(node["Resources"].get(kind, 0) // of for kind, of in wanted.items() if of) for node in nodes()]
-        if sum(fit) >= 1:
-            return int(sum(fit))
+        return int(sum(fit))
+
+    def _wanted(self) -> dict[str, float]:
+        return {"CPU": self._settings.cpus, "GPU": self._settings.gpus, "memory": float(self._memory)}
+
+    def _no_room(self) -> UserError:
+        wanted = self._wanted()
         most = {kind: max(node["Resources"].get(kind, 0) for node in nodes()) for kind in wanted}
         short = next((kind for kind, of in wanted.items() if most[kind] < of), "CPU")
         unit, key = (1e9, "memory") if short == "memory" else (1.0, f"{short.lower()}s")
         what = {"memory": "GB of memory", "CPU": "cores", "GPU": "GPUs"}[short]
-        raise UserError(
+        return UserError(
             f"ray.{key}: a worker needs {wanted[short] / unit:.3g} {what}, the largest node has "
             f"{most[short] / unit:.3g}: give ray.{key}=..., or ray.workers= for a cluster that adds nodes itself"
         )

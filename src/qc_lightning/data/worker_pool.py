@@ -1,8 +1,13 @@
 """A pool of workers on a Ray cluster that tasks are shared out over."""
 
+import logging
+import threading
+import time
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
+from queue import Empty, Queue
 from typing import TYPE_CHECKING, Any
 
 from qc_lightning.core.errors import UserError
@@ -11,6 +16,10 @@ from qc_lightning.data.ray_connection import reason_of
 
 if TYPE_CHECKING:
     import pyarrow
+
+_log = logging.getLogger(__name__)
+
+_TICK, _NOTICE, _PATIENCE = 1.0, 10.0, 300.0  # seconds without a result: to look, to say so, to give up
 
 Work = Callable[[list[bytes]], list[bytes]]
 """What a worker makes of some photos: a result for each, in their order."""
@@ -50,6 +59,7 @@ class WorkerPool:
         cpus: cores of each.
         gpus: of each.
         memory: bytes of each.
+        room: how many workers the nodes that are alive have room for.
     """
 
     maker: Any  # ray.ObjectRef
@@ -57,28 +67,21 @@ class WorkerPool:
     cpus: float
     gpus: float | None
     memory: int
+    room: Callable[[], int]
 
     def results(
-        self,
-        numbers: Sequence[int],
-        task: Callable[[int], bytes],
-        size: int,
-        tries: int,
-        in_flight: int,
-        stop: StopRequest,
+        self, numbers: Sequence[int], task: Callable[[int], bytes], size: int, stop: StopRequest
     ) -> Iterator[list[tuple[int, bytes]]]:
         """Numbers of photos and what the workers made of them, in no order; photos whose workers died are left out.
 
         Args:
             numbers: of the photos.
             task: what a worker is to know of a photo, by its number.
-            size: photos that a worker takes at a time.
-            tries: how often these are handed to a worker.
-            in_flight: how many times so many wait at a worker.
+            size: photos that a worker takes at a time; alone, a photo waits at no worker that has another one.
             stop: ends it early.
 
         Raises:
-            UserError: a worker cannot begin, or says what it cannot do.
+            UserError: a worker cannot begin or says what it cannot do, or no node has had room for one for minutes.
         """
         import pyarrow
         import ray
@@ -86,16 +89,17 @@ class WorkerPool:
 
         context = DataContext.get_current()
         context.enable_progress_bars = False
-        context.max_errored_blocks = -1  # the photos of a block whose worker died are tried again
+        context.max_errored_blocks = -1  # whoever calls sees which photos are missing
         blocks = []
         for start in range(0, len(numbers), size):
-            some = numbers[start : start + size]
+            some = list(numbers[start : start + size])
             tasks = pyarrow.array([task(number) for number in some], pyarrow.binary())
             blocks.append(ray.put(pyarrow.table([pyarrow.array(some, pyarrow.int64()), tasks], ["number", "task"])))
+        in_flight = 1 if size == 1 else 2
         pool = ActorPoolStrategy(size=min(self.workers, len(blocks)), max_tasks_in_flight_per_actor=in_flight)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", DeprecationWarning)  # of max_restarts, which Ray below 2.64 takes
-            done = ray.data.from_arrow_refs(blocks).map_batches(
+            dataset = ray.data.from_arrow_refs(blocks).map_batches(
                 _Worker,
                 fn_constructor_args=[self.maker],
                 batch_size=None,
@@ -105,16 +109,84 @@ class WorkerPool:
                 num_gpus=self.gpus,
                 memory=self.memory,
                 max_restarts=-1,
-                max_task_retries=tries - 1,  # else Ray would retry without end
+                max_task_retries=0,  # else a task would wait for a node that is lost
             )
         del blocks
+        done = dataset.iter_batches(batch_size=None, batch_format="pyarrow", prefetch_batches=0)
         try:
-            for block in done.iter_batches(batch_size=None, batch_format="pyarrow", prefetch_batches=0):
-                found = block.to_pylist()
-                if failures := [row["failure"] for row in found if row["failure"]]:
-                    raise UserError(failures[0])
-                yield [(row["number"], row["result"]) for row in found]
+            for block in self._while_there_is_room(_as_they_come(done)):
+                if block is not None:
+                    found = block.to_pylist()
+                    if failures := [row["failure"] for row in found if row["failure"]]:
+                        raise UserError(failures[0])
+                    yield [(row["number"], row["result"]) for row in found]
                 if stop.signal:
                     return
+        except ray.exceptions.ObjectLostError:  # results that were on a node when it was lost
+            return
         except ray.exceptions.RayError as error:
             raise UserError(f"ray: no worker could begin: {reason_of(error)}") from error
+
+    def _while_there_is_room(self, blocks: "Iterator[pyarrow.Table | None]") -> "Iterator[pyarrow.Table | None]":
+        """Hand blocks on; end when none comes because a node was lost that other nodes have no room for."""
+        last, warned = time.monotonic(), False
+        for block in blocks:
+            yield block
+            waited = time.monotonic() - last
+            if block is not None:
+                last, warned = time.monotonic(), False
+            elif waited > _NOTICE and not warned and self.room() < 1:
+                _log.warning(
+                    "no node has room for a worker, which needs %s: waiting for one for %s", self, _minutes(_PATIENCE)
+                )
+                warned = True
+            elif waited > _PATIENCE and (room := self.room()) < self.workers:
+                if room:
+                    return
+                raise UserError(
+                    f"ray: for {_minutes(waited)} no node has had room for a worker, which needs {self}: add a node"
+                )
+
+    def __str__(self) -> str:
+        gpus = f", {self.gpus:g} GPUs" if self.gpus else ""
+        return f"{self.cpus:g} cores{gpus}, {self.memory / 1e9:.1f} GB of memory"
+
+
+def _as_they_come(blocks: "Iterable[pyarrow.Table]") -> "Iterator[pyarrow.Table | None]":
+    """Blocks as another thread takes them; None for each second in which there is none."""
+    taken: Queue[pyarrow.Table | BaseException | None] = Queue(maxsize=1)
+    ended = threading.Event()
+
+    def take() -> None:
+        end: BaseException | None = None
+        try:
+            for block in blocks:
+                taken.put(block)
+                if ended.is_set():
+                    return
+        except BaseException as error:
+            end = error
+        taken.put(end)
+
+    threading.Thread(target=take, daemon=True).start()  # one that waits for a lost node does not hold the process back
+    try:
+        while True:
+            try:
+                block = taken.get(timeout=_TICK)
+            except Empty:
+                yield None
+                continue
+            if block is None:
+                return
+            if isinstance(block, BaseException):
+                raise block
+            yield block
+    finally:
+        ended.set()
+        with suppress(Empty):
+            taken.get_nowait()
+
+
+def _minutes(seconds: float) -> str:
+    """A length of time in words: `5 minutes`, `12 seconds`."""
+    return f"{seconds / 60:.0f} minutes" if seconds >= 120 else f"{seconds:.0f} seconds"

@@ -72,15 +72,19 @@ def predict_on_ray(config: PredictConfig) -> int:
 
     done = 0
     with graceful_shutdown() as stop, Progress(total=len(photos), unit="photo", mininterval=0.2) as bar:
-        for results in cluster.results(make, len(photos), task, _MOST, stop):
-            for place, result in results:
-                if result is None:
-                    parts.add(_lost(photos[place], inspector))
-                elif result:
-                    parts.add(Row(**json.loads(result)))
-            done += len(results)
-            bar.update(len(results))
-            parts.flush(if_due=True)
+        try:
+            for results in cluster.results(make, len(photos), task, _MOST, stop):
+                for place, result in results:
+                    if result is None:
+                        parts.add(_lost(photos[place], inspector))
+                    elif result:
+                        parts.add(Row(**json.loads(result)))
+                done += len(results)
+                bar.update(len(results))
+                parts.flush(if_due=True)
+        except UserError as error:
+            parts.finish(complete=False)
+            raise UserError(f"{error}; {done} of {len(photos)} photos are done, resume=true continues") from error
         parts.finish(complete=done == len(photos))
     return _ending(parts, done, len(photos), stop)
 
@@ -169,7 +173,7 @@ def _ending(parts: PartFolder, done: int, total: int, stop: StopRequest) -> int:
     verdicts = ", ".join(f"{count} {name}" for name, count in sorted(counts.items()) if name != "error")
     print(f"{parts.output}: {verdicts or 'no verdict'}")
     if done < total:
-        print(f"stopped: {done} of {total} photos are done, resume=true goes on", file=sys.stderr)
+        print(f"stopped: {done} of {total} photos are done, resume=true continues", file=sys.stderr)
         return 128 + stop.signal
     if errors := counts["error"]:
         print(f"photos with an error: {errors}; the column error says which", file=sys.stderr)
