@@ -1,8 +1,10 @@
-"""What photos cost on a Ray cluster: photos a second, memory, and from them hours and money of any number.
+"""What photos cost: core-seconds by their size, and on a Ray cluster photos a second and memory by their number.
 
-    python benchmarks/scale.py RUN [photos=10000] [workers=1,2] [side=64] [core_hour=0.04] [thousand_reads=0.0004]
+    python benchmarks/scale.py RUN sides=256,1024,2048,4096 [PRICES]               what one core does, without Ray
+    python benchmarks/scale.py RUN photos=10000,100000 [workers=1,2] [side=64]     a cluster of this machine
 
-RUN is a run or an exported inspector. The photos are hard links to 100 JPEGs: names differ, bytes repeat.
+PRICES are core_hour=0.04 thousand_reads=0.0004 gb=0, in any currency. RUN is a run or an exported inspector. The photos
+are hard links to 100 JPEGs: names differ, bytes repeat.
 """
 
 import json
@@ -21,13 +23,15 @@ import pyarrow.parquet
 from PIL import Image
 
 _FILES = 100
+_PRICES = {"core_hour": 0.04, "thousand_reads": 0.0004, "gb": 0.0}
 _PER_FOLDER = 1000
 
 
 def make(folder: Path, count: int, side: int) -> None:
     """JPEGs of smooth noise, about a tenth of a byte a pixel, as photos of parts are."""
     (folder / "files").mkdir(parents=True)
-    for number in range(_FILES):
+    files = min(_FILES, count)
+    for number in range(files):
         noise = np.random.RandomState(number).randint(0, 256, (side // 8, side // 8, 3)).astype(np.uint8)
         Image.fromarray(noise).resize((side, side), Image.Resampling.BICUBIC).save(
             folder / f"files/{number}.jpg", quality=90
@@ -36,7 +40,7 @@ def make(folder: Path, count: int, side: int) -> None:
         target = folder / f"photos/{number // _PER_FOLDER:04d}/{number:07d}.jpg"
         if number % _PER_FOLDER == 0:
             target.parent.mkdir(parents=True)
-        os.link(folder / f"files/{number % _FILES}.jpg", target)
+        os.link(folder / f"files/{number % files}.jpg", target)
 
 
 def memory(driver: int, worst: dict[str, int], ended: threading.Event) -> None:
@@ -83,22 +87,56 @@ def measure(run: str, photos: Path, output: Path, workers: int) -> dict[str, flo
     }
 
 
+def one_core(run: str, side: int, count: int) -> tuple[float, float]:
+    """Core-seconds and megabytes of one photo: reading, decoding, the network and its row, as a worker does them."""
+    from qc_lightning.prediction.model import load_model, open_model
+    from qc_lightning.prediction.on_ray import InspectionWork
+
+    inspector = load_model(open_model(run), "cpu", "review", None)
+    with tempfile.TemporaryDirectory(prefix="qc-scale-") as name:
+        folder = Path(name)
+        make(folder, count, side)
+        photos = sorted((folder / "photos").rglob("*.jpg"))
+        work = InspectionWork(inspector, "cpu", 32, 1)
+        tasks = [json.dumps([str(photo), None]).encode() for photo in photos]
+        work(tasks[:4])
+        spent = []
+        for _ in range(3):
+            begun = time.process_time()
+            work(tasks)
+            spent.append((time.process_time() - begun) / count)
+        return sorted(spent)[1], sum(photo.stat().st_size for photo in photos) / count / 1e6
+
+
+def costs(run: str, sides: list[int], prices: dict[str, float]) -> None:
+    """Print what a million photos of each size cost."""
+    for side in sides:
+        seconds, megabytes = one_core(run, side, max(20, min(1000, 40_000_000 // side**2)))
+        hours, gigabytes = 1e6 * seconds / 3600, 1e6 * megabytes / 1e3
+        money = hours * prices["core_hour"] + 1000 * prices["thousand_reads"] + gigabytes * prices["gb"]
+        print(
+            f"{side} x {side}: {1 / seconds:,.0f} photos/s a core, {1000 * seconds:.2f} core ms a photo, "
+            f"{megabytes:.3f} MB a photo; a million: {hours:,.2f} core hours, {gigabytes:,.0f} GB read, "
+            f"1,000,000 reads, {money:,.2f} at the prices given",
+            flush=True,
+        )
+
+
 def main() -> None:
     """Measure and print."""
     run, *words = sys.argv[1:]
-    given = {"photos": "10000", "workers": "1,2", "side": "64", "core_hour": "0.04", "thousand_reads": "0.0004"}
-    given |= dict(word.split("=") for word in words)
-    with tempfile.TemporaryDirectory(prefix="qc-scale-") as name:
-        folder = Path(name)
-        make(folder, int(given["photos"]), int(given["side"]))
-        for workers in given["workers"].split(","):
-            row = measure(run, folder / "photos", folder / f"out{workers}", int(workers))
-            print("  ".join(f"{key} {value:,.1f}" for key, value in row.items()), flush=True)
-    per_photo = row["workers"] / row["photos/s"]
-    for count in (10**6, 10**7, 10**8):
-        hours = count * per_photo / 3600
-        money = hours * float(given["core_hour"]) + count / 1000 * float(given["thousand_reads"])
-        print(f"{count:,} photos: {hours:,.1f} core hours, {money:,.2f} at the prices given")
+    given = dict(word.split("=") for word in words)
+    prices = {name: float(given.get(name, value)) for name, value in _PRICES.items()}
+    if "sides" in given:
+        costs(run, [int(side) for side in given["sides"].split(",")], prices)
+        return
+    for photos in given.get("photos", "10000").split(","):
+        with tempfile.TemporaryDirectory(prefix="qc-scale-") as name:
+            folder = Path(name)
+            make(folder, int(photos), int(given.get("side", "64")))
+            for workers in given.get("workers", "1").split(","):
+                row = measure(run, folder / "photos", folder / f"out{workers}", int(workers))
+                print("  ".join(f"{key} {value:,.1f}" for key, value in row.items()), flush=True)
 
 
 if __name__ == "__main__":
