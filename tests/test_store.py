@@ -10,6 +10,7 @@ import sys
 import time
 import tracemalloc
 from collections import namedtuple
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -26,6 +27,7 @@ from qc_lightning.data import pixel_store as store_module
 from qc_lightning.data.decode import DecodeSettings, decode
 from qc_lightning.data.pixel_cache import clear, size_of
 from qc_lightning.data.pixel_store import PixelStore, open_store
+from qc_lightning.data.unfinished_pixels import unfinished
 
 SMALL = DecodeSettings(8, 8)
 COUNT, BAD = 70, 33  # more than a few tasks of 16
@@ -359,25 +361,98 @@ def test_a_cache_that_may_only_be_read_is_used(
 
 
 @pytest.mark.parametrize("cache", ["disk", "ram"])
-def test_ctrl_c_leaves_nothing_half_written(
+def test_ctrl_c_ends_at_once_and_what_was_decoded_stays(
     cache: str, paths: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    begun = []
+    begun: list[Path] = []
+    real = store_module.read
 
     def read(path: Path, settings: DecodeSettings) -> object:
         begun.append(path)
         if len(begun) == 20:
             raise KeyboardInterrupt
         time.sleep(0.02 if len(begun) > 20 else 0)
-        return np.zeros((3, 8, 8), np.uint8), ""
+        return real(path, settings)
 
     monkeypatch.setattr(store_module, "read", read)
     monkeypatch.setattr(store_module, "cores", lambda: 1)
     with pytest.raises(KeyboardInterrupt):
         open_store(paths, SMALL, cache, tmp_path / "cache", progress=False)
     assert len(begun) < 30  # neither the waiting tasks nor the rest of the one at work
-    if cache == "disk":
-        assert cache_files(tmp_path / "cache") == []
+    assert not list((tmp_path / "cache").glob("[!.]*"))
+    done = 16 if cache == "disk" else 0  # the first task; the second one was at work
+    before = len(begun)
+    check(open_store(paths, SMALL, cache, tmp_path / "cache", progress=False), paths)
+    assert len(begun) - before == COUNT - done
+    left = [file.suffix for file in (tmp_path / "cache").glob("*")]
+    assert left == ([".pixels"] if cache == "disk" else [])
+
+
+@pytest.mark.parametrize(
+    "damage", ["none", "last line cut", "pixels cut", "pixels changed", "line changed", "no journal"]
+)
+def test_a_killed_build_is_continued(damage: str, paths: list[Path], tmp_path: Path, reads: list[Path]) -> None:
+    """What the pixels and their journal do not both say is decoded again."""
+    program = """
+import os, signal, sys
+from pathlib import Path
+from qc_lightning.data import pixel_store as store
+from qc_lightning.data.decode import DecodeSettings
+from qc_lightning.data.unfinished_pixels import UnfinishedPixels
+append = UnfinishedPixels.append
+def kill(self, *block):
+    append(self, *block)
+    if len(self.sha256) >= 48:
+        os.kill(os.getpid(), signal.SIGKILL)
+UnfinishedPixels.append = kill
+store.cores = lambda: 1
+paths = [Path(line) for line in sys.stdin.read().splitlines()]
+store.open_store(paths, DecodeSettings(8, 8), "disk", Path(sys.argv[1]), False)
+"""
+    cache = tmp_path / "cache"
+    text = "\n".join(map(str, paths))
+    killed = subprocess.run([sys.executable, "-c", program, str(cache)], input=text, text=True)
+    assert killed.returncode == -9
+    journal, pixels = sorted(cache.iterdir())
+    assert (journal.suffix, pixels.suffix, pixels.stat().st_size) == (".journal", ".pixels", 48 * 192)
+    lines = journal.read_bytes().splitlines(keepends=True)
+    content = bytearray(pixels.read_bytes())
+    kept = {
+        "none": 48,
+        "last line cut": 32,
+        "pixels cut": 32,
+        "pixels changed": 16,
+        "line changed": 16,
+        "no journal": 0,
+    }
+    if damage == "last line cut":
+        journal.write_bytes(b"".join(lines)[:-1])
+    elif damage == "pixels cut":
+        pixels.write_bytes(content[:-1])
+    elif damage == "pixels changed":
+        content[17 * 192] ^= 1
+        pixels.write_bytes(content)
+    elif damage == "line changed":
+        journal.write_bytes(lines[0] + lines[1].replace(b'"crc32": ', b'"crc32": 1') + lines[2])
+    elif damage == "no journal":
+        journal.unlink()
+    check(open_store(paths, SMALL, "disk", cache, progress=False), paths)
+    assert len(reads) == COUNT - kept[damage]
+    assert [file.suffix for file in cache_files(cache)] == [".pixels"]
+    check(open_store(paths, SMALL, "disk", cache, progress=False), paths)
+    assert len(reads) == COUNT - kept[damage]
+
+
+def test_a_build_that_nobody_continues_is_swept(tmp_path: Path) -> None:
+    cache = tmp_path / "cache"
+    paths = photos(tmp_path / "photos", 5)
+    cache.mkdir()
+    with suppress(KeyboardInterrupt), unfinished(cache / "other.pixels", 192) as part:
+        part.append(np.zeros((1, 3, 8, 8), np.uint8), ["0"], {})
+        raise KeyboardInterrupt
+    assert len(list(cache.iterdir())) == 2
+    open_store(paths, SMALL, "disk", cache, progress=False)
+    assert [file.name[0] == "." for file in cache.iterdir()] == [False]
 
 
 def test_building_takes_no_memory_for_the_pixels(tmp_path: Path) -> None:

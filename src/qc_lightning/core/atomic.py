@@ -14,7 +14,9 @@ from typing import Any
 
 from qc_lightning.core.errors import UserError
 
-_PREFIX = ".unfinished-"  # and not the file's own name, which may be as long as a file system takes
+UNFINISHED = ".unfinished-"  # and not the file's own name, which may be as long as a file system takes
+"""What the names of unfinished files begin with."""
+
 _ABANDONED = 24 * 3600  # seconds without a write after which an unfinished file is nobody's, where locks do not tell
 _CANNOT_SYNC = (errno.EINVAL, errno.ENOTSUP, errno.ENOSYS, errno.EBADF, errno.EROFS)  # a file system without it
 _looked_through: set[Path] = set()  # folders whose abandoned files this process has removed
@@ -35,7 +37,7 @@ def replacing(path: Path, durable: bool = True) -> Iterator[Path]:
     if path.parent not in _looked_through:
         _looked_through.add(path.parent)
         remove_abandoned(path.parent)
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=_PREFIX, suffix=path.suffix[-40:])
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=UNFINISHED, suffix=path.suffix[-40:])
     temporary = Path(name)
     try:
         try_lock(handle)  # says that somebody is at work on it
@@ -59,7 +61,7 @@ def replacing(path: Path, durable: bool = True) -> Iterator[Path]:
 def remove_abandoned(folder: Path) -> int:
     """Remove the files that killed processes left unfinished in a folder; gives the bytes freed."""
     freed = 0
-    for file in folder.glob(f"{_PREFIX}*"):
+    for file in folder.glob(f"{UNFINISHED}*"):
         with suppress(OSError):
             with file.open("rb") as handle:
                 info = os.fstat(handle.fileno())

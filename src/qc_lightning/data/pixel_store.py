@@ -20,7 +20,7 @@ from qc_lightning.core.errors import UserError
 from qc_lightning.core.system import cores
 from qc_lightning.data import pixel_cache as disk
 from qc_lightning.data.decode import BadImage, DecodeSettings, decode, read
-from qc_lightning.data.pixel_cache import Outcome, Pixels
+from qc_lightning.data.pixel_cache import Keep, Outcome, Pixels
 
 _log = logging.getLogger(__name__)
 
@@ -107,13 +107,15 @@ def open_store(
         )
         cache = "off"
     if cache == "off":
-        return PixelStore(decode_all(lambda *_: None), _OnDemand(paths, settings).gather)
-    pixels = np.empty(shape, np.uint8)
+        return PixelStore(decode_all(lambda *_: None, 0), _OnDemand(paths, settings).gather)
+    pixels, filled = np.empty(shape, np.uint8), 0
 
-    def keep(start: int, block: Pixels) -> None:
-        pixels[start : start + len(block)] = block
+    def keep(block: Pixels, *_: object) -> None:
+        nonlocal filled
+        pixels[filled : filled + len(block)] = block
+        filled += len(block)
 
-    return PixelStore(decode_all(keep), lambda indices: pixels.take(indices, axis=0))
+    return PixelStore(decode_all(keep, 0), lambda indices: pixels.take(indices, axis=0))
 
 
 class _OnDemand:
@@ -139,10 +141,8 @@ class _OnDemand:
         return out
 
 
-def _decode_all(
-    paths: Sequence[Path], settings: DecodeSettings, progress: bool, write: Callable[[int, Pixels], object]
-) -> Outcome:
-    """Decode every photo on all cores and hand the rows on, block by block in order: write(first index, block).
+def _decode_all(paths: Sequence[Path], settings: DecodeSettings, progress: bool, keep: Keep, first: int) -> Outcome:
+    """Decode the photos from the `first` on, on all cores, and hand the rows on, block by block in order.
 
     No more than a few blocks are in memory at a time. A bad photo's row is zero.
     """
@@ -150,7 +150,7 @@ def _decode_all(
     at_a_time = min(_TASK_PHOTOS, -(-len(paths) // (4 * workers)), max(1, _TASK_BYTES // math.prod(shape)))
     stop = threading.Event()
 
-    def work(start: int) -> tuple[int, Pixels, list[str], dict[int, str]]:
+    def work(start: int) -> tuple[Pixels, list[str], dict[int, str]]:
         batch = paths[start : start + at_a_time]
         block, digests, faults = np.zeros((len(batch), *shape), np.uint8), [""] * len(batch), {}
         for row, path in enumerate(batch):
@@ -160,27 +160,29 @@ def _decode_all(
                 block[row], digests[row] = read(path, settings)
             except BadImage as error:
                 faults[start + row] = str(error)
-        return start, block, digests, faults
+        return block, digests, faults
 
     sha256: list[str] = []
     bad: dict[int, str] = {}
-    waiting: deque[Future[tuple[int, Pixels, list[str], dict[int, str]]]] = deque()
+    waiting: deque[Future[tuple[Pixels, list[str], dict[int, str]]]] = deque()
     with (
         warnings.catch_warnings(),
-        Progress(total=len(paths), desc="Decoding photos", unit="photo", delay=1.5, disable=not progress) as bar,
+        Progress(
+            total=len(paths), initial=first, desc="Decoding photos", unit="photo", delay=1.5, disable=not progress
+        ) as bar,
         ThreadPoolExecutor(workers) as pool,
     ):
         warnings.filterwarnings("ignore", module=r"PIL\.")  # remarks on metadata; a bad file is reported as such
 
         def take() -> None:
-            start, block, digests, faults = waiting.popleft().result()
-            write(start, block)
+            block, digests, faults = waiting.popleft().result()
+            keep(block, digests, faults)
             sha256.extend(digests)
             bad.update(faults)
             bar.update(len(block))
 
         try:
-            for start in range(0, len(paths), max(1, at_a_time)):
+            for start in range(first, len(paths), max(1, at_a_time)):
                 if len(waiting) == 4 * workers:
                     take()
                 waiting.append(pool.submit(work, start))

@@ -1,0 +1,119 @@
+"""Decoded pixels on their way into the cache, block by block, so that a run that was stopped continues where it was.
+
+Beside the pixels lies a journal: a JSON line for each block, with the checksum of all pixels up to its end and what is
+known of its photos. A block whose line is missing or does not fit the pixels is decoded again.
+"""
+
+import json
+import os
+import uuid
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import BinaryIO
+
+import numpy as np
+import numpy.typing as npt
+
+from qc_lightning.core.atomic import UNFINISHED, try_lock
+from qc_lightning.core.errors import UserError
+
+
+class UnfinishedPixels:
+    """The pixels decoded so far.
+
+    Args:
+        pixels: open for reading and writing.
+        journal: open for reading and writing.
+        row_bytes: of one photo.
+
+    Attributes:
+        sha256: of each photo whose pixels are there.
+        bad: what is wrong with some of them, by index.
+        checksum: CRC-32 of the pixels.
+    """
+
+    def __init__(self, pixels: BinaryIO, journal: BinaryIO, row_bytes: int) -> None:
+        self.sha256: list[str] = []
+        self.bad: dict[int, str] = {}
+        self.checksum = 0
+        self._pixels, self._journal = pixels, journal
+        end = 0
+        for line in journal:
+            try:
+                entry = json.loads(line)
+                block = pixels.read(len(entry["sha256"]) * row_bytes)
+                checksum = zlib.crc32(block, self.checksum)
+                if not line.endswith(b"\n") or checksum != entry["crc32"]:
+                    break
+                self.bad |= {int(index): reason for index, reason in entry["bad"].items()}
+            except (ValueError, KeyError, TypeError, AttributeError):
+                break
+            self.sha256 += entry["sha256"]
+            self.checksum = checksum
+            end += len(line)
+        for file, length in ((pixels, len(self.sha256) * row_bytes), (journal, end)):
+            file.seek(length)
+            file.truncate()
+
+    def append(self, block: npt.NDArray[np.uint8], sha256: list[str], bad: dict[int, str]) -> None:
+        """Keep the next photos: the pixels first, then what is known of them."""
+        self.checksum = zlib.crc32(block.data, self.checksum)
+        _write(self._pixels, block.data)
+        entry = {"crc32": self.checksum, "sha256": sha256, "bad": bad}
+        _write(self._journal, memoryview(json.dumps(entry).encode() + b"\n"))
+        self.sha256 += sha256
+        self.bad |= bad
+
+    def end(self, data: bytes) -> None:
+        """Write what comes after the pixels."""
+        _write(self._pixels, memoryview(data))
+
+
+@contextmanager
+def unfinished(target: Path, row_bytes: int) -> Iterator[UnfinishedPixels]:
+    """Give what there is of a cache file, to complete it; it gets its name when the block ends well.
+
+    It stays for the next call where the block is interrupted, and goes where it fails. Two processes that make the same
+    file do not share it.
+
+    Args:
+        target: the file; its folder exists.
+        row_bytes: of the pixels of one photo.
+    """
+    place = target.with_name(f"{UNFINISHED}{target.name}")
+    pixels = _open(place)
+    if not try_lock(pixels.fileno()) or not _is_at(pixels, place):
+        pixels.close()
+        place = target.with_name(f"{UNFINISHED}{uuid.uuid4().hex}{target.suffix}")
+        pixels = _open(place)
+        try_lock(pixels.fileno())
+    beside = place.with_suffix(".journal")
+    try:
+        with pixels, _open(beside) as journal:
+            try_lock(journal.fileno())
+            yield UnfinishedPixels(pixels, journal, row_bytes)
+            place.replace(target)
+        beside.unlink(missing_ok=True)
+    except (OSError, UserError):
+        for file in (place, beside):
+            file.unlink(missing_ok=True)
+        raise
+
+
+def _open(path: Path) -> BinaryIO:
+    return os.fdopen(os.open(path, os.O_RDWR | os.O_CREAT | getattr(os, "O_BINARY", 0), 0o666), "r+b", buffering=0)
+
+
+def _is_at(file: BinaryIO, path: Path) -> bool:
+    """Whether it has its name still: another process may have completed or removed it before it was locked."""
+    try:
+        return os.path.samestat(os.fstat(file.fileno()), path.stat())
+    except FileNotFoundError:
+        return False
+
+
+def _write(file: BinaryIO, data: memoryview) -> None:
+    while data:
+        data = data[file.write(data) :]
