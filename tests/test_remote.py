@@ -1,5 +1,6 @@
 """Photos by address: file:// stands for object storage, which goes through the same file systems (see test_cluster)."""
 
+import importlib.util
 import json
 import os
 import subprocess
@@ -12,6 +13,7 @@ import pytest
 from conftest import save_photo
 from qc_lightning.core.errors import UserError
 from qc_lightning.core.ray_environment import prepare_ray
+from qc_lightning.core.run import Run
 from qc_lightning.data.mirror import mirror
 from qc_lightning.data.remote import find_remote, is_address
 from qc_lightning.prediction.part_files import PartFolder
@@ -90,6 +92,52 @@ def test_one_machine_reads_no_store(predict: Predict, tmp_path: Path) -> None:
         code, _, errors = predict(f"source={source}")
         assert code == 2
         assert "is in object storage: give engine=ray ray.address=local" in errors
+
+
+@pytest.mark.parametrize(("scheme", "package"), [("gs", "gcsfs"), ("az", "adlfs"), ("s3", "s3fs")])
+def test_a_store_without_its_package_is_one_line(scheme: str, package: str, typed: Predict) -> None:
+    if importlib.util.find_spec(package) is not None:
+        pytest.skip(f"{package} is installed")
+    for place in (f"source={scheme}://bucket/photos", f"output={scheme}://bucket/verdicts"):
+        photo = [] if place.startswith("source") else ["source=photo.png"]
+        Path("photo.png").touch()
+        code, _, errors = typed(place, *photo, "engine=ray", "ray.address=local")
+        assert (code, errors.count("\n")) == (2, 1), errors
+        assert f"{scheme}://bucket" in errors
+        assert f"pip install {package}" in errors
+
+
+def test_a_worker_reads_a_store(run_folder: Path, photo_root: Path, tmp_path: Path) -> None:
+    """A store that is no file system of the machine: one in memory, of this process."""
+    import fsspec
+
+    from qc_lightning.inference.inspector import Inspector
+    from qc_lightning.inference.sources import find_everywhere
+    from qc_lightning.metrics.verdict import Verdict
+    from qc_lightning.prediction.on_ray import InspectionWork
+
+    store = fsspec.filesystem("memory")
+    store.put(str(photo_root), "/line/photos", recursive=True)
+    try:
+        photos = find_everywhere("memory://line/photos")
+        assert len(photos) == 40
+        inspector = Inspector.load(Run(run_folder), "cpu", Verdict.REVIEW)
+        work = InspectionWork(inspector, "cpu", 8, 1)
+        tasks = [json.dumps([photo, None]).encode() for photo in [*photos, "memory://line/gone.png"]]
+        *rows, gone = [json.loads(result) for result in work(tasks)]
+        for photo, result in zip(photos, rows, strict=True):
+            local = inspector(photo_root / photo.removeprefix("memory://line/photos/"))
+            assert result["path"] == photo
+            assert (result["probability"], result["sha256"]) == (local.probability, local.sha256)
+        assert (gone["verdict"], gone["error"]) == ("REVIEW", "no such file or directory")
+        parts = PartFolder("memory://line/verdicts.jsonl", resume=False).begin({"photos": 1})
+        parts.add(Row(**rows[0]))
+        parts.finish(complete=True)
+        assert PartFolder("memory://line/verdicts.jsonl", resume=True).written.sha256 == {photos[0]: rows[0]["sha256"]}
+        with pytest.raises(UserError, match="is already there"):
+            PartFolder("memory://line/verdicts.jsonl", resume=False)
+    finally:
+        store.rm("/line", recursive=True)
 
 
 @pytest.mark.parametrize("name", ["out", "out.jsonl"])
