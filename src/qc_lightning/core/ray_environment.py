@@ -5,12 +5,17 @@ from pathlib import Path
 
 
 def prepare_ray() -> None:
-    """Send no usage statistics; use the token of a cluster that asks for one. What the user has set stays.
+    """Send no usage statistics, connect when asked only, use the token of a cluster that asks for one.
 
-    Token authentication is Ray's default since 2.60. A driver reads its token of its own accord only when it starts a
-    cluster or finds one on its machine; with `<head>:6379` it needs RAY_AUTH_MODE, and before Ray is imported.
+    What the user has set stays.
+
+    By Ray's announcement local clusters ask for a token by default since 2.59, all from 2.61 on. A driver reads its
+    token of its own accord only when it starts a cluster or finds one on its machine; with `<head>:6379` it needs
+    RAY_AUTH_MODE, and before Ray is imported.
     """
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    os.environ.setdefault("RAY_ENABLE_AUTO_CONNECT", "0")  # else a thread may connect again while the process ends
+    os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")  # else remarks of its C++ come between the messages
     if has_token():
         os.environ.setdefault("RAY_AUTH_MODE", "token")
 

@@ -83,6 +83,24 @@ class WorkerPool:
         Raises:
             UserError: a worker cannot begin or says what it cannot do, or no node has had room for one for minutes.
         """
+        import ray
+
+        try:
+            for block in self._while_there_is_room(_as_they_come(self._blocks(numbers, task, size))):
+                if block is not None:
+                    found = block.to_pylist()
+                    if failures := [row["failure"] for row in found if row["failure"]]:
+                        raise UserError(failures[0])
+                    yield [(row["number"], row["result"]) for row in found]
+                if stop.signal:
+                    return
+        except ray.exceptions.ObjectLostError:  # results that were on a node when it was lost
+            return
+        except ray.exceptions.RayError as error:
+            raise UserError(f"ray: no worker could begin: {reason_of(error)}") from error
+
+    def _blocks(self, numbers: Sequence[int], task: Callable[[int], bytes], size: int) -> "Iterator[pyarrow.Table]":
+        """What Ray Data makes of the photos, a table for each task that was done."""
         import pyarrow
         import ray
         from ray.data import ActorPoolStrategy, DataContext
@@ -99,7 +117,7 @@ class WorkerPool:
         pool = ActorPoolStrategy(size=min(self.workers, len(blocks)), max_tasks_in_flight_per_actor=in_flight)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", DeprecationWarning)  # of max_restarts, which Ray below 2.64 takes
-            dataset = ray.data.from_arrow_refs(blocks).map_batches(
+            dataset = ray.data.from_arrow_refs(blocks).map_batches(  # waits for a node that has a free core
                 _Worker,
                 fn_constructor_args=[self.maker],
                 batch_size=None,
@@ -111,21 +129,7 @@ class WorkerPool:
                 max_restarts=-1,
                 max_task_retries=0,  # else a task would wait for a node that is lost
             )
-        del blocks
-        done = dataset.iter_batches(batch_size=None, batch_format="pyarrow", prefetch_batches=0)
-        try:
-            for block in self._while_there_is_room(_as_they_come(done)):
-                if block is not None:
-                    found = block.to_pylist()
-                    if failures := [row["failure"] for row in found if row["failure"]]:
-                        raise UserError(failures[0])
-                    yield [(row["number"], row["result"]) for row in found]
-                if stop.signal:
-                    return
-        except ray.exceptions.ObjectLostError:  # results that were on a node when it was lost
-            return
-        except ray.exceptions.RayError as error:
-            raise UserError(f"ray: no worker could begin: {reason_of(error)}") from error
+        yield from dataset.iter_batches(batch_size=None, batch_format="pyarrow", prefetch_batches=0)
 
     def _while_there_is_room(self, blocks: "Iterator[pyarrow.Table | None]") -> "Iterator[pyarrow.Table | None]":
         """Hand blocks on; end when none comes because a node was lost that other nodes have no room for."""
