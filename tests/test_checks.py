@@ -112,6 +112,19 @@ def test_file_kind_alone(tmp_path: Path, load: Callable[..., PhotoSet]) -> None:
     assert not _flagged(notes, "the mean colour")
 
 
+def test_a_lighter_border_where_the_light_varies(tmp_path: Path, load: Callable[..., PhotoSet]) -> None:
+    """Its colour alone says little then, the step to what lies inside says all."""
+    root = tmp_path / "photos"
+    _save_parts(root, count=80)
+    for path in sorted(root.rglob("*.png")):
+        grey = np.asarray(Image.open(path)).astype(np.int16) + np.random.default_rng(int(path.stem)).integers(-60, 60)
+        border = np.ones(grey.shape, bool)
+        border[3:-3, 3:-3] = False
+        grey[border] += 30 * (path.parent.name == "Incorrect")
+        Image.fromarray(np.clip(grey, 0, 255).astype(np.uint8)).save(path)
+    assert _flagged(load().notes, "the border's colour alone tells Incorrect from Correct")
+
+
 def test_border_alone(tmp_path: Path, load: Callable[..., PhotoSet]) -> None:
     _save_parts(tmp_path / "photos")
     assert load().notes == []

@@ -13,7 +13,7 @@ from qc_lightning.data.pixel_store import PixelStore
 SIDE = 16  # pixels of the small pictures
 _FINE = 32  # cells a side in which the border is one cell wide
 _BLOCK = 16  # photos at a time
-_DENSE = 150  # pixels a side that are enough; of larger photos every second, third, ... is taken
+_DENSE = 96  # pixels a side that are enough, three a cell; of larger photos every second, third, ... is taken
 
 Floats = npt.NDArray[np.float32]
 
@@ -24,8 +24,8 @@ class Appearance:
 
     Attributes:
         small: float32 [n, SIDE, SIDE], mean grey of each cell, 0 to 255.
-        border: float32 [n, 6], mean and standard deviation of red, green and blue along the photo's border, a
-            thirty-second of its side wide.
+        border: float32 [n, 9], of red, green and blue the mean and standard deviation along the photo's border, a
+            thirty-second of its side wide, and how much lighter that is than as wide a frame just inside it.
         colour: float32 [n, 3], mean red, green and blue.
     """
 
@@ -38,10 +38,12 @@ def measure_appearance(store: PixelStore, rows: npt.NDArray[np.int64], progress:
     """Measure some rows of the store, on all cores, a block at a time."""
     n = len(rows)
     found = Appearance(
-        np.empty((n, SIDE, SIDE), np.float32), np.empty((n, 6), np.float32), np.empty((n, 3), np.float32)
+        np.empty((n, SIDE, SIDE), np.float32), np.empty((n, 9), np.float32), np.empty((n, 3), np.float32)
     )
     border = np.ones((_FINE, _FINE), bool)
     border[1:-1, 1:-1] = False
+    inside = ~border
+    inside[2:-2, 2:-2] = False
 
     def work(start: int) -> int:
         block = slice(start, min(start + _BLOCK, n))
@@ -51,7 +53,8 @@ def measure_appearance(store: PixelStore, rows: npt.NDArray[np.int64], progress:
         down, across = (_averaging(side, _FINE) for side in pixels.shape[2:])
         fine = down @ pixels.astype(np.float32) @ across.T  # [b, 3, _FINE, _FINE]
         edge = fine[:, :, border]
-        found.border[block] = np.concatenate([edge.mean(2), edge.std(2)], axis=1)
+        mean = edge.mean(2)
+        found.border[block] = np.concatenate([mean, edge.std(2), mean - fine[:, :, inside].mean(2)], axis=1)
         found.colour[block] = fine.mean((2, 3))
         half = _FINE // SIDE
         found.small[block] = fine.mean(1).reshape(-1, SIDE, half, SIDE, half).mean((2, 4))
