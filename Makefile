@@ -41,9 +41,8 @@ MODEL ?= $(lastword $(sort $(wildcard outputs/*/*/export/inspector.onnx)))
 bundle: install  ## make bundle MODEL=inspector.onnx [TARGET="win_amd64 3.12"]: dist/bundle for a PC without a network
 	$(RUN) qc_lightning.deployment.bundle $(MODEL) dist/bundle $(TARGET)
 
-torture: .venv/test  ## broken photos and kills for a quarter of an hour, and a table of what became of them
+torture: .venv/test  ## broken files, kills, full disks, many photos and jobs for hours, and a table of what became of them
 	.venv/bin/python tests/torture.py
-	.venv/bin/python tests/full_disk.py
 
 install: .venv/run
 

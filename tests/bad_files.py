@@ -2,44 +2,77 @@
 
 import io
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 from PIL import Image
 
-KINDS: dict[str, tuple[str, dict[str, object]]] = {
-    "jpeg": ("JPEG", {}),
-    "jpeg progressive": ("JPEG", {"progressive": True}),
-    "jpeg restart": ("JPEG", {"restart_marker_rows": 1}),
-    "png": ("PNG", {}),
-    "png stored": ("PNG", {"compress_level": 0}),
-    "bmp": ("BMP", {}),
-    "tiff": ("TIFF", {}),
-    "tiff lzw": ("TIFF", {"compression": "tiff_lzw"}),
-    "webp": ("WEBP", {}),
-    "gif": ("GIF", {}),
-    "ppm": ("PPM", {}),
-    "jpeg 2000": ("JPEG2000", {}),
+Options = dict[str, Any]
+
+KINDS: dict[str, tuple[str, str, Options]] = {
+    "jpeg": ("", "JPEG", {}),
+    "jpeg progressive": ("", "JPEG", {"progressive": True}),
+    "jpeg restart": ("", "JPEG", {"restart_marker_rows": 1}),
+    "jpeg cmyk": ("CMYK", "JPEG", {}),
+    "jpeg turned": ("", "JPEG", {"exif": True}),
+    "png": ("", "PNG", {}),
+    "png stored": ("", "PNG", {"compress_level": 0}),
+    "png alpha": ("RGBA", "PNG", {}),
+    "png palette": ("P", "PNG", {}),
+    "png 16 bits": ("I;16", "PNG", {}),
+    "png 1 bit": ("1", "PNG", {}),
+    "bmp": ("", "BMP", {}),
+    "tiff": ("", "TIFF", {}),
+    "tiff lzw": ("", "TIFF", {"compression": "tiff_lzw"}),
+    "tiff deflate": ("", "TIFF", {"compression": "tiff_adobe_deflate"}),
+    "tiff jpeg": ("RGB", "TIFF", {"compression": "jpeg"}),
+    "tiff 16 bits": ("I;16", "TIFF", {}),
+    "tiff float": ("F", "TIFF", {}),
+    "tiff pages": ("", "TIFF", {"save_all": True}),
+    "webp": ("", "WEBP", {}),
+    "webp lossless": ("RGBA", "WEBP", {"lossless": True}),
+    "gif": ("", "GIF", {}),
+    "ppm": ("", "PPM", {}),
+    "pgm 16 bits": ("I;16", "PPM", {}),
+    "jpeg 2000": ("", "JPEG2000", {}),
 }
+PLAIN = ("jpeg", "jpeg progressive", "jpeg restart", "png", "png stored", "bmp", "tiff", "tiff lzw", "webp", "ppm")
+"""Kinds of 8 bits, of which no whole file may be refused."""
 
 
-def photo(rng: np.random.Generator) -> Image.Image:
-    """A noisy scene without black, of a random size, in colour, gray or 16 bits."""
-    width, height = (int(side) for side in rng.integers(20, 160, 2))
+def photo(rng: np.random.Generator, most: int = 160) -> Image.Image:
+    """A noisy scene without black, of a random size, in colour or gray."""
+    width, height = (int(side) for side in rng.integers(16, most, 2))
     coarse = rng.integers(30, 220, (6, 6, 3), dtype=np.uint8)
     image = np.asarray(Image.fromarray(coarse).resize((width, height), Image.Resampling.BICUBIC)).astype(float)
     noisy = np.clip(image + 5 * rng.standard_normal(image.shape), 1, 254).astype(np.uint8)
     return Image.fromarray(noisy if rng.random() < 0.7 else noisy[..., 0])
 
 
-def good_file(rng: np.random.Generator, kind: str) -> bytes:
-    """A whole file of one kind."""
-    name, options = KINDS[kind]
+def in_mode(image: Image.Image, mode: str) -> Image.Image:
+    """A photo as pixels of another kind; an empty mode leaves it as it is."""
+    if mode == "I;16":
+        return Image.fromarray(np.asarray(image.convert("L")).astype(np.uint16) * 257)
+    if mode == "F":
+        return Image.fromarray(np.asarray(image.convert("L")).astype(np.float32) / 255)
+    return image.convert(mode) if mode else image
+
+
+def good_file(rng: np.random.Generator, kind: str, most: int = 160) -> bytes:
+    """A whole file of one kind, its sides below `most` pixels."""
+    mode, name, options = KINDS[kind]
+    image, options = in_mode(photo(rng, most), mode), dict(options)
+    if options.get("exif"):
+        options["exif"] = Image.Exif()
+        options["exif"][0x0112] = int(rng.integers(2, 9))
+    if options.get("save_all"):
+        options["append_images"] = [image.reduce(4)]
     buffer = io.BytesIO()
-    photo(rng).save(buffer, name, **options)
+    image.save(buffer, name, **options)
     return buffer.getvalue()
 
 
-def broken_file(rng: np.random.Generator, data: bytes) -> tuple[str, bytes]:
+def damaged(rng: np.random.Generator, data: bytes) -> tuple[str, bytes]:
     """What was done to a file, and the result."""
     ways = ("cut", "zero rest", "closed", "flip", "burst", "splice", "length", "trailer")
     how = ways[int(rng.integers(len(ways)))]
@@ -68,9 +101,17 @@ def broken_file(rng: np.random.Generator, data: bytes) -> tuple[str, bytes]:
     return how, bytes(changed)
 
 
-def stream(seed: int) -> Iterator[tuple[str, str, bytes]]:
-    """Kind, damage and bytes, without an end; the same for the same seed."""
+def stream(seed: int, most: int = 160, each: int = 1) -> Iterator[tuple[str, str, bytes]]:
+    """Kind, damage and bytes, without an end; the same for the same arguments.
+
+    Args:
+        seed: of the draws.
+        most: pixels of a side, less one.
+        each: how often one good file is damaged.
+    """
     rng = np.random.default_rng(seed)
     while True:
         kind = list(KINDS)[int(rng.integers(len(KINDS)))]
-        yield kind, *broken_file(rng, good_file(rng, kind))
+        whole = good_file(rng, kind, most)
+        for _ in range(each):
+            yield kind, *damaged(rng, whole)

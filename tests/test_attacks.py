@@ -9,10 +9,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bad_files import stream
+from forked import command, import_all
+from kills import Phase, kill_and_continue, unbroken
 from qc_lightning.core.atomic import replacing
 from qc_lightning.data.decode import BadImage, DecodeSettings, decode_bytes
 from test_predict import save
-from torture import kill_and_resume, unbroken
 
 SETTINGS = DecodeSettings(24, 16, "letterbox")
 
@@ -53,12 +54,16 @@ def test_any_bytes_give_pixels_or_one_line(body: bytes, start: bytes) -> None:
 @pytest.mark.slow
 def test_a_killed_prediction_resumes_to_the_very_rows(run_folder: Path, tmp_path: Path) -> None:
     for i in range(12):
-        save(tmp_path / "in" / f"{i:02d}.png", 20 * i)
-    expected, changes = unbroken(run_folder, tmp_path)
+        save(tmp_path / "template" / "in" / f"{i:02d}.png", 20 * i)
+    import_all()
+    predict = command("predict", f"run={run_folder}", "source=in", "sort=copy", "output=v.csv", "resume=true")
+    phase = Phase("prediction", predict, predict, ("v*/**/*", "v.csv"))
+    expected, changes = unbroken(phase, tmp_path / "template", tmp_path / "work", False)
     assert changes > 12
+    assert "v.csv" in expected
     for number in (changes // 3, changes - 1):
-        assert kill_and_resume(run_folder, tmp_path, number) == expected, number
-    assert not list(tmp_path.rglob(".unfinished-*"))
+        how = kill_and_continue(phase, tmp_path / "template", tmp_path / "work", number, False, expected)
+        assert how == "equal", number
 
 
 def test_an_unfinished_file_of_a_dead_process_is_removed_and_a_living_ones_is_not(tmp_path: Path) -> None:

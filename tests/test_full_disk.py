@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+import forked
 import full_disk
 from qc_lightning.core.atomic import write_text
 from qc_lightning.core.errors import UserError
@@ -62,8 +63,8 @@ def test_no_command_leaves_anything_torn(tmp_path: Path, monkeypatch: pytest.Mon
     template = tmp_path / "template"
     template.mkdir()
     full_disk.prepare(template)
-    full_disk.import_all()
+    forked.import_all()
     tries = [("train", 70_000), ("evaluate", 100), ("decide", 2000), ("gauge", 100), ("audit", 100)]
     faults = [fault for command, size in tries if (fault := full_disk.faults_of(command, template, size))]
     assert not faults
-    assert "expected room for results in" in full_disk.attempt("evaluate", template, 1000)[1], "before the work"
+    assert "expected room for results in" in full_disk.attempt("evaluate", template, 1000).output, "before the work"

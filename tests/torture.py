@@ -1,135 +1,165 @@
-"""`make torture`: broken photos and kills for as long as wanted, and a table of what became of them.
+"""`make torture`: broken photos and files, kills, full disks, many photos and jobs, and a table of what became of them.
 
-Needs a finished run of which it uses nothing but the model: it trains one on 40 rendered photos.
+    python tests/torture.py                     everything, some three hours on two cores
+    python tests/torture.py photos --count 5000 one part, and how often
+
+Each part makes what it needs in a temporary folder. What goes wrong is printed before the table.
 """
 
 import argparse
-import csv
 import itertools
 import os
 import random
+import resource
 import subprocess
 import sys
 import tempfile
 import time
+import warnings
 from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-from bad_files import KINDS, good_file, stream
-
-KILL = str(Path(__file__).with_name("kill_at.py"))
-Rows = list[tuple[str, ...]]
-
-
-def rows_of(output: Path) -> Rows:
-    """What matters of the rows of a prediction, sorted."""
-    with output.open(newline="", encoding="utf-8") as file:
-        return sorted(
-            tuple(row[key] for key in ("path", "sha256", "probability", "verdict", "error"))
-            for row in csv.DictReader(file)
-        )
+import bad_run_files
+import forked
+import full_disk
+import kills
+import many
+from bad_files import KINDS, PLAIN, good_file, stream
 
 
-def call(number: int, run: Path, work: Path, *more: str) -> subprocess.CompletedProcess[str]:
-    """One prediction of work/in, killed before its change of that number; 0: not at all."""
-    command = [sys.executable, KILL, str(number), "qc_lightning.predict", f"run={run}", "source=in", "sort=copy", *more]
-    return subprocess.run(command, cwd=work, capture_output=True, text=True)
+@dataclass(frozen=True)
+class Try:
+    """What a part is to do.
+
+    Attributes:
+        scratch: an empty folder.
+        count: how often.
+        seed: of the draws.
+        only: phases or commands; all when empty.
+    """
+
+    scratch: Path
+    count: int
+    seed: int
+    only: list[str]
 
 
-def unbroken(run: Path, work: Path) -> tuple[Rows, int]:
-    """The rows of a prediction that nobody disturbs, and how many changes of files it makes."""
-    done = call(0, run, work, "output=unbroken.csv")
-    assert done.returncode == 0, done.stderr
-    return rows_of(work / "unbroken.csv"), int(done.stdout.split()[-1])
-
-
-def kill_and_resume(run: Path, work: Path, number: int) -> Rows:
-    """The rows of a prediction that was killed before a change of a file and resumed."""
-    output = f"killed-{number}.csv"
-    call(number, run, work, f"output={output}", "resume=true")
-    done = call(0, run, work, f"output={output}", "resume=true")
-    assert done.returncode == 0, done.stderr
-    return rows_of(work / output)
-
-
-def fuzz(seconds: float, seed: int) -> Counter[str]:
-    """Broken photos until the time is up: how many were refused, read, or ended in anything else."""
-    import warnings
-
-    from qc_lightning.data.decode import BadImage, DecodeSettings, decode_bytes
+def broken_photos(task: Try) -> list[str]:
+    """Broken photos: how many were refused, read, or ended in anything else."""
+    from qc_lightning.data.decode import BadImage, DecodeSettings, decode_bytes, decode_whole
+    from qc_lightning.data.file_facts import read_file_facts
+    from qc_lightning.data.image_file import looks_like_image
+    from qc_lightning.data.shape import common_shape
+    from qc_lightning.data.wide import bit_depth_note
 
     warnings.simplefilter("ignore")
-    settings, outcomes, end = DecodeSettings(64, 48), Counter[str](), time.monotonic() + seconds
-    for kind, how, data in stream(seed):
+    ways = [DecodeSettings(64, 48), DecodeSettings(16, 16, "letterbox"), DecodeSettings(32, 32, "squash", 12)]
+    outcomes, slowest, path = Counter[str](), 0.0, task.scratch / "photo"
+    for number, (kind, how, data) in enumerate(itertools.islice(stream(task.seed, 64, 20), task.count)):
+        begun = time.monotonic()
         try:
-            decode_bytes(data, settings)
+            if number % 10 == 9:  # all others that open photos
+                path.write_bytes(data)
+                read_file_facts([path])
+                bit_depth_note([path], 16)
+                looks_like_image(path)
+                common_shape([path], 16, (1, 1))
+                decode_whole(path, ways[0], 64)
+            decode_bytes(data, ways[number % 3])
             outcomes["read"] += 1
-            outcomes[f"read: {kind}, {how}"] += 1
-        except BadImage:
+            outcomes[f"{kind}, {how}"] += 1
+        except BadImage as error:
             outcomes["refused"] += 1
+            if "\n" in str(error):
+                outcomes["other"] += 1
+                print(f"seed {task.seed}, {number}, {kind}, {how}: several lines: {error}")
         except Exception as error:
-            outcomes["traceback"] += 1
-            print(f"seed {seed}, {kind}, {how}: {error!r}")
-        if time.monotonic() > end:
-            return outcomes
-    raise AssertionError
+            outcomes["other"] += 1
+            print(f"seed {task.seed}, {number}, {kind}, {how}: {error!r}")
+        slowest = max(slowest, time.monotonic() - begun)
+    told = f"{outcomes['refused']:,} refused, {outcomes['read']:,} read, {outcomes['other']} else"
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6
+    rows = [
+        f"| broken photos of {len(KINDS)} kinds | {task.count:,} | {told}; slowest {slowest:.2f} s, {peak:.2f} GB |"
+    ]
+    zeros = {kind: outcomes[f"{kind}, zero rest"] for kind in KINDS if outcomes[f"{kind}, zero rest"]}
+    closed = sum(outcomes[f"{kind}, closed"] for kind in KINDS if kind.startswith("jpeg"))
+    rows.append(f"| of these read: the rest zeros | {sum(zeros.values()):,} | {zeros} |")
+    return [*rows, f"| of these read: JPEGs cut and closed | {closed:,} | |"]
 
 
-def whole(count: int, seed: int) -> int:
-    """How many of so many good photos of every kind are refused."""
+def whole_photos(task: Try) -> list[str]:
+    """Good photos of the kinds that every camera makes: how many are refused."""
     from qc_lightning.data.decode import BadImage, DecodeSettings, decode_bytes
 
-    rng, refused = np.random.default_rng(seed), 0
-    for kind in itertools.islice(itertools.cycle(KINDS), count):
+    rng, refused = np.random.default_rng(task.seed), 0
+    for kind in itertools.islice(itertools.cycle(PLAIN), task.count):
         try:
             decode_bytes(good_file(rng, kind), DecodeSettings(64, 48))
-        except BadImage:
+        except BadImage as error:
             refused += 1
-    return refused
+            print(f"{kind}: {error}")
+    return [f"| whole photos of {len(PLAIN)} kinds | {task.count:,} | {refused} refused |"]
+
+
+def broken_files(task: Try) -> list[str]:
+    """Files of a run, a sweep and a release."""
+    return bad_run_files.rows(bad_run_files.fuzz(task.scratch, task.seed, task.count))
+
+
+def killed(task: Try) -> list[str]:
+    """Kills of every phase, or of those named."""
+    forked.import_all()
+    template = task.scratch / "template"
+    template.mkdir()
+    full_disk.prepare(template)
+    kills.prepare_many(template)
+    known = kills.phases()
+    rows = []
+    for name in task.only or known:
+        rows.append(kills.try_phase(known[name], template, task.scratch, task.count))
+        print(rows[-1], flush=True)
+    return rows
+
+
+PARTS: dict[str, tuple[Callable[[Try], list[str]], int]] = {
+    "photos": (broken_photos, 100_000),
+    "whole": (whole_photos, 10_000),
+    "files": (broken_files, 20_000),
+    "kills": (killed, 200),
+    "disk": (lambda task: full_disk.table(task.count, task.only, task.scratch), 30),
+    "many": (lambda task: many.many_photos(task.scratch, task.count), 100_000),
+    "jobs": (lambda task: [many.many_jobs(task.scratch, task.count)], 1000),
+}
+"""What to do, and how often."""
 
 
 def main() -> None:
     """Print the table."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--seconds", type=float, default=600, help="for broken photos")
-    parser.add_argument("--kills", type=int, default=200)
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("parts", nargs="*", help=f"some of {', '.join(PARTS)}; all when none is named")
+    parser.add_argument("--only", nargs="*", default=[], help="of the kills or of the commands on a full disk")
+    parser.add_argument("--count", type=int, help="how often; each part has its own number")
     parser.add_argument("--seed", type=int, default=random.randrange(10**6))
     options = parser.parse_args()
     commit = subprocess.run(["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True).stdout.strip()
-    outcomes = fuzz(options.seconds, options.seed)
-    tried = outcomes["read"] + outcomes["refused"] + outcomes["traceback"]
-    print(f"commit {commit}, seed {options.seed}\n")
-    print("| tried | how often | outcome |\n|---|---|---|")
-    print(f"| broken photos | {tried:,} | {outcomes['refused']:,} refused, {outcomes['read']:,} read,", end=" ")
-    print(f"{outcomes['traceback']} tracebacks |")
-    good = min(20_000, 20 * int(options.seconds))
-    print(f"| whole photos of every kind | {good:,} | {whole(good, options.seed)} refused |", flush=True)
-    for key, count in sorted(outcomes.items()):
-        if key.endswith(("zero rest", "closed", "cut")):
-            print(f"| {key} | {count:,} | gave pixels |")
-    if not options.kills:
-        return
-    with tempfile.TemporaryDirectory() as folder:
-        work = Path(folder)
-        os.environ["QC_LIGHTNING_CACHE"] = str(work / "cache")
-        train = [sys.executable, "-m", "qc_lightning.train", "data.count=40", "data.image_size=16", "model.hidden=[8]"]
-        train += ["trainer=cpu", "trainer.max_epochs=1", "report=false"]
-        subprocess.run(train, cwd=work, check=True, capture_output=True)
-        run = next(iter((work / "outputs").glob("*/*")))
-        rng = np.random.default_rng(options.seed)
-        (work / "in").mkdir()
-        for i in range(12):
-            (work / "in" / f"{i}.png").write_bytes(good_file(rng, "png"))
-        expected, changes = unbroken(run, work)
-        numbers = [1 + i * changes // options.kills for i in range(options.kills)]
-        unequal = [number for number in dict.fromkeys(numbers) if kill_and_resume(run, work, number) != expected]
-        left = len(list(work.rglob(".unfinished-*")))
-        print(f"| kills of a prediction, each resumed | {len(dict.fromkeys(numbers))} |", end=" ")
-        print(f"{len(unequal)} with other rows than the unbroken one, {left} temporary files left |")
+    print(f"commit {commit}, seed {options.seed}", flush=True)
+    table = list[str]()
+    for part in options.parts or PARTS:
+        count, begun = options.count or PARTS[part][1], time.monotonic()
+        with tempfile.TemporaryDirectory() as folder:
+            scratch = Path(folder)
+            os.environ["QC_LIGHTNING_CACHE"] = str(scratch / "cache")
+            table += PARTS[part][0](Try(scratch, count, options.seed, options.only))
+            os.chdir("/")
+        print(f"{part}: {time.monotonic() - begun:.0f} s", flush=True)
+    print("\n| tried | how often | outcome |\n|---|---|---|", *table, sep="\n")
 
 
 if __name__ == "__main__":

@@ -1,0 +1,234 @@
+"""Kills before the n-th change of a file in every phase, each continued and held against the unbroken run."""
+
+import csv
+import hashlib
+import json
+import os
+import shutil
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import forked
+from forked import Action, command
+from full_disk import SMALL, torn
+from kill_at import kill_before
+
+_VARIES = {"seconds", "timing_s", "time", "when", "digest", "previous", "latency", "duration"}
+_BYTES = (".onnx", ".png", ".jpg", ".txt")
+_NAMES = (".html", ".md", ".jsonl", ".sqlite", ".parquet")  # compared by their presence
+
+
+@dataclass(frozen=True)
+class Phase:
+    """What is killed.
+
+    Attributes:
+        name: of the line in the table.
+        begin: the work.
+        again: what continues it after a kill.
+        made: folders and files, as globs below the work folder, that must be as after an unbroken one.
+        anew: begins again where there is nothing to continue; None: there always is.
+    """
+
+    name: str
+    begin: Action
+    again: Action
+    made: tuple[str, ...]
+    anew: Action | None = None
+
+
+def _pruned(content: Any) -> Any:
+    if isinstance(content, dict):
+        return {key: _pruned(value) for key, value in content.items() if key not in _VARIES}
+    if isinstance(content, list):
+        return [_pruned(value) for value in content]
+    return content
+
+
+def _digest(path: Path) -> object:
+    """What matters of one file."""
+    if path.suffix == ".json":
+        content = _pruned(json.loads(path.read_text(encoding="utf-8")))
+        if isinstance(content, dict) and isinstance(content.get("decisions"), list):
+            last = content["decisions"][-1]  # a decision that was killed after it was written is made twice
+            content["decisions"] = {key: value for key, value in last.items() if key != "id"}
+        return content
+    if path.suffix == ".csv":
+        with path.open(newline="", encoding="utf-8") as file:
+            return sorted(sorted((k, v) for k, v in row.items() if k not in _VARIES) for row in csv.DictReader(file))
+    if path.suffix == ".ckpt":
+        import torch
+
+        state = torch.load(path, weights_only=True)["state_dict"]
+        return hashlib.sha256(b"".join(value.numpy().tobytes() for _, value in sorted(state.items()))).hexdigest()
+    return hashlib.sha256(path.read_bytes()).hexdigest() if path.suffix in _BYTES else None
+
+
+def outcome(work: Path, made: tuple[str, ...]) -> dict[str, object]:
+    """What lies in the folder, by name."""
+    files = {path for pattern in made for path in work.glob(pattern) if path.is_file()}
+    known = (".json", ".csv", ".ckpt", *_BYTES, *_NAMES)
+    return {str(path.relative_to(work)): _digest(path) for path in sorted(files) if path.suffix in known}
+
+
+def _fresh(template: Path, work: Path) -> None:
+    shutil.rmtree(work, ignore_errors=True)
+    shutil.copytree(template, work)
+
+
+def unbroken(phase: Phase, template: Path, work: Path, reading: bool) -> tuple[dict[str, object], int]:
+    """What the work leaves when nobody disturbs it, and how many changes of files it makes.
+
+    Raises:
+        AssertionError: it fails.
+    """
+    _fresh(template, work)
+    count: list[Callable[[], int]] = []
+
+    def act() -> None:
+        try:
+            phase.begin()
+        finally:
+            print(f"\nchanges {count[0]()}")
+
+    end = forked.run(act, work, lambda: count.append(kill_before(0, reading)))
+    assert end.code in (0, 1, 3), end.output
+    return outcome(work, phase.made), int(end.output.rsplit("changes ", 1)[1])
+
+
+def kill_and_continue(
+    phase: Phase, template: Path, work: Path, number: int, reading: bool, expected: dict[str, object]
+) -> str:
+    """Kill the work before a change of a file and continue it: `equal`, `refused`, or what is wrong."""
+    _fresh(template, work)
+    killed = forked.run(phase.begin, work, lambda: kill_before(number, reading))
+    if killed.code != -9:
+        return f"not killed: {forked.faults(killed) or killed.code}"
+    end = forked.run(phase.again, work)
+    how = "equal"
+    if end.refused:
+        how = "refused"
+        if phase.anew is not None:
+            end = forked.run(phase.anew, work)
+    if end.broken or (end.refused and phase.anew is not None):
+        return f"{forked.faults(end) or 'refused twice'}: {end.output.strip().splitlines()[-1:]}"
+    if how == "equal" or phase.anew is not None:
+        found = outcome(work, phase.made)
+        if other := [name for name in expected.keys() | found.keys() if expected.get(name) != found.get(name)]:
+            return f"differs in {sorted(other)[:4]}"
+    left = torn(work)
+    return f"torn or left: {left}" if left else how
+
+
+def try_phase(phase: Phase, template: Path, scratch: Path, kills: int) -> str:
+    """The row of the table; what went wrong is printed."""
+    work = scratch / "work"
+    expected, changes = unbroken(phase, template, work, False)
+    reading = changes < kills
+    if reading:
+        expected, changes = unbroken(phase, template, work, True)
+    numbers = dict.fromkeys(1 + i * changes // kills for i in range(kills))
+    seen = Counter[str]()
+    for number in numbers:
+        how = kill_and_continue(phase, template, work, number, reading, expected)
+        seen[how if how in ("equal", "refused") else "other"] += 1
+        if how not in ("equal", "refused"):
+            print(f"{phase.name}, before change {number} of {changes}: {how}", flush=True)
+    how = f"{seen['equal']} equal to the unbroken one, {seen['refused']} refused in one line, {seen['other']} other"
+    return f"| kills: {phase.name} | {len(numbers)} of {changes} {'openings and ' if reading else ''}changes | {how} |"
+
+
+_RUN = ("new/*.csv", "new/*.json", "new/checkpoints/best.ckpt", "new/report.html")
+
+
+def _train(*arguments: str) -> tuple[Action, Action]:
+    begin = command("train", *arguments, "hydra.run.dir=new")
+    return begin, command("train", "resume=new")
+
+
+def _decode() -> None:
+    """Photos decoded into the cache; the digest of what comes out is written last."""
+    from qc_lightning.data.decode import DecodeSettings
+    from qc_lightning.data.pixel_store import open_store
+
+    paths = sorted(Path("many").iterdir())
+    store = open_store(paths, DecodeSettings(16, 16), "disk", Path("cache/pixels"), progress=False)
+    pixels = store.rows(range(len(paths)))
+    Path("pixels.txt").write_text(hashlib.sha256(pixels.tobytes()).hexdigest() + "".join(store.sha256))
+
+
+def _features() -> None:
+    """Features of photos computed into the cache; written as those of `_decode`."""
+    import numpy as np
+    import torch
+
+    from qc_lightning.cli.compose import compose
+    from qc_lightning.data.dataset import read_photos
+    from qc_lightning.models.registry import build_network
+    from qc_lightning.training import features
+
+    features._KEPT_AT_ONCE = 2
+    config = compose(["experiment=recommended", "data.count=40", "data.image_size=32", "model.patches=false"])
+    photos = read_photos(config.data, progress=False)
+    torch.manual_seed(0)
+    network = build_network(config.model, photos.decode.tile, load_weights=False).eval()
+    every = np.arange(len(photos.photos))
+    found = features.extract_features(network, photos, every, torch.device("cpu"), Path("cache/features"))
+    Path("features.txt").write_text(hashlib.sha256(found.numpy().tobytes()).hexdigest())
+
+
+def phases() -> dict[str, Phase]:
+    """Every phase by name."""
+    small = [*SMALL, "trainer.max_epochs=6", "optim.lr=0.01"]
+    sweep = ["-m", *SMALL, "report=false", "optim.lr=0.1,0.01,0.001", "trainer.max_epochs=1", "hydra.sweep.dir=new"]
+    recommended = ["experiment=recommended", "data.count=24", "data.image_size=32", "trainer=cpu", "report=false"]
+    anew = "hydra.run.dir=new"
+    predict = ["run=run", "source=in", "resume=true"]
+    table, parquet = [*predict, "output=verdicts.csv", "sort=copy"], [*predict, "output=verdicts.parquet"]
+    parquet += ["overlays=true", "part=prefix"]
+    listed = [
+        Phase("training", *_train(*small), _RUN, command("train", *small, anew)),
+        Phase("training, recommended", *_train(*recommended), _RUN, command("train", *recommended, anew)),
+        Phase("decoding", _decode, _decode, ("pixels.txt", "cache/pixels/*")),
+        Phase("features", _features, _features, ("features.txt",)),
+        Phase(
+            "sweep", command("train", *sweep), command("train", *sweep, "sweep.resume=new"),
+            ("new/[0-9]/*.csv", "new/[0-9]/*.json", "new/[0-9]/checkpoints/best.ckpt", "new/*.csv", "new/sweep.json"),
+            command("train", *sweep),
+        ),
+        Phase("prediction", command("predict", *table), command("predict", *table), ("verdicts*/**/*", "verdicts.csv")),
+        Phase(
+            "prediction, parquet", command("predict", *parquet), command("predict", *parquet),
+            ("verdicts*/**/*", "verdicts*"),
+        ),
+    ]  # fmt: skip
+    others = {
+        "export": (["run=run", "output=out/inspector.onnx"], ("out/*",)),
+        "log export": (["line.sqlite", "export", "rows.csv"], ("rows.csv",)),
+        "log dataset": (["line.sqlite", "dataset", "labelled"], ("labelled/**/*",)),
+        "evaluate": (["run=run", "subset=test", "name=again"], ("run/evaluations/**/*",)),
+        "decide": (["run=run", "rule=fixed", "threshold=0.4", "reason=tried"], ("run/decision.json",)),
+        "certify": (["run=run", "data.root=photos", "escape_rate=0.9", "confidence=0.6"], ("run/decision.json",)),
+        "release": (["run=run", "name=press", "force=true"], ()),
+        "explain": (["run=run", "source=in"], ("explanations/**/*",)),
+        "audit": (["data=parts", "data.count=40", "data.image_size=16", "output=audit"], ("audit/*.csv",)),
+        "sweep_report": (["run=sweep"], ("sweep/*.csv",)),
+        "robustness": (["run=run", "photos=2"], ("run/*.json",)),
+    }
+    listed += [
+        Phase(name, command(name.split()[0], *arguments), command(name.split()[0], *arguments), made)
+        for name, (arguments, made) in others.items()
+    ]
+    return {phase.name: phase for phase in listed}
+
+
+def prepare_many(template: Path) -> None:
+    """Photos for the phase of decoding."""
+    from conftest import save_photo
+
+    for seed in range(60):
+        save_photo(template / "many" / f"{seed}.png", bright=seed % 2 == 0, seed=seed, size=24)
+    os.environ.setdefault("QC_LIGHTNING_CACHE", str(template.parent / "cache"))
