@@ -36,6 +36,7 @@ KINDS = {
     "jpeg progressive": ("JPEG", {"progressive": True}),
     "bmp": ("BMP", {}),
     "tiff": ("TIFF", {}),
+    "tiff jpeg": ("TIFF", {"compression": "jpeg"}),
     "webp": ("WEBP", {}),
     "webp lossless": ("WEBP", {"lossless": True}),
     "png": ("PNG", {}),

@@ -21,7 +21,8 @@ from torch import nn
 from conftest import save_photo
 from qc_lightning import verify as verify_command
 from qc_lightning.config import ModelConfig
-from qc_lightning.core.atomic import csv_text, write_text
+from qc_lightning.core.atomic import write_text
+from qc_lightning.core.csv_files import csv_text
 from qc_lightning.core.errors import UserError
 from qc_lightning.core.run import Run
 from qc_lightning.data.decode import DecodeSettings, read

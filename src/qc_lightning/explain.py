@@ -10,7 +10,8 @@ from qc_lightning.config import ExplainConfig
 
 def explain(config: ExplainConfig) -> None:
     """Photos to heat maps, pictures of them, and figures on how far they can be trusted."""
-    from qc_lightning.core.atomic import csv_text, write_json, write_text
+    from qc_lightning.core.atomic import write_json, write_text
+    from qc_lightning.core.csv_files import csv_text
     from qc_lightning.core.room import check_room
     from qc_lightning.core.run import Run
 

@@ -6,7 +6,8 @@ from qc_lightning.config import RobustnessConfig
 
 def robustness(config: RobustnessConfig) -> None:
     """A run's labelled photos, each through nine corruptions at five strengths, to rates and a picture of them."""
-    from qc_lightning.core.atomic import csv_text, write_json, write_text
+    from qc_lightning.core.atomic import write_json, write_text
+    from qc_lightning.core.csv_files import csv_text
     from qc_lightning.core.room import check_room
     from qc_lightning.core.run import Run
     from qc_lightning.evaluation.evaluation_set import own_photos

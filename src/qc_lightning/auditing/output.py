@@ -5,7 +5,8 @@ import textwrap
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from qc_lightning.core.atomic import csv_text, write_json, write_text
+from qc_lightning.core.atomic import write_json, write_text
+from qc_lightning.core.csv_files import csv_text
 from qc_lightning.core.errors import UserError
 from qc_lightning.core.room import check_room
 from qc_lightning.data.dataset import PhotoSet

@@ -15,13 +15,14 @@ from qc_lightning.config.data import AnyData
 from qc_lightning.config.training import TrainConfig
 from qc_lightning.core.atomic import write_text
 from qc_lightning.core.errors import UserError
+from qc_lightning.core.reading import read_text
 from qc_lightning.core.run import Run
 
 if TYPE_CHECKING:
     import yaml
 
 FORMAT = 1
-_LARGEST = 1 << 20  # bytes; ours have a few thousand
+_LARGEST = 1 << 18  # bytes; ours have a few thousand, and a megabyte takes a minute to parse
 
 
 @dataclass(frozen=True)
@@ -103,9 +104,7 @@ def read_yaml(run: Run) -> dict[str, Any]:
 
     path = run.record
     try:
-        if path.stat().st_size > _LARGEST:
-            raise UserError(f"{path} is damaged (larger than {_LARGEST >> 20} MB): restore it or train again")
-        content: object = yaml.load(path.read_text(encoding="utf-8"), _loader())
+        content: object = yaml.load(read_text(path, _LARGEST), _loader())
     except FileNotFoundError:
         why = "made by a release that kept its settings in .hydra/" if (run.folder / ".hydra").is_dir() else "no run"
         raise UserError(f"{run.folder} has no config.yaml ({why}): train again") from None

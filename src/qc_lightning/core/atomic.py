@@ -1,18 +1,17 @@
 """Files that appear whole or not at all."""
 
-import csv
 import errno
-import io
 import json
 import os
 import tempfile
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 from qc_lightning.core.errors import UserError
+from qc_lightning.core.reading import RECORD, read_text
 
 UNFINISHED = ".unfinished-"  # and not the file's own name, which may be as long as a file system takes
 """What the names of unfinished files begin with."""
@@ -78,15 +77,6 @@ def write_text(path: Path, text: str) -> None:
         temporary.write_text(text, encoding="utf-8")
 
 
-def csv_text(header: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
-    """A CSV file as text; None is an empty field."""
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(header)
-    writer.writerows(rows)
-    return text.getvalue()
-
-
 def write_json(path: Path, content: Any) -> None:
     """Write JSON whole or not at all; a number that is not finite is refused, never written as NaN."""
     write_text(path, json.dumps(content, indent=2, allow_nan=False) + "\n")
@@ -125,7 +115,7 @@ def read_json(path: Path) -> dict[str, Any]:
         UserError: the file cannot be read or is damaged.
     """
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = json.loads(read_text(path, RECORD))
     except (OSError, ValueError, RecursionError) as error:
         reason = " ".join(str(error).split()) or type(error).__name__
         raise UserError(f"{path} is damaged ({reason}): restore it or make it again") from error

@@ -1,4 +1,7 @@
-"""The one error a user's mistake raises."""
+"""The one error that a user's mistake raises."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 
 class UserError(Exception):
@@ -6,3 +9,21 @@ class UserError(Exception):
 
     Commands print it without a traceback and exit with code 2.
     """
+
+
+@contextmanager
+def reading(what: object, advice: str = "restore it or train again") -> Iterator[None]:
+    """Around code that makes something of a file's content: what does not fit becomes one line.
+
+    Args:
+        what: the file, or files, in words.
+        advice: what to do.
+
+    Raises:
+        UserError: the content is not what the code expects.
+    """
+    try:
+        yield
+    except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError, RecursionError) as error:
+        reason = " ".join(f"{type(error).__name__}: {error}".split())[:200]
+        raise UserError(f"{what} is damaged or was edited ({reason}): {advice}") from error

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from qc_lightning.core.atomic import write_json
 from qc_lightning.core.errors import UserError
+from qc_lightning.core.reading import RECORD, read_text
 
 RELEASES = Path("outputs", "releases")
 _FORMAT = 1
@@ -72,7 +73,7 @@ def read(name: str) -> Release:
     """
     path = path_of(name)
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = json.loads(read_text(path, RECORD))
         if content["format"] != _FORMAT:
             raise UserError(
                 f"{path}: expected format {_FORMAT}, got {content['format']!r}: use the release that wrote it"

@@ -1,14 +1,15 @@
 """A run folder: what lies where in it, how to start, open and find one."""
 
-import csv
 import re
 import shlex
 from dataclasses import dataclass
 from pathlib import Path
 
 from qc_lightning.core.atomic import write_text
+from qc_lightning.core.csv_files import read_table
 from qc_lightning.core.errors import UserError
 from qc_lightning.core.lock import is_held
+from qc_lightning.core.reading import read_text
 from qc_lightning.core.release import all_releases, path_of, read
 
 OUTPUTS = Path("outputs")
@@ -63,8 +64,7 @@ class Run:
 
     def read_history(self) -> list[dict[str, float | None]]:
         """The rows of history.csv as numbers, None where a figure was not measured."""
-        with self.history.open(newline="", encoding="utf-8") as file:
-            rows = list(csv.DictReader(file))
+        rows = read_table(self.history)
         return [{name: float(value) if value else None for name, value in row.items()} for row in rows]
 
     @property
@@ -99,7 +99,11 @@ class Run:
         """
         if not self.last.is_file():
             raise UserError(f"resume: there is no {self.last}: no epoch was finished; train again")
-        if self.split.read_text(encoding="utf-8") != split:
+        try:
+            stored = read_text(self.split)
+        except (OSError, UnicodeDecodeError) as error:
+            raise UserError(f"{self.split} is damaged ({' '.join(str(error).split())}): train again") from error
+        if stored != split:
             raise UserError(f"resume: the photos or the split settings are not those of {self.split}; train again")
 
     @classmethod

@@ -8,18 +8,23 @@ import io
 import math
 import re
 import zlib
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
-from PIL import Image, ImageFile, JpegImagePlugin
+import numpy.typing as npt
+from PIL import Image, ImageFile, JpegImagePlugin, TiffImagePlugin
 
 from qc_lightning.data.image_file import BadImage
 
 _MARKER = re.compile(rb"\xff[^\x00\xd0-\xd7\xff]")  # in the coded data of a JPEG: what ends it
 _ZEROS = 128  # bytes: coded data does not end in so many by chance
-_COLUMNS = 16  # where a row is probed
+_COLUMNS, _ROWS = 16, 256  # where a row is probed; rows that are looked at together
 _GREY = 128  # what libjpeg makes of blocks for which it has no data
 _FURTHER = bytes(range(0, 255, 5)) * 4  # bits that are no picture
+_COMPRESSION, _TIFF_JPEG = 0x0103, (6, 7)  # tag of TIFF, and its values for JPEG
+_STRIPS = ((0x0111, 0x0117), (0x0144, 0x0145))  # tags of TIFF: where strips or tiles are, and how long
+_END = 16  # bytes; a JPEG ends in a marker
 _MARK = (1, 254, 77, 138)  # of its pixels until it is decoded
 
 
@@ -27,7 +32,8 @@ def check_coded(data: bytes, image: ImageFile.ImageFile) -> None:
     """Check the coded data of a PNG, JPEG or WebP before it is decoded; raises BadImage.
 
     A PNG's checksums have to be right (Pillow skips some), a JPEG has to have all scans and its end marker, and its
-    decoding must not need that marker for more than the last rows; a WebP's data may not end in zeros.
+    decoding must not need that marker for more than the last rows; a WebP's data and JPEGs in a TIFF may not end in
+    zeros.
     """
     if image.format == "PNG":
         _check_png(data)
@@ -37,6 +43,11 @@ def check_coded(data: bytes, image: ImageFile.ImageFile) -> None:
             image.fp = _Probe(data, end, image, rows)
     elif image.format == "WEBP" and len(data) > 4 * _ZEROS and not data[-_ZEROS:].strip(b"\0"):
         raise BadImage("truncated: its rest is zeros")
+    elif isinstance(image, TiffImagePlugin.TiffImageFile) and image.tag_v2.get(_COMPRESSION) in _TIFF_JPEG:
+        for places, lengths in _STRIPS:
+            for place, length in zip(image.tag_v2.get(places, ()), image.tag_v2.get(lengths, ()), strict=False):
+                if length > _END and not data[place + length - _END : place + length].strip(b"\0"):
+                    raise BadImage("truncated: its rest is zeros")
 
 
 def check_pixels(data: bytes, image: Image.Image) -> None:
@@ -73,20 +84,37 @@ def _check_raw(image: Image.Image) -> None:
     Zeros there are black pixels, which a photo may well end in. But a black area of a photo does not begin in the
     middle of one row, straight below a row that has none: that is where writing broke off.
     """
-    values = np.asarray(image)
-    rows = values.reshape(values.shape[0], values.shape[1], -1).any(2) != 0
-    if image.format == "BMP":
-        rows = rows[::-1]  # from the bottom up
-    filled = rows.any(1)
-    if not filled.any() or filled[-1]:
+    last = next((row for row in _in_order(image) if _filled(image, row).any()), None)  # the last one with anything
+    if last is None:
         return
-    last = int(np.flatnonzero(filled)[-1])
-    width = rows.shape[1]
-    end = int(np.flatnonzero(rows[last])[-1]) + 1
-    if last == 0 or not 0.02 * width < end < 0.98 * width:
+    end_of_file, before = (0, last + 1) if image.format == "BMP" else (image.height - 1, last - 1)
+    if last == end_of_file:
         return
-    if rows[last, :end].mean() > 0.9 and rows[last - 1, end:].mean() > 0.9:
+    filled = _filled(image, last)
+    width, end = image.width, int(np.flatnonzero(filled)[-1]) + 1
+    if not 0 <= before < image.height or not 0.02 * width < end < 0.98 * width:
+        return
+    if filled[:end].mean() > 0.9 and _filled(image, before)[end:].mean() > 0.9:
         raise BadImage("truncated: its rest is zeros")
+
+
+def _in_order(image: Image.Image) -> Iterator[int]:
+    """The rows of an uncompressed file from the one that is written last, a BMP's from the bottom up; black ones are
+    looked for many at a time.
+    """
+    height = image.height
+    starts = range(0, height, _ROWS) if image.format == "BMP" else range((height - 1) // _ROWS * _ROWS, -1, -_ROWS)
+    for start in starts:
+        some = range(start, min(height, start + _ROWS))
+        if np.asarray(image.crop((0, some[0], image.width, some[-1] + 1))).any():
+            yield from some if image.format == "BMP" else reversed(some)
+
+
+def _filled(image: Image.Image, row: int) -> npt.NDArray[np.bool_]:
+    """Which pixels of a row are not black, bool [W]."""
+    values = np.asarray(image.crop((0, row, image.width, row + 1)))[0]
+    found: npt.NDArray[np.bool_] = values.reshape(len(values), -1).any(1)
+    return found
 
 
 def _check_png(data: bytes) -> None:

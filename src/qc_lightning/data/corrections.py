@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from qc_lightning.core.errors import UserError
+from qc_lightning.core.reading import read_text
 from qc_lightning.core.suggestions import nearest
 from qc_lightning.data.duplicates import Copies, join_copies
 from qc_lightning.data.photo import Catalog, Photo
@@ -72,7 +73,7 @@ def read_corrections(file: Path) -> list[dict[str, str]]:
     if not file.is_file():
         raise UserError(f"data.corrections: expected a CSV with {','.join(COLUMNS)}, no file {file}")
     try:
-        reader = csv.DictReader(io.StringIO(file.read_text(encoding="utf-8-sig"), newline=""))
+        reader = csv.DictReader(io.StringIO(read_text(file, encoding="utf-8-sig"), newline=""))
         if tuple(reader.fieldnames or ()) != COLUMNS:
             raise UserError(f"{file}: expected {','.join(COLUMNS)} in line 1, got {','.join(reader.fieldnames or ())}")
         rows = list(reader)

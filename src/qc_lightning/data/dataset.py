@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from qc_lightning.config import AnyData, DataConfig
-from qc_lightning.core.atomic import csv_text
+from qc_lightning.core.csv_files import csv_text
 from qc_lightning.core.errors import UserError
 from qc_lightning.data.catalog import read_catalog
 from qc_lightning.data.checks import check_photos, copies_across_subsets

@@ -26,7 +26,7 @@ import hashlib
 import io
 import math
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -35,6 +35,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image, ImageFile, JpegImagePlugin
 
+from qc_lightning.data.bands import Bands
 from qc_lightning.data.completeness import check_coded, check_pixels
 from qc_lightning.data.decode_settings import DecodeSettings
 from qc_lightning.data.geometry import WHOLE, finish, fit_size, orientation_of, raw_box, upright, whole_pixels
@@ -128,13 +129,12 @@ def decode_image(image: Image.Image, settings: DecodeSettings) -> npt.NDArray[np
 
 def _decoded(image: Image.Image, data: bytes, settings: DecodeSettings) -> npt.NDArray[np.uint8]:
     try:
-        planes, orientation, box = _planes(image, data, settings, draft=True)
+        photo, orientation, box = _loaded(image, data, settings, draft=True)
         # by the size it has now: some versions of Pillow turn a TIFF as they load it
         if settings.roi is not None:  # cut off, since a resize of a part would look beyond its border
-            part = raw_box(settings.roi, orientation, planes[0].size if box is None else box[2:])
-            planes, box = [plane.crop(whole_pixels(part)) for plane in planes], None
-        fit = fit_size(planes[0].size, orientation, settings)
-        small = [plane.resize(fit, Image.Resampling.BILINEAR, box=box) for plane in planes]
+            part = raw_box(settings.roi, orientation, photo.size if box is None else box[2:])
+            photo, box = photo.cropped(whole_pixels(part)), None
+        small = photo.resized(fit_size(photo.size, orientation, settings), box)
     except BadImage:
         raise
     except Exception as error:  # a damaged file makes Pillow raise nearly anything
@@ -142,10 +142,10 @@ def _decoded(image: Image.Image, data: bytes, settings: DecodeSettings) -> npt.N
     return finish(small, orientation, settings.shape)
 
 
-def _planes(
+def _loaded(
     image: Image.Image, data: bytes, settings: DecodeSettings, draft: bool
-) -> tuple[list[Image.Image], int, tuple[float, float, float, float] | None]:
-    """Load an image: itself, or each colour of a wide one, its orientation and the part of it that is the photo."""
+) -> tuple[Bands, int, tuple[float, float, float, float] | None]:
+    """Load an image: its pixels, its orientation and the part of it that is the photo."""
     box = None
     bits = settings.bit_depth
     if isinstance(image, ImageFile.ImageFile) and data:
@@ -163,12 +163,12 @@ def _planes(
         check_coded(data, image)
     image.load()
     check_pixels(data, image)
-    return [_plain(image, bits)], orientation_of(image), box
+    return Bands(image.size, _plain(image, bits)), orientation_of(image), box
 
 
 @contextmanager
 def _one_large_at_a_time(image: Image.Image) -> Iterator[None]:
-    """Photos of many megapixels wait for each other, whatever the number of threads: each takes 10 bytes a pixel."""
+    """Photos of many megapixels wait for each other, whatever the number of threads: each takes 4 bytes a pixel."""
     if math.prod(image.size) < _LARGE:
         yield
     else:
@@ -192,14 +192,15 @@ def decode_whole(path: Path, settings: DecodeSettings, longest: int) -> npt.NDAr
     check_size(image, settings.max_pixels)
     with _one_large_at_a_time(image):
         try:
-            planes, orientation, _ = _planes(image, data, settings, draft=False)
+            photo, orientation, _ = _loaded(image, data, settings, draft=False)
+            scale = min(1.0, longest / max(photo.size))
+            width, height = (max(1, round(side * scale)) for side in photo.size)
+            small = photo.resized((width, height))
         except BadImage:
             raise
         except Exception as error:
             raise BadImage(reason_of(error)) from error
-        for plane in planes:
-            plane.thumbnail((longest, longest), Image.Resampling.BILINEAR)
-    pixels = upright(planes, orientation).transpose(1, 2, 0)
+    pixels = upright(small, orientation).transpose(1, 2, 0)
     return np.ascontiguousarray(np.broadcast_to(pixels, (*pixels.shape[:2], 3)))
 
 
@@ -213,15 +214,23 @@ def unscaled(image: "Tensor") -> "Tensor":
     return (image.clamp(0, 1) * 255).round().byte()
 
 
-def _plain(image: Image.Image, bits: int) -> Image.Image:
-    """Gray or RGB of 8 bits, or for wide gray mode F with values in [0, 255], rounded only after the resize."""
-    if image.mode == "F" or image.mode.startswith("I"):
-        return scale_gray(image, bits)
-    if image.has_transparency_data:
-        colour = image.convert("RGBA")
-        if "A" in image.mode and colour.getchannel("A").getextrema()[1] == 0:
-            return colour.convert("RGB")  # transparent everywhere: a channel that the camera does not use
-        opaque = Image.new("RGB", image.size, (_WHITE, _WHITE, _WHITE))
+def _plain(image: Image.Image, bits: int) -> Callable[[int, int], list[Image.Image]]:
+    """Bands of a loaded image in gray or RGB of 8 bits, or of wide gray in mode F with values in [0, 255]."""
+    wide = scale_gray(image, bits) if image.mode == "F" or image.mode.startswith("I") else None
+    # transparent everywhere: a channel that the camera does not use
+    unused = "A" in image.mode and image.getchannel("A").getextrema()[1] == 0
+
+    def convert(top: int, bottom: int) -> list[Image.Image]:
+        band = image if bottom - top == image.height else image.crop((0, top, image.width, bottom))
+        if wide is not None:
+            return [wide(band)]
+        if not image.has_transparency_data:
+            return [band if band.mode in ("L", "RGB") else band.convert("RGB")]
+        colour = band.convert("RGBA")
+        if unused:
+            return [colour.convert("RGB")]
+        opaque = Image.new("RGB", band.size, (_WHITE, _WHITE, _WHITE))
         opaque.paste(colour, mask=colour.getchannel("A"))
-        return opaque
-    return image if image.mode in ("L", "RGB") else image.convert("RGB")
+        return [opaque]
+
+    return convert

@@ -48,7 +48,7 @@ _log = logging.getLogger(__name__)
 PIXELS, FEATURES = "[!.]*.pixels", "*/[!.]*.npz"
 """The files of the two kinds of cache below their folders, those aside that are still being written."""
 
-_FORMAT = 2  # raise it whenever decode() gives other pixels or this file's layout changes
+_FORMAT = 3  # raise it whenever decode() gives other pixels or this file's layout changes
 _TAIL = struct.Struct("<QI8s")  # length and CRC-32 of the JSON text, magic
 _MAGIC = b"QCPIXELS"
 _BLOCK = 4 << 20  # bytes read at a time

@@ -3,7 +3,7 @@
 import io
 import re
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image, ImageFile, TiffImagePlugin
 
+from qc_lightning.data.bands import Bands
 from qc_lightning.data.image_file import BadImage, check_size, file_bytes, open_header
 
 _BITS, _PHOTOMETRIC, _PLANAR = 0x0102, 0x0106, 0x011C  # tags of TIFF
@@ -46,25 +47,32 @@ def bits_of(image: ImageFile.ImageFile, bit_depth: int) -> int:
     return 12 if layout_of(image) == "I;12" else bit_depth
 
 
-def scale_gray(image: Image.Image, bits: int) -> Image.Image:
-    """Mode F with values in [0, 255] of a loaded image of mode I or F.
+def scale_gray(image: Image.Image, bits: int) -> Callable[[Image.Image], Image.Image]:
+    """What makes mode F with values in [0, 255] of a loaded image of mode I or F, or of a part of it.
 
-    Raises:
-        BadImage: a value is outside the range.
+    What it gives raises BadImage where a value is outside the range.
     """
-    values = np.asarray(image)
     top = 1 if image.mode == "F" else 2**bits - 1
-    _check_range(values, top, "for a float image" if image.mode == "F" else f"for {bits} bits (bit_depth)")
-    if isinstance(image, TiffImagePlugin.TiffImageFile) and image.tag_v2.get(_PHOTOMETRIC) == 0:
-        values = top - values  # white is zero: Pillow inverts such TIFFs at 8 bits only
-    if isinstance(transparent := image.info.get("transparency"), int):
-        values = np.where(values == transparent, top, values)
-    scaled = values.astype(np.float32)
-    scaled *= np.float32(_WHITE / top)
-    return Image.fromarray(scaled)
+    scale = "for a float image" if image.mode == "F" else f"for {bits} bits (bit_depth)"
+    # white is zero: Pillow inverts such TIFFs at 8 bits only
+    inverted = isinstance(image, TiffImagePlugin.TiffImageFile) and image.tag_v2.get(_PHOTOMETRIC) == 0
+    transparent = image.info.get("transparency")
+
+    def scaled(part: Image.Image) -> Image.Image:
+        values = np.asarray(part)
+        _check_range(values, top, scale)
+        if inverted:
+            values = top - values
+        if isinstance(transparent, int):
+            values = np.where(values == transparent, top, values)
+        floats = values.astype(np.float32)
+        floats *= np.float32(_WHITE / top)
+        return Image.fromarray(floats)
+
+    return scaled
 
 
-def read_colour(data: bytes, page: int, bits: int) -> list[Image.Image]:
+def read_colour(data: bytes, page: int, bits: int) -> Bands:
     """Red, green and blue in mode F with values in [0, 255] of a file with 16-bit colour.
 
     Pillow keeps one byte of each value: the high one, or, asked for the other order of bytes, the low one. So the file
@@ -74,10 +82,14 @@ def read_colour(data: bytes, page: int, bits: int) -> list[Image.Image]:
         BadImage: a value is outside the range of the bits, or the file has transparency or inks.
     """
     high, low = _bytes_of(data, page, False), _bytes_of(data, page, True)
-    values = (high.astype(np.uint16) << 8) | low
     top = 2**bits - 1
-    _check_range(values, top, f"for {bits} bits (bit_depth)")
-    return [Image.fromarray(values[..., i].astype(np.float32) * np.float32(_WHITE / top)) for i in range(3)]
+
+    def colours(first: int, last: int) -> list[Image.Image]:
+        values = (high[first:last].astype(np.uint16) << 8) | low[first:last]
+        _check_range(values, top, f"for {bits} bits (bit_depth)")
+        return [Image.fromarray(values[..., i].astype(np.float32) * np.float32(_WHITE / top)) for i in range(3)]
+
+    return Bands((high.shape[1], high.shape[0]), colours)
 
 
 def _bytes_of(data: bytes, page: int, low: bool) -> npt.NDArray[np.uint8]:

@@ -7,7 +7,8 @@ import numpy as np
 import torch
 
 from qc_lightning.config.record import RunRecord
-from qc_lightning.core.atomic import csv_text, read_json, write_text
+from qc_lightning.core.atomic import read_json, write_text
+from qc_lightning.core.csv_files import csv_text
 from qc_lightning.core.run import Run
 from qc_lightning.evaluation.evaluation_set import EvaluationSet, trained_on
 from qc_lightning.evaluation.measure import SubsetLogits, measure, predictions_csv, versions

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from qc_lightning.config import AnyData, ClassNames, OtherPhotosConfig
 from qc_lightning.config.record import RunRecord
+from qc_lightning.core.csv_files import read_table
 from qc_lightning.core.errors import UserError
 from qc_lightning.core.room import check_room
 from qc_lightning.core.run import Run
@@ -132,25 +133,21 @@ def split_photos(run: Run, class_names: Sequence[str] = ()) -> list[Photo]:
     """split.csv in its order, which is the order in which the training scored its photos."""
     try:
         return _read_split(run, class_names)
-    except (KeyError, ValueError, TypeError, csv.Error) as error:
+    except (OSError, KeyError, ValueError, csv.Error) as error:
         reason = " ".join(str(error).split())
         raise UserError(f"{run.split} is damaged ({reason}): restore it or train again") from error
 
 
 def _read_split(run: Run, class_names: Sequence[str]) -> list[Photo]:
-    with run.split.open(newline="", encoding="utf-8") as file:
-        if not file.read().endswith("\n"):
-            raise ValueError("it is cut off")
-        file.seek(0)
-        return [
-            Photo(
-                Path(row["path"]),
-                row["path"],
-                class_names.index(row["label"]) if class_names else 0,
-                row["group"],
-                row["subset"],
-                row["sha256"],
-                row.get("kind") or "",
-            )
-            for row in csv.DictReader(file)
-        ]
+    return [
+        Photo(
+            Path(row["path"]),
+            row["path"],
+            class_names.index(row["label"]) if class_names else 0,
+            row["group"],
+            row["subset"],
+            row["sha256"],
+            row.get("kind") or "",
+        )
+        for row in read_table(run.split)
+    ]

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from qc_lightning.core.errors import UserError
+from qc_lightning.core.reading import read_text
 from qc_lightning.metrics.agreement import Study
 from qc_lightning.metrics.verdict import Verdict
 
@@ -25,7 +26,7 @@ def read_study(path: Path) -> Study:
         UserError: a column or a verdict is missing, or one is there twice.
     """
     try:
-        text = path.read_text(encoding="utf-8-sig")
+        text = read_text(path, encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
         raise UserError(f"expected a .csv of verdicts in {path}: {' '.join(str(error).split())}") from error
     reader = csv.DictReader(io.StringIO(text, newline=""))

@@ -11,7 +11,7 @@ import numpy.typing as npt
 from torch import Tensor
 
 from qc_lightning.config.decisions import DecisionConfig
-from qc_lightning.core.atomic import csv_text
+from qc_lightning.core.csv_files import csv_text
 from qc_lightning.data.photo import SUBSETS, Photo
 from qc_lightning.metrics.compute import evaluate, warnings_for
 from qc_lightning.metrics.decision import Decision, probabilities

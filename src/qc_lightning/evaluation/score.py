@@ -8,8 +8,8 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from qc_lightning.core.atomic import csv_text
 from qc_lightning.core.bars import Progress
+from qc_lightning.core.csv_files import csv_text
 from qc_lightning.core.errors import UserError
 from qc_lightning.data.checks import join_identical
 from qc_lightning.data.photo import Photo

@@ -2,13 +2,15 @@
 
 import io
 import os
+import zipfile
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from qc_lightning.core.atomic import replacing
-from qc_lightning.core.errors import UserError
+from qc_lightning.core.errors import UserError, reading
 from qc_lightning.core.run import Run
 from qc_lightning.data.decode import DecodeSettings
 from qc_lightning.metrics.decision import Decision
@@ -25,11 +27,46 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
             f"expected a checkpoint {path}, there is none: was the training stopped before its first epoch?"
         )
     try:
-        checkpoint: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
+        _check_sizes(path)
+        checkpoint: object = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # torch raises many kinds for a damaged file
         reason = next(iter(str(error).splitlines()), type(error).__name__)
         raise UserError(f"{path} is damaged or no checkpoint: {reason}") from error
+    if not isinstance(checkpoint, dict):
+        raise UserError(f"{path} is damaged or no checkpoint: expected a dict, got {type(checkpoint).__name__}")
     return checkpoint
+
+
+def _check_sizes(path: Path) -> None:
+    """Refuse a checkpoint that would take more memory than its file is large: packed, or of tensors that say so.
+
+    Raises:
+        ValueError: it would.
+        zipfile.BadZipFile: it is none.
+    """
+    there = path.stat().st_size
+    with zipfile.ZipFile(path) as archive:
+        entries = archive.infolist()
+    if any(entry.compress_type != zipfile.ZIP_STORED for entry in entries):
+        raise ValueError("it is packed, checkpoints are not")
+    if sum(entry.file_size for entry in entries) > there:
+        raise ValueError("it is said to hold more than the file is large")
+    # on no device a tensor that is larger than its data stays a number; on the CPU torch makes room for it
+    storages: dict[int, int] = {}
+    for tensor in _tensors(torch.load(path, map_location="meta", weights_only=True)):
+        storage = tensor.untyped_storage()
+        storages[storage._cdata] = storage.nbytes()
+        if tensor.numel() * tensor.element_size() > storage.nbytes() or sum(storages.values()) > there:
+            raise ValueError(f"a tensor of {tuple(tensor.shape)} is larger than its data")
+
+
+def _tensors(node: object) -> Iterator[torch.Tensor]:
+    """Every tensor in nested containers."""
+    if isinstance(node, torch.Tensor):
+        yield node
+    elif isinstance(node, dict | list | tuple):
+        for inner in node.values() if isinstance(node, dict) else node:
+            yield from _tensors(inner)
 
 
 def complete_checkpoint(
@@ -73,7 +110,8 @@ def saved_decision(path: Path) -> tuple[str, Decision]:
     checkpoint = read_checkpoint(path)
     if "inspector" not in checkpoint:
         raise UserError(f"{path} is of a run that was stopped before it was measured; finish it with resume=<run>")
-    return checkpoint["inspector"]["model_id"], Decision.from_dict(checkpoint["inspector"]["decision"])
+    with reading(path):
+        return str(checkpoint["inspector"]["model_id"]), Decision.from_dict(checkpoint["inspector"]["decision"])
 
 
 def _digest(state: dict[str, torch.Tensor]) -> str:

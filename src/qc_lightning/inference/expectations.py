@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from qc_lightning.core.csv_files import as_given
 from qc_lightning.core.errors import UserError
 from qc_lightning.inference.sources import find_photos
 from qc_lightning.metrics.verdict import Verdict
@@ -86,7 +87,8 @@ def _rows(path: Path) -> Iterator[Mapping[str, str | None]]:
     try:
         with path.open(newline="", encoding="utf-8-sig", errors="surrogateescape") as file:
             if path.suffix.lower() == ".csv":
-                yield from csv.DictReader(file)
+                for row in csv.DictReader(file):
+                    yield {name: field if field is None else as_given(field) for name, field in row.items() if name}
             else:
                 yield from (json.loads(line) for line in file if line.strip())
     except (csv.Error, ValueError) as error:

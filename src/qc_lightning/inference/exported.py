@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, overload
 import numpy as np
 import numpy.typing as npt
 
-from qc_lightning.core.errors import UserError
+from qc_lightning.core.errors import UserError, reading
 from qc_lightning.core.system import cores
 from qc_lightning.data.decode_settings import DecodeSettings
 from qc_lightning.inference.drift import Reference
@@ -100,18 +100,14 @@ class ExportedInspector:
         self.path, self.unreadable, self._threads = path, unreadable, threads
         self._session = _session(path, threads, read_sealed(path) if content is None else content)
         stored = self._session.get_modelmeta().custom_metadata_map
-        try:
+        with reading(path, "export it again"):
             self.metadata = ExportMetadata.from_json(stored[METADATA])
             self.golden = Golden.from_dict(json.loads(stored[GOLDEN]))
-        except (KeyError, TypeError, ValueError, OSError) as error:
-            raise UserError(f"{path} lacks what an inspector needs ({error!r}): export it again") from error
-        self.decode, self.class_names = self.metadata.decode, self.metadata.class_names
-        self.decision, self.model_id = Decision.from_dict(self.metadata.decision), self.metadata.model_id
+            self.decode, self.class_names = self.metadata.decode, self.metadata.class_names
+            self.decision, self.model_id = Decision.from_dict(self.metadata.decision), self.metadata.model_id
         self.drift = stored.get(DRIFT)
-        try:
+        with reading(f"{path}: its reference for drift", "export it again"):
             self.reference = None if self.drift is None else Reference.from_json(self.drift)
-        except (KeyError, TypeError, ValueError) as error:
-            raise UserError(f"{path}: its reference for drift cannot be read ({error!r}): export it again") from error
         self.outputs = [output.name for output in self._session.get_outputs()]
 
     def __reduce__(self) -> tuple[Any, ...]:

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from qc_lightning.config.model import ModelConfig
-from qc_lightning.core.errors import UserError
+from qc_lightning.core.errors import UserError, reading
 from qc_lightning.core.run import Run
 from qc_lightning.data.decode import DecodeSettings, scaled
 from qc_lightning.inference.exported import ExportedInspector
@@ -100,31 +100,37 @@ class Inspector:
             return ExportedInspector.load(where, unreadable)
         from qc_lightning.inference.checkpoint import chosen_device, locate, read_checkpoint
         from qc_lightning.models.novelty import Novelty
-        from qc_lightning.models.registry import build_network
+        from qc_lightning.models.registry import build_network, check_widths
 
         path, run = locate(where)
         checkpoint = read_checkpoint(path)
         if "inspector" not in checkpoint:
             raise UserError(f"{path} is of a run that was stopped before it was measured; finish it with resume=<run>")
-        parts = checkpoint["inspector"]
-        state, prefix = checkpoint["state_dict"], "network."
+        where_to = chosen_device(device)
         try:
-            decode = DecodeSettings(**parts["decode"])
-            model = ModelConfig.stored(checkpoint["hyper_parameters"]["model"])
-            tiles = (decode.rows, decode.columns)
-            network = build_network(model, decode.tile, load_weights=False, tiles=tiles)
-            network.load_state_dict({key.removeprefix(prefix): state[key] for key in state if key.startswith(prefix)})
-        except (TypeError, RuntimeError) as error:  # settings or layers that this release does not have
+            with reading(path):
+                parts, prefix = checkpoint["inspector"], "network."
+                state = {
+                    key.removeprefix(prefix): value
+                    for key, value in checkpoint["state_dict"].items()
+                    if key.startswith(prefix)
+                }
+                decode = DecodeSettings(**parts["decode"])
+                model = ModelConfig.stored(checkpoint["hyper_parameters"]["model"])
+                check_widths(model, decode, state)
+                tiles = (decode.rows, decode.columns)
+                network = build_network(model, decode.tile, load_weights=False, tiles=tiles)
+                network.load_state_dict(state)
+                correct, incorrect = (str(name) for name in parts["class_names"])
+                own, model_id = Decision.from_dict(parts["decision"]), str(parts["model_id"])
+                stored = parts.get("novelty")
+                novelty = None if stored is None else Novelty.from_state(stored).to(where_to).eval()
+        except RuntimeError as error:  # layers that this release does not have
             reason = str(error).splitlines()[0]
             raise UserError(f"{path} was made by another release of qc-lightning ({reason}): train again") from error
-        where_to = chosen_device(device)
-        correct, incorrect = parts["class_names"]
         network = network.to(where_to).eval().requires_grad_(False)
-        own = Decision.from_dict(parts["decision"])
-        decision = own if run is None else decision_in_force(run, parts["model_id"], own)
-        stored = parts.get("novelty")
-        novelty = None if stored is None else Novelty.from_state(stored).to(where_to).eval()
-        return cls(network, decode, decision, (correct, incorrect), parts["model_id"], where_to, unreadable, novelty)
+        decision = own if run is None else decision_in_force(run, model_id, own)
+        return cls(network, decode, decision, (correct, incorrect), model_id, where_to, unreadable, novelty)
 
     def on(self, device: str) -> "Inspector":
         """The same inspector on another device; the network moves there.

@@ -7,7 +7,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from qc_lightning.core.atomic import csv_text, replacing, write_text
+from qc_lightning.core.atomic import replacing, write_text
+from qc_lightning.core.csv_files import csv_text, read_table
 from qc_lightning.core.errors import UserError
 from qc_lightning.inference import log_file
 from qc_lightning.inference.kept_photos import find_kept
@@ -102,9 +103,8 @@ def labelled_photos(log: Path, photos: Path, output: Path, beside: Path | None) 
 def _read_split(path: Path) -> list[dict[str, str]]:
     """The rows of a split.csv, with absolute paths."""
     try:
-        with path.open(encoding="utf-8", newline="") as file:
-            rows = list(csv.DictReader(file))
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        rows = read_table(path)
+    except (OSError, ValueError, csv.Error) as error:
         raise UserError(f"beside: expected the split.csv of a run, cannot read {path} ({error})") from error
     if not rows or not all(column in rows[0] for column in _COLUMNS):
         raise UserError(f"beside: expected the split.csv of a run with {','.join(_COLUMNS)}, {path} is none")

@@ -10,6 +10,7 @@ import re
 from pathlib import Path
 
 from qc_lightning.core.errors import UserError
+from qc_lightning.core.reading import read_bytes
 
 FORMAT = 1
 """Of the metadata and of the graph's inputs and outputs; a newer one is refused."""
@@ -44,7 +45,7 @@ def read_sealed(path: Path) -> bytes:
         UserError: the file cannot be read, is none of ours, torn, changed, or of a newer format.
     """
     try:
-        data = path.read_bytes()
+        data = read_bytes(path, _LARGEST)
     except OSError as error:
         raise UserError(f"expected an exported inspector (.onnx), cannot read {path}: {error.strerror}") from error
     found = _SEAL.fullmatch(data, max(0, len(data) - _LENGTH))

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from itertools import takewhile
 from pathlib import Path
 
+from qc_lightning.core.csv_files import as_given
 from qc_lightning.core.errors import UserError
 from qc_lightning.data.decode import IMAGE_SUFFIXES
 from qc_lightning.data.remote import check_rights, find_remote, is_address
@@ -138,7 +139,7 @@ def _columns(path: Path) -> dict[str, str]:
             columns = reader.fieldnames or []
             if "path" not in columns:
                 raise UserError(f"{path}: expected a column 'path' in line 1, got: {', '.join(columns)}")
-            return {row["path"]: row.get("part") or "" for row in reader if row["path"]}
+            return {as_given(row["path"]): as_given(row.get("part") or "") for row in reader if row["path"]}
         except csv.Error as error:
             raise UserError(f"{path}: expected a CSV, line {reader.line_num} is none ({error})") from error
 

@@ -7,6 +7,7 @@ stop an attacker, who can compute it too.
 import getpass
 import hashlib
 import json
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -15,6 +16,7 @@ from typing import Any
 
 from qc_lightning.core.atomic import write_json
 from qc_lightning.core.errors import UserError
+from qc_lightning.core.reading import RECORD, read_text
 from qc_lightning.core.run import Run
 from qc_lightning.metrics.decision import Decision
 
@@ -138,13 +140,13 @@ class DecisionFile:
         Raises:
             UserError: it is damaged, was edited by hand, or is of another model.
         """
-        if not path.is_file():
+        if not os.path.lexists(path):
             if own is None:
                 raise UserError(f"expected the decisions of a run in {path}, there are none")
             return cls.first(model_id, own, own.source.partition(":")[0], "kept with the model")
         restore = "restore the file, or remove it to return to the decision of the training"
         try:
-            content: object = json.loads(path.read_text(encoding="utf-8"))
+            content: object = json.loads(read_text(path, RECORD))
         except (OSError, ValueError, RecursionError) as error:
             raise UserError(f"{path} is damaged ({' '.join(str(error).split())}): {restore}") from error
         if not isinstance(content, dict):

@@ -1,7 +1,8 @@
 """The networks by name: the paper's, torchvision's, timm's."""
 
 import importlib.util
-from collections.abc import Iterator
+import math
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import torch
@@ -11,6 +12,7 @@ from qc_lightning.config import ModelConfig
 from qc_lightning.config.model import TAIL_NEEDS
 from qc_lightning.core.errors import UserError
 from qc_lightning.core.suggestions import nearest
+from qc_lightning.data.decode_settings import DecodeSettings
 from qc_lightning.models import weights
 from qc_lightning.models.backbones import Backbone, StageBackbone, TimmBackbone, wide_depth
 from qc_lightning.models.mlp import MLP
@@ -75,6 +77,25 @@ def build_network(
         raise UserError(f"{setting}: {config.name} cannot take photos of {size} ({reason}); {advice}") from error
     network.weights = file
     return network
+
+
+def check_widths(config: ModelConfig, decode: DecodeSettings, state: Mapping[str, Tensor]) -> None:
+    """Make sure, before a network is built, that the layers that settings ask for are those of its weights.
+
+    Args:
+        config: of the network.
+        decode: of the photos that it takes.
+        state: weights of the network, by name.
+
+    Raises:
+        ValueError: they are not; building them could take any memory.
+    """
+    widths = {tensor.shape[0] for tensor in state.values() if tensor.ndim}
+    if not set(config.hidden) <= widths:
+        raise ValueError(f"its weights have no layers as wide as {config.hidden}")
+    first = state.get("layers.1.weight")
+    if config.library == "own" and first is not None and first.shape[1] != 3 * math.prod(decode.tile):
+        raise ValueError(f"its weights are not for photos of {decode.height} x {decode.width}")
 
 
 def _paper_mlp(config: ModelConfig, shape: tuple[int, int], tiles: tuple[int, int]) -> MLP:

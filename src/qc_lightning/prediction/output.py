@@ -53,6 +53,9 @@ def read_written(output: Path, resume: bool) -> Written:
         raise UserError(f'output={output} needs pyarrow: pip install "qc-lightning[parquet]"; or use .csv or .jsonl')
     if output.is_dir():
         raise UserError(f"output: expected a file, {output} is a folder: give output={output / 'verdicts.csv'}")
+    for path in (output, journal):
+        if path.exists() and not path.is_file():  # a pipe or a device: reading it would wait, or never end
+            raise UserError(f"output: expected a file, {path} is none: give another name")
     there = next((path for path in (output, journal) if os.path.lexists(path)), None)
     if there and not resume:
         raise UserError(f"{there} is already there: continue it with resume=true, or give another output=")

@@ -1,6 +1,5 @@
 """Rows of parts beside the rows of photos: `<output>_parts.csv`, for parts that several photos show."""
 
-import csv
 import time
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
@@ -9,7 +8,8 @@ from pathlib import Path
 
 from qc_lightning.config import PredictConfig
 from qc_lightning.config.record import RunRecord
-from qc_lightning.core.atomic import csv_text, write_text
+from qc_lightning.core.atomic import write_text
+from qc_lightning.core.csv_files import csv_lines, csv_text
 from qc_lightning.core.errors import UserError
 from qc_lightning.core.run import Run
 from qc_lightning.data.catalog import path_text
@@ -161,7 +161,7 @@ class PartFile:
         self._newest |= {part.part: part.verdict for part in parts}
         try:
             with self.path.open("a", encoding="utf-8", newline="") as file:
-                csv.writer(file, lineterminator="\n").writerows(map(_cells, parts))
+                file.write(csv_lines(map(_cells, parts)))
         except OSError as error:
             raise UserError(f"cannot write {self.path}: {error.strerror}; then continue with resume=true") from error
 

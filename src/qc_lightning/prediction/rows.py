@@ -6,9 +6,10 @@ import json
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import islice
 from pathlib import Path
-from typing import Any, BinaryIO, NamedTuple
+from typing import BinaryIO, NamedTuple
 
 from qc_lightning.core.atomic import replacing
+from qc_lightning.core.csv_files import as_given, csv_lines
 from qc_lightning.core.errors import UserError
 from qc_lightning.inference.tables import parquet_schema, write_parquet
 
@@ -59,13 +60,13 @@ def is_csv(path: Path) -> bool:
 def to_text(rows: Iterable[Row], path: Path) -> str:
     """Rows as they are appended to `path`."""
     if is_csv(path):
-        return _csv(rows)
+        return csv_lines(rows)
     return "".join(json.dumps(row._asdict(), ensure_ascii=False, allow_nan=False) + "\n" for row in rows)
 
 
 def header(path: Path) -> str:
     """What stands before the first row of `path`."""
-    return _csv([Row._fields]) if is_csv(path) else ""
+    return csv_lines([Row._fields]) if is_csv(path) else ""
 
 
 def read_rows(file: BinaryIO, path: Path) -> Iterator[tuple[Row | None, int]]:
@@ -144,14 +145,9 @@ def _not_ours(path: Path, found: bytes) -> UserError:
     return UserError(f"{path}: expected the rows of an earlier prediction, found {found[:60]!r}: give another output=")
 
 
-def _csv(rows: Iterable[Sequence[Any]]) -> str:
-    text = io.StringIO()
-    csv.writer(text, lineterminator="\n").writerows(rows)
-    return text.getvalue()
-
-
 def _csv_row(text: str) -> Row:
     (fields,) = csv.reader([text])
+    fields = [as_given(field) for field in fields]
     path, sha256, probability, verdict, seconds, model_id, error, time, threshold, logit, novelty, reason = fields
     said = error or None, time, float(threshold), _number(logit), _number(novelty), reason or None
     return Row(path, sha256 or None, _number(probability), verdict, float(seconds), model_id, *said)

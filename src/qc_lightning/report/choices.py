@@ -8,6 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from qc_lightning.config.decisions import CostConfig, DecisionConfig, Rule
+from qc_lightning.core.csv_files import read_table
 from qc_lightning.core.errors import UserError
 from qc_lightning.metrics.rules import choose_decision
 
@@ -39,8 +40,8 @@ def validation_scores(path: Path, incorrect: str) -> tuple[npt.NDArray[np.float6
         UserError: it is damaged.
     """
     try:
-        with path.open(newline="", encoding="utf-8", errors="surrogateescape") as file:
-            rows = [(float(row["probability"]), row["label"] == incorrect) for row in csv.DictReader(file)]
+        table = read_table(path, errors="surrogateescape")
+        rows = [(float(row["probability"]), row["label"] == incorrect) for row in table]
     except (OSError, ValueError, KeyError, TypeError, csv.Error) as error:
         reason = " ".join(str(error).split())
         raise UserError(f"{path} is damaged ({reason}): restore it or train again") from error

@@ -9,8 +9,8 @@ and settings come from outside and are escaped as well.
 import base64
 import csv
 import hashlib
-import json
 import math
+import os
 import shlex
 import sys
 from collections.abc import Mapping, Sequence
@@ -21,8 +21,10 @@ import numpy as np
 
 from qc_lightning.config.model import PRETRAINED_MODES
 from qc_lightning.config.record import RunRecord
-from qc_lightning.core.atomic import replacing
-from qc_lightning.core.errors import UserError
+from qc_lightning.core.atomic import read_json, replacing
+from qc_lightning.core.csv_files import read_table
+from qc_lightning.core.errors import UserError, reading
+from qc_lightning.core.reading import RECORD, read_text
 from qc_lightning.core.run import Run
 from qc_lightning.data.corrections import read_corrections
 from qc_lightning.metrics import curves
@@ -53,7 +55,7 @@ def write_report(run_dir: Path) -> Path:
     Raises:
         UserError: there is no readable metrics.json.
     """
-    from jinja2 import Environment, FileSystemLoader, StrictUndefined
+    from jinja2 import Environment, FileSystemLoader, StrictUndefined, UndefinedError
     from markupsafe import Markup
 
     here = Path(__file__).parent
@@ -64,9 +66,12 @@ def write_report(run_dir: Path) -> Path:
         loader=FileSystemLoader(here), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
     environment.filters |= {"percent": percent, "interval": interval, "value": _value, "spread": _spread}
-    page = environment.get_template("report.html.jinja").render(
-        **_content(run_dir), **own, script_hash=script_hash(script)
-    )
+    template = environment.get_template("report.html.jinja")
+    try:
+        with reading(f"what {run_dir} holds"):
+            page = template.render(**_content(run_dir), **own, script_hash=script_hash(script))
+    except UndefinedError as error:
+        raise UserError(f"what {run_dir} holds is damaged ({error.message}): restore it or train again") from error
     with replacing(run_dir / "report.html") as temporary:
         # a file name that is not valid Unicode is shown with its bytes
         temporary.write_bytes(page.encode("utf-8", "backslashreplace"))
@@ -210,23 +215,21 @@ def _decisions(run: Path, model_id: str) -> list[DecisionRecord]:
 
 
 def _text(path: Path) -> str:
-    return path.read_text(encoding="utf-8", errors="replace") if path.is_file() else ""
+    return read_text(path, RECORD, errors="replace") if os.path.lexists(path) else ""
 
 
 def _json(path: Path) -> dict[str, Any]:
-    try:
-        content = json.loads(_text(path) or "{}")
-    except json.JSONDecodeError as error:
-        raise UserError(f"expected JSON in {path}, got damage ({error}): restore the file or train again") from error
-    return content if isinstance(content, dict) else {}
+    return read_json(path) if os.path.lexists(path) else {}
 
 
 def _csv(path: Path) -> list[dict[str, str]]:
     """Rows of a table, none when it is not there; file names keep bytes that are no UTF-8."""
-    if not path.is_file():
+    try:
+        return read_table(path, errors="surrogateescape")
+    except FileNotFoundError:
         return []
-    with path.open(encoding="utf-8", errors="surrogateescape", newline="") as lines:
-        return list(csv.DictReader(lines))
+    except (OSError, ValueError, csv.Error) as error:
+        raise UserError(f"{path} is damaged ({' '.join(str(error).split())}): restore it or train again") from error
 
 
 def _number(text: str | None) -> float | None:

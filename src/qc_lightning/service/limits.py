@@ -13,6 +13,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from qc_lightning.config.serving import ServeConfig, check_token
 from qc_lightning.core.errors import UserError
+from qc_lightning.core.reading import RECORD, read_text
 
 OPEN = ("/", "/health", "/ready", "/docs")
 """Paths that need no token: they show nothing of photos or verdicts."""
@@ -32,7 +33,7 @@ def token_of(config: ServeConfig) -> str | None:
     """
     if config.token_file is not None:
         try:
-            return check_token(Path(config.token_file).expanduser().read_text(encoding="utf-8"))
+            return check_token(read_text(Path(config.token_file).expanduser(), RECORD))
         except OSError as error:
             raise UserError(f"token_file: cannot read {config.token_file} ({error.strerror})") from error
     given = os.environ.get("QC_LIGHTNING_TOKEN")

@@ -9,8 +9,9 @@ from pathlib import Path
 from qc_lightning.config.build import build
 from qc_lightning.core.atomic import write_json
 from qc_lightning.core.errors import UserError
+from qc_lightning.core.reading import RECORD, read_text
 from qc_lightning.core.run import OUTPUTS
-from qc_lightning.sweep.points import Job, Plan
+from qc_lightning.sweep.points import Plan
 
 
 @dataclass(frozen=True)
@@ -47,7 +48,7 @@ class Record:
         """The record in a job's folder, None while there is none."""
         path = folder / "job.json"
         try:
-            return build(cls, json.loads(path.read_text(encoding="utf-8")))
+            return build(cls, json.loads(read_text(path, RECORD)))
         except FileNotFoundError:
             return None
         except (OSError, ValueError, RecursionError, AttributeError, UserError) as error:
@@ -108,13 +109,11 @@ class Sweep:
                 raise UserError(f"{key}=latest: no sweep below {OUTPUTS.resolve()}; begin one or give its folder")
             folder = found[-1].parent
         try:
-            content = json.loads((folder / "sweep.json").read_text(encoding="utf-8"))
-            jobs = [Job(**job) for job in content["jobs"]]
-            plan = Plan(
-                content["fixed"], jobs, content.get("total", len(jobs))
-            )  # older ones had all jobs from the start
-            return cls(folder, content["command"], content["objective"], plan)
-        except (OSError, ValueError, KeyError, TypeError):
+            content = json.loads(read_text(folder / "sweep.json", RECORD))
+            total = content.get("total", len(content["jobs"]))  # older ones had all jobs from the start
+            plan = build(Plan, {"fixed": content["fixed"], "jobs": content["jobs"], "total": total})
+            return cls(folder, [str(word) for word in content["command"]], str(content["objective"]), plan)
+        except (OSError, ValueError, AttributeError, KeyError, TypeError, RecursionError, UserError):
             raise UserError(f"{key}: expected a sweep's folder (with a readable sweep.json), got {where}") from None
 
 

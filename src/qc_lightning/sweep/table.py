@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from qc_lightning.config.checks import check
-from qc_lightning.core.atomic import csv_text, write_text
+from qc_lightning.core.atomic import write_text
+from qc_lightning.core.csv_files import csv_text
 from qc_lightning.metrics.compute import FIGURES
 from qc_lightning.metrics.folds import FoldFigure, nadeau_bengio
 from qc_lightning.sweep.folder import Record, Sweep

@@ -10,6 +10,7 @@ from omegaconf import DictConfig
 from qc_lightning.config import TrainConfig, parse
 from qc_lightning.config.record import RunRecord
 from qc_lightning.core.atomic import read_json
+from qc_lightning.core.errors import reading
 from qc_lightning.core.run import Run
 from qc_lightning.sweep.folder import Record, Sweep, without
 from qc_lightning.sweep.page import write_page
@@ -60,12 +61,16 @@ def retrained(sweep: Sweep, loader: ConfigLoader, config: DictConfig) -> list[st
     return again
 
 
+@reading("what the sweep's folder holds", "restore it, or run the sweep again")
 def announce(sweep: Sweep, report: bool) -> None:
     """Write sweep.csv and sweep.html, print who won.
 
     Args:
         sweep: with no job running.
         report: whether to write the winner's report, because the jobs have written none.
+
+    Raises:
+        UserError: a file in its folder was edited.
     """
     records = sweep.records()
     points = ranking(sweep, records)

@@ -10,8 +10,9 @@ import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.callbacks import Checkpoint, ProgressBar
 
-from qc_lightning.core.atomic import csv_text, replacing, write_text
+from qc_lightning.core.atomic import replacing, write_text
 from qc_lightning.core.bars import Progress
+from qc_lightning.core.csv_files import csv_text
 from qc_lightning.core.run import Run
 from qc_lightning.core.shutdown import Stopped, StopRequest, graceful_shutdown
 from qc_lightning.training.start import link

@@ -189,7 +189,7 @@ def _key(network: Network, photos: PhotoSet, device: torch.device) -> str:
     The backbone's weights and settings, the decoding and what decodes, and what computes: another device or release
     gives other last digits.
     """
-    made_by = (5, PIL.__version__, torch.__version__, device.type)  # 5: raise it when features change
+    made_by = (6, PIL.__version__, torch.__version__, device.type)  # 6: raise it when features change
     digest = hashlib.sha256(repr((made_by, network.recipe, photos.decode)).encode())
     for name, value in sorted(network.backbone.state_dict().items()):
         digest.update(name.encode())

@@ -10,7 +10,8 @@ import torch
 
 from qc_lightning.config import DecisionConfig, TrainConfig
 from qc_lightning.config.presets import augmentations
-from qc_lightning.core.atomic import csv_text, write_json, write_text
+from qc_lightning.core.atomic import write_json, write_text
+from qc_lightning.core.csv_files import csv_text
 from qc_lightning.core.run import Run
 from qc_lightning.core.timing import Timing
 from qc_lightning.data.augment import augment, mixup

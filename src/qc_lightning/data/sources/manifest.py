@@ -6,7 +6,9 @@ import re
 from pathlib import Path
 
 from qc_lightning.config import FolderConfig
+from qc_lightning.core.csv_files import as_given
 from qc_lightning.core.errors import UserError
+from qc_lightning.core.reading import read_text
 from qc_lightning.core.suggestions import nearest
 from qc_lightning.data.photo import SUBSETS, Catalog, Photo, group_of
 
@@ -23,7 +25,7 @@ def read_manifest(manifest: Path, config: FolderConfig) -> Catalog:
         raise UserError(f"data.manifest: expected a CSV file with path,label[,group][,subset], no file {manifest}")
     root = Path(config.root).expanduser() if config.root else manifest.parent
     try:
-        text = manifest.read_text(encoding="utf-8-sig")
+        text = read_text(manifest, encoding="utf-8-sig")
     except UnicodeDecodeError as error:
         line = error.object[: error.start].count(b"\n") + 1
         raise UserError(f"{manifest}, line {line}: expected UTF-8; save it again as 'CSV UTF-8'") from error
@@ -49,6 +51,7 @@ def read_manifest(manifest: Path, config: FolderConfig) -> Catalog:
         where = f"{manifest}, line {line}"
         if None in row or None in row.values():
             raise UserError(f"{where}: expected {len(columns)} fields like the first line has")
+        row = {column: as_given(field) for column, field in row.items()}
         names = config.classes.names
         if row["label"] not in names:
             hint = nearest(row["label"], list(names))

@@ -6,9 +6,8 @@ import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from qc_lightning.core.csv_files import harmless
 from qc_lightning.inference.log_entry import HEADER, Row
-
-_FORMULA = ("=", "+", "-", "@", "\t", "\r")  # a text that begins so is run by a spreadsheet
 
 
 def cell(value: object, decimal: str) -> str:
@@ -21,8 +20,7 @@ def cell(value: object, decimal: str) -> str:
         return ""
     if isinstance(value, float):
         return repr(value).replace(".", decimal)
-    text = str(value)
-    return f"'{text}" if isinstance(value, str) and text.startswith(_FORMULA) else text
+    return str(harmless(value))
 
 
 def csv_lines(rows: Sequence[Row], separator: str, decimal: str, header: bool) -> str:
