@@ -4,6 +4,7 @@ import json
 import re
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
+from typing import Any
 
 from qc_lightning.core.atomic import write_json
 from qc_lightning.core.errors import UserError
@@ -11,6 +12,7 @@ from qc_lightning.core.reading import RECORD, read_text
 
 RELEASES = Path("outputs", "releases")
 _FORMAT = 1
+_KEPT = ("run", "decision", "who", "when", "why")  # of what a name pointed at before
 
 
 @dataclass(frozen=True)
@@ -47,7 +49,7 @@ class Release:
         before = read(self.name) if path.is_file() else None
         former: tuple[dict[str, object], ...] = ()
         if before is not None:
-            kept = {key: getattr(before, key) for key in ("run", "decision", "who", "when", "why")}
+            kept = {key: getattr(before, key) for key in _KEPT}
             former = (*before.former, kept)
         content = asdict(replace(self, former=former))
         write_json(path, {"format": _FORMAT, **content})
@@ -78,13 +80,23 @@ def read(name: str) -> Release:
             raise UserError(
                 f"{path}: expected format {_FORMAT}, got {content['format']!r}: use the release that wrote it"
             )
-        known = {field.name: content[field.name] for field in fields(Release)}
+        known = {field.name: _checked(field.name, content[field.name]) for field in fields(Release)}
     except FileNotFoundError:
         names = ", ".join(release.name for release in all_releases()) or "none"
         raise UserError(f"there is no release {name} below {RELEASES}; there is: {names}") from None
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise UserError(f"{path} is damaged ({error}): give the name again with qc-lightning release") from error
     return Release(**known | {"former": tuple(known["former"])})
+
+
+def _checked(name: str, value: Any) -> Any:
+    """A field of a release; raises TypeError when it is of another type."""
+    expected = {"decision": int, "certified": bool, "former": list}.get(name, str)
+    if not isinstance(value, expected):
+        raise TypeError(f"{name} is {value!r}")
+    if isinstance(value, list) and not all(isinstance(one, dict) and one.keys() >= set(_KEPT) for one in value):
+        raise TypeError("former is damaged")
+    return value
 
 
 def all_releases() -> list[Release]:

@@ -41,7 +41,7 @@ class Bands:
             for place, plane in enumerate(self.convert(top, bottom)):
                 if top == 0:
                     narrow.append(Image.new(plane.mode, (size[0], height)))
-                part = (left, 0, right, bottom - top)
+                part: tuple[float, float, float, float] = (left, 0, right, bottom - top)
                 narrow[place].paste(plane.resize((size[0], bottom - top), Image.Resampling.BILINEAR, part), (0, top))
         part = (0, upper, size[0], lower)
         return [plane.resize(size, Image.Resampling.BILINEAR, part) for plane in narrow]

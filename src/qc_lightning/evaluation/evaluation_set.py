@@ -14,7 +14,7 @@ from qc_lightning.core.errors import UserError
 from qc_lightning.core.room import check_room
 from qc_lightning.core.run import Run
 from qc_lightning.data.catalog import read_catalog
-from qc_lightning.data.photo import Photo
+from qc_lightning.data.photo import SUBSETS, Photo
 
 
 @dataclass(frozen=True)
@@ -139,6 +139,9 @@ def split_photos(run: Run, class_names: Sequence[str] = ()) -> list[Photo]:
 
 
 def _read_split(run: Run, class_names: Sequence[str]) -> list[Photo]:
+    rows = read_table(run.split)
+    if other := next((row["subset"] for row in rows if row["subset"] not in SUBSETS), None):
+        raise ValueError(f"subset {other!r}")
     return [
         Photo(
             Path(row["path"]),
@@ -149,5 +152,5 @@ def _read_split(run: Run, class_names: Sequence[str]) -> list[Photo]:
             row["sha256"],
             row.get("kind") or "",
         )
-        for row in read_table(run.split)
+        for row in rows
     ]

@@ -148,7 +148,13 @@ class History(Checkpoint):
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Take up the rows of the checkpoint."""
-        self.rows = list(state_dict["rows"])
+        self.rows = [{name: _figure(row.get(name)) for name in HISTORY_COLUMNS} for row in state_dict["rows"]]
+
+
+def _figure(value: object) -> float | None:
+    if value is not None and not isinstance(value, int | float):
+        raise TypeError(f"expected a figure of an epoch, got {value!r}")
+    return value
 
 
 class Checkpoints(Checkpoint):
@@ -169,7 +175,12 @@ class Checkpoints(Checkpoint):
         self.run, self.restarts = run, restarts
         self.best_loss = float("inf")
         self.best_epoch = -1
+        self.begun = False
         self._saved = -math.inf
+
+    def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, *_: Any, **__: Any) -> None:
+        """Note that a step is over."""
+        self.begun = True
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Save after the epoch's validation, which Lightning runs before this hook."""
@@ -205,4 +216,4 @@ class Checkpoints(Checkpoint):
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Take up the best of the checkpoint."""
-        self.best_loss, self.best_epoch = state_dict["best_loss"], state_dict["best_epoch"]
+        self.best_loss, self.best_epoch = float(state_dict["best_loss"]), int(state_dict["best_epoch"])

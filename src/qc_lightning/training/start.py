@@ -11,7 +11,7 @@ from lightning.pytorch import LightningModule, Trainer
 from qc_lightning.config import TrainConfig
 from qc_lightning.config.record import RunRecord
 from qc_lightning.core.atomic import replacing
-from qc_lightning.core.errors import UserError
+from qc_lightning.core.errors import UserError, reading
 from qc_lightning.core.run import Run
 from qc_lightning.data.dataset import PhotoSet, split_csv
 from qc_lightning.inference.checkpoint import read_checkpoint
@@ -59,12 +59,12 @@ def _check_resume(run: Run, trainer: Trainer, module: LightningModule) -> None:
     the epoch of last.ckpt itself, and best.ckpt is made from it.
     """
     last = read_checkpoint(run.last)
-    try:
+    with reading(f"resume: {run.last}", "train again"):
         epoch, best_epoch = last["epoch"], last["callbacks"]["Checkpoints"]["best_epoch"]
+        if not (isinstance(epoch, int) and isinstance(best_epoch, int)):
+            raise TypeError(f"epochs {epoch} and {best_epoch}")
         _same_settings(last["hyper_parameters"], module)
         _same_weights(last["state_dict"], module)
-    except (KeyError, TypeError, AttributeError) as error:
-        raise UserError(f"resume: {run.last} is no checkpoint of a training ({error!r}): train again") from error
     limit = trainer.max_epochs
     if limit not in (None, -1) and limit < epoch + 1:
         raise UserError(
@@ -87,9 +87,10 @@ def link(source: Path, target: Path) -> None:
             shutil.copyfile(source, temporary)
 
 
-def _epoch_of(checkpoint: Path) -> object:
-    with suppress(UserError, AttributeError):  # missing or damaged
-        return read_checkpoint(checkpoint).get("epoch")
+def _epoch_of(checkpoint: Path) -> int | None:
+    with suppress(UserError):  # missing or damaged
+        epoch = read_checkpoint(checkpoint).get("epoch")
+        return epoch if isinstance(epoch, int) else None
     return None
 
 

@@ -102,8 +102,13 @@ def fit(trainer: Trainer, model: LightningModule, data: LightningDataModule, run
     """
     try:
         trainer.fit(model, data, ckpt_path=run.last if resume else None, weights_only=True)
-    except (MisconfigurationException, ValueError) as error:
+    except (ArithmeticError, AttributeError, LookupError, RuntimeError, TypeError, ValueError) as error:
         message = " ".join(str(error).split())
+        if resume and not _begun(trainer):
+            raise UserError(
+                f"resume: {run.last} does not fit this training ({type(error).__name__}: {message[:200]}): restore it "
+                "or train again"
+            ) from error
         if "more than 1 value per channel" in message:
             raise UserError("data.batch_size: a batch norm needs at least 2 photos a batch") from error
         if isinstance(error, MisconfigurationException) or "val_check_interval" in message:
@@ -119,6 +124,11 @@ def fit(trainer: Trainer, model: LightningModule, data: LightningDataModule, run
             raise KeyboardInterrupt from None
         return False
     return True
+
+
+def _begun(trainer: Trainer) -> bool:
+    """Whether a step of the training is over: until then, what is wrong is what it was continued from."""
+    return any(callback.begun for callback in trainer.callbacks if isinstance(callback, Checkpoints))  # type: ignore[attr-defined]
 
 
 def _quieten() -> None:
