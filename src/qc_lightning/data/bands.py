@@ -20,6 +20,15 @@ class Bands:
     size: tuple[int, int]
     convert: Callable[[int, int], list[Image.Image]]
 
+    def cropped(self, box: tuple[int, int, int, int]) -> "Bands":
+        """A part of the photo: left, upper, right and lower, in pixels."""
+        left, upper, right, lower = box
+
+        def convert(top: int, bottom: int) -> list[Image.Image]:
+            return [plane.crop((left, 0, right, bottom - top)) for plane in self.convert(upper + top, upper + bottom)]
+
+        return Bands((right - left, lower - upper), convert)
+
     def resized(self, size: tuple[int, int], box: tuple[float, float, float, float] | None = None) -> list[Image.Image]:
         """The photo at another size, with antialiasing, as Pillow's bilinear filter makes it.
 
