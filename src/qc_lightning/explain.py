@@ -36,8 +36,11 @@ def explain(config: ExplainConfig) -> None:
     found = explained.explain(inspector, heat, chosen, config.batch_size, config.target, config.checks)
     rows, figures, errors = picture.write(found, folder, names)
     result: dict[str, Any] = {"method": heat.method, "subset": config.subset, "target": config.target}
-    result |= {"photos": len(figures), "model_id": inspector.model_id}
-    result["methods"] = [summary.of_maps(heat.method, figures)]
+    result |= {
+        "photos": len(figures),
+        "model_id": inspector.model_id,
+        "methods": [summary.of_maps(heat.method, figures)],
+    }
     if config.compare:
         result["methods"] = summary.compare(inspector, methods_for(inspector.network), chosen, config.batch_size)
     result["shuffled"] = summary.shuffled(inspector, heat.method, chosen) if config.checks else []
