@@ -10,8 +10,7 @@ from qc_lightning.config import ExplainConfig
 
 def explain(config: ExplainConfig) -> None:
     """Photos to heat maps, pictures of them, and figures on how far they can be trusted."""
-    from qc_lightning.core.atomic import write_json, write_text
-    from qc_lightning.core.csv_files import csv_text
+    from qc_lightning.core.atomic import write_json
     from qc_lightning.core.room import check_room
     from qc_lightning.core.run import Run
 
@@ -36,15 +35,12 @@ def explain(config: ExplainConfig) -> None:
     found = explained.explain(inspector, heat, chosen, config.batch_size, config.target, config.checks)
     rows, figures, errors = picture.write(found, folder, names)
     result: dict[str, Any] = {"method": heat.method, "subset": config.subset, "target": config.target}
-    result |= {
-        "photos": len(figures),
-        "model_id": inspector.model_id,
-        "methods": [summary.of_maps(heat.method, figures)],
-    }
+    result |= {"photos": len(figures), "model_id": inspector.model_id}
+    result["methods"] = [summary.of_maps(heat.method, figures)]
     if config.compare:
         result["methods"] = summary.compare(inspector, methods_for(inspector.network), chosen, config.batch_size)
     result["shuffled"] = summary.shuffled(inspector, heat.method, chosen) if config.checks else []
-    write_text(folder / "explain.csv", csv_text(summary.COLUMNS, rows))
+    summary.write(folder / "explain.csv", rows)
     write_json(folder / "explain.json", result)
     if folder == run.folder / "explanations" and run.metrics.is_file():
         write_report(run.folder)

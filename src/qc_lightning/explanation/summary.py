@@ -2,11 +2,14 @@
 
 import time
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 
+from qc_lightning.core.atomic import write_text
+from qc_lightning.core.csv_files import csv_text
 from qc_lightning.data.catalog import path_text
 from qc_lightning.data.decode import BadImage, decode, scaled
 from qc_lightning.explanation import checks
@@ -38,6 +41,11 @@ def row(found: Explanation, picture: str, names: tuple[str, str]) -> list[object
     figures = ["" if value is None else value for value in found.figures.values()]
     beats = "" if found.beats_random is None else found.beats_random
     return [*known, picture, *figures, beats, found.error]
+
+
+def write(path: Path, rows: Sequence[Sequence[object]]) -> None:
+    """Write explain.csv of rows as `row` gives them."""
+    write_text(path, csv_text(COLUMNS, rows))
 
 
 def of_maps(method: str, maps: Sequence[dict[str, Any]]) -> dict[str, Any]:
