@@ -123,14 +123,22 @@ def kill_and_continue(
     return f"torn or left: {left}" if left else how
 
 
-def try_phase(phase: Phase, template: Path, scratch: Path, kills: int) -> str:
-    """The row of the table; what went wrong is printed."""
+def try_phase(phase: Phase, template: Path, scratch: Path, kills: int, share: tuple[int, int] = (1, 1)) -> str:
+    """The row of the table; what went wrong is printed.
+
+    Args:
+        phase: what is killed.
+        template: folder that each try gets a copy of.
+        scratch: where.
+        kills: how many in all.
+        share: i and n: of these only every n-th from the i-th on.
+    """
     work = scratch / "work"
     expected, changes = unbroken(phase, template, work, False)
     reading = changes < kills
     if reading:
         expected, changes = unbroken(phase, template, work, True)
-    numbers = dict.fromkeys(1 + i * changes // kills for i in range(kills))
+    numbers = list(dict.fromkeys(1 + i * changes // kills for i in range(kills)))[share[0] - 1 :: share[1]]
     seen = Counter[str]()
     for number in numbers:
         how = kill_and_continue(phase, template, work, number, reading, expected)
@@ -147,6 +155,16 @@ _RUN = ("new/*.csv", "new/*.json", "new/checkpoints/best.ckpt", "new/report.html
 def _train(*arguments: str) -> tuple[Action, Action]:
     begin = command("train", *arguments, "hydra.run.dir=new")
     return begin, command("train", "resume=new")
+
+
+def _anew(*arguments: str) -> Action:
+    """What the refusal advises: remove the folder and train again."""
+
+    def act() -> None:
+        shutil.rmtree("new", ignore_errors=True)
+        command("train", *arguments, *([] if "-m" in arguments else ["hydra.run.dir=new"]))()
+
+    return act
 
 
 def _decode() -> None:
@@ -182,22 +200,21 @@ def _features() -> None:
 
 def phases() -> dict[str, Phase]:
     """Every phase by name."""
-    small = [*SMALL, "trainer.max_epochs=6", "optim.lr=0.01"]
+    small = [*SMALL, "trainer.max_epochs=4", "optim.lr=0.01", "report=false"]
     sweep = ["-m", *SMALL, "report=false", "optim.lr=0.1,0.01,0.001", "trainer.max_epochs=1", "hydra.sweep.dir=new"]
     recommended = ["experiment=recommended", "data.count=24", "data.image_size=32", "trainer=cpu", "report=false"]
-    anew = "hydra.run.dir=new"
     predict = ["run=run", "source=in", "resume=true"]
     table, parquet = [*predict, "output=verdicts.csv", "sort=copy"], [*predict, "output=verdicts.parquet"]
     parquet += ["overlays=true", "part=prefix"]
     listed = [
-        Phase("training", *_train(*small), _RUN, command("train", *small, anew)),
-        Phase("training, recommended", *_train(*recommended), _RUN, command("train", *recommended, anew)),
+        Phase("training", *_train(*small), _RUN, _anew(*small)),
+        Phase("training, recommended", *_train(*recommended), _RUN, _anew(*recommended)),
         Phase("decoding", _decode, _decode, ("pixels.txt", "cache/pixels/*")),
         Phase("features", _features, _features, ("features.txt",)),
         Phase(
             "sweep", command("train", *sweep), command("train", *sweep, "sweep.resume=new"),
             ("new/[0-9]/*.csv", "new/[0-9]/*.json", "new/[0-9]/checkpoints/best.ckpt", "new/*.csv", "new/sweep.json"),
-            command("train", *sweep),
+            _anew(*sweep),
         ),
         Phase("prediction", command("predict", *table), command("predict", *table), ("verdicts*/**/*", "verdicts.csv")),
         Phase(
@@ -226,9 +243,11 @@ def phases() -> dict[str, Phase]:
 
 
 def prepare_many(template: Path) -> None:
-    """Photos for the phase of decoding."""
+    """Photos for the phases of decoding and of prediction."""
     from conftest import save_photo
 
     for seed in range(60):
         save_photo(template / "many" / f"{seed}.png", bright=seed % 2 == 0, seed=seed, size=24)
+    for seed in range(15):
+        save_photo(template / "in" / f"more_{seed}.png", bright=seed % 2 == 0, seed=seed, size=24)
     os.environ.setdefault("QC_LIGHTNING_CACHE", str(template.parent / "cache"))

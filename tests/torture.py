@@ -42,12 +42,14 @@ class Try:
         count: how often.
         seed: of the draws.
         only: phases or commands; all when empty.
+        share: i and n: of the kills every n-th from the i-th on.
     """
 
     scratch: Path
     count: int
     seed: int
     only: list[str]
+    share: tuple[int, int]
 
 
 def broken_photos(task: Try) -> list[str]:
@@ -123,7 +125,7 @@ def killed(task: Try) -> list[str]:
     known = kills.phases()
     rows = []
     for name in task.only or known:
-        rows.append(kills.try_phase(known[name], template, task.scratch, task.count))
+        rows.append(kills.try_phase(known[name], template, task.scratch, task.count, task.share))
         print(rows[-1], flush=True)
     return rows
 
@@ -146,6 +148,9 @@ def main() -> None:
     parser.add_argument("parts", nargs="*", help=f"some of {', '.join(PARTS)}; all when none is named")
     parser.add_argument("--only", nargs="*", default=[], help="of the kills or of the commands on a full disk")
     parser.add_argument("--count", type=int, help="how often; each part has its own number")
+    parser.add_argument(
+        "--share", nargs=2, type=int, default=[1, 1], help="i n: of the kills every n-th from the i-th on"
+    )
     parser.add_argument("--seed", type=int, default=random.randrange(10**6))
     options = parser.parse_args()
     commit = subprocess.run(["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True).stdout.strip()
@@ -156,7 +161,9 @@ def main() -> None:
         with tempfile.TemporaryDirectory() as folder:
             scratch = Path(folder)
             os.environ["QC_LIGHTNING_CACHE"] = str(scratch / "cache")
-            table += PARTS[part][0](Try(scratch, count, options.seed, options.only))
+            table += PARTS[part][0](
+                Try(scratch, count, options.seed, options.only, (options.share[0], options.share[1]))
+            )
             os.chdir("/")
         print(f"{part}: {time.monotonic() - begun:.0f} s", flush=True)
     print("\n| tried | how often | outcome |\n|---|---|---|", *table, sep="\n")

@@ -98,7 +98,9 @@ class Run:
             UserError: it has no finished epoch, or was begun on other photos than these.
         """
         if not self.last.is_file():
-            raise UserError(f"resume: there is no {self.last}: no epoch was finished; train again")
+            raise UserError(
+                f"resume: there is no {self.last}: no epoch was finished; remove {self.folder} and train again"
+            )
         try:
             stored = read_text(self.split)
         except (OSError, UnicodeDecodeError) as error:
@@ -134,6 +136,8 @@ class Run:
                 raise UserError(
                     f"{key}: release {where} names {release.run}, which is gone: put it back, or release another"
                 )
+        if not run.split.is_file() and run.record.is_file() and key == "resume":
+            raise UserError(f"resume: {where} was stopped before it began to train; remove it and train again")
         if not run.split.is_file():
             raise UserError(
                 f"{key}: expected a run folder (with split.csv and checkpoints/ in it), latest or a release, "
