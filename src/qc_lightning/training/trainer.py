@@ -40,6 +40,9 @@ _REFUSED: dict[str, tuple[Callable[[Any], bool], str]] = {
     ),
 }
 
+_UNFIT = (ArithmeticError, AttributeError, LookupError, RuntimeError, TypeError, ValueError)
+"""What Lightning and torch raise when they take up a checkpoint that was edited."""
+
 
 def build_trainer(config: TrainConfig, run: Run, in_sweep: bool) -> Trainer:
     """Build the Trainer, which stops early when the validation loss has not fallen for `optim.patience` epochs.
@@ -102,17 +105,17 @@ def fit(trainer: Trainer, model: LightningModule, data: LightningDataModule, run
     """
     try:
         trainer.fit(model, data, ckpt_path=run.last if resume else None, weights_only=True)
-    except (ArithmeticError, AttributeError, LookupError, RuntimeError, TypeError, ValueError) as error:
+    except (MisconfigurationException, *_UNFIT) as error:
         message = " ".join(str(error).split())
-        if resume and not _begun(trainer):
-            raise UserError(
-                f"resume: {run.last} does not fit this training ({type(error).__name__}: {message[:200]}): restore it "
-                "or train again"
-            ) from error
         if "more than 1 value per channel" in message:
             raise UserError("data.batch_size: a batch norm needs at least 2 photos a batch") from error
         if isinstance(error, MisconfigurationException) or "val_check_interval" in message:
             raise UserError(f"trainer: {message}") from error
+        if resume and not _begun(trainer):
+            reason = f"{type(error).__name__}: {message[:200]}"
+            raise UserError(
+                f"resume: {run.last} does not fit this training ({reason}): restore it or train again"
+            ) from error
         raise
     except (
         SystemExit,
