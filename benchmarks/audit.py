@@ -1,7 +1,9 @@
-"""How much of what is planted in ELPV an audit finds: python benchmarks/audit.py [copies] [shortcuts] [groups] [labels]
+"""How much of what is planted in ELPV an audit finds.
+
+    python benchmarks/audit.py [copies] [shortcuts] [groups] [labels[=1,2,3]]
 
 Each is a set of its own, made from the package's photos in a temporary folder; without a word all of them. `labels`
-needs the network's features, which take minutes the first time.
+needs the network's features, which take minutes the first time; behind it the draws of the labels may be named.
 """
 
 import csv
@@ -52,8 +54,12 @@ def main() -> None:
     rows = [line.split() for line in (folder / "labels.csv").read_text().splitlines()]
     cells = [(folder / name, int(float(p))) for name, p, _ in rows if float(p) in (0.0, 1.0)]
     parts = {"copies": copies, "shortcuts": shortcuts, "groups": groups, "labels": labels}
-    for name in sys.argv[1:] or parts:
-        parts[name](cells)
+    for word in sys.argv[1:] or parts:
+        name, _, draws = word.partition("=")
+        if draws:
+            labels(cells, [int(draw) for draw in draws.split(",")])
+        else:
+            parts[name](cells)
 
 
 def copies(cells: Cells) -> None:
@@ -171,28 +177,28 @@ def groups(cells: Cells) -> None:
         print(f"group_guess: {names}: {checks['group_guess']['text']} ({len(guessed)} of {len(truth)} photos)")
 
 
-def labels(cells: Cells) -> None:
+def labels(cells: Cells, draws: Iterable[int] = DRAWS) -> None:
     """5% of the labels flipped, with each cell a group of its own and with modules as groups."""
-    for draw in DRAWS:
-        rng = np.random.default_rng(draw)
-        flipped = set(rng.choice(len(cells), round(0.05 * len(cells)), replace=False).tolist())
-        for grouped in (False, True):
-            with tempfile.TemporaryDirectory() as scratch:
-                root = Path(scratch)
-                given = [label ^ (index in flipped) for index, (_, label) in enumerate(cells)]
-                paths = link(cells, root, given)
+    with tempfile.TemporaryDirectory() as scratch:
+        root = Path(scratch)
+        paths = link(cells, root, [0] * len(cells))  # the manifest has the labels
+        for draw in draws:
+            rng = np.random.default_rng(draw)
+            flipped = set(rng.choice(len(cells), round(0.05 * len(cells)), replace=False).tolist())
+            for grouped in (False, True):
                 with (root / "manifest.csv").open("w", newline="") as file:
                     table = csv.writer(file)
                     table.writerow(("path", "label", "group"))
-                    for path, label in zip(paths, given, strict=True):
-                        module = module_of(int(path.stem.removeprefix("cell")))
-                        table.writerow((path, CLASSES[label], f"module-{module}" if grouped else path.stem))
+                    for index, (path, (_, label)) in enumerate(zip(paths, cells, strict=True)):
+                        group = f"module-{module_of(int(path.stem.removeprefix('cell')))}" if grouped else path.stem
+                        table.writerow((path, CLASSES[label ^ (index in flipped)], group))
                 findings, checks = audited(root, f"data.manifest={root / 'manifest.csv'}")
-            ranked = [cell(row["path"]) for row in findings if row["check"] == "label_errors"][: len(cells) // 10]
-            hit = len({paths[index].stem for index in flipped} & set(ranked))
-            how = "modules as groups" if grouped else "no groups"
-            print(f"labels: draw {draw}, {how}: recall {hit / len(flipped):.3f} among the first {len(cells) // 10}")
-            print(f"labels: {checks['learning_curve']['text']}", flush=True)
+                first = len(cells) // 10
+                ranked = [cell(row["path"]) for row in findings if row["check"] == "label_errors"][:first]
+                hit = len({paths[index].stem for index in flipped} & set(ranked))
+                how = "modules as groups" if grouped else "no groups"
+                print(f"labels: draw {draw}, {how}: recall {hit / len(flipped):.3f} among the first {first}")
+                print(f"labels: {checks['learning_curve']['text']}", flush=True)
 
 
 def link(cells: Cells, root: Path, given: Iterable[int]) -> list[Path]:
@@ -208,7 +214,8 @@ def link(cells: Cells, root: Path, given: Iterable[int]) -> list[Path]:
 
 def audited(root: Path, *overrides: str) -> Found:
     """The rows of audit.csv, and the checks of audit.json by name."""
-    cfg = composed("audit", [f"data.root={root}", f"output={root / 'found'}", *overrides])
+    output = tempfile.mkdtemp(dir=root, prefix="found")
+    cfg = composed("audit", [f"data.root={root}", f"output={output}", *overrides])
     with open_dict(cfg):
         del cfg["hydra"]
     with redirect_stdout(io.StringIO()):
