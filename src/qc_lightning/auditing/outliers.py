@@ -35,7 +35,7 @@ def check_outliers(photos: PhotoSet, facts: Sequence[FileFacts]) -> list[Check]:
         _far("dark", "darker than", photos, -light, 5.0, 0.05),
         _far("overexposed", "more white than", photos, white, 6.0, 0.01),
         _far("blurred", "less sharp than", photos, -sharpness, 3.0, 0.1),
-        _far("empty", "with far less to see than", photos, -contrast, 6.0, 0.3),
+        _far("empty", "emptier than", photos, -contrast, 6.0, 0.3),
     ]
     listed = photos.photos
     return [
