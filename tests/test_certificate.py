@@ -60,8 +60,8 @@ def test_27_parts_without_an_escape() -> None:
     assert upper_bound(0, 27) == pytest.approx(0.105, abs=5e-4)
     assert upper_bound(0, 30) == pytest.approx(0.095, abs=5e-4)
     text = str(escape_limit(np.linspace(0.5, 0.9, 27), 0.05))
-    assert "27 parts without a miss show 0.105" in text
-    assert "32 more are needed for 0.05" in text
+    assert "27 Incorrect parts without an escape certify 10.5% at 95% confidence; 32 more for 5%" in text
+    assert "0 Correct parts certify nothing; 29 parts are needed for 10%" in str(overkill_limit(np.zeros(0), 0.1))
 
 
 def test_the_worst_photo_decides_for_a_part() -> None:

@@ -10,7 +10,7 @@ from qc_lightning.core.errors import UserError
 from qc_lightning.core.run import Run
 from qc_lightning.inference.inspector import Inspector
 from qc_lightning.metrics.decision import Decision
-from qc_lightning.metrics.record import DecisionFile, decision_in_force
+from qc_lightning.metrics.record import DecisionFile
 
 OWN = Decision(0.5, "fixed: set by hand, not fitted to photos")
 
@@ -38,12 +38,12 @@ def test_what_is_written_is_read(path: Path) -> None:
 
 
 def test_the_newest_is_in_force_unless_a_release_names_another(path: Path) -> None:
-    assert decision_in_force(Run(path.parent), "abc", OWN).threshold == 0.3
+    assert DecisionFile.read(path, "abc", OWN).named(Run(path.parent)).decision.threshold == 0.3
     decisions = DecisionFile.read(path, "abc", OWN)
     first = Run(path.parent, decisions.digest(decisions.records[0]), "line-3")
-    assert decision_in_force(first, "abc", OWN).threshold == 0.5
+    assert decisions.named(first).decision.threshold == 0.5
     with pytest.raises(UserError, match="release line-3 names a decision that"):
-        decision_in_force(Run(path.parent, "0" * 64, "line-3"), "abc", OWN)
+        decisions.named(Run(path.parent, "0" * 64, "line-3"))
     with pytest.raises(UserError, match="from 1 to 2, got 3"):
         decisions.numbered(3)
 

@@ -51,6 +51,7 @@ def test_the_worked_example_of_the_msa_manual(
     assert rounded("kappa_reference", 2) == [0.88, 0.92, 0.77]
     assert found["grades"]["effectiveness"] == {"A": "marginal", "B": "acceptable", "C": "marginal"}
     assert found["grades"]["miss_rate"] == dict.fromkeys("ABC", "unacceptable")
+    assert found["grades"]["kappa"] == dict.fromkeys("ABC", "acceptable"), "above 0.75"
     assert "84.0%" in capsys.readouterr().out
     assert "<script" not in (tmp_path / "gauge" / "gauge.html").read_text()
 

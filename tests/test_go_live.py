@@ -3,16 +3,23 @@
 import json
 import shlex
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 from conftest import save_photo
-from qc_lightning import certify, decide, evaluate, export, predict, release, releases
+from qc_lightning import certify, decide, evaluate, export, predict, release, releases, serve
+from qc_lightning.config.serving import ServeConfig
+from qc_lightning.core.run import Run
 from qc_lightning.deployment.carry import carry
+from qc_lightning.inference.checkpoint import read_checkpoint
 from qc_lightning.inference.exported import ExportedInspector
+from qc_lightning.inference.inspector import Inspector
+from qc_lightning.inference.validity import certificate_line
 from qc_lightning.metrics import compute
 from qc_lightning.metrics.certificate import upper_bound
 from qc_lightning.metrics.curves import sweep
@@ -117,7 +124,8 @@ def test_from_training_to_a_release(
     again.unlink()
     assert call(certify.main, own, f"data.root={qualification}", "escape_rate=0.02") == 1
     assert (
-        "60 parts without a miss show 0.0487 at confidence 0.95; 89 more are needed for 0.02" in capsys.readouterr().out
+        "60 Incorrect parts without an escape certify 4.87% at 95% confidence; 89 more for 2%"
+        in capsys.readouterr().out
     )
     assert call(certify.main, own, f"data.root={qualification}", "overkill_rate=0.05", "by=Ada") == 0
     content = json.loads((run / "decision.json").read_text())
@@ -190,6 +198,50 @@ def test_an_export_keeps_the_certificate_only_with_every_qualification_photo(
     assert "are gone" in ExportedInspector.load("other.onnx").metadata.decision["certificate"]["void"]
 
 
+def test_what_decodes_or_computes_otherwise_voids_the_certificate(
+    run: Path, qualification: Path, call: Call, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Predict, serve and release say so in one line; the verdicts stay."""
+    own = f"run={run}"
+    assert call(certify.main, own, f"data.root={qualification}", "overkill_rate=0.05", "together=true") == 1
+    assert call(certify.main, own, f"data.root={qualification}", "overkill_rate=0.05") == 0
+    capsys.readouterr()
+
+    def says(*arguments: str) -> str:
+        assert call(predict.main, own, f"source={qualification}", *arguments) == 0
+        return capsys.readouterr().out
+
+    holds = "certificate: escape rate at most 5% and overkill rate at most 5% at 95% confidence, one-sided exact\n"
+    other = (
+        "WARNING: the certificate is void here: photos are decoded otherwise than when it was made: max_pixels 999999"
+    )
+    assert holds in says("output=a.csv")
+    assert other in says("output=b.csv", "max_pixels=999999")
+    inspector = Inspector.load(run, "cpu")
+    assert certificate_line(inspector) + "\n" == holds
+    assert "it was made with device cpu, this is cuda:1" in certificate_line(inspector, "cuda:1")
+    assert certificate_line(replace(inspector, certificate=None)) == ""
+    assert "photos" not in (inspector.certificate or {}), "thousands of paths need not travel to each worker"
+
+    config = ServeConfig(run=str(run))
+    assert certificate_line(ExportedInspector.load(serve._model(config))) + "\n" == holds, "exported first"
+    assert "gate:" in capsys.readouterr().out
+    assert certificate_line(ExportedInspector.load(serve._model(config))) + "\n" == holds
+    assert "gate:" not in capsys.readouterr().out
+    assert call(decide.main, own, "threshold=0.4", "reason=a try") == 0
+    assert ExportedInspector.load(serve._model(config)).decision.threshold == 0.4, "what is served is what is in force"
+    assert "another decision is in force since; exporting" in capsys.readouterr().out
+
+    assert call(release.main, own, "name=line-3", "decision=2") == 0
+    assert "WARNING" not in capsys.readouterr().out
+    checkpoint = read_checkpoint(Run(run).best)
+    checkpoint["inspector"]["decode"]["bit_depth"] = 12
+    torch.save(checkpoint, Run(run).best)
+    assert call(release.main, own, "name=line-3", "decision=2") == 0
+    assert "certificate of decision 2 is void: photos are decoded otherwise" in capsys.readouterr().out
+    assert json.loads(Path("outputs/releases/line-3.json").read_text())["certified"] is False
+
+
 def test_the_only_release_is_the_default_and_of_several_one_must_be_named(
     run: Path, qualification: Path, call: Call, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -220,11 +272,16 @@ def test_a_run_that_passes_everything_is_not_released(
 ) -> None:
     easy = ["data=folder", f"data.root={photo_root}", "data.image_size=16", "model.hidden=[]", "report=false"]
     _, folder, _ = train(*easy, "trainer.max_epochs=1", "decision.threshold=1.0")
+    assert call(serve.main, "port=0") == 2
+    assert "there is no release to serve" in capsys.readouterr().err
     assert call(release.main, f"run={folder}", "name=line-3") == 2
     assert "passes every one of its 12 test photos; force=true" in capsys.readouterr().err
     assert call(release.main, f"run={folder}", "name=line-3", "force=true") == 0
     assert call(predict.main, "run=line-3", f"source={photo_root}", "output=v.csv") == 0
     assert "WARNING: it passes every one" in capsys.readouterr().out
+    for words in ((), ("run=line-3",), ("model=" + str(folder / "export" / "inspector.onnx"),)):
+        assert call(serve.main, *words, "port=0") == 2, "the only release is the default"
+        assert "is not served: it passes every one of its 12 test photos; force=true" in capsys.readouterr().err
 
 
 def test_the_commands_of_the_report_work_when_pasted(

@@ -7,9 +7,10 @@ import numpy as np
 import pytest
 import torch
 from sklearn.linear_model import LogisticRegression, Ridge
-from sklearn.metrics import roc_auc_score
+from sklearn.metrics import brier_score_loss, log_loss, roc_auc_score
 
-from qc_lightning.metrics.calibration import auroc, platt
+from qc_lightning.metrics.calibration import auroc, calibration, platt, uncalibrated
+from qc_lightning.metrics.curves import reliability_of
 from qc_lightning.models.heads.fitted import FittedHead
 from qc_lightning.models.heads.linear import Folds, LinearHead
 from qc_lightning.models.heads.patches import PatchHead
@@ -176,6 +177,32 @@ def test_auroc_and_platt_scaling() -> None:
     assert offset == pytest.approx(theirs.intercept_[0], rel=0.05)
     assert platt([0.0, 0.1, 5.0, 6.0], [0, 0, 1, 1])[0] < 100, "finite where nothing overlaps"
     assert platt([1.0, 2.0, 3.0, 4.0], [1, 1, 0, 0])[0] >= 0, "never turned over"
+
+
+def test_brier_score_and_log_loss_are_scikit_learns_with_both_classes_weighing_alike() -> None:
+    draw = np.random.RandomState(0)
+    label = np.arange(200) % 4 == 0
+    logit = draw.normal(size=200) + 2 * label
+    probability, weight = 1 / (1 + np.exp(-logit)), np.where(label, 1 / 50, 1 / 150)
+    found = calibration(logit, label)
+    assert found["brier"] == pytest.approx(brier_score_loss(label, probability, sample_weight=weight), abs=1e-12)
+    assert found["log_loss"] == pytest.approx(log_loss(label, probability, sample_weight=weight), abs=1e-12)
+    assert calibration(logit, np.ones(200)) == {"brier": None, "log_loss": None}
+    again = uncalibrated(3 * logit - 1, {"slope": 3.0, "offset": -1.0})
+    assert again == pytest.approx(logit)
+
+
+def test_reliability_is_at_the_share_of_the_photos() -> None:
+    """9 of 10 photos are good: scores that are right at even odds lie on the diagonal once they are shifted."""
+    draw = np.random.RandomState(0)
+    bad = np.arange(200_000) % 10 == 0
+    logit = draw.normal(size=200_000) + bad - 0.5  # by hand: the log-odds of two normals one apart are x - 1/2
+    found = reliability_of(1 / (1 + np.exp(-logit)), bad, {"slope": 0.5, "offset": 0.0})
+    assert [point["true"] for point in found["reliability"]] == pytest.approx(
+        [point["said"] for point in found["reliability"]], abs=0.02
+    )
+    off = [abs(point["said"] - point["true"]) for point in found["reliability_before"]]
+    assert max(off) > 0.1
 
 
 def bags(n: int, seed: int) -> tuple[torch.Tensor, torch.Tensor]:

@@ -40,6 +40,7 @@ def strange(part: Image.Image, station: Image.Image) -> dict[str, Image.Image]:
     product[::8] = (230, 200, 40)
     return {
         "black": picture(np.zeros((SIDE, SIDE, 3))),
+        "lens cap": picture(rng.poisson(3, (SIDE, SIDE, 3))),
         "white": picture(np.full((SIDE, SIDE, 3), 255)),
         "grey": picture(np.full((SIDE, SIDE, 3), 128)),
         "red": picture(np.full((SIDE, SIDE, 3), (200, 0, 0))),

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 from hydra.core.global_hydra import GlobalHydra
+from sklearn.metrics import brier_score_loss
 
 from qc_lightning import decide
 from qc_lightning import evaluate as evaluate_command
@@ -42,6 +43,16 @@ def test_it_learns_and_cross_validates(
     assert metrics["test"]["auroc"]["value"] == 1.0, "a white corner is told apart"
     assert metrics["val"]["n"] == metrics["train"]["n"] == 28, "every training photo is validated on, out of fold"
     assert metrics["val"]["loss"]["value"] > metrics["train"]["loss"]["value"]
+    rows = list(csv.DictReader((run / "predictions.csv").read_text().splitlines()))
+    probability, bad = [float(row["probability"]) for row in rows], [row["label"] == "Incorrect" for row in rows]
+    brier, platt = metrics["calibration"]["test"], metrics["head"]["platt"]
+    assert brier["after"]["brier"] == pytest.approx(brier_score_loss(bad, probability), abs=1e-9), "6 of each class"
+    raw = 1 / (1 + np.exp(-(np.log(probability) - np.log1p(-np.array(probability)) - platt["offset"]) / platt["slope"]))
+    assert brier["before"]["brier"] == pytest.approx(brier_score_loss(bad, raw), abs=1e-9)
+    assert (
+        "0.9 means 1% where 0.1% of the parts are bad, 8% where 1% of the parts are bad"
+        in (run / "model_card.md").read_text()
+    )
     decision = json.loads((run / "decision.json").read_text())
     assert decision["decisions"][-1]["why"].startswith("even")
     # the scores that chose it choose again, although there are no validation photos to score

@@ -12,13 +12,14 @@ def decide(config: DecideConfig) -> int:
     """
     from qc_lightning.core.room import check_room
     from qc_lightning.core.run import Run
+    from qc_lightning.evaluation.choice import choose_on_validation, forecast
     from qc_lightning.inference.checkpoint import saved_decision
     from qc_lightning.metrics.decision import Decision
     from qc_lightning.metrics.record import DecisionFile
 
     run = Run.open(config.run)
     check_room(run.folder)
-    model_id, own = saved_decision(run.best)
+    model_id, own, _ = saved_decision(run.best)
     decisions = DecisionFile.read(run.decisions, model_id, own)
     novelty = decisions.newest.decision.novelty
     reason = (config.reason or "").strip()
@@ -26,8 +27,6 @@ def decide(config: DecideConfig) -> int:
         band = (config.review[0], config.review[1]) if config.review else None
         decision, photos = Decision(config.threshold, reason, band, novelty), "none"
     else:
-        from qc_lightning.evaluation.choice import choose_on_validation
-
         decision, photos = choose_on_validation(run, config.decision, config.device, reason, novelty)
     decisions = decisions.appended(decision, config.rule, photos, config.by)
     decisions.write(run.decisions)
@@ -38,7 +37,8 @@ def decide(config: DecideConfig) -> int:
 
     band_words = "" if decision.review is None else f", review from {decision.review[0]:g} to {decision.review[1]:g}"
     print(f"{run}: decision {decisions.newest.number} is in force: threshold {decision.threshold:g}{band_words}")
-    print(f"{decision.source}")
+    for line in (decision.source, *forecast(run, decision, config.bad_share)):
+        print(line)
     if config.threshold is not None:
         print(
             "If this threshold was read off the run's test photos, their figures are spent: they are too kind now. "

@@ -24,10 +24,11 @@ def export(config: ExportConfig) -> Path:
     check_room(output.parent)
     photos = gate_photos(run)
     inspector = Inspector.load(run, "cpu")
-    if why := doubt_of(run):
-        print(f"WARNING: {why}")
+    if doubt := doubt_of(run):
+        print(f"WARNING: {doubt}")
     print(f"{run}: model {inspector.model_id}; exporting, then checking it on {len(photos)} photos")
-    result = export_inspector(inspector, decision_record(run, inspector), photos, output, other_photos(run, photos))
+    record, others = decision_record(run, inspector), other_photos(run, photos)
+    result = export_inspector(inspector, record, photos, output, others, doubt)
     print(f"gate: {result}")
     if result.certificate:
         print(result.certificate)

@@ -20,7 +20,7 @@ def gauge(config: GaugeConfig) -> dict[str, Any]:
     source, folder = Path(config.source or "").expanduser(), Path(config.output).expanduser()
     study = read_study(source)
     found = analyse(study, config.confidence)
-    limits = {name: getattr(config, name) for name in ("effectiveness", "miss_rate", "false_alarm_rate")}
+    limits = {name: getattr(config, name) for name in ("effectiveness", "miss_rate", "false_alarm_rate", "kappa")}
     graded = grades(found, limits)
     lines = rows(found, graded)
     note = f"{len(study.parts)} parts, {len(study.appraisers)} appraisers, {study.verdict.shape[2]} trials each"

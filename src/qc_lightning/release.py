@@ -14,6 +14,7 @@ def release(config: ReleaseConfig) -> None:
     from qc_lightning.core.errors import UserError
     from qc_lightning.core.run import Run
     from qc_lightning.inference.checkpoint import saved_decision
+    from qc_lightning.inference.validity import void_because
     from qc_lightning.metrics.go_live import doubt_of
     from qc_lightning.metrics.record import DecisionFile, now, user
 
@@ -22,12 +23,13 @@ def release(config: ReleaseConfig) -> None:
     why_not = doubt_of(run)
     if why_not and not config.force:
         raise UserError(f"{run} is not released: {why_not}; force=true releases it all the same")
-    model_id, own = saved_decision(run.best)
+    model_id, own, decode = saved_decision(run.best)
     decisions = DecisionFile.read(run.decisions, model_id, own)
     if not run.decisions.is_file():
         decisions.write(run.decisions)
     record = decisions.named(run) if config.decision is None else decisions.numbered(config.decision)
-    certified = record.certificate is not None
+    void = void_because(record.certificate, model_id, decode) if record.certificate else ""
+    certified = record.certificate is not None and not void
     path = releases.Release(
         name, str(run.folder), model_id, record.number, decisions.digest(record), certified, config.by or user(), now(),
         config.reason or "",
@@ -35,6 +37,8 @@ def release(config: ReleaseConfig) -> None:
     print(f"{path}: {name} is {run.folder}, decision {record.number}, threshold {record.decision.threshold:g}")
     if why_not:
         print(f"WARNING: {why_not}")
+    if void:
+        print(f"WARNING: the certificate of decision {record.number} is void: {void}")
     if not certified:
         print(f"It has no certificate: qc-lightning certify qualification/ {run.argument} escape_rate=0.05")
     print(f"use it: qc-lightning predict incoming/ run={name}")

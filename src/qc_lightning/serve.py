@@ -15,39 +15,38 @@ def serve(config: ServeConfig) -> None:
     from qc_lightning.service import server
     from qc_lightning.service.app import build_app
     from qc_lightning.service.limits import Limits, is_loopback, token_of
-    from qc_lightning.service.models import load_inspectors, read_table
+    from qc_lightning.service.models import check_models, load_inspectors, read_table
     from qc_lightning.service.running import running
 
     token = token_of(config)
     if token is None and not is_loopback(config.host):
         raise UserError(f"host={config.host}: expected token_file= with an address that others reach, got none")
-    bound = server.bind(config.host, config.port)
-    files = read_table(Path(config.models).expanduser()) if config.models else {("", ""): _model(config)}
-    inspectors = load_inspectors(files, Verdict(config.unreadable.upper()))
-    gaps = {one.path: one.verify_golden() for one in inspectors.values()}
-    scheme, address = "https" if config.tls_cert else "http", bound.getsockname()
-    with running(config, inspectors) as started:
-        app = build_app(started.service, version("qc-lightning"), started.camera)
-        limited = Limits(app, int(config.max_megabytes * 1e6), config.timeout, token)
-        for (product, camera), one in inspectors.items():
-            place = "".join(f"{word} {name}, " for word, name in (("product", product), ("camera", camera)) if name)
-            print(f"{one.path}: {place}model {one.model_id}, threshold {one.decision.threshold:g}")
-            print(f"{len(one.golden.logit)} golden inputs as exported, logits differ by at most {gaps[one.path]:.2g}")
-        print(f"{scheme}://{config.host}:{address[1]}/ for people, /docs for programs; Ctrl-C ends", flush=True)
-        server.run(limited, bound, *(Path(file) if file else None for file in (config.tls_cert, config.tls_key)))
+    with server.bind(config.host, config.port) as bound:
+        files = read_table(Path(config.models).expanduser()) if config.models else {("", ""): _model(config)}
+        inspectors = load_inspectors(files, Verdict(config.unreadable.upper()))
+        lines = check_models(inspectors, config.force)
+        scheme, address = "https" if config.tls_cert else "http", bound.getsockname()
+        with running(config, inspectors) as started:
+            app = build_app(started.service, version("qc-lightning"), started.camera)
+            limited = Limits(app, int(config.max_megabytes * 1e6), config.timeout, token)
+            print("\n".join(lines))
+            print(f"{scheme}://{config.host}:{address[1]}/ for people, /docs for programs; Ctrl-C ends", flush=True)
+            server.run(limited, bound, *(Path(file) if file else None for file in (config.tls_cert, config.tls_key)))
 
 
 def _model(config: ServeConfig) -> Path:
     if config.model is not None:
         return Path(config.model)
-    from qc_lightning.core.run import Run
+    from qc_lightning.inference.validity import outdated, run_to_serve
 
-    path = Run.open(str(config.run)).folder / "export" / "inspector.onnx"
-    if not path.is_file():
+    run = run_to_serve(config.run)
+    path = run.folder / "export" / "inspector.onnx"
+    if why := outdated(path, run):
+        print(f"{path}: {why}; exporting")
         from qc_lightning.config import ExportConfig
         from qc_lightning.export import export
 
-        export(ExportConfig(run=str(config.run), output=str(path)))
+        export(ExportConfig(run=config.run, output=str(path)))
     return path
 
 

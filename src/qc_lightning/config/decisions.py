@@ -142,6 +142,7 @@ class GaugeConfig:
     effectiveness: list[float]  # at least the first is acceptable, below the second is not
     miss_rate: list[float]  # at most the first is acceptable, above the second is not
     false_alarm_rate: list[float]  # of Correct parts rejected: at most the first is acceptable, above the second is not
+    kappa: list[float]  # Cohen's, against the reference: at least the first is acceptable, below the second is not
     confidence: float  # of the intervals, from 0 to 1
 
     def __post_init__(self) -> None:
@@ -149,7 +150,7 @@ class GaugeConfig:
             raise UserError(
                 "source: expected a .csv with part,appraiser,trial,verdict[,reference]: give source=verdicts.csv"
             )
-        for name in ("effectiveness", "miss_rate", "false_alarm_rate"):
+        for name in ("effectiveness", "miss_rate", "false_alarm_rate", "kappa"):
             limits = getattr(self, name)
             valid = len(limits) == 2 and all(0 <= limit <= 1 for limit in limits)
             check(valid, name, "two shares, such as [0.9, 0.8]", limits)

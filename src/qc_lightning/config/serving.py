@@ -15,6 +15,7 @@ _SHORTEST_TOKEN = 16
 class ServeConfig:
     """Serve exported inspectors over HTTP: a photo in, its verdict out.
 
+      qc-lightning serve                                          the only release, exported when it is not yet
       qc-lightning serve model=inspector.onnx
       qc-lightning serve model=inspector.onnx host=0.0.0.0 token_file=token.txt tls_cert=cert.pem tls_key=key.pem
       qc-lightning serve model=inspector.onnx log=line-3.sqlite source=incoming/ keep=review csv=verdicts.csv
@@ -27,8 +28,9 @@ class ServeConfig:
     """
 
     model: str | None = None  # an exported inspector, .onnx
-    run: str | None = None  # a run, instead of model: its export, made when missing
+    run: str | None = None  # a run or release, instead of model; its export is made when missing or outdated
     models: str | None = None  # or a table of several, .csv: product,camera,model
+    force: bool = False  # although its own figures say that it tells nothing apart
     host: str = "127.0.0.1"  # address to listen on; others than loopback need a token
     port: int = 8000  # 0: any free one
     log: str | None = None  # file of the record of every verdict, .sqlite
@@ -61,7 +63,7 @@ class ServeConfig:
     timeout: float = 10.0  # seconds for a body to arrive, and for a verdict
 
     def __post_init__(self) -> None:
-        if [self.model, self.run, self.models].count(None) != 2:
+        if [self.model, self.run, self.models].count(None) < 2:
             raise UserError("model: expected one of model=inspector.onnx, run=<run>, models=models.csv")
         check(0 <= self.port <= 65535, "port", "0 to 65535", self.port)
         check(

@@ -12,8 +12,9 @@ from qc_lightning.core.bars import Progress
 from qc_lightning.data.fingerprint import sha256_of
 from qc_lightning.inference.exported import ExportedInspector
 from qc_lightning.inference.golden import TOLERANCE
+from qc_lightning.inference.validity import void_because
 from qc_lightning.metrics.decision import Decision
-from qc_lightning.metrics.record import now, void_because
+from qc_lightning.metrics.record import now
 
 
 def carry(certificate: Mapping[str, Any], exported: ExportedInspector) -> dict[str, Any]:
@@ -46,7 +47,7 @@ def carry(certificate: Mapping[str, Any], exported: ExportedInspector) -> dict[s
         return {"void": f"{len(changed)} of {len(photos)} qualification photos get another verdict, such as {path}"}
     if gap > TOLERANCE:
         return {"void": f"logits of qualification photos differ by up to {gap:.2g}, more than {TOLERANCE:g}"}
-    how = {"backend": "onnxruntime", "precision": "float32", "device": "cpu", "release": version("onnxruntime")}
+    how = exported.backend | {"release": version("onnxruntime")}
     kept = {key: value for key, value in certificate.items() if key != "photos"}
     return kept | {"photos": len(photos), "carried": {"photos": len(photos), "logit_gap": gap, "when": now()} | how}
 

@@ -51,6 +51,7 @@ def export_inspector(
     photos: Sequence[Photo],
     output: Path,
     others: Sequence[Photo] = (),
+    doubt: str = "",
 ) -> GateResult:
     """Write an inspector as one .onnx file, once it has passed the gate.
 
@@ -61,6 +62,7 @@ def export_inspector(
         output: the file, which appears whole or not at all.
         others: more photos of the run, which the reference for drift needs; without photos of the training there is no
             reference.
+        doubt: why the run's own figures say that it tells nothing apart, if they do.
 
     Raises:
         UserError: a photo cannot be read or is not the one on record, the network cannot be translated, or the export
@@ -79,7 +81,7 @@ def export_inspector(
 
     def sealed(certificate: Mapping[str, Any] | None) -> bytes:
         what = (inspector.model_id, inspector.class_names, inspector.decode)
-        metadata = ExportMetadata(*what, {**decision, "certificate": certificate}, version("qc-lightning"))
+        metadata = ExportMetadata(*what, {**decision, "certificate": certificate}, version("qc-lightning"), doubt)
         add_metadata(model, {METADATA: metadata.to_json(), GOLDEN: golden, **drift})
         return seal(model.SerializeToString(deterministic=True))
 

@@ -5,14 +5,27 @@ from dataclasses import replace
 import numpy as np
 
 from qc_lightning.config import DecisionConfig
+from qc_lightning.config.record import RunRecord
 from qc_lightning.core.errors import UserError
 from qc_lightning.core.run import Run
 from qc_lightning.evaluation.evaluation_set import own_photos, trained_with
 from qc_lightning.evaluation.score import score
 from qc_lightning.inference.inspector import Inspector
 from qc_lightning.metrics.decision import Decision, probabilities
+from qc_lightning.metrics.go_live import review_forecast
 from qc_lightning.metrics.rules import choose_decision
+from qc_lightning.metrics.verdict import reviews
 from qc_lightning.report.choices import validation_scores
+
+
+def forecast(run: Run, decision: Decision, bad_share: float | None) -> list[str]:
+    """What a review band will send to a person, by the run's validation scores, in sentences; none without them."""
+    if decision.review is None or not run.validation.is_file():
+        return []
+    trained = RunRecord.read(run).training
+    probability, label = validation_scores(run.validation, trained.data.classes.incorrect)
+    bad_share = trained.decision.bad_share if bad_share is None else bad_share
+    return review_forecast(reviews(decision.verdicts(probability)), label == 1, bad_share)
 
 
 def choose_on_validation(

@@ -14,6 +14,7 @@ from qc_lightning.evaluation.evaluation_set import EvaluationSet, trained_on
 from qc_lightning.evaluation.measure import SubsetLogits, measure, predictions_csv, versions
 from qc_lightning.evaluation.score import Scored, parts_csv
 from qc_lightning.inference.inspector import Inspector
+from qc_lightning.inference.validity import certificate_line
 from qc_lightning.metrics import go_live, kinds
 from qc_lightning.metrics.batch import unlike_training
 from qc_lightning.metrics.comparison import compare
@@ -59,7 +60,8 @@ def write_photos(folder: Path, inspector: Inspector, labelled: EvaluationSet, sc
 
 def in_words(run: Run, inspector: Inspector, labelled: EvaluationSet, metrics: dict[str, Any]) -> str:
     """The figures as the console shows them."""
-    lines = [table(metrics, inspector.class_names), ""]
+    certified = certificate_line(inspector)
+    lines = [*([certified, ""] if certified else []), table(metrics, inspector.class_names), ""]
     if found := (metrics.get("test") or {}).get("kinds"):
         lines += ["escapes by kind of defect", *kinds.in_words(found), ""]
     if "go_live" in metrics:

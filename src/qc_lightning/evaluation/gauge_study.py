@@ -97,7 +97,8 @@ def rows(found: Mapping[str, Any], grades: Mapping[str, Mapping[str, str]]) -> l
 
 
 def _grade(grades: Mapping[str, Mapping[str, str]], key: str, name: str) -> str:
-    return grades.get("effectiveness" if key == "against_reference" else key, {}).get(name, "")
+    graded_as = {"against_reference": "effectiveness", "kappa_reference": "kappa"}
+    return grades.get(graded_as.get(key, key), {}).get(name, "")
 
 
 def _value(one: Mapping[str, Any], kappa: bool) -> str:

@@ -13,6 +13,7 @@ from torch import Tensor
 from qc_lightning.config.decisions import DecisionConfig
 from qc_lightning.core.csv_files import csv_text
 from qc_lightning.data.photo import SUBSETS, Photo
+from qc_lightning.metrics.calibration import calibration, uncalibrated
 from qc_lightning.metrics.compute import evaluate, warnings_for
 from qc_lightning.metrics.decision import Decision, probabilities
 from qc_lightning.metrics.go_live import go_live
@@ -66,6 +67,26 @@ def measure(
     metrics["warnings"] = warnings_for(metrics, classes)
     metrics["threshold"] = decision.threshold
     return metrics
+
+
+def calibration_of(
+    logits: Mapping[str, SubsetLogits], photos: Sequence[Photo], platt: Mapping[str, float]
+) -> dict[str, Any]:
+    """Brier score and log loss of the scores before and after Platt scaling, as metrics.json holds them.
+
+    Args:
+        logits: of each subset; without a validation part "val" holds the out-of-fold scores that it was fitted to.
+        photos: the photo set.
+        platt: "slope" and "offset".
+    """
+    found: dict[str, Any] = {}
+    for subset in ("val", "test"):
+        if subset in logits:
+            logit = logits[subset].logit.numpy()
+            label = [photos[i].label for i in logits[subset].position]
+            before = calibration(uncalibrated(logit, platt), label)
+            found[subset] = {"before": before, "after": calibration(logit, label)}
+    return found
 
 
 def predictions_csv(

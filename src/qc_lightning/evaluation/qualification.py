@@ -8,6 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from qc_lightning.config import CertifyConfig
+from qc_lightning.config.record import RunRecord
 from qc_lightning.core.atomic import write_text
 from qc_lightning.core.errors import UserError
 from qc_lightning.core.run import Run
@@ -23,6 +24,7 @@ from qc_lightning.inference.checkpoint import saved_decision
 from qc_lightning.inference.inspector import Inspector
 from qc_lightning.metrics.certificate import Limit, band, by_part
 from qc_lightning.metrics.decision import Decision, probabilities
+from qc_lightning.metrics.go_live import review_forecast
 from qc_lightning.metrics.intervals import wilson
 from qc_lightning.metrics.record import DecisionFile, DecisionRecord, now, user
 from qc_lightning.metrics.verdict import escapes, overkills, reviews
@@ -108,11 +110,12 @@ def record(
     run: Run, inspector: Inspector, scored: Scored, parts: Parts, limits: Sequence[Limit], config: CertifyConfig
 ) -> DecisionRecord:
     """Put the certified decision into the run's decision.json, where it is in force from now on."""
-    model_id, own = saved_decision(run.best)
+    model_id, own, _ = saved_decision(run.best)
     decisions = DecisionFile.read(run.decisions, model_id, own)
     threshold, review = band(limits)
-    rates = " and ".join(f"{limit.kind} rate at most {limit.rate:.4g}" for limit in limits)
-    why = f"certify: {rates} at confidence {config.confidence:.4g}, one-sided exact"
+    rates = " and ".join(f"{limit.kind} rate at most {100 * limit.rate:.4g}%" for limit in limits)
+    together = " together" if config.together and len(limits) > 1 else ""
+    why = f"certify: {rates} at {100 * config.confidence:.4g}% confidence{together}, one-sided exact"
     why += f" ({config.reason})" if config.reason else ""
     counts = f"{parts.bad.sum()} Incorrect and {(~parts.bad).sum()} Correct parts"
     decision = Decision(threshold, why, review, inspector.decision.novelty)
@@ -129,9 +132,7 @@ def record(
         "parts": {"correct": int((~parts.bad).sum()), "incorrect": int(parts.bad.sum())},
         "model_id": model_id,
         "decode": inspector.decode.plain(),
-        "backend": "torch",
-        "precision": "float32",
-        "device": str(inspector.device),
+        **inspector.backend,
         "versions": versions(),
         "when": now(),
         "assumptions": list(_ASSUMPTIONS),
@@ -155,14 +156,14 @@ def _into_card(run: Run, record: DecisionRecord) -> None:
     write_text(card, f"{text}\n\n{_CARD}\n\n" + "\n".join(lines) + "\n")
 
 
-def in_words(record: DecisionRecord, parts: Parts, classes: Sequence[str], bad_shares: Sequence[float]) -> list[str]:
+def in_words(run: Run, record: DecisionRecord, parts: Parts, classes: Sequence[str]) -> list[str]:
     """What the certified decision does with parts, in sentences.
 
     Args:
+        run: which knows the line's share of bad parts, if anybody has said it.
         record: the decision.
         parts: that it was certified on.
         classes: what the user calls Correct and Incorrect.
-        bad_shares: of the line, to forecast the reviews for.
     """
     decision = record.decision
     verdicts = decision.verdicts(parts.score)
@@ -177,9 +178,4 @@ def in_words(record: DecisionRecord, parts: Parts, classes: Sequence[str], bad_s
         lines.append(
             f"overkill on the line: {low:.2%} to {high:.2%} of {classes[0]} parts (95% interval, no guarantee)"
         )
-    if decision.review is not None and not parts.bad.all():
-        ends = [wilson(int(reviewed[of].sum()), int(of.sum())) for of in (parts.bad, ~parts.bad)]
-        for share in bad_shares:
-            low, high = (share * ends[0][end] + (1 - share) * ends[1][end] for end in (0, 1))
-            lines.append(f"to review with {share:.3g} bad parts on the line: {low:.2%} to {high:.2%} of all parts")
-    return lines
+    return lines + review_forecast(reviewed, parts.bad, RunRecord.read(run).training.decision.bad_share)

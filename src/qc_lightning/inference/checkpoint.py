@@ -101,8 +101,8 @@ def complete_checkpoint(
     return model_id
 
 
-def saved_decision(path: Path) -> tuple[str, Decision]:
-    """The id of the model in a finished checkpoint, and the decision that it was saved with.
+def saved_decision(path: Path) -> tuple[str, Decision, dict[str, Any]]:
+    """The id of the model in a finished checkpoint, the decision that it was saved with, and its settings of decoding.
 
     Raises:
         UserError: it is missing, damaged, or was not finished.
@@ -111,7 +111,9 @@ def saved_decision(path: Path) -> tuple[str, Decision]:
     if "inspector" not in checkpoint:
         raise UserError(f"{path} is of a run that was stopped before it was measured; finish it with resume=<run>")
     with reading(path):
-        return str(checkpoint["inspector"]["model_id"]), Decision.from_dict(checkpoint["inspector"]["decision"])
+        saved = checkpoint["inspector"]
+        decode = DecodeSettings(**saved["decode"]).plain()
+        return str(saved["model_id"]), Decision.from_dict(saved["decision"]), decode
 
 
 def _digest(state: dict[str, torch.Tensor]) -> str:

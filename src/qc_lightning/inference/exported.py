@@ -3,7 +3,7 @@
 import json
 import os
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -54,6 +54,7 @@ class ExportMetadata:
         decode: how a file becomes the uint8 [3, H, W] that the graph takes.
         decision: the decision record in force when the inspector was exported, as decision.json has it.
         release: of qc-lightning that exported it.
+        doubt: why the run's own figures say that it tells nothing apart; empty when they do not.
     """
 
     model_id: str
@@ -61,6 +62,7 @@ class ExportMetadata:
     decode: DecodeSettings
     decision: dict[str, Any]
     release: str
+    doubt: str = ""
 
     def to_json(self) -> str:
         """The text of the metadata."""
@@ -177,6 +179,17 @@ class ExportedInspector:
             measures = reference.measure(photo.pixels, result.logit, result.novelty, own)
             measured.append(replace(result, measures=measures))
         return measured
+
+    @property
+    def certificate(self) -> Mapping[str, Any] | None:
+        """What the decision guarantees, as the export carries it; None when nothing."""
+        certificate: Mapping[str, Any] | None = self.metadata.decision.get("certificate")
+        return certificate
+
+    @property
+    def backend(self) -> dict[str, str]:
+        """What computes, as a certificate names it."""
+        return {"backend": "onnxruntime", "precision": "float32", "device": "cpu"}
 
     def inspect_files(self, paths: Sequence[Path]) -> Iterator[Inspection]:
         """Inspect files on all cores, one on each; the results come in the order of the files."""

@@ -2,9 +2,9 @@
 
 import os
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, overload
+from typing import TYPE_CHECKING, Any, overload
 
 import numpy as np
 import numpy.typing as npt
@@ -24,7 +24,7 @@ from qc_lightning.inference.inspection import (
     decode_photo,
 )
 from qc_lightning.metrics.decision import Decision, probabilities
-from qc_lightning.metrics.record import decision_in_force
+from qc_lightning.metrics.record import DecisionFile
 from qc_lightning.metrics.verdict import Verdict
 
 if TYPE_CHECKING:
@@ -53,6 +53,8 @@ class Inspector:
         device: where the network is.
         unreadable: the verdict on a photo that cannot be read, REVIEW or REJECT.
         novelty: how unlike the training photos a photo is, see `scores`; None when that is not measured.
+        certificate: what the decision in force guarantees, as decision.json has it, without its photos; None when
+            nothing.
     """
 
     network: "nn.Module"
@@ -63,6 +65,7 @@ class Inspector:
     device: "torch.device"
     unreadable: Verdict = Verdict.REVIEW
     novelty: "Novelty | None" = None
+    certificate: Mapping[str, Any] | None = None
 
     def __post_init__(self) -> None:
         check_unreadable(self.unreadable)
@@ -129,8 +132,18 @@ class Inspector:
             reason = str(error).splitlines()[0]
             raise UserError(f"{path} was made by another release of qc-lightning ({reason}): train again") from error
         network = network.to(where_to).eval().requires_grad_(False)
-        decision = own if run is None else decision_in_force(run, model_id, own)
-        return cls(network, decode, decision, (correct, incorrect), model_id, where_to, unreadable, novelty)
+        decision, certificate = own, None
+        if run is not None:
+            record = DecisionFile.read(run.decisions, model_id, own).named(run)
+            kept = (record.certificate or {}).items()
+            decision, certificate = record.decision, {key: value for key, value in kept if key != "photos"} or None
+        names = (correct, incorrect)
+        return cls(network, decode, decision, names, model_id, where_to, unreadable, novelty, certificate)
+
+    @property
+    def backend(self) -> dict[str, str]:
+        """What computes, as a certificate names it."""
+        return {"backend": "torch", "precision": "float32", "device": str(self.device)}
 
     def on(self, device: str) -> "Inspector":
         """The same inspector on another device; the network moves there.

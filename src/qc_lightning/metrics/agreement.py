@@ -177,9 +177,10 @@ def graded(value: float | None, limits: Sequence[float], more_is_better: bool) -
 
 
 def grades(found: Mapping[str, Any], limits: Mapping[str, Sequence[float]]) -> dict[str, dict[str, str]]:
-    """The grade of each appraiser by each limit."""
+    """The grade of each appraiser by each limit; that of kappa is for the one against the reference."""
+    figures = {key: found.get("kappa_reference" if key == "kappa" else key, {}) for key in limits}
     return {
-        key: {name: graded(rate["value"], two, key == "effectiveness") for name, rate in found[key].items()}
+        key: {name: graded(one["value"], two, key in ("effectiveness", "kappa")) for name, one in figures[key].items()}
         for key, two in limits.items()
-        if key in found
+        if figures[key]
     }

@@ -1,7 +1,51 @@
-"""Scores to probabilities."""
+"""Scores to probabilities, and how far these can be taken at their word."""
+
+from collections.abc import Mapping
+from typing import overload
 
 import numpy as np
 import numpy.typing as npt
+
+
+def uncalibrated(logit: npt.NDArray[np.floating], platt: Mapping[str, float]) -> npt.NDArray[np.float64]:
+    """The score that Platt scaling made a logit of, float64 [n]."""
+    return (logit.astype(np.float64) - platt["offset"]) / platt["slope"]
+
+
+def calibration(logit: npt.NDArray[np.floating], label: npt.ArrayLike) -> dict[str, float | None]:
+    """Brier score and log loss of probabilities, both classes weighing alike whatever their numbers.
+
+    Weighed so, since a logit of 0 stands for even odds; 0.25 and 0.693 are those of always saying 0.5.
+
+    Args:
+        logit: float [n], finite.
+        label: int [n], 1 = Incorrect.
+
+    Returns:
+        "brier" and "log_loss"; None where a class is missing.
+    """
+    z, positive = logit.astype(np.float64), np.asarray(label) == 1
+    if positive.all() or not positive.any():
+        return {"brier": None, "log_loss": None}
+    squared = (1 / (1 + np.exp(-z)) - positive) ** 2
+    loss = np.logaddexp(0.0, z) - positive * z
+    return {
+        name: float(value[positive].mean() + value[~positive].mean()) / 2
+        for name, value in (("brier", squared), ("log_loss", loss))
+    }
+
+
+@overload
+def shifted(probability: float, share: float) -> float: ...
+@overload
+def shifted(probability: npt.NDArray[np.float64], share: float) -> npt.NDArray[np.float64]: ...
+def shifted(probability: float | npt.NDArray[np.float64], share: float) -> float | npt.NDArray[np.float64]:
+    """What P(Incorrect) at even odds is where only a share of the parts is bad (Bayes' rule).
+
+    >>> round(shifted(0.9, 0.01), 3)
+    0.083
+    """
+    return probability * share / (probability * share + (1 - probability) * (1 - share))
 
 
 def auroc(score: npt.ArrayLike, label: npt.ArrayLike) -> float:

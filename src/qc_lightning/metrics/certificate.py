@@ -116,16 +116,22 @@ class Limit:
         return self.threshold is not None
 
     def __str__(self) -> str:
-        rate, sure, parts = f"{self.rate:.4g}", f"{self.confidence:.4g}", f"{self.parts} parts"
+        rate, sure = f"{100 * self.rate:.4g}%", f"{100 * self.confidence:.4g}% confidence"
+        name, miss = ("Incorrect", "an escape") if self.kind == "escape" else ("Correct", "an overkill")
+        parts = f"{self.parts} {name} parts"
         if self.shown:
-            misses = f"at most {self.allowed} of {parts}"
-            return f"{self.kind} rate at most {rate} at confidence {sure}, one-sided exact ({misses} at the threshold)"
+            return (
+                f"{self.kind} rate at most {rate} at {sure}, one-sided exact (at most {self.allowed} of {parts} at the "
+                "threshold)"
+            )
         missing = parts_needed(self.rate, 0, self.confidence) - self.parts
         if missing <= 0:
             return f"{self.kind} rate {rate} not shown: {self.allowed + 1} of {parts} score 1, above every threshold"
-        could = f"{upper_bound(0, self.parts, self.confidence):.3g}" if self.parts else "nothing"
-        more = f"{missing} more are needed for {rate}"
-        return f"{self.kind} rate {rate} not shown: {parts} without a miss show {could} at confidence {sure}; {more}"
+        if not self.parts:
+            return f"{self.kind} rate {rate} not shown: {parts} certify nothing; {missing} parts are needed for {rate}"
+        could = f"{100 * upper_bound(0, self.parts, self.confidence):.3g}%"
+        certify = f"{parts} without {miss} certify {could} at {sure}"
+        return f"{self.kind} rate {rate} not shown: {certify}; {missing} more for {rate}"
 
 
 def escape_limit(score: FloatArray, rate: float, confidence: float = 0.95) -> Limit:

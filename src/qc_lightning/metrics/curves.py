@@ -1,10 +1,12 @@
 """The numbers behind the report's charts: what every threshold would do, and how the probabilities lie."""
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from qc_lightning.metrics.calibration import shifted, uncalibrated
 from qc_lightning.metrics.intervals import proportion, wilson
 
 _MOST_POINTS = 1000
@@ -71,6 +73,31 @@ def histogram(probability: npt.NDArray[np.float64], bad: npt.NDArray[np.bool_], 
     return {
         "correct": np.histogram(probability[~bad], edges)[0].tolist(),
         "incorrect": np.histogram(probability[bad], edges)[0].tolist(),
+    }
+
+
+def reliability_of(
+    probability: npt.NDArray[np.float64], bad: npt.NDArray[np.bool_], platt: Mapping[str, float] | None
+) -> dict[str, list[dict[str, float]]]:
+    """Said against true, before and after Platt scaling where there was one.
+
+    Calibrated probabilities are at even odds; they are compared after a shift to the share of Incorrect photos here.
+
+    Args:
+        probability: float [n], P(Incorrect).
+        bad: bool [n], Incorrect.
+        platt: "slope" and "offset"; None: not calibrated.
+
+    Returns:
+        "reliability" as `reliability` gives it, and with `platt` "reliability_before".
+    """
+    if platt is None:
+        return {"reliability": reliability(probability, bad)}
+    share, inside = float(bad.mean()), np.clip(probability, 1e-15, 1 - 1e-15)
+    before = 1 / (1 + np.exp(-uncalibrated(np.log(inside / (1 - inside)), platt)))
+    return {
+        name: reliability(shifted(p, share), bad)
+        for name, p in (("reliability", probability), ("reliability_before", before))
     }
 
 

@@ -153,6 +153,26 @@ def in_words(answer: Mapping[str, Any], classes: Sequence[str] = ("Correct", "In
     return lines
 
 
+def review_forecast(reviewed: npt.NDArray[np.bool_], bad: npt.NDArray[np.bool_], bad_share: float | None) -> list[str]:
+    """How many of the line's parts a person will look at, in sentences with 95% intervals; none without reviewed ones.
+
+    Args:
+        reviewed: bool [n], of parts or photos whose verdicts are REVIEW.
+        bad: bool [n], Incorrect.
+        bad_share: of the line's parts; None: said for 0.1%, 1% and 5%.
+    """
+    if not reviewed.any() or bad.all() or not bad.any():
+        return []
+    of_bad, of_good = (wilson(int(reviewed[of].sum()), int(of.sum())) for of in (bad, ~bad))
+    lines = []
+    for share in _SHARES if bad_share is None else (bad_share,):
+        low, high = (share * one + (1 - share) * other for one, other in zip(of_bad, of_good, strict=True))
+        lines.append(
+            f"to review with {_percent(share)} bad parts on the line: {_percent(low)} to {_percent(high)} of all parts"
+        )
+    return lines
+
+
 def doubt(metrics: Mapping[str, Any]) -> str:
     """Why a run's own figures say that it tells nothing apart, in one line; empty when they do not."""
     subset = next((name for name in ("test", "val", "train") if (metrics.get(name) or {}).get("n")), None)

@@ -179,30 +179,6 @@ class DecisionFile:
         return cls(model_id, tuple(records))
 
 
-def void_because(certificate: Mapping[str, Any], model_id: str, decode: Mapping[str, Any]) -> str:
-    """Why a certificate does not hold for a model and its decoding, in words; empty when it does.
-
-    Args:
-        certificate: as decision.json has it.
-        model_id: of the model at hand.
-        decode: its settings of decoding, as plain data.
-    """
-    if certificate.get("model_id") != model_id:
-        return f"it is of the model {certificate.get('model_id')}, this is {model_id}"
-    certified = certificate.get("decode") or {}
-    other = sorted(key for key in {*certified, *decode} if certified.get(key) != decode.get(key))
-    if other:
-        return "photos are decoded otherwise than when it was made: " + ", ".join(
-            f"{key} {decode.get(key)}, then {certified.get(key)}" for key in other
-        )
-    return ""
-
-
-def decision_in_force(run: Run, model_id: str, own: Decision) -> Decision:
-    """The newest decision of a run, or the one that its release names; arguments as of `DecisionFile.read`."""
-    return DecisionFile.read(run.decisions, model_id, own).named(run).decision
-
-
 def user() -> str:
     """The account that runs this."""
     try:

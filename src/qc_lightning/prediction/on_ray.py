@@ -16,6 +16,7 @@ from qc_lightning.data.catalog import path_text
 from qc_lightning.data.cluster import TRIES, Cluster, check_nodes
 from qc_lightning.data.remote import RemotePhoto, is_address
 from qc_lightning.inference.sources import find_everywhere
+from qc_lightning.inference.validity import certificate_line
 from qc_lightning.metrics.go_live import doubt_of
 from qc_lightning.prediction.model import load_model, open_model
 from qc_lightning.prediction.part_files import PartFolder
@@ -53,6 +54,8 @@ def predict_on_ray(config: PredictConfig) -> int:
     if isinstance(model, Run) and (why := doubt_of(model)):
         print(f"WARNING: {why}")
     print(f"{model}: model {inspector.model_id}, threshold {inspector.decision.threshold:g}; {cluster}")
+    if words := certificate_line(inspector, cluster.device if isinstance(model, Run) else None):
+        print(words)
     print(f"{len(photos)} photos" + (f", {begun} have a row: their bytes are compared with it" if begun else ""))
     if isinstance(model, Run) and model.record.is_file() and RunRecord.read(model).data.group in ("folder", "prefix"):
         print("NOTE: engine=ray writes rows of photos, none of parts")

@@ -114,6 +114,7 @@ class Plan:
         Raises:
             UserError: the rows that are there come from another model.
         """
+        from qc_lightning.inference.validity import certificate_line
         from qc_lightning.metrics.go_live import doubt_of
 
         if others := self.written.models - {inspector.model_id}:
@@ -124,6 +125,8 @@ class Plan:
         if isinstance(self.model, Run) and (why := doubt_of(self.model)):
             print(f"WARNING: {why}")
         print(f"{self.model}: model {inspector.model_id}, threshold {inspector.decision.threshold:g}; {self}")
+        if words := certificate_line(inspector):
+            print(words)
 
     def __str__(self) -> str:
         share = f" of share {self.shard.number} of {self.shard.count}" if self.shard.count > 1 else ""

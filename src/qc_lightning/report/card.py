@@ -5,7 +5,8 @@ from typing import Any
 
 from qc_lightning.config import TrainConfig
 from qc_lightning.data.decode_settings import DecodeSettings
-from qc_lightning.metrics.compute import FIGURES, interval
+from qc_lightning.metrics.calibration import shifted
+from qc_lightning.metrics.compute import FIGURES, interval, percent
 from qc_lightning.metrics.decision import Decision
 from qc_lightning.metrics.go_live import in_words
 
@@ -64,7 +65,8 @@ def model_card(
     if "go_live" in metrics:
         answer = [_plain(text) for text in in_words(metrics["go_live"], config.data.classes.names)]
         parts[2:2] = ["## Can it go live?", "\n".join(f"- {text}" for text in answer)]
-    limits = [*metrics.get("warnings", []), *_LIMITS, _OF_GOOD_ONLY if good_only else _NOT_CALIBRATED]
+    probability = _OF_GOOD_ONLY if good_only else _calibrated(metrics) if "calibration" in metrics else _NOT_CALIBRATED
+    limits = [*metrics.get("warnings", []), *_LIMITS, probability]
     parts += ["## Limits", "\n".join(f"- {_plain(text)}" for text in limits)]
     return "\n\n".join(parts) + "\n"
 
@@ -81,6 +83,21 @@ _OF_GOOD_ONLY = (
     "The probability is a scale of the distance to good photos: 0.5 where 5% of the good ones it was trained on lie "
     "farther off, 0.05 at their median. It does not say how often such a photo shows a defect."
 )
+
+
+def _calibrated(metrics: Mapping[str, Any]) -> str:
+    """What the probability means, and how well it was calibrated on test photos."""
+    rows = metrics["go_live"]["per_1000"] if "go_live" in metrics else [{"bad_share": 0.01}]
+    means = ", ".join(
+        f"{percent(shifted(0.9, row['bad_share']))} where {100 * row['bad_share']:.3g}% of the parts are bad"
+        for row in rows
+    )
+    text = f"The probability is calibrated (Platt scaling) to even odds: 0.9 means {means}."
+    test = metrics["calibration"].get("test")
+    if test and test["after"]["brier"] is not None:
+        scores = f"{test['after']['brier']:.3f}, before calibration {test['before']['brier']:.3f}"
+        text += f" Brier score on the test photos, both classes weighing alike: {scores}."
+    return text
 
 
 def _head(config: TrainConfig, good_only: bool) -> str:

@@ -28,6 +28,7 @@ from qc_lightning.core.reading import RECORD, read_text
 from qc_lightning.core.run import Run
 from qc_lightning.data.corrections import read_corrections
 from qc_lightning.metrics import curves
+from qc_lightning.metrics.calibration import shifted
 from qc_lightning.metrics.compute import finite, interval, percent, shown_figures
 from qc_lightning.metrics.go_live import in_words
 from qc_lightning.metrics.record import DecisionFile, DecisionRecord
@@ -102,7 +103,7 @@ def _content(run: Path) -> dict[str, Any]:
 
     charts: dict[str, Any] = {"classes": classes, "history": epochs}
     if predictions and subset == "test":
-        charts |= _charts(predictions, known, classes[1], threshold)
+        charts |= _charts(predictions, known, classes[1], threshold, (metrics.get("head") or {}).get("platt"))
     checks = leak_checks(split)
     decisions = _decisions(run, str(metrics.get("model_id") or ""))
     pictures = Pictures()
@@ -149,6 +150,8 @@ def _content(run: Path) -> dict[str, Any]:
         "odd": odd,
         "regions": regions,
         "novelty": metrics.get("novelty"),
+        "calibration": (metrics.get("calibration") or {}).get(subset),
+        "meaning": _meaning(metrics.get("go_live")),
         "split": split_counts(split, classes),
         "checks": checks,
         "figures": figures,
@@ -174,7 +177,11 @@ def _corrections(config: Mapping[str, Any], start: Path) -> list[dict[str, str]]
 
 
 def _charts(
-    predictions: Sequence[dict[str, Any]], split: Mapping[str, dict[str, str]], incorrect: str, threshold: float
+    predictions: Sequence[dict[str, Any]],
+    split: Mapping[str, dict[str, str]],
+    incorrect: str,
+    threshold: float,
+    platt: Mapping[str, float] | None,
 ) -> dict[str, Any]:
     # no number is no reason to pass: such a photo is rejected at every threshold
     p = np.array([1.0 if row["p"] is None else row["p"] for row in predictions])
@@ -184,10 +191,15 @@ def _charts(
     return {
         "sweep": curves.sweep(p, bad, unit, threshold),
         "histogram": curves.histogram(p, bad),
-        "reliability": curves.reliability(p, bad),
+        **curves.reliability_of(p, bad, platt),
         "correct": int((~bad).sum()),
         "incorrect": int(bad.sum()),
     }
+
+
+def _meaning(answer: Mapping[str, Any] | None) -> list[tuple[float, float]]:
+    """What a probability of 0.9 at even odds is at each share of bad parts: (share, probability)."""
+    return [(row["bad_share"], shifted(0.9, row["bad_share"])) for row in (answer or {}).get("per_1000", [])]
 
 
 def _value(figure: Mapping[str, float | None]) -> str:

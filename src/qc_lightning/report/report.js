@@ -200,6 +200,7 @@
     const spec = { x: share("probability given"), y: share(`really ${short(classes[1])}`), summary: "The numbers are in the table below.", aspect: 0.85 };
     chart("reliability", spec, ({ svg, X, Y, say }) => {
       add(svg, "path", { class: "ref", d: path([[X(0), Y(0)], [X(1), Y(1)]]) });
+      for (const point of data.reliability_before ?? []) add(svg, "circle", { class: "dot before", cx: X(point.said), cy: Y(point.true), r: 4 });
       for (const point of data.reliability) {
         const px = X(point.said), py = Y(point.true);
         add(svg, "line", { class: "err", x1: px, x2: px, y1: Y(point.low), y2: Y(point.high) });

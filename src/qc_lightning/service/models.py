@@ -22,6 +22,7 @@ from qc_lightning.inference.escapes import replayed as escapes_in
 from qc_lightning.inference.exported import EVIDENCE, ExportedInspector
 from qc_lightning.inference.inspection import Inspection, PhotoLike, decode_photo
 from qc_lightning.inference.log_entry import Entry, Row
+from qc_lightning.inference.validity import certificate_line
 from qc_lightning.metrics.verdict import Verdict
 
 Key = tuple[str, str]
@@ -196,6 +197,30 @@ def load_inspectors(files: Mapping[Key, Path], unreadable: Verdict) -> dict[Key,
         if file not in loaded:
             loaded[file] = ExportedInspector.load(file, unreadable)
     return {key: loaded[file] for key, file in files.items()}
+
+
+def check_models(inspectors: Mapping[Key, ExportedInspector], force: bool) -> list[str]:
+    """Replay the golden inputs of each model; what serves by which decision, in lines.
+
+    Args:
+        inspectors: by product and camera.
+        force: serve a model too whose own figures say that it tells nothing apart.
+
+    Raises:
+        UserError: they say so, or this machine computes otherwise than the one of the export.
+    """
+    for one in inspectors.values():
+        if one.metadata.doubt and not force:
+            raise UserError(f"{one.path} is not served: {one.metadata.doubt}; force=true serves it all the same")
+    gaps = {one.path: one.verify_golden() for one in inspectors.values()}
+    lines = []
+    for (product, camera), one in inspectors.items():
+        place = "".join(f"{word} {name}, " for word, name in (("product", product), ("camera", camera)) if name)
+        lines.append(f"{one.path}: {place}model {one.model_id}, threshold {one.decision.threshold:g}")
+        lines += [words] if (words := certificate_line(one)) else []
+        inputs = f"{len(one.golden.logit)} golden inputs as exported"
+        lines.append(f"{inputs}, logits differ by at most {gaps[one.path]:.2g}")
+    return lines
 
 
 def read_table(path: Path) -> dict[Key, Path]:

@@ -18,7 +18,7 @@ from qc_lightning.data.augment import augment, mixup
 from qc_lightning.data.dataset import PhotoSet
 from qc_lightning.data.decode import scaled, unscaled
 from qc_lightning.data.photo import Photo
-from qc_lightning.evaluation.measure import SubsetLogits, measure, predictions_csv, versions
+from qc_lightning.evaluation.measure import SubsetLogits, calibration_of, measure, predictions_csv, versions
 from qc_lightning.inference.checkpoint import complete_checkpoint
 from qc_lightning.metrics.certificate import parts_needed
 from qc_lightning.metrics.compute import finite
@@ -78,6 +78,8 @@ def write(
         metrics["novelty"] = novelty.summary(logits["test"].position.numpy() if "test" in logits else np.zeros(0, int))
     if isinstance(module, ClosedFormClassifier) and module.chosen is not None:
         metrics["head"] = module.chosen
+        if platt := module.chosen.get("platt"):
+            metrics["calibration"] = calibration_of(logits, photos.photos, platt)
     if not finished:
         metrics["warnings"].insert(0, f"Interrupted: the test part is still unseen; continue with resume={run.folder}")
     correct, incorrect = photos.counts()["train"]

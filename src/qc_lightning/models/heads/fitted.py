@@ -38,6 +38,7 @@ class FittedHead(nn.Module):
     Attributes:
         choice: what was chosen, in words.
         tried: area under the ROC curve of the out-of-fold scores of what it was chosen from, by words.
+        platt: slope and offset that made the out-of-fold scores logits; None where they are not calibrated.
     """
 
     tail: Tensor
@@ -62,11 +63,13 @@ class FittedHead(nn.Module):
             self.register_buffer("tail", torch.zeros(()))
         self.choice = ""
         self.tried: dict[str, float] = {}
+        self.platt: tuple[float, float] | None = None
 
     @property
     def record(self) -> dict[str, object]:
         """What was chosen and tried, as metrics.json holds it."""
-        return {"choice": self.choice, "auroc_out_of_fold": self.tried}
+        calibrated = {} if self.platt is None else {"platt": dict(zip(("slope", "offset"), self.platt, strict=True))}
+        return {"choice": self.choice, "auroc_out_of_fold": self.tried, **calibrated}
 
     def forward(self, features: Tensor) -> Tensor:
         """Return logits."""
@@ -126,7 +129,7 @@ class FittedHead(nn.Module):
         total = first + weight * second
         if self.distance is not None:
             total, far = self._add_distance(total, pooled, patches[:, 0], photos)
-        slope, offset = platt(total.numpy(), label)
+        slope, offset = self.platt = platt(total.numpy(), label)
         _scale(self.pooled.linear, slope / float(score.std()), offset)
         if self.patches is not None:
             _scale(self.patches.linear, slope * weight / float(spread), 0.0)
@@ -148,7 +151,7 @@ class FittedHead(nn.Module):
         """
         sums = {weight: auroc((score + weight * tail).numpy(), label.numpy()) for weight in _TAIL_WEIGHTS}
         weight = max(sums, key=sums.__getitem__)
-        slope, offset = platt((score + weight * tail).numpy(), label.numpy())
+        slope, offset = self.platt = platt((score + weight * tail).numpy(), label.numpy())
         self.load_state_dict(frozen.state_dict() | {"tail": torch.tensor(slope * weight)})
         _scale(self.pooled.linear, slope, offset)
         assert self.patches is not None

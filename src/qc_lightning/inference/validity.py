@@ -1,0 +1,95 @@
+"""Whether what judges is what was certified, and what serves is what is in force."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from qc_lightning.core.atomic import read_json
+from qc_lightning.core.errors import UserError
+from qc_lightning.core.release import all_releases
+from qc_lightning.core.run import Run
+from qc_lightning.metrics.record import DecisionFile
+
+if TYPE_CHECKING:
+    from qc_lightning.inference.exported import ExportedInspector
+    from qc_lightning.inference.inspector import Inspector
+
+
+def void_because(
+    certificate: Mapping[str, Any], model_id: str, decode: Mapping[str, Any], backend: Mapping[str, str] | None = None
+) -> str:
+    """Why a certificate does not hold for what judges here, in words; empty when it does.
+
+    Args:
+        certificate: as decision.json has it, or as an export carries it.
+        model_id: of the model at hand.
+        decode: its settings of decoding, as plain data.
+        backend: what computes: "backend", "precision" and "device"; of a device only its kind counts. None: not known
+            yet.
+    """
+    if "void" in certificate:  # what the export has found
+        return str(certificate["void"])
+    if certificate.get("model_id") != model_id:
+        return f"it is of the model {certificate.get('model_id')}, this is {model_id}"
+    certified = certificate.get("decode") or {}
+    other = sorted(key for key in {*certified, *decode} if certified.get(key) != decode.get(key))
+    if other:
+        return "photos are decoded otherwise than when it was made: " + ", ".join(
+            f"{key} {decode.get(key)}, then {certified.get(key)}" for key in other
+        )
+    made = certificate.get("carried") or certificate
+    for what, now_ in (backend or {}).items():
+        then = str(made.get(what))
+        if then.partition(":")[0] != now_.partition(":")[0]:
+            return f"it was made with {what} {then}, this is {now_}"
+    return ""
+
+
+def certificate_line(judge: "Inspector | ExportedInspector", device: str | None = None) -> str:
+    """Whether the decision in force is certified for what judges here, in one line; empty without a certificate.
+
+    Args:
+        judge: what judges.
+        device: where it will compute, if not where it is.
+    """
+    certificate = judge.certificate
+    if certificate is None:
+        return ""
+    backend = {**judge.backend, **({"device": device} if device else {})}
+    if void := void_because(certificate, judge.model_id, judge.decode.plain(), backend):
+        return f"WARNING: the certificate is void here: {void}; certify again"
+    claims = " and ".join(f"{claim['kind']} rate at most {100 * claim['rate']:.4g}%" for claim in certificate["claims"])
+    together = " together" if certificate["together"] and len(certificate["claims"]) > 1 else ""
+    return f"certificate: {claims} at {100 * certificate['confidence']:.4g}% confidence{together}, one-sided exact"
+
+
+def run_to_serve(where: str | None) -> Run:
+    """The run of that name, by default the only release; unlike `Run.open` never the newest run, which may be a try.
+
+    Raises:
+        UserError: there is none.
+    """
+    if where is None and not all_releases():
+        raise UserError("run: there is no release to serve: give model=inspector.onnx or run=<folder>")
+    return Run.open(where)
+
+
+def outdated(path: Path, run: Run) -> str:
+    """Why a run's export is not what the run says now; empty when it is.
+
+    Args:
+        path: of the export, which may be missing.
+        run: whose it is.
+    """
+    from qc_lightning.inference.exported import ExportedInspector
+
+    if not path.is_file():
+        return "it is not there yet"
+    if not run.decisions.is_file():
+        return ""
+    inspector = ExportedInspector.load(path)
+    if read_json(run.decisions).get("model_id", inspector.model_id) != inspector.model_id:
+        return "it was exported before the model was trained again"
+    decisions = DecisionFile.read(run.decisions, inspector.model_id, None)
+    exported = inspector.metadata.decision.get("digest")
+    return "" if exported == decisions.digest(decisions.named(run)) else "another decision is in force since"
