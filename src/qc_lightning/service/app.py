@@ -98,6 +98,7 @@ def build_app(service: Service, version: str, camera: CameraSource | None = None
         """What a person has to look after, and whether there is a log to review parts in."""
         blocked = service.masters.blocked if service.masters else None
         found = {"alarms": service.alarms, "log": service.log is not None, "blocked": blocked}
+        found |= {"camera": camera is not None}
         found |= {"shift": await asyncio.to_thread(service.shifts.state) if service.shifts else None}
         return found | {"products": models.products, "product": models.product}
 

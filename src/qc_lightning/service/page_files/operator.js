@@ -3,7 +3,7 @@ const incorrect = JSON.parse(at("view").dataset.classes)[1];
 const PAGE = `page-${Math.random().toString(36).slice(2, 8)}`;
 const counts = { PASS: 0, REVIEW: 0, REJECT: 0 };
 let language = TEXT[navigator.language.slice(0, 2)] ? navigator.language.slice(0, 2) : "en";
-let unclear = 0, last = null, shift = null, queue = Promise.resolve(), loud = true, audio = null;
+let unclear = 0, last = null, shift = null, ownCamera = false, queue = Promise.resolve(), loud = true, audio = null;
 const say = (key) => TEXT[language][key];
 
 function label() {
@@ -141,9 +141,17 @@ function note(answer, url, name) {
 // one after the other, in the order in which they were given
 const add = (files) => [...files].forEach((file) => { queue = queue.then(() => inspect(file, file.name)); });
 
+// by the service's own camera; the part appears with the rows of the log
+async function trigger() {
+  const kind = at("master").value;
+  at("master").value = "";
+  const response = await ask(`/v1/trigger${kind ? `?master=${kind}` : ""}`, { method: "POST" }).catch(() => null);
+  if (!response || response.status === 503) alarm(response ? "busy" : "gone");
+}
+
 async function shoot() {
   const video = at("video"), canvas = document.createElement("canvas");
-  if (video.hidden) return;
+  if (video.hidden) { if (ownCamera) await trigger(); return; }
   canvas.width = video.videoWidth;
   canvas.height = video.videoHeight;
   const context = canvas.getContext("2d");

@@ -143,6 +143,8 @@ async function watch() {
       const state = await response.json();
       alarms(state.alarms);
       showProducts(state.products, state.product);
+      ownCamera = state.camera;
+      if (ownCamera) at("shoot").hidden = false;
       shift = state.shift;
       if (shift) showCounts(shift.counts);
       at("reviews").hidden = at("master").hidden = !state.log;
