@@ -350,7 +350,7 @@ def test_a_name_that_is_no_text(predict: Predict, tmp_path: Path) -> None:
         (["source=*.png"], "found none"),
         (["source=no.csv"], "no.csv: expected a column 'path' in line 1, got: file"),
         (["source=no.txt"], "source: expected a list of paths in"),
-        (["source=.", "output=verdicts.xlsx"], "output: expected a name that ends in .csv, .jsonl, .parquet"),
+        (["source=.", "output=verdicts.ods"], "output: expected a name that ends in .csv, .jsonl, .parquet, .xlsx"),
         (["source=.", "output=folder.csv"], "output: expected a file, "),
         (
             ["source=.", "run=nowhere"],
@@ -384,6 +384,29 @@ def test_mistakes(typed: Predict, arguments: list[str], line: str, tmp_path: Pat
 def test_a_mistake_in_an_empty_folder_leaves_the_folder(typed: Predict) -> None:
     assert typed("source=nothing")[0] == 2
     assert Path.cwd().is_dir()
+
+
+def test_a_workbook_holds_the_same_and_is_continued(predict: Predict, photos: Path) -> None:
+    openpyxl = pytest.importorskip("openpyxl")
+
+    def sheet() -> list[dict[str, object]]:
+        header, *rows = openpyxl.load_workbook("a.xlsx").active.iter_rows(values_only=True)
+        return [dict(zip(header, row, strict=True)) for row in rows]
+
+    for output in ("a.csv", "a.xlsx"):
+        assert predict(f"source={photos}", f"output={output}")[0] == 0
+    expected = {row["path"]: row for row in read(Path("a.csv"))}
+    found = {str(row["path"]): row for row in sheet()}
+    assert found.keys() == expected.keys()
+    for path, row in found.items():
+        assert row["verdict"] == expected[path]["verdict"]
+        assert row["probability"] == pytest.approx(float(expected[path]["probability"]))
+    (photos / "new.png").write_bytes((photos / "box 1" / "9.png").read_bytes())
+    assert predict(f"source={photos}", "output=a.xlsx", "resume=true")[0] == 0
+    assert len(sheet()) == len(found) + 1
+    Path("a.xlsx.jsonl").unlink()
+    code, _, errors = predict(f"source={photos}", "output=a.xlsx", "resume=true")
+    assert (code, "cannot be continued without a.xlsx.jsonl" in errors) == (2, True)
 
 
 def test_parquet_without_its_package(predict: Predict, photos: Path, monkeypatch: pytest.MonkeyPatch) -> None:

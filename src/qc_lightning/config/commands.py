@@ -17,7 +17,7 @@ class PredictConfig:
 
     run: str | None  # a run folder, latest or a release's name; null: the only release, else latest
     source: str | None  # a photo, a folder, a glob, a .txt list or a .csv with a column path
-    output: str | None  # verdicts: .csv, .jsonl (JSON lines) or .parquet; of engine=ray a folder
+    output: str | None  # verdicts: .csv, .jsonl (JSON lines), .parquet or .xlsx; of engine=ray a folder
     device: str  # auto | cpu | cuda | cuda:<n>
     batch_size: int  # photos that go through the network at a time
     resume: bool  # keep the rows of an output, add the missing ones
@@ -40,7 +40,7 @@ class PredictConfig:
             self._check_ray()
         else:
             self.output = self.output or "verdicts.csv"
-            endings = (".csv", ".jsonl", ".parquet")
+            endings = (".csv", ".jsonl", ".parquet", ".xlsx")
             valid = self.output.lower().endswith(endings)
             check(valid, "output", f"a name that ends in {', '.join(endings)}", self.output)
         most = self.max_pixels

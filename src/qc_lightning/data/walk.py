@@ -28,7 +28,7 @@ _OWN = (
     {"explain.csv", "explain.json"},
     {"audit.csv", "audit.json"},
 )
-_OWN_ENDINGS, _OUTPUTS = ("_sorted", "_overlays"), (".csv", ".jsonl", ".parquet")
+_OWN_ENDINGS, _OUTPUTS = ("_sorted", "_overlays"), (".csv", ".jsonl", ".parquet", ".xlsx")
 _OWN_FOLDERS, _LINKS = "folders that qc-lightning has written", "links to folders that are looked into anyway"
 
 

@@ -1,8 +1,9 @@
 """The file of verdicts: a row a photo, appended as photos are done, whole after any kill.
 
 CSV and JSON lines grow at their end, and a kill can at most tear the last row, which is cut off when the work is
-resumed. Parquet has its index at the end of the file, so one that was cut short is lost whole; hence its rows are kept
-as JSON lines beside it (verdicts.parquet.jsonl) and become verdicts.parquet in one go when all photos are done.
+resumed. Parquet and .xlsx have their index at the end of the file, so one that was cut short is lost whole; hence
+their rows are kept as JSON lines beside them (verdicts.parquet.jsonl) and become verdicts.parquet in one go when all
+photos are done. Those of a workbook stay beside it: it is for people, and nothing is read back out of it.
 """
 
 import os
@@ -18,9 +19,11 @@ from types import TracebackType
 from typing import Self
 
 from qc_lightning.core.errors import UserError
-from qc_lightning.prediction.rows import Row, from_parquet, header, read_rows, to_parquet, to_text
+from qc_lightning.prediction.rows import Row, from_parquet, header, read_rows, to_parquet, to_text, to_xlsx
 
 _SYNC_SECONDS = 1.0  # a power cut costs no more than this; a kill costs nothing that was written
+
+_PACKAGES = {".parquet": ("pyarrow", "parquet"), ".xlsx": ("openpyxl", "xlsx")}  # and the extras that bring them
 
 
 @dataclass
@@ -49,8 +52,9 @@ def read_written(output: Path, resume: bool) -> Written:
         UserError: it is there and `resume` is false, it is not ours, or Parquet's package is missing.
     """
     journal = _journal(output)
-    if journal != output and find_spec("pyarrow") is None:
-        raise UserError(f'output={output} needs pyarrow: pip install "qc-lightning[parquet]"; or use .csv or .jsonl')
+    package, extra = _PACKAGES.get(output.suffix.lower(), ("", ""))
+    if package and find_spec(package) is None:
+        raise UserError(f'output={output} needs {package}: pip install "qc-lightning[{extra}]"; or use .csv or .jsonl')
     if output.is_dir():
         raise UserError(f"output: expected a file, {output} is a folder: give output={output / 'verdicts.csv'}")
     for path in (output, journal):
@@ -61,6 +65,8 @@ def read_written(output: Path, resume: bool) -> Written:
         raise UserError(f"{there} is already there: continue it with resume=true, or give another output=")
     written = Written()
     if journal != output and output.exists() and not journal.exists():
+        if output.suffix.lower() == ".xlsx":
+            raise UserError(f"{output} cannot be continued without {journal.name} beside it: give another output=")
         from_parquet(output, journal)
     if not journal.exists():
         return written
@@ -132,8 +138,10 @@ class VerdictFile:
         self._append(to_text(rows, self._path))
 
     def finish(self) -> None:
-        """Make the Parquet file of the rows; the other kinds are complete at any time."""
-        if self._path != self.output:
+        """Make the Parquet file or the workbook of the rows; the other kinds are complete at any time."""
+        if self.output.suffix.lower() == ".xlsx":
+            to_xlsx(self._path, self.output)
+        elif self._path != self.output:
             to_parquet(self._path, self.output)
             self._path.unlink()
 
@@ -167,5 +175,5 @@ def _counted(row: Row) -> list[str]:
 
 
 def _journal(output: Path) -> Path:
-    """Where rows are appended: the output itself, or for Parquet the file beside it."""
-    return output.with_name(f"{output.name}.jsonl") if output.suffix.lower() == ".parquet" else output
+    """Where rows are appended: the output itself, or for Parquet and a workbook the file beside it."""
+    return output.with_name(f"{output.name}.jsonl") if output.suffix.lower() in _PACKAGES else output

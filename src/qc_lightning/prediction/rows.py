@@ -1,4 +1,4 @@
-"""A row of verdicts as CSV, as a JSON line and in Parquet, there and back."""
+"""A row of verdicts as CSV, as a JSON line and in Parquet, there and back; as a workbook."""
 
 import csv
 import io
@@ -11,7 +11,7 @@ from typing import BinaryIO, NamedTuple
 from qc_lightning.core.atomic import replacing
 from qc_lightning.core.csv_files import as_given, csv_lines
 from qc_lightning.core.errors import UserError
-from qc_lightning.inference.tables import parquet_schema, write_parquet
+from qc_lightning.inference.tables import parquet_schema, write_parquet, write_xlsx
 
 _ROW_GROUP = 50_000  # rows of a Parquet file that are in memory at a time
 
@@ -99,6 +99,16 @@ def to_parquet(source: Path, target: Path) -> None:
     """Write the rows of a file of JSON lines as Parquet."""
     with source.open("rb") as file:
         write_parquet(target, _COLUMNS, (row for row, _ in read_rows(file, source) if row))
+
+
+def to_xlsx(source: Path, target: Path) -> None:
+    """Write the rows of a file of JSON lines as a workbook.
+
+    Raises:
+        UserError: a sheet has no room for all rows.
+    """
+    with source.open("rb") as file:
+        write_xlsx(target, _COLUMNS, (row for row, _ in read_rows(file, source) if row))
 
 
 def parquet_bytes(rows: Sequence[Row]) -> bytes:
