@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy.special import expit
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import balanced_accuracy_score, f1_score
 
@@ -14,8 +15,8 @@ from qc_lightning.config.decisions import CostConfig
 from qc_lightning.core.errors import UserError
 from qc_lightning.metrics import verdict
 from qc_lightning.metrics.compute import evaluate
-from qc_lightning.metrics.decision import Decision
-from qc_lightning.metrics.rules import choose_decision
+from qc_lightning.metrics.decision import Decision, sigmoid
+from qc_lightning.metrics.rules import choose_decision, exceeded_by
 from qc_lightning.metrics.verdict import Verdict, overkills
 from settings import decision_settings
 
@@ -281,3 +282,47 @@ def test_a_rule_asks_for_what_it_needs():
         decision_settings("cost")
     with pytest.raises(UserError, match="between 0 and 1"):
         decision_settings("escape", escape_rate=1.0)
+
+
+@given(st.lists(st.floats(-800, 800), min_size=1, max_size=8))
+def test_the_sigmoid_is_scipys(logits):
+    np.testing.assert_allclose(sigmoid(np.array(logits)), expit(logits), rtol=1e-14, atol=1e-300)
+
+
+def test_why_a_person_looks():
+    decision = Decision(0.5, "", review=(0.4, 0.6), novelty=2.0)
+    assert "novelty 2.5, the limit is 2" in decision.reason(0.1, 2.5)
+    assert "novelty nan" in decision.reason(0.1, float("nan"))
+    assert decision.reason(0.1, 2.0) == "" == decision.reason(0.1) == decision.reason(0.6, 0.0)
+    assert decision.reason(0.4).startswith("cannot tell: 0.400 lies between 0.400 and 0.600")
+    assert Decision(0.5, "").reason(0.5, 9.0) == ""
+    for probability in (0.0, 0.39, 0.4, 0.59, 0.6, 1.0):  # words and verdicts agree
+        assert bool(decision.reason(probability)) == (decision.verdicts([probability])[0] == Verdict.REVIEW)
+
+
+@pytest.mark.parametrize("novelty", [-0.1, float("inf"), float("nan")])
+def test_a_limit_that_is_no_distance_is_refused(novelty):
+    with pytest.raises(UserError, match="limit of novelty"):
+        Decision(0.5, "", novelty=novelty)
+
+
+def test_mistakes_of_one_kind_come_the_surest_first():
+    verdicts = ["PASS", "PASS", "REJECT", "REJECT", "REVIEW", "REVIEW", "PASS"]
+    probability = [0.3, 0.1, 0.7, 0.9, 0.5, 0.6, 0.2]
+    label = [1, 1, 0, 0, 0, 1, 0]
+    assert verdict.worst_first(verdicts, probability, label).tolist() == [1, 0, 3, 2, 5, 4, 6]
+
+
+def test_a_part_is_bad_if_one_of_its_photos_is():
+    verdicts, bad, names = verdict.by_part(["PASS", "PASS", "REVIEW", "REJECT"], [0, 1, 0, 0], ["a", "a", "b", "b"])
+    assert (verdicts.tolist(), bad.tolist(), names) == (["PASS", "REJECT"], [True, False], ["a", "b"])
+
+
+@pytest.mark.parametrize(("count", "rate"), [(19, 0.05), (99, 0.05), (39, 0.05), (9, 0.1), (99, 0.01)])
+def test_a_further_value_exceeds_the_limit_as_rarely_as_promised(count, rate):
+    """Of n + 1 exchangeable values each is the new one with the same probability: count all of them."""
+    values = np.arange(count + 1.0)
+    above = [value > exceeded_by(np.delete(values, place), rate) for place, value in enumerate(values)]
+    assert np.mean(above) <= rate + 1e-12
+    assert np.mean(above) > rate - 1 / (count + 1) - 1e-12  # and not much more rarely
+    assert exceeded_by(np.arange(count - 1.0), rate) is None or count > 1 / rate

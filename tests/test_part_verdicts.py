@@ -92,3 +92,15 @@ def test_figures_by_part_by_hand() -> None:
     assert [line.split("  ")[0] for line in lines[1:5]] == ["photos", "parts", "escape rate by part",
                                                             "overkill rate by part"]  # fmt: skip
     assert "parts" not in evaluate(p, p, label, None, Decision(0.5, ""))
+
+
+def test_the_worst_photo_of_one_verdict_is_the_likelier_one_and_one_without_a_probability_is_worse():
+    views = {"a": View(Verdict.REVIEW, 0.4), "b": View(Verdict.REVIEW, 0.5), "c": View(Verdict.PASS, 0.9)}
+    assert part_verdict("1", views).worst == "b"
+    assert part_verdict("1", {**views, "d": View(Verdict.REVIEW, None, "unreadable")}).worst == "d"
+
+
+def test_a_missing_view_is_counted_and_a_rejected_part_stays_rejected():
+    seen = {"a": View(Verdict.REJECT, 0.9)}
+    assert (part_verdict("1", seen, expected=3).missing, part_verdict("1", seen, expected=3).verdict) == (2, "REJECT")
+    assert part_verdict("1", seen).missing == 0 == part_verdict("1", {**seen, "b": seen["a"]}, expected=1).missing

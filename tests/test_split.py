@@ -101,3 +101,14 @@ def test_too_few_photos_name_the_part() -> None:
         split(photos(50, 1), split_settings())
     with pytest.raises(UserError, match=r"the val part gets no Incorrect.*data\.split\.val=0"):
         split(photos(50, 4), split_settings())
+
+
+def test_every_photo_of_the_rest_is_held_out_in_one_fold() -> None:
+    """As scikit-learn's StratifiedKFold does it: folds are disjoint, of one size and balance, and together all."""
+    of = photos(50, 50)
+    dealt = [split(of, split_settings(test=0.2, folds=5, fold=number)) for number in range(5)]
+    held = [{place for place, subset in enumerate(subsets) if subset == "val"} for subsets in dealt]
+    tested = {place for place, subset in enumerate(dealt[0]) if subset == "test"}
+    assert [len(places) for places in held] == [16] * 5
+    assert set().union(*held) == set(range(100)) - tested
+    assert [sum(of[place].label for place in places) for places in held] == [8] * 5
