@@ -40,10 +40,10 @@ def measure_appearance(store: PixelStore, rows: npt.NDArray[np.int64], progress:
     found = Appearance(
         np.empty((n, SIDE, SIDE), np.float32), np.empty((n, 9), np.float32), np.empty((n, 3), np.float32)
     )
-    border = np.ones((_FINE, _FINE), bool)
-    border[1:-1, 1:-1] = False
-    inside = ~border
-    inside[2:-2, 2:-2] = False
+    from_side = np.minimum(np.arange(_FINE), np.arange(_FINE)[::-1])
+    frame = np.minimum(from_side[:, None], from_side).ravel()  # 0 for cells of the border, 1 just inside it, ...
+    border, inside = np.flatnonzero(frame == 0), np.flatnonzero(frame == 1)
+    halve = _averaging(_FINE, SIDE)
 
     def work(start: int) -> int:
         block = slice(start, min(start + _BLOCK, n))
@@ -52,12 +52,13 @@ def measure_appearance(store: PixelStore, rows: npt.NDArray[np.int64], progress:
         pixels = pixels[:, :, ::step_y, ::step_x]
         down, across = (_averaging(side, _FINE) for side in pixels.shape[2:])
         fine = down @ pixels.astype(np.float32) @ across.T  # [b, 3, _FINE, _FINE]
-        edge = fine[:, :, border]
+        cells = fine.reshape(*fine.shape[:2], -1)
+        edge = cells.take(border, axis=2)
         mean = edge.mean(2)
-        found.border[block] = np.concatenate([mean, edge.std(2), mean - fine[:, :, inside].mean(2)], axis=1)
-        found.colour[block] = fine.mean((2, 3))
-        half = _FINE // SIDE
-        found.small[block] = fine.mean(1).reshape(-1, SIDE, half, SIDE, half).mean((2, 4))
+        step = mean - cells.take(inside, axis=2).mean(2)
+        found.border[block] = np.concatenate([mean, edge.std(2), step], axis=1)
+        found.colour[block] = cells.mean(2)
+        found.small[block] = halve @ fine.mean(1) @ halve.T
         return len(pixels)
 
     with (

@@ -86,8 +86,7 @@ def find_copies(
     by_picture: dict[bytes, list[int]] = defaultdict(list)
     for index in (index for index in range(len(sha256)) if index not in seconds):
         same_grey = by_picture[np.round(small[index], 1).tobytes()]
-        pixels = store.rows(rows[[index]])
-        first = next((other for other in same_grey if (store.rows(rows[[other]]) == pixels).all()), None)
+        first = next((other for other in same_grey if _same_pixels(store, int(rows[index]), int(rows[other]))), None)
         if first is None:
             same_grey.append(index)
         else:
@@ -98,6 +97,11 @@ def find_copies(
         pairs = copies if kind == "alike" else lookalikes
         pairs.append(Copies(int(different[i]), int(different[j]), kind, distance))
     return copies, sorted(lookalikes, key=lambda pair: pair.distance)
+
+
+def _same_pixels(store: PixelStore, row: int, other: int) -> bool:
+    one, two = store.rows([row, other])
+    return bool((one == two).all())
 
 
 def _alike(small: Floats, unit: Indices, progress: bool) -> list[tuple[int, int, float, str]]:
