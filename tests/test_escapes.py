@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Callable
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -111,7 +111,8 @@ def test_a_certificate_that_the_line_does_not_keep_is_void(
         for photo, result in zip(known, inspector([photo.path for photo in known]), strict=True)
     ]
     claim = {"kind": "escape", "rate": 0.05, "confidence": 0.95, "parts": 60, "allowed": 0, "threshold": 1.0}
-    certificate = {"claims": [claim], "model_id": inspector.model_id, "decode": asdict(inspector.decode)}
+    certificate = {"claims": [claim], "model_id": inspector.model_id, "decode": inspector.decode.plain()}
+    certificate |= {"confidence": 0.95, "together": False}
     record = {"threshold": 1.0, "source": "test", "certificate": certificate | {"photos": photos}}
     model, log = tmp_path / "inspector.onnx", tmp_path / "line.sqlite"
     export_inspector(inspector, record, gate_photos(run), model)

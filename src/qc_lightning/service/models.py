@@ -22,7 +22,7 @@ from qc_lightning.inference.escapes import replayed as escapes_in
 from qc_lightning.inference.exported import EVIDENCE, ExportedInspector
 from qc_lightning.inference.inspection import Inspection, PhotoLike, decode_photo
 from qc_lightning.inference.log_entry import Entry, Row
-from qc_lightning.inference.validity import certificate_line
+from qc_lightning.inference.validity import certificate_line, void_because
 from qc_lightning.metrics.verdict import Verdict
 
 Key = tuple[str, str]
@@ -62,8 +62,11 @@ class ServedModel:
     @property
     def certificate(self) -> Literal["none", "holds", "void"]:
         """Whether the decision is certified, and still is."""
-        certified = self.inspector.metadata.decision.get("certificate") or {}
-        return "none" if not certified else "void" if "void" in certified or self.escapes.trouble else "holds"
+        certified, one = self.inspector.certificate, self.inspector
+        if certified is None:
+            return "none"
+        void = self.escapes.trouble or void_because(certified, one.model_id, one.decode.plain(), one.backend)
+        return "void" if void else "holds"
 
     @property
     def alarms(self) -> dict[str, str]:
