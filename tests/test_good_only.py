@@ -169,7 +169,7 @@ def test_the_threshold_rejects_as_many_good_photos_as_were_promised() -> None:
 def test_distances_are_scikit_learns_nearest_neighbours() -> None:
     draw = torch.Generator().manual_seed(0)
     tiles, other = torch.randn(40, 6, 12, generator=draw), torch.randn(9, 6, 12, generator=draw)
-    novelty = Novelty.of(tiles)
+    novelty = Novelty.from_features(tiles)
     nearest = NearestNeighbors(n_neighbors=1).fit(novelty.coordinates(tiles.flatten(0, 1)).numpy())
     expected = nearest.kneighbors(novelty.coordinates(other.flatten(0, 1)).numpy())[0].reshape(9, 6)
     np.testing.assert_allclose(novelty.of_tiles(other), expected, rtol=1e-4)
@@ -182,7 +182,7 @@ def test_references_far_apart_leave_no_training_patch_alone() -> None:
     patches = torch.randn(100, 60, 8, generator=draw)
     rare = torch.randint(6000, (20,), generator=draw)
     patches.view(-1, 8)[rare] += 8 * torch.randn(20, 8, generator=draw)
-    spread, even = Novelty.of(patches, far_apart=100), Novelty.of(patches)
+    spread, even = Novelty.from_features(patches, far_apart=100), Novelty.from_features(patches)
     even.reference = even.reference[:: len(even.reference) // 100]
     far = [novelty.of_tiles(patches).max().item() for novelty in (spread, even)]
     assert far[0] < 0.5 * far[1]

@@ -126,7 +126,7 @@ def test_distances_are_those_of_all_features_to_a_tenth() -> None:
     scale = rng.lognormal(0, 2, 6000)
     learnt = rng.normal(size=(80, 6000)) * scale + 3
     far = rng.normal(size=(20, 6000)) * 4 * scale + 3
-    novelty = Novelty.of(torch.from_numpy(learnt).float()[:, None])
+    novelty = Novelty.from_features(torch.from_numpy(learnt).float()[:, None])
     standard = (learnt - learnt.mean(0)) / learnt.std(0), (far - learnt.mean(0)) / learnt.std(0)
     expected = np.linalg.norm(standard[1][:, None] - standard[0][None], axis=2).min(1)
     assert novelty(torch.from_numpy(far).float()[:, None]).numpy() == pytest.approx(expected, rel=0.2)
@@ -142,7 +142,7 @@ def test_false_alarms_come_at_the_chosen_rate() -> None:
         fold = np.repeat(np.arange(200) % 10, 3)
         apart = held_out_distances(photos[:600], fold)
         limit, _ = limit_of(apart, [str(i // 3) for i in range(600)], 0.01)
-        rates.append(float((Novelty.of(photos[:600])(photos[600:]) > limit).float().mean()))
+        rates.append(float((Novelty.from_features(photos[:600])(photos[600:]) > limit).float().mean()))
     assert 0.004 < np.mean(rates) < 0.015
 
 
@@ -155,7 +155,7 @@ def test_with_few_parts_the_largest_distance_is_the_limit_and_that_is_said() -> 
 
 def test_what_is_no_number_is_novel_and_state_comes_back() -> None:
     photos = torch.randn(30, 2, 50, generator=torch.Generator().manual_seed(0))
-    novelty = Novelty.of(photos)
+    novelty = Novelty.from_features(photos)
     again = Novelty.from_state(novelty.state_dict())
     assert torch.equal(novelty(photos), again(photos))
     photos[0, 1, 7] = torch.nan

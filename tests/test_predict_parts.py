@@ -78,7 +78,7 @@ def test_the_runs_own_rule_is_the_default(predict: Predict, photos: Path, run_fo
     from qc_lightning.cli.compose import compose
     from qc_lightning.config.record import RunRecord
 
-    RunRecord.of(compose(["data.group=prefix"]), "qc-lightning train photos/", []).write(Run(grouped))
+    RunRecord.from_config(compose(["data.group=prefix"]), "qc-lightning train photos/", []).write(Run(grouped))
     assert predict(f"run={grouped}", f"source={photos}")[0] == 3
     assert len(rows()) == 4
     assert predict(f"run={grouped}", f"source={photos}", "part=none", "output=none.csv")[0] == 3

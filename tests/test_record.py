@@ -46,7 +46,7 @@ def test_a_record_comes_back_as_it_was(tmp_path: Path) -> None:
         names = replace(config.data.classes, correct=name, incorrect="other")
         written = replace(config, data=config.data.of_folder(classes=names, root=name, manifest=None))
         run = Run(tmp_path)
-        RunRecord.of(written, name, [name]).write(run)
+        RunRecord.from_config(written, name, [name]).write(run)
         read = RunRecord.read(run)
         assert read.training == written
         assert (read.command, read.overrides, read.directory) == (name, [name], str(Path.cwd()))

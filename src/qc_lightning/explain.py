@@ -31,16 +31,16 @@ def explain(config: ExplainConfig) -> None:
     if why := doubt_of(run):
         print(f"WARNING: {why}")
     heat, names = Heat(inspector.network, config.method), inspector.class_names
-    chosen = select_images(run, inspector, config)
-    found = explained.explain(inspector, heat, chosen, config.batch_size, config.target, config.checks)
-    rows, figures, errors = picture.write(found, folder, names)
+    images = select_images(run, inspector, config)
+    explanations = explained.explain(inspector, heat, images, config.batch_size, config.target, config.checks)
+    lines, measures, errors = picture.write(explanations, folder, names)
     result: dict[str, Any] = {"method": heat.method, "subset": config.subset, "target": config.target}
-    result |= {"photos": len(figures), "model_id": inspector.model_id}
-    result["methods"] = [summary.of_maps(heat.method, figures)]
+    result |= {"photos": len(measures), "model_id": inspector.model_id}
+    result["methods"] = [summary.of_maps(heat.method, measures)]
     if config.compare:
-        result["methods"] = summary.compare(inspector, methods_for(inspector.network), chosen, config.batch_size)
-    result["shuffled"] = summary.shuffled(inspector, heat.method, chosen) if config.checks else []
-    summary.write(folder / "explain.csv", rows)
+        result["methods"] = summary.compare(inspector, methods_for(inspector.network), images, config.batch_size)
+    result["shuffled"] = summary.shuffled(inspector, heat.method, images) if config.checks else []
+    summary.write(folder / "explain.csv", lines)
     write_json(folder / "explain.json", result)
     if folder == run.folder / "explanations" and run.metrics.is_file():
         write_report(run.folder)

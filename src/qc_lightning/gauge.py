@@ -14,18 +14,18 @@ def gauge(config: GaugeConfig) -> dict[str, Any]:
         UserError: the table is not what it must be.
     """
     from qc_lightning.core.atomic import write_json, write_text
-    from qc_lightning.evaluation.gauge_study import page, read_study, rows
+    from qc_lightning.evaluation.gauge_study import page, read_study, result_lines
     from qc_lightning.metrics.agreement import analyse, grades
 
     source, folder = Path(config.source or "").expanduser(), Path(config.output).expanduser()
     study = read_study(source)
-    found = analyse(study, config.confidence)
+    analysis = analyse(study, config.confidence)
     limits = {name: getattr(config, name) for name in ("effectiveness", "miss_rate", "false_alarm_rate", "kappa")}
-    graded = grades(found, limits)
-    lines = rows(found, graded)
+    graded = grades(analysis, limits)
+    lines = result_lines(analysis, graded)
     note = f"{len(study.parts)} parts, {len(study.appraisers)} appraisers, {study.verdict.shape[2]} trials each"
     note += ", against a reference." if study.reference is not None else "; no reference: nobody knows who is right."
-    write_json(folder / "gauge.json", found | {"limits": limits, "grades": graded, "confidence": config.confidence})
+    write_json(folder / "gauge.json", analysis | {"limits": limits, "grades": graded, "confidence": config.confidence})
     write_text(folder / "gauge.html", page(source.name, lines, note, f"{100 * config.confidence:.4g}%"))
 
     widths = [max(len(line[column]) for line in lines) for column in range(3)]
@@ -33,7 +33,7 @@ def gauge(config: GaugeConfig) -> dict[str, Any]:
     for line in lines:
         print("  ".join([*(cell.ljust(width) for cell, width in zip(line, widths, strict=False)), line[3]]).rstrip())
     print(f"\ngauge: {folder / 'gauge.html'}")
-    return found
+    return analysis
 
 
 def main() -> None:

@@ -33,10 +33,10 @@ def predict(config: PredictConfig) -> None:
             parts = plan.part_file()
             for paths in plan.rounds(stop):
                 for batch in stream.inspect(takewhile(lambda _: not stop.signal, paths)):
-                    rows = [row for found in batch if (row := plan.row(found, draw))]
-                    verdicts.write(rows)
-                    parts.write(rows)
-                    bar.update(len(rows))
+                    records = [row for inspection in batch if (row := plan.row(inspection, draw))]
+                    verdicts.write(records)
+                    parts.write(records)
+                    bar.update(len(records))
                 parts.settle()
             said = ""
             if complete := plan.total is None or bar.n == plan.total:

@@ -37,7 +37,7 @@ def fit(photos: str | os.PathLike[str] | None = None, *overrides: str, **setting
     words = _words(photos, overrides, settings)
     folder, config = _composed("train", words, TrainConfig)
     named = any(word.startswith("hydra.run.dir=") for word in words)
-    record = RunRecord.of(config, "qc_lightning.fit", words)
+    record = RunRecord.from_config(config, "qc_lightning.fit", words)
     with claimed(folder, record.to_yaml(), named) as run:
         return train(config, run)
 

@@ -10,10 +10,10 @@ def releases(config: ReleasesConfig) -> None:
     """Print each name, what it points at, and how to go back to what it pointed at before."""
     from qc_lightning.core.release import RELEASES, all_releases
 
-    found = all_releases()
-    if not found:
+    existing = all_releases()
+    if not existing:
         print(f"no release below {RELEASES.resolve()}: qc-lightning release run=latest name=line-3")
-    for release in found:
+    for release in existing:
         certified = "certified" if release.certified else "no certificate"
         print(f"{release.name}: {release.run}, decision {release.decision}, model {release.model_id}, {certified}")
         print(f"  by {release.who}, {release.when}{': ' + release.why if release.why else ''}")

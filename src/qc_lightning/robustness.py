@@ -26,13 +26,13 @@ def robustness(config: RobustnessConfig) -> None:
     result = {"subset": config.subset, **robust.robustness(inspector, photos)}
     write_json(run.folder / "robustness.json", result)
     write_text(run.folder / "robustness.csv", csv_text(robust.csv_header(), robust.csv_rows(result)))
-    plots.save(plots.robustness(result), run.figures / "robustness.png")
+    plots.save(plots.robustness(result), run.pictures / "robustness.png")
     if run.metrics.is_file():
         write_report(run.folder)
 
     print(f"{run.folder}, {len(photos)} of {len(labelled.photos)} {config.subset} photos\n")
     print(f"{robust.in_words(result)}\n")
-    print(f"robustness: {run.folder / 'robustness.csv'}, {run.figures / 'robustness.png'}, report.html")
+    print(f"robustness: {run.folder / 'robustness.csv'}, {run.pictures / 'robustness.png'}, report.html")
 
 
 def main() -> None:

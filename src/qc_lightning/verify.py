@@ -17,8 +17,8 @@ def verify(config: VerifyConfig) -> None:
     if config.source is None:
         return
     expected, differing = read_expectations(config.source, inspector.class_names), 0
-    found = inspector.inspect_files([photo.path for photo in expected])
-    for photo, inspection in zip(expected, counted(found, len(expected), "photos"), strict=True):
+    inspections = inspector.inspect_files([photo.path for photo in expected])
+    for photo, inspection in zip(expected, counted(inspections, len(expected), "photos"), strict=True):
         if words := photo.disagreement(inspection):
             print(f"{photo.path} {words}")
             differing += 1

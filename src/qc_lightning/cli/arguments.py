@@ -78,8 +78,8 @@ def _is_setting(word: str, settings: dict[str, Setting]) -> bool:
     above = key.split(".")[0]
     if "=" not in word and not word.startswith("~"):
         return False
-    known = key in settings or key == "hydra" or key.startswith(("hydra.", "hydra/")) or (CONF / key).is_dir()
-    return bool(key) and (known or (above in settings and settings[above].open) or key.startswith("sweep.params."))
+    is_setting = key in settings or key == "hydra" or key.startswith(("hydra.", "hydra/")) or (CONF / key).is_dir()
+    return bool(key) and (is_setting or (above in settings and settings[above].open) or key.startswith("sweep.params."))
 
 
 def _is_mistyped(word: str) -> bool:

@@ -22,7 +22,7 @@ def register() -> None:
     As names and defaults alone: `config.build` checks types and ranges, of a stored record as well, and composing over
     structured configs takes twice as long.
     """
-    for command in (of for of in COMMANDS.values() if not of.plain):
+    for command in (entry for entry in COMMANDS.values() if not entry.plain):
         defaults = OmegaConf.create(defaults_of(command.schema))
         if command.schema is TrainConfig:  # any flag of lightning.Trainer; building the trainer checks them
             OmegaConf.set_struct(defaults.trainer, False)

@@ -16,7 +16,7 @@ def overview() -> str:
     lines = ["qc-lightning <command> [path] [key=value ...]     a pass/fail inspector from two folders of photos", ""]
     for group in dict.fromkeys(command.group for command in COMMANDS.values()):
         lines.append(f"{group}:")
-        lines += [f"  {of.name:14}{of.summary}" for of in COMMANDS.values() if of.group == group]
+        lines += [f"  {command.name:14}{command.summary}" for command in COMMANDS.values() if command.group == group]
         lines.append("")
     return "\n".join([*lines, "begin with: qc-lightning train photos/     (photos/Correct and photos/Incorrect)",
                       "settings of a command: qc-lightning <command> --help"])  # fmt: skip

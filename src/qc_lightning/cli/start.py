@@ -55,8 +55,8 @@ def _start(task: Callable[[DictConfig], Any], name: str, arguments: list[str]) -
     cfg = composed(name, arguments)
     if HydraConfig.get().mode == RunMode.MULTIRUN:
         raise UserError("hydra.mode: expected RUN, got MULTIRUN: use -m")
-    if "sweep" in HydraConfig.get().runtime.choices and (chosen := HydraConfig.get().runtime.choices["sweep"]):
-        raise UserError(f"sweep={chosen} makes many trainings: add -m; to train once, leave it out")
+    if "sweep" in HydraConfig.get().runtime.choices and (preset := HydraConfig.get().runtime.choices["sweep"]):
+        raise UserError(f"sweep={preset} makes many trainings: add -m; to train once, leave it out")
     with open_dict(cfg):
         del cfg["hydra"]
     task(cfg)

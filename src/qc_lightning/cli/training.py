@@ -55,7 +55,7 @@ class TrainingTask:
             return self.train(config, Run(folder), in_sweep=in_sweep)
         words = overrides if in_sweep else sys.argv[1:]
         program = ["qc-lightning"] if words[:1] == ["train"] else ["python", "-m", "qc_lightning.train"]
-        record = RunRecord.of(config, shlex.join([*program, *words]), overrides)
+        record = RunRecord.from_config(config, shlex.join([*program, *words]), overrides)
         if not in_sweep:
             keys = [override.partition("=")[0].lstrip("+") for override in overrides]
             for key, why in without_effect(config, keys).items():
@@ -117,18 +117,18 @@ def resumed(now: Any, stored: RunRecord, overrides: Sequence[str], where: str) -
 def what_next(run: Run, config: TrainConfig) -> str:
     """The command that opens the report, and the one to try next."""
     folder = run.folder.absolute()
-    here = folder.relative_to(Path.cwd()) if folder.is_relative_to(Path.cwd()) else folder
+    target = folder.relative_to(Path.cwd()) if folder.is_relative_to(Path.cwd()) else folder
     lines = []
     if (run.folder / "report.html").is_file():
         opener = {"darwin": "open", "win32": "start"}.get(sys.platform, "xdg-open")
-        lines.append(f"look:  {opener} {shlex.quote(str(here / 'report.html'))}")
+        lines.append(f"look:  {opener} {shlex.quote(str(target / 'report.html'))}")
     data = config.data
     if not isinstance(data, FolderConfig):
         step = "qc-lightning train photos/"
     elif not config.model.pretrained:
         step = f"qc-lightning train {shlex.quote(str(data.root or data.manifest))}"
     else:
-        step = f"qc-lightning predict incoming/ run={shlex.quote(str(here))}"
+        step = f"qc-lightning predict incoming/ run={shlex.quote(str(target))}"
     return "\n".join([*lines, f"next:  {step}"])
 
 

@@ -28,10 +28,10 @@ def build(schema: type[T], settings: Mapping[str, object], where: str = "") -> T
     Raises:
         UserError: a setting is not known, is missing, or is of another type than its field.
     """
-    known = [field.name for field in fields(cast(Any, schema))]
+    names = [field.name for field in fields(cast(Any, schema))]
     for key in settings:
-        if key not in known:
-            near = nearest(f"{where}{key}", [f"{where}{name}" for name in known])
+        if key not in names:
+            near = nearest(f"{where}{key}", [f"{where}{name}" for name in names])
             raise UserError(f"there is no setting '{where}{key}'{near}; --help lists them all")
     for field in fields(cast(Any, schema)):
         needed = field.default is MISSING and field.default_factory is MISSING

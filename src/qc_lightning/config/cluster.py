@@ -17,8 +17,8 @@ class RayConfig:
     memory: float | None  # gigabytes set aside for one worker; null: an estimate
 
     def __post_init__(self) -> None:
-        fine = self.address in ("auto", "local") or re.fullmatch(r"\S+:\d{1,5}", self.address) is not None
-        check(fine, "ray.address", "auto, local or <head>:<port>, such as 10.0.0.1:6379", self.address)
+        valid = self.address in ("auto", "local") or re.fullmatch(r"\S+:\d{1,5}", self.address) is not None
+        check(valid, "ray.address", "auto, local or <head>:<port>, such as 10.0.0.1:6379", self.address)
         check(self.workers is None or self.workers >= 1, "ray.workers", "at least 1, or null", self.workers)
         check(self.cpus > 0, "ray.cpus", "cores above 0", self.cpus)
         check(self.gpus >= 0, "ray.gpus", "GPUs, 0 or more", self.gpus)

@@ -98,8 +98,8 @@ class DataConfig:
     @property
     def grid(self) -> tuple[int, int]:
         """Rows and columns of tiles."""
-        rows, columns = self.tiles.split("x")
-        return int(rows), int(columns)
+        down, across = self.tiles.split("x")
+        return int(down), int(across)
 
     def of_folder(self, **settings: Any) -> "FolderConfig":
         """These settings for photos of one's own: `root` or `manifest`, and any other that differs."""

@@ -42,8 +42,8 @@ class DecisionConfig:
         check(valid, "decision.novelty", "a rate between 0 and 1, or null", self.novelty)
         check(0 <= self.threshold <= 1, "decision.threshold", "a probability from 0 to 1", self.threshold)
         for name in ("escape_rate", "overkill_rate", "bad_share"):
-            share = getattr(self, name)
-            check(share is None or 0 < share < 1, f"decision.{name}", "a share between 0 and 1", share)
+            rate = getattr(self, name)
+            check(rate is None or 0 < rate < 1, f"decision.{name}", "a share between 0 and 1", rate)
         valid = self.rule != "escape" or self.escape_rate is not None
         check(valid, "decision.escape_rate", "a share with decision.rule=escape, such as 0.02", self.escape_rate)
         valid = self.rule != "cost" or self.bad_share is not None
@@ -66,8 +66,8 @@ class CertifyConfig:
 
     def __post_init__(self) -> None:
         for name in ("escape_rate", "overkill_rate", "confidence"):
-            share = getattr(self, name)
-            check(share is None or 0 < share < 1, name, "a share between 0 and 1", share)
+            rate = getattr(self, name)
+            check(rate is None or 0 < rate < 1, name, "a share between 0 and 1", rate)
         check_device(self.device)
         if self.data.root is None and self.data.manifest is None:
             raise UserError("data.root: expected the qualification photos: give data.root=qualification/")

@@ -42,7 +42,7 @@ class RunRecord:
     settings: Mapping[str, Any]
 
     @classmethod
-    def of(cls, config: TrainConfig, command: str, overrides: list[str]) -> "RunRecord":
+    def from_config(cls, config: TrainConfig, command: str, overrides: list[str]) -> "RunRecord":
         """The record of a training that begins here and now."""
         return cls(command, overrides, str(Path.cwd()), asdict(config))
 

@@ -161,8 +161,8 @@ class DriftConfig:
 
 
 def _check_marks(separator: str, decimal: str) -> None:
-    fine = len(separator) == 1 and separator not in '"\r\n' and decimal in (".", ",") and separator != decimal
-    check(fine, "separator, decimal", "one character, and another one of . and ,", separator + decimal)
+    valid = len(separator) == 1 and separator not in '"\r\n' and decimal in (".", ",") and separator != decimal
+    check(valid, "separator, decimal", "one character, and another one of . and ,", separator + decimal)
 
 
 def photos_beside(log: Path) -> Path:

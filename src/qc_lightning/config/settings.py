@@ -36,7 +36,7 @@ class Setting:
 
 def settings_of(schema: type, prefix: str = "") -> list[Setting]:
     """Every setting of a dataclass and of those in it, each parent before its children."""
-    found, hints, comments = [], typing.get_type_hints(schema), _comments(schema)
+    settings, hints, comments = [], typing.get_type_hints(schema), _comments(schema)
     for field in fields(cast(Any, schema)):
         hint = hints[field.name]
         parts, choices = parts_of(hint), choices_of(hint)
@@ -49,11 +49,11 @@ def settings_of(schema: type, prefix: str = "") -> list[Setting]:
         text = parts[0] is str or isinstance((*choices, None)[0], str)
         default = None if field.default is MISSING else field.default
         optional = type(None) in typing.get_args(hint)
-        found.append(Setting(name, comment, text, optional, is_open, parent, default))
+        settings.append(Setting(name, comment, text, optional, is_open, parent, default))
         if parent:
             below = [setting for part in parts for setting in settings_of(part, f"{name}.")]
-            found += {setting.name: setting for setting in below}.values()
-    return found
+            settings += {setting.name: setting for setting in below}.values()
+    return settings
 
 
 def defaults_of(schema: type) -> dict[str, Any]:

@@ -57,17 +57,17 @@ def claim_sweep(folder: Path, named: bool) -> Path:
 def _claim(folder: Path, kept: Sequence[str], named: bool, what: str, otherwise: str) -> Path:
     """Make the first of `kept` in `folder`, or in one beside it, in which none of `kept` is."""
     for number in itertools.count(1):
-        here = folder if number == 1 else folder.with_name(f"{folder.name}-{number}")
+        target = folder if number == 1 else folder.with_name(f"{folder.name}-{number}")
         try:
-            here.mkdir(parents=True, exist_ok=True)
-            if not any((here / name).exists() for name in kept):
-                (here / kept[0]).touch(exist_ok=False)
-                return here
+            target.mkdir(parents=True, exist_ok=True)
+            if not any((target / name).exists() for name in kept):
+                (target / kept[0]).touch(exist_ok=False)
+                return target
         except FileExistsError:
-            if not here.is_dir():
-                raise UserError(f"expected a folder for the {what}, {here} is a file") from None
+            if not target.is_dir():
+                raise UserError(f"expected a folder for the {what}, {target} is a file") from None
         except OSError as error:
-            raise UserError(f"expected a folder that can be written to, {here}: {error.strerror}") from error
+            raise UserError(f"expected a folder that can be written to, {target}: {error.strerror}") from error
         if named:
-            raise UserError(f"{here} already holds a {what}: name another folder, or {otherwise.format(here)}")
+            raise UserError(f"{target} already holds a {what}: name another folder, or {otherwise.format(target)}")
     raise AssertionError("counting never ends")

@@ -80,13 +80,13 @@ def read(name: str) -> Release:
             raise UserError(
                 f"{path}: expected format {_FORMAT}, got {content['format']!r}: use the release that wrote it"
             )
-        known = {field.name: _checked(field.name, content[field.name]) for field in fields(Release)}
+        values = {field.name: _checked(field.name, content[field.name]) for field in fields(Release)}
     except FileNotFoundError:
         names = ", ".join(release.name for release in all_releases()) or "none"
         raise UserError(f"there is no release {name} below {RELEASES}; there is: {names}") from None
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise UserError(f"{path} is damaged ({error}): give the name again with qc-lightning release") from error
-    return Release(**known | {"former": tuple(known["former"])})
+    return Release(**values | {"former": tuple(values["former"])})
 
 
 def _checked(name: str, value: Any) -> Any:

@@ -64,8 +64,8 @@ class Run:
 
     def read_history(self) -> list[dict[str, float | None]]:
         """The rows of history.csv as numbers, None where a figure was not measured."""
-        rows = read_table(self.history)
-        return [{name: float(value) if value else None for name, value in row.items()} for row in rows]
+        records = read_table(self.history)
+        return [{name: float(value) if value else None for name, value in row.items()} for row in records]
 
     @property
     def metrics(self) -> Path:
@@ -83,7 +83,7 @@ class Run:
         return self.folder / "decision.json"
 
     @property
-    def figures(self) -> Path:
+    def pictures(self) -> Path:
         """Folder of the pictures."""
         return self.folder / "figures"
 

@@ -16,8 +16,8 @@ def nearest(word: str, choices: list[str]) -> str:
     if not close:
         pairs = [(word, choice, choice) for choice in choices] + [(leaf, c.rsplit(".", 1)[-1], c) for c in choices]
         alike: dict[str, float] = {}
-        for asked, known, choice in pairs:
-            ratio = difflib.SequenceMatcher(None, asked.lower(), known.lower()).ratio()
+        for wanted, candidate, choice in pairs:
+            ratio = difflib.SequenceMatcher(None, wanted.lower(), candidate.lower()).ratio()
             alike[choice] = max(ratio, alike.get(choice, 0.0))
         best = max(alike.values(), default=0.0)
         # clearly less alike ones only distract

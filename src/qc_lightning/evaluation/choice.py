@@ -55,5 +55,5 @@ def choose_on_validation(
     decision = choose_decision(probability, label, config)
     if not decision.source.startswith(config.rule):
         raise UserError(f"rule={config.rule}: {decision.source.removeprefix('fixed: ')}; give threshold= instead")
-    chosen = replace(decision, source=f"{decision.source} ({reason})", novelty=novelty)
-    return chosen, f"{len(label)} validation photos"
+    explained = replace(decision, source=f"{decision.source} ({reason})", novelty=novelty)
+    return explained, f"{len(label)} validation photos"

@@ -29,10 +29,8 @@ def evaluate_run(run: Run, inspector: Inspector, labelled: EvaluationSet, scored
     target, names = RunRecord.read(run).training.decision, inspector.class_names
     metrics = measure(everything, scored.photos, inspector.decision, target, names, scored.novelty)
     metrics["warnings"] += scored.notes
-    if not labelled.own and (known := trained_on(run, scored.photos)):
-        metrics["warnings"].append(
-            f"{known} of these photos were used to train {run.folder}: its figures are too kind."
-        )
+    if not labelled.own and (seen := trained_on(run, scored.photos)):
+        metrics["warnings"].append(f"{seen} of these photos were used to train {run.folder}: its figures are too kind.")
     if not labelled.own and scored.novelty is not None and (why := unlike_training(run, scored.novelty.tolist())):
         metrics["warnings"].append(why)
     if scored.bad:
@@ -62,8 +60,8 @@ def in_words(run: Run, inspector: Inspector, labelled: EvaluationSet, metrics: d
     """The figures as the console shows them."""
     certified = certificate_line(inspector)
     lines = [*([certified, ""] if certified else []), table(metrics, inspector.class_names), ""]
-    if found := (metrics.get("test") or {}).get("kinds"):
-        lines += ["escapes by kind of defect", *kinds.in_words(found), ""]
+    if escapes := (metrics.get("test") or {}).get("kinds"):
+        lines += ["escapes by kind of defect", *kinds.in_words(escapes), ""]
     if "go_live" in metrics:
         lines += ["can it go live?", *go_live.in_words(metrics["go_live"], inspector.class_names), ""]
     if labelled.own:
@@ -89,17 +87,17 @@ def same_as_trained(run: Run, metrics: dict[str, Any], subset: str) -> str:
 def compare_runs(other: Run, candidate: tuple[Inspector, Scored], baseline: tuple[Inspector, Scored]) -> dict[str, Any]:
     """How the run differs from another on the photos that both could read, as metrics.json holds it."""
     readable = {photo.path for photo in candidate[1].photos} & {photo.path for photo in baseline[1].photos}
-    scores = [scored.only(readable) for _, scored in (candidate, baseline)]
-    photos = scores[0].photos
+    common = [scored.only(readable) for _, scored in (candidate, baseline)]
+    photos = common[0].photos
     of_candidate, of_baseline = (
         inspector.decision.verdicts(probabilities(scored.logit), scored.novelty)
-        for (inspector, _), scored in zip((candidate, baseline), scores, strict=True)
+        for (inspector, _), scored in zip((candidate, baseline), common, strict=True)
     )
     label, group = np.array([photo.label for photo in photos]), [photo.group for photo in photos]
     differences = compare(of_candidate, of_baseline, label, group)
     in_words = [str(difference) for difference in differences.values()]
-    if known := trained_on(other, photos):
-        in_words.append(f"BUT {known} of these photos were used to train {other.folder}: it looks better than it is")
+    if seen := trained_on(other, photos):
+        in_words.append(f"BUT {seen} of these photos were used to train {other.folder}: it looks better than it is")
     return {
         "against": str(other.folder),
         "model_id": baseline[0].model_id,

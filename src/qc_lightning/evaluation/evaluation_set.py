@@ -65,15 +65,15 @@ def begin_evaluation(folder: Path, named: bool) -> Path:
         UserError: another evaluation has taken the name, or nothing can be written there.
     """
     for number in itertools.count(1):
-        here = folder if number == 1 else folder.with_name(f"{folder.name}-{number}")
+        target = folder if number == 1 else folder.with_name(f"{folder.name}-{number}")
         try:
-            here.mkdir(parents=True)
-            return here
+            target.mkdir(parents=True)
+            return target
         except FileExistsError:
             if named:
-                raise UserError(f"{here} is already there: give another name=") from None
+                raise UserError(f"{target} is already there: give another name=") from None
         except OSError as error:
-            raise UserError(f"expected a folder that can be written to, {here}: {error.strerror}") from error
+            raise UserError(f"expected a folder that can be written to, {target}: {error.strerror}") from error
     raise AssertionError("counting never ends")
 
 
@@ -139,8 +139,8 @@ def split_photos(run: Run, class_names: Sequence[str] = ()) -> list[Photo]:
 
 
 def _read_split(run: Run, class_names: Sequence[str]) -> list[Photo]:
-    rows = read_table(run.split)
-    if other := next((row["subset"] for row in rows if row["subset"] not in SUBSETS), None):
+    records = read_table(run.split)
+    if other := next((row["subset"] for row in records if row["subset"] not in SUBSETS), None):
         raise ValueError(f"subset {other!r}")
     return [
         Photo(
@@ -152,5 +152,5 @@ def _read_split(run: Run, class_names: Sequence[str]) -> list[Photo]:
             row["sha256"],
             row.get("kind") or "",
         )
-        for row in rows
+        for row in records
     ]

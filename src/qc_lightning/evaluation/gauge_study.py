@@ -33,11 +33,11 @@ def read_study(path: Path) -> Study:
     missing = [name for name in _NEEDED if name not in (reader.fieldnames or [])]
     if missing:
         raise UserError(f"{path}: expected the columns {', '.join(_NEEDED)}, there is no {missing[0]}")
-    known = "reference" in (reader.fieldnames or [])
+    has_reference = "reference" in (reader.fieldnames or [])
     cells: dict[tuple[str, str, str], str] = {}
     truth: dict[str, str] = {}
     for line, row in enumerate(reader, start=2):
-        values = {name: (row.get(name) or "").strip() for name in (*_NEEDED, *(["reference"] if known else []))}
+        values = {name: (row.get(name) or "").strip() for name in (*_NEEDED, *(["reference"] if has_reference else []))}
         if not all(values.values()):
             empty = next(name for name, value in values.items() if not value)
             raise UserError(f"{path}, line {line}: expected a {empty}, got none")
@@ -45,7 +45,7 @@ def read_study(path: Path) -> Study:
         if key in cells:
             raise UserError(f"{path}, line {line}: {key[1]} has judged part {key[0]} in trial {key[2]} twice")
         cells[key] = values["verdict"]
-        if known and truth.setdefault(values["part"], values["reference"]) != values["reference"]:
+        if has_reference and truth.setdefault(values["part"], values["reference"]) != values["reference"]:
             raise UserError(f"{path}, line {line}: part {key[0]} has two references")
     if not cells:
         raise UserError(f"{path}: expected verdicts, there are none")
@@ -63,9 +63,9 @@ def read_study(path: Path) -> Study:
     if len(set(words) - {Verdict.REVIEW}) > 2:
         raise UserError(f"{path}: expected two verdicts, such as PASS and REJECT, got {', '.join(words)}")
     table = [[[words.index(verdict) for verdict in trials[part, one]] for one in appraisers] for part in parts]
-    reference = np.array([words.index(truth[part]) for part in parts]) if known else None
+    reference = np.array([words.index(truth[part]) for part in parts]) if has_reference else None
     bad = next((words.index(word) for word in words for name in _BAD if word.lower() == name.lower()), None)
-    if known and bad is None:
+    if has_reference and bad is None:
         raise UserError(f"{path}: expected one of {', '.join(_BAD)} as the word for a defect, got {', '.join(words)}")
     return Study(appraisers, parts, words, np.array(table), reference, bad)
 
@@ -85,14 +85,18 @@ _ALL = {
 }
 
 
-def rows(found: Mapping[str, Any], grades: Mapping[str, Mapping[str, str]]) -> list[tuple[str, str, str, str]]:
+def result_lines(
+    analysis: Mapping[str, Any], grades: Mapping[str, Mapping[str, str]]
+) -> list[tuple[str, str, str, str]]:
     """Every figure: what, of whom, value with interval, grade."""
     lines = []
     for key, words in _RATES.items():
-        for name, one in found.get(key, {}).items():
+        for name, one in analysis.get(key, {}).items():
             lines.append((words, name, _value(one, "kappa" in words), _grade(grades, key, name)))
-    lines += [("Cohen's kappa", pair, _value(one, True), "") for pair, one in found.get("kappa_pairs", {}).items()]
-    lines += [(words, "all", _value(found[key], "kappa" in words), "") for key, words in _ALL.items() if key in found]
+    lines += [("Cohen's kappa", pair, _value(one, True), "") for pair, one in analysis.get("kappa_pairs", {}).items()]
+    lines += [
+        (words, "all", _value(analysis[key], "kappa" in words), "") for key, words in _ALL.items() if key in analysis
+    ]
     return lines
 
 
@@ -117,8 +121,8 @@ def page(title: str, lines: Sequence[tuple[str, str, str, str]], note: str, conf
 
     style = (Path(report.__file__).parent / "report.css").read_text(encoding="utf-8")
     template = Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True).from_string(_PAGE)
-    figures = [(what, [line[1:] for line in of]) for what, of in groupby(lines, key=lambda line: line[0])]
-    return template.render(title=title, figures=figures, note=note, confidence=confidence).replace("/*style*/", style)
+    sections = [(what, [line[1:] for line in group]) for what, group in groupby(lines, key=lambda line: line[0])]
+    return template.render(title=title, sections=sections, note=note, confidence=confidence).replace("/*style*/", style)
 
 
 _PAGE = """<!DOCTYPE html>
@@ -143,10 +147,10 @@ _PAGE = """<!DOCTYPE html>
   <table class="plain">
     <thead><tr><th scope="col">Appraiser</th><th scope="col">Value ({{ confidence }} interval)</th>
       <th scope="col">Grade</th></tr></thead>
-    {% for what, of in figures %}
+    {% for what, group in sections %}
     <tbody>
       <tr class="figure"><th colspan="3" scope="rowgroup">{{ what }}</th></tr>
-      {% for who, value, grade in of %}
+      {% for who, value, grade in group %}
       <tr><td><bdi>{{ who }}</bdi></td><td>{{ value }}</td>
         <td{% if grade == "unacceptable" %} class="wrong"{% endif %}>{{ grade }}</td></tr>
       {% endfor %}

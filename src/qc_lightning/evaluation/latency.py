@@ -46,14 +46,14 @@ def latency(inspector: Inspector, paths: Sequence[Path], batch_sizes: Sequence[i
         times = _timed(lambda: decode(next(files), inspector.decode), seconds)
     except BadImage as reason:
         raise UserError(f"source: a photo cannot be read ({reason}): name others") from reason
-    rows = [_row("decoding one photo, one thread", 1, times)]
+    stages = [_row("decoding one photo, one thread", 1, times)]
     for size in batch_sizes:
         batch = np.repeat(pixels[None], size, axis=0)
-        rows.append(_row(f"network, {size} at a time", size, _timed(partial(inspector.batch_scores, batch), seconds)))
+        stages.append(_row(f"network, {size} at a time", size, _timed(partial(inspector.batch_scores, batch), seconds)))
     with Stream(inspector, max(batch_sizes)) as stream:
-        rows.append(_row(ONE, 1, _timed(lambda: list(stream.inspect([next(files)])), seconds)))
-        rows.append(_all_cores(stream, files, seconds))
-    return {"device": _device(inspector.device), "threads": torch.get_num_threads(), "rows": rows}
+        stages.append(_row(ONE, 1, _timed(lambda: list(stream.inspect([next(files)])), seconds)))
+        stages.append(_all_cores(stream, files, seconds))
+    return {"device": _device(inspector.device), "threads": torch.get_num_threads(), "rows": stages}
 
 
 def keeps_up(result: dict[str, Any], line_rate: float | None) -> tuple[bool | None, str]:

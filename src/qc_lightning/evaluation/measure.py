@@ -54,12 +54,12 @@ def measure(
     for subset in SUBSETS:
         if subset in logits:
             index, logit = logits[subset]
-            of = [photos[i] for i in index]
-            label = np.array([photo.label for photo in of])
-            group = [photo.group for photo in of]
+            selected = [photos[i] for i in index]
+            label = np.array([photo.label for photo in selected])
+            group, kind = [photo.group for photo in selected], [photo.kind for photo in selected]
             distance = None if novelty is None else novelty[index.numpy()]
             metrics[subset] = evaluate(probabilities(logit), logit.numpy(), label, group, decision, distance)
-            if kinds := by_kind(decision.verdicts(probabilities(logit), distance), label, group, [p.kind for p in of]):
+            if kinds := by_kind(decision.verdicts(probabilities(logit), distance), label, group, kind):
                 metrics[subset]["kinds"] = kinds
             if subset == "test":
                 verdicts = decision.verdicts(probabilities(logit), distance)
@@ -79,14 +79,14 @@ def calibration_of(
         photos: the photo set.
         platt: "slope" and "offset".
     """
-    found: dict[str, Any] = {}
+    comparison: dict[str, Any] = {}
     for subset in ("val", "test"):
         if subset in logits:
             logit = logits[subset].logit.numpy()
             label = [photos[i].label for i in logits[subset].position]
             before = calibration(uncalibrated(logit, platt), label)
-            found[subset] = {"before": before, "after": calibration(logit, label)}
-    return found
+            comparison[subset] = {"before": before, "after": calibration(logit, label)}
+    return comparison
 
 
 def predictions_csv(
@@ -100,22 +100,22 @@ def predictions_csv(
     """predictions.csv as text: path,label,probability,verdict,novelty of each photo of one subset."""
     index, logit = logits[subset]
     probability = probabilities(logit)
-    of = [photos[i] for i in index]
+    selected = [photos[i] for i in index]
     distance = None if novelty is None else novelty[index.numpy()]
     verdicts = decision.verdicts(probability, distance)
-    listed = [None] * len(of) if distance is None else distance.tolist()
-    rows = [
+    listed = [None] * len(selected) if distance is None else distance.tolist()
+    lines = [
         (photo.path, class_names[photo.label], repr(float(p)), verdict, "" if n is None else repr(n))
-        for photo, p, verdict, n in zip(of, probability, verdicts, listed, strict=True)
+        for photo, p, verdict, n in zip(selected, probability, verdicts, listed, strict=True)
     ]
-    return csv_text(("path", "label", "probability", "verdict", "novelty"), rows)
+    return csv_text(("path", "label", "probability", "verdict", "novelty"), lines)
 
 
 def versions() -> dict[str, str]:
     """Releases that a figure can depend on."""
     packages = ("qc-lightning", "torch", "torchvision", "lightning", "torchmetrics", "numpy", "pillow")
-    found = {"python": platform.python_version()}
+    releases = {"python": platform.python_version()}
     for package in packages:
         with contextlib.suppress(PackageNotFoundError):
-            found[package] = version(package)
-    return found
+            releases[package] = version(package)
+    return releases

@@ -66,12 +66,12 @@ def check(run: Run, scored: Scored, decode: DecodeSettings) -> list[str]:
             f"{len(scored.bad)} qualification photos cannot be read, for example {path} ({reason}): leave them out"
         )
     seen = {photo.sha256: photo.subset for photo in split_photos(run)}
-    known = [photo for photo in scored.photos if photo.sha256 in seen]
-    if known:
-        subset = seen[known[0].sha256]
+    repeated = [photo for photo in scored.photos if photo.sha256 in seen]
+    if repeated:
+        subset = seen[repeated[0].sha256]
         raise UserError(
-            f"expected photos that {run.folder} has never seen, but {len(known)} are among its own, for example "
-            f"{known[0].path} ({subset}): leave them out"
+            f"expected photos that {run.folder} has never seen, but {len(repeated)} are among its own, for example "
+            f"{repeated[0].path} ({subset}): leave them out"
         )
     if not any(photo.label == 1 for photo in scored.photos):
         raise UserError(
@@ -83,20 +83,20 @@ def check(run: Run, scored: Scored, decode: DecodeSettings) -> list[str]:
 def _refuse_near_duplicates(run: Run, scored: Scored, decode: DecodeSettings) -> list[str]:
     """Refuse photos of the run that were saved again; as in the checks before a training."""
     own = split_photos(run)
-    there = [photo for photo in own if photo.path.is_file()]
-    paths = [photo.path for photo in (*there, *scored.photos)]
+    present = [photo for photo in own if photo.path.is_file()]
+    paths = [photo.path for photo in (*present, *scored.photos)]
     store = open_store(paths, decode, "ram", Path())
-    rows = np.array([row for row in range(len(paths)) if row not in store.bad], dtype=np.int64)
-    small = measure_appearance(store, rows).small
-    copies, _ = find_copies([store.sha256[row] for row in rows], small, store, rows, np.arange(len(rows)))
-    between = [pair for pair in copies if rows[pair.first] < len(there) <= rows[pair.second]]
+    readable = np.array([row for row in range(len(paths)) if row not in store.bad], dtype=np.int64)
+    small = measure_appearance(store, readable).small
+    copies, _ = find_copies([store.sha256[row] for row in readable], small, store, readable, np.arange(len(readable)))
+    between = [pair for pair in copies if readable[pair.first] < len(present) <= readable[pair.second]]
     if between:
-        first, second = (paths[rows[place]] for place in (between[0].first, between[0].second))
+        first, second = (paths[readable[place]] for place in (between[0].first, between[0].second))
         raise UserError(
             f"expected photos that {run.folder} has never seen, but {len(between)} are copies of its own that were "
             f"saved again, for example {second} of {first}: leave them out"
         )
-    gone = len(own) - len(there)
+    gone = len(own) - len(present)
     return [f"{gone} of the run's own photos are gone: copies of them that were saved again are not found"] * (gone > 0)
 
 

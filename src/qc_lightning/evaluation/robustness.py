@@ -60,10 +60,12 @@ def robustness(inspector: Inspector, photos: Sequence[Photo]) -> dict[str, Any]:
     label = np.array([photo.label for photo in photos])
     unit = np.unique([photo.group for photo in photos], return_inverse=True)[1]
     rates = [_rates(column, verdicts[:, 0], label, unit) for column in verdicts.T]
-    table: dict[str, Any] = {name: {"unit": of.unit, "strengths": []} for name, of in CORRUPTIONS.items()}
-    for (name, strength), found in zip(VARIANTS, rates[1:], strict=True):
-        table[name]["strengths"].append({"strength": strength, **found})
-    flips = [point["flips"] for of in table.values() for point in of["strengths"]]
+    table: dict[str, Any] = {
+        name: {"unit": corruption.unit, "strengths": []} for name, corruption in CORRUPTIONS.items()
+    }
+    for (name, strength), measured in zip(VARIANTS, rates[1:], strict=True):
+        table[name]["strengths"].append({"strength": strength, **measured})
+    flips = [point["flips"] for corruption in table.values() for point in corruption["strengths"]]
     for cell, many in zip(flips, surely_above(flips, len(np.unique(unit))), strict=True):
         cell["surely_many"] = many
     threshold = inspector.decision.threshold
@@ -74,7 +76,7 @@ def _scores(inspector: Inspector, photos: Sequence[Photo]) -> tuple[Tensor, Tens
     """Logits and, if it is measured, novelty, float32 [n, 1 + variants]; the first column is of photos as they are."""
     cpu = inspector.device.type == "cpu"
 
-    def of(item: tuple[int, Photo]) -> tuple[Tensor, Tensor | None]:
+    def answer(item: tuple[int, Photo]) -> tuple[Tensor, Tensor | None]:
         number, photo = item
         pixels, sha256, error = np.zeros((3, 1, 1), np.uint8), "", ""
         try:
@@ -93,14 +95,14 @@ def _scores(inspector: Inspector, photos: Sequence[Photo]) -> tuple[Tensor, Tens
     with ThreadPoolExecutor(workers if cpu else 2, initializer=alone) as pool:
         try:
             shown = Progress(
-                pool.map(of, enumerate(photos)), desc="worse photos", total=len(photos), unit="photo", delay=1
+                pool.map(answer, enumerate(photos)), desc="worse photos", total=len(photos), unit="photo", delay=1
             )
-            found = list(shown)
+            answers = list(shown)
         finally:
             pool.shutdown(cancel_futures=True)
             torch.set_num_threads(threads)
-    novelty = [distance for _, distance in found if distance is not None]
-    return torch.stack([logit for logit, _ in found]), torch.stack(novelty) if novelty else None
+    novelty = [distance for _, distance in answers if distance is not None]
+    return torch.stack([logit for logit, _ in answers]), torch.stack(novelty) if novelty else None
 
 
 def surely_above(rates: Sequence[Mapping[str, Any]], parts: int, limit: float = 0.05) -> list[bool]:
@@ -140,17 +142,20 @@ def _rates(
     bad, everything = label == 1, np.ones(len(label), dtype=bool)
     escaped, overkilled = escapes(verdicts, label), overkills(verdicts, label)
     right = ~(escaped | overkilled | reviews(verdicts))
-    found = (rate(escaped, bad), rate(overkilled, ~bad), rate(reviews(verdicts), everything), rate(right, everything))
-    return dict(zip(RATES, (*found, rate(verdicts != clean, everything)), strict=True))
+    of_class = rate(escaped, bad), rate(overkilled, ~bad)
+    of_all = (rate(hit, everything) for hit in (reviews(verdicts), right, verdicts != clean))
+    return dict(zip(RATES, (*of_class, *of_all), strict=True))
 
 
 def csv_rows(result: Mapping[str, Any]) -> list[list[object]]:
     """A row a corruption and strength: names, then value, low, high of each rate; the first is of the clean photos."""
-    rows = [("none", "", 0.0, result["clean"])]
-    for name, of in result["corruptions"].items():
-        rows += [(name, of["unit"], point["strength"], point) for point in of["strengths"]]
+    lines = [("none", "", 0.0, result["clean"])]
+    for name, corruption in result["corruptions"].items():
+        lines += [(name, corruption["unit"], point["strength"], point) for point in corruption["strengths"]]
     ends = ("value", "low", "high")
-    return [[name, unit, strength, *(point[r][e] for r in RATES for e in ends)] for name, unit, strength, point in rows]
+    return [
+        [name, unit, strength, *(point[r][e] for r in RATES for e in ends)] for name, unit, strength, point in lines
+    ]
 
 
 def csv_header() -> list[str]:
@@ -161,7 +166,7 @@ def csv_header() -> list[str]:
 def in_words(result: Mapping[str, Any]) -> str:
     """The table on the console: the share of verdicts that flip, five strengths a row, and where it starts to hurt."""
     lines = [f"{'verdicts that flip':20}" + "".join(f"{f'strength {i}':>13}" for i in range(1, 6))]
-    for name, of in result["corruptions"].items():
-        cells = [f"{point['flips']['value']:.1%} ({point['strength']:g})" for point in of["strengths"]]
-        lines.append(f"{name:20}" + "".join(f"{cell:>13}" for cell in cells) + f"   {of['unit']}")
+    for name, corruption in result["corruptions"].items():
+        cells = [f"{point['flips']['value']:.1%} ({point['strength']:g})" for point in corruption["strengths"]]
+        lines.append(f"{name:20}" + "".join(f"{cell:>13}" for cell in cells) + f"   {corruption['unit']}")
     return "\n".join(lines)

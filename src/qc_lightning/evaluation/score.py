@@ -55,11 +55,11 @@ def parts_csv(scored: Scored, decision: Decision, class_names: tuple[str, str]) 
     for photo, p, verdict in zip(scored.photos, probability.tolist(), verdicts.tolist(), strict=True):
         label[photo.group] = max(photo.label, label.get(photo.group, 0))
         tracker.add(photo.group, str(photo.path), View(Verdict(verdict), p), 0.0)
-    rows = [
-        (found.part, class_names[label[found.part]], found.verdict, found.worst, found.probability, found.photos)
-        for found in tracker.every()
+    lines = [
+        (part.part, class_names[label[part.part]], part.verdict, part.worst, part.probability, part.photos)
+        for part in tracker.every()
     ]
-    return csv_text(("part", "label", "verdict", "worst", "probability", "photos"), rows)
+    return csv_text(("part", "label", "verdict", "worst", "probability", "photos"), lines)
 
 
 def score(inspector: Inspector, labelled: EvaluationSet, batch_size: int) -> Scored:
@@ -83,14 +83,15 @@ def score(inspector: Inspector, labelled: EvaluationSet, batch_size: int) -> Sco
         Progress(desc="evaluating", total=len(labelled.photos), unit="photo", delay=1.0) as bar,
     ):
         for batch in stream.inspect(photo.path for photo in labelled.photos):
-            for found, photo in zip(batch, left, strict=False):
-                known = verified(photo, found.sha256, found.error if found.logit is None else "", labelled.own)
-                if found.logit is None:
-                    bad.append((photo.path, found.error))
+            for inspection, photo in zip(batch, left, strict=False):
+                error = inspection.error if inspection.logit is None else ""
+                checked = verified(photo, inspection.sha256, error, labelled.own)
+                if inspection.logit is None:
+                    bad.append((photo.path, inspection.error))
                 else:
-                    photos.append(known)
-                    logits.append(found.logit)
-                    distances += [] if found.novelty is None else [found.novelty]
+                    photos.append(checked)
+                    logits.append(inspection.logit)
+                    distances += [] if inspection.novelty is None else [inspection.novelty]
             bar.update(len(batch))
     if not photos:
         raise UserError(f"none of the {len(bad)} photos of {labelled.origin} can be read: {bad[0][0]} ({bad[0][1]})")

@@ -76,7 +76,7 @@ def fall(network: nn.Module, image: Tensor, heat: Map, incorrect: bool) -> float
     rank = torch.empty_like(order)
     rank[order] = torch.arange(len(order), device=image.device)
     rank = rank.view(heat.shape)
-    versions = [image[0]] + [torch.where(rank < share * rank.numel(), blurred, image[0]) for share in SHARES]
+    versions = [image[0]] + [torch.where(rank < fraction * rank.numel(), blurred, image[0]) for fraction in SHARES]
     logit = torch.cat([network(version[None]) for version in versions]).float().cpu()
     return float((logit[0] - logit[1:]).mean()) * (1 if incorrect else -1)
 
@@ -103,14 +103,14 @@ def randomised(network: nn.Module, method: str, image: Tensor, incorrect: Sequen
     before = _ranks(Heat(network, method)(image, incorrect)[0])
     shuffled = copy.deepcopy(network)
     generator = torch.Generator().manual_seed(0)
-    found = []
+    correlations = []
     for name, parameters in _groups(shuffled):
         for parameter in parameters:
             order = torch.randperm(parameter.numel(), generator=generator).to(parameter.device)
             parameter.data = parameter.data.flatten()[order].view(parameter.shape)
         after = _ranks(Heat(shuffled, method)(image, incorrect)[0])
-        found.append((name, float((before * after).mean(1).mean())))
-    return found
+        correlations.append((name, float((before * after).mean(1).mean())))
+    return correlations
 
 
 def _groups(network: nn.Module) -> list[tuple[str, list[nn.Parameter]]]:

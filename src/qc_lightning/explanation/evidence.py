@@ -109,7 +109,7 @@ def lay_out(network: Network, looks: Sequence[Look], features: Tensor, side: tup
     feature, patches = head.split(features)
     # how much the logit rises with a feature on its whole way from the mean, cut-off and length included
     slope = (pooled.normalise(feature) * pooled.linear.weight / (feature - pooled.mean)).nan_to_num(0, 0, 0)
-    found = torch.zeros(feature.shape[0], *side, device=feature.device)
+    heat = torch.zeros(feature.shape[0], *side, device=feature.device)
     begin = 0
     for stage in zip(*views, strict=True):  # the same stage as each view saw it
         channels = stage[0].shape[1]
@@ -117,19 +117,19 @@ def lay_out(network: Network, looks: Sequence[Look], features: Tensor, side: tup
             part = slice(begin, begin := begin + channels)
             shares = torch.stack([_SHARES[pool](maps, pooled.mean[part]) for maps in stage]).mean(0)
             cells = (slope[:, part, None, None] * shares).sum(1, keepdim=True)
-            found = found + _spread(cells, side)
+            heat = heat + _spread(cells, side)
     if (patch_map := looks[0].patch_map) is not None:
         for scores in head.patch_scores(patches):
             best = scores.topk(min(TOP, scores.shape[1]), dim=1)
-            cells = torch.zeros_like(scores, dtype=found.dtype).scatter(
+            cells = torch.zeros_like(scores, dtype=heat.dtype).scatter(
                 1, best.indices, best.values / best.values.shape[1]
             )
-            found = found + _spread(cells.view(-1, 1, *patch_map.shape[2:]), side)
+            heat = heat + _spread(cells.view(-1, 1, *patch_map.shape[2:]), side)
         if head.distance is not None:
-            found = found + _spread(_distance_cells(head.distance, patches, patch_map.shape[2:]), side)
+            heat = heat + _spread(_distance_cells(head.distance, patches, patch_map.shape[2:]), side)
     by_photo = logit.view(-1, network.tiles[0] * network.tiles[1])
-    worst = nn.functional.one_hot(by_photo.argmax(1), by_photo.shape[1]).flatten()
-    laid = join((found * worst[:, None, None])[:, None], network.tiles)[:, 0]
+    highest_tile = nn.functional.one_hot(by_photo.argmax(1), by_photo.shape[1]).flatten()
+    laid = join((heat * highest_tile[:, None, None])[:, None], network.tiles)[:, 0]
     return laid, by_photo.amax(1)
 
 
@@ -146,5 +146,5 @@ def _distance_cells(head: DistanceHead, patches: Tensor, side: Sequence[int]) ->
     """
     off = head.of_cells(patches)
     excess = (off - off.mean(1, keepdim=True)).relu()
-    share = excess / excess.sum(1, keepdim=True).clamp_min(1e-12)
-    return (head.slope * head.of_photo(off)[:, None] * share).view(-1, 1, *side)
+    fraction = excess / excess.sum(1, keepdim=True).clamp_min(1e-12)
+    return (head.slope * head.of_photo(off)[:, None] * fraction).view(-1, 1, *side)

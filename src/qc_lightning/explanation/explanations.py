@@ -58,29 +58,29 @@ class Explanation:
         return self.falls[0] > max(self.falls[1:]) if self.falls else None
 
     @property
-    def figures(self) -> dict[str, Any]:
+    def measures(self) -> dict[str, Any]:
         """What a row of explain.csv holds of the map; None where nothing can be said."""
         # a defect can't be expected where evidence for Correct was looked for
         heat, mask = self.heat, self.mask if self.incorrect else None
-        figures: dict[str, Any] = dict.fromkeys(("x", "y", "hit", "hit_by_chance", "heat_in_mask", "mask_share"))
+        values: dict[str, Any] = dict.fromkeys(("x", "y", "hit", "hit_by_chance", "heat_in_mask", "mask_share"))
         if heat is not None:
-            figures["y"], figures["x"] = (int(place) for place in np.unravel_index(int(heat.argmax()), heat.shape))
+            values["y"], values["x"] = (int(place) for place in np.unravel_index(int(heat.argmax()), heat.shape))
         if heat is not None and mask is not None:
-            figures["hit"], figures["hit_by_chance"] = checks.points_at(heat, mask), checks.chance(mask)
-            figures["heat_in_mask"], figures["mask_share"] = checks.share_inside(heat, mask), float(mask.mean())
+            values["hit"], values["hit_by_chance"] = checks.points_at(heat, mask), checks.chance(mask)
+            values["heat_in_mask"], values["mask_share"] = checks.share_inside(heat, mask), float(mask.mean())
         fall, *random = self.falls or (None,)
-        return figures | {"fall": fall, "fall_random": float(np.mean(random)) if random else None}
+        return values | {"fall": fall, "fall_random": float(np.mean(random)) if random else None}
 
 
 def explain(
-    inspector: Inspector, heat: Heat, subjects: Sequence[Subject], batch_size: int, target: str, check: bool
+    inspector: Inspector, heat: Heat, images: Sequence[Subject], batch_size: int, target: str, check: bool
 ) -> Iterator[Explanation]:
     """Explain photos in their order, some at a time.
 
     Args:
         inspector: the model.
         heat: what makes the maps.
-        subjects: the photos.
+        images: the photos.
         batch_size: of photos; halved for good whenever memory runs out.
         target: `verdict` or `incorrect`.
         check: hold each map against random ones.
@@ -88,12 +88,12 @@ def explain(
     Raises:
         MemoryError, torch.OutOfMemoryError: not even one photo fits.
     """
-    bar = Progress(total=len(subjects), desc=f"explaining ({heat.method})", unit="photo", delay=1)
+    bar = Progress(total=len(images), desc=f"explaining ({heat.method})", unit="photo", delay=1)
     begin = 0
     with bar:
-        while begin < len(subjects):
+        while begin < len(images):
             try:
-                done = explain_some(inspector, heat, subjects[begin : begin + batch_size], target, check)
+                done = explain_some(inspector, heat, images[begin : begin + batch_size], target, check)
             except (MemoryError, RuntimeError) as error:
                 if not _out_of_memory(error) or batch_size == 1:
                     raise
@@ -110,16 +110,16 @@ def _out_of_memory(error: Exception) -> bool:
 
 
 def explain_some(
-    inspector: Inspector, heat: Heat, subjects: Sequence[Subject], target: str, check: bool
+    inspector: Inspector, heat: Heat, images: Sequence[Subject], target: str, check: bool
 ) -> list[Explanation]:
     """Explain photos at once; arguments as of `explain`, which takes any number of them."""
-    found: dict[int, Explanation] = {}
+    explanations: dict[int, Explanation] = {}
     pixels, digests = {}, {}
-    for i, subject in enumerate(subjects):
+    for i, subject in enumerate(images):
         try:
             pixels[i], digests[i] = read(subject.path, inspector.decode)
         except BadImage as reason:
-            found[i] = Explanation(subject, error=str(reason))
+            explanations[i] = Explanation(subject, error=str(reason))
     if pixels:
         image = scaled(torch.from_numpy(np.stack(list(pixels.values()))).to(inspector.device))
         logit, novelty = inspector.scores(np.stack(list(pixels.values())))
@@ -128,14 +128,14 @@ def explain_some(
         incorrect = [target == "incorrect" or verdict != Verdict.PASS for verdict in verdicts]
         maps, _ = heat(image, incorrect)
         for place, i in enumerate(pixels):
-            subject = subjects[i]
+            subject = images[i]
             photo = decode_whole(subject.path, inspector.decode, LONGEST)
             falls: tuple[float, ...] = ()
             if check:
                 random = checks.random_maps(maps.shape[1:], int(digests[i][:8], 16))
                 one = image[place : place + 1]
                 falls = tuple(checks.fall(inspector.network, one, m, incorrect[place]) for m in (maps[place], *random))
-            found[i] = Explanation(
+            explanations[i] = Explanation(
                 subject,
                 digests[i],
                 float(probability[place]),
@@ -146,7 +146,7 @@ def explain_some(
                 _mask(subject, photo.shape[:2]),
                 falls,
             )
-    return [found[i] for i in range(len(subjects))]
+    return [explanations[i] for i in range(len(images))]
 
 
 def on_photo(heat: npt.NDArray[np.float32], shape: tuple[int, int], decode: DecodeSettings) -> npt.NDArray[np.float32]:

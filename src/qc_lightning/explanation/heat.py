@@ -104,10 +104,10 @@ class Heat:
             gradient = torch.zeros_like(activation) if activation.grad is None else activation.grad
             laid = [_laid_out(some.detach()).flip(flips).cpu().numpy() for some in (activation, gradient)]
             with redirect_stderr(StringIO()):  # ScoreCAM shows a progress bar for each photo
-                found = torch.from_numpy(self._cam.get_cam_image(photo, None, targets, *laid, False)).float()
+                layer_map = torch.from_numpy(self._cam.get_cam_image(photo, None, targets, *laid, False)).float()
             # a cell's evidence spread over its pixels
-            cells = found.shape[1] * found.shape[2] / (whole.shape[1] * whole.shape[2])
-            whole += cells * nn.functional.interpolate(found[:, None], whole.shape[1:], mode="bilinear")[:, 0]
+            cells = layer_map.shape[1] * layer_map.shape[2] / (whole.shape[1] * whole.shape[2])
+            whole += cells * nn.functional.interpolate(layer_map[:, None], whole.shape[1:], mode="bilinear")[:, 0]
         return _as_heat(whole), logit.detach().float().cpu()
 
     def _maps(self, photo: Tensor) -> tuple[Tensor, list[Tensor]]:
@@ -127,8 +127,8 @@ class Heat:
 
 def _as_heat(whole: Tensor) -> npt.NDArray[np.float32]:
     heat = smooth(whole, renormalise=False).relu()
-    found: npt.NDArray[np.float32] = (heat / heat.sum((1, 2), keepdim=True).clamp_min(1e-30)).numpy()
-    return found
+    normalised: npt.NDArray[np.float32] = (heat / heat.sum((1, 2), keepdim=True).clamp_min(1e-30)).numpy()
+    return normalised
 
 
 def _laid_out(feature_map: Tensor) -> Tensor:
@@ -149,8 +149,8 @@ def smooth(maps: Tensor, sigma: float = SMOOTH, renormalise: bool = True) -> Ten
         renormalise: near the edge take the mean over what is there, else count what is beyond it as 0. Evidence is not
             renormalised: that would make the same spot up to four times as hot in a corner.
     """
-    rows, columns = (_weights(side, sigma * max(maps.shape[1:]), renormalise) for side in maps.shape[1:])
-    return rows @ maps @ columns.T
+    down, across = (_weights(side, sigma * max(maps.shape[1:]), renormalise) for side in maps.shape[1:])
+    return down @ maps @ across.T
 
 
 def _weights(side: int, sigma: float, renormalise: bool) -> Tensor:

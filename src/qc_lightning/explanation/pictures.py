@@ -25,20 +25,20 @@ _STEM = 200  # bytes of a photo's name in the name of its picture: file systems 
 
 
 def write(
-    found: Iterable[Explanation], folder: Path, names: tuple[str, str]
+    explanations: Iterable[Explanation], folder: Path, names: tuple[str, str]
 ) -> tuple[list[list[object]], list[dict[str, Any]], int]:
     """Write a sheet and an overlay of each photo.
 
     Args:
-        found: explanations, made as they are asked for.
+        explanations: made as they are asked for.
         folder: of the pictures.
         names: of the classes.
 
     Returns:
-        The rows of explain.csv, the figures of each photo that could be read, and how many could not.
+        The lines of explain.csv, the measures of each photo that could be read, and how many could not.
     """
-    rows, figures, errors = [], [], 0
-    for number, one in enumerate(found, 1):
+    lines, measures, errors = [], [], 0
+    for number, one in enumerate(explanations, 1):
         stem = path_text(one.subject.path.stem).encode()[:_STEM].decode(errors="ignore")
         name = "" if one.error else f"sheets/{number:04d}_{stem}.png"
         if one.error:
@@ -46,67 +46,67 @@ def write(
         else:
             charts.save(sheet(one, names), folder / name)
             save_overlay(one, folder / f"{one.sha256}.png")
-            figures.append(one.figures)
-        rows.append(row(one, name, names))
-    return rows, figures, errors
+            measures.append(one.measures)
+        lines.append(row(one, name, names))
+    return lines, measures, errors
 
 
-def sheet(found: Explanation, names: tuple[str, str]) -> "Figure":
+def sheet(explanation: Explanation, names: tuple[str, str]) -> "Figure":
     """Draw the three panels with what was decided and how far the map can be trusted."""
     from matplotlib.cm import ScalarMappable
     from matplotlib.colors import Normalize
     from matplotlib.figure import Figure
 
-    assert found.photo is not None
-    assert found.heat is not None
+    assert explanation.photo is not None
+    assert explanation.heat is not None
     names = class_names(names)
-    height, width = found.photo.shape[:2]
+    height, width = explanation.photo.shape[:2]
     figure = Figure(figsize=(11.5, 1.1 + 3.5 * min(2.0, height / width)), layout="constrained")
     panels = figure.subplots(1, 3)
-    heat = found.heat / max(float(found.heat.max()), 1e-30)
-    titles = ("photo", f"evidence for {names[found.incorrect]}", f"above {HOT:.0%} of the greatest heat")
+    heat = explanation.heat / max(float(explanation.heat.max()), 1e-30)
+    titles = ("photo", f"evidence for {names[explanation.incorrect]}", f"above {HOT:.0%} of the greatest heat")
     for axes, title in zip(panels, titles, strict=True):
-        axes.imshow(found.photo if axes is not panels[1] else _grey(found.photo), interpolation="none")
+        axes.imshow(explanation.photo if axes is not panels[1] else _grey(explanation.photo), interpolation="none")
         axes.set_title(title, fontsize=10)
         axes.set_axis_off()
     panels[1].imshow(heat, cmap=_MAP, vmin=0, vmax=1, alpha=0.25 + 0.6 * heat)
     scale = ScalarMappable(Normalize(0, 1), _MAP)  # without the picture's transparency
     figure.colorbar(scale, ax=panels[1], fraction=0.046, label="heat, share of the greatest")
-    if found.heat.any():
+    if explanation.heat.any():
         for colour, wide in (("black", 3.0), ("white", 1.2)):  # to be seen on dark and on bright
             panels[2].contour(heat, [HOT], colors=colour, linewidths=wide)
-    if found.mask is not None:
-        panels[2].contour(found.mask, [0.5], colors="#56B4E9", linewidths=1.2, linestyles="dashed")
-    figure.suptitle(_caption(found, names), fontsize=11)
+    if explanation.mask is not None:
+        panels[2].contour(explanation.mask, [0.5], colors="#56B4E9", linewidths=1.2, linestyles="dashed")
+    figure.suptitle(_caption(explanation, names), fontsize=11)
     return figure
 
 
-def _caption(found: Explanation, names: tuple[str, str]) -> str:
-    label = found.subject.label
-    text = f"{path_text(found.subject.path.name)}: P({names[1]}) {found.probability:.3f}, {found.verdict}"
-    if label is not None and found.verdict is not None:
+def _caption(explanation: Explanation, names: tuple[str, str]) -> str:
+    label, name = explanation.subject.label, path_text(explanation.subject.path.name)
+    text = f"{name}: P({names[1]}) {explanation.probability:.3f}, {explanation.verdict}"
+    if label is not None and explanation.verdict is not None:
         text += f", really {names[label]}"
-        text += ": ESCAPE" if escapes(found.verdict, label) else ""
-        text += ": OVERKILL" if overkills(found.verdict, label) else ""
-    if found.mask is not None:
+        text += ": ESCAPE" if escapes(explanation.verdict, label) else ""
+        text += ": OVERKILL" if overkills(explanation.verdict, label) else ""
+    if explanation.mask is not None:
         text += "; dashed: the defect"
-    if found.heat is None or not found.heat.any():
-        text += f"\nnothing in this photo speaks for {names[found.incorrect]}"
-    elif found.beats_random is False:
+    if explanation.heat is None or not explanation.heat.any():
+        text += f"\nnothing in this photo speaks for {names[explanation.incorrect]}"
+    elif explanation.beats_random is False:
         text += "\nNo better than a random map: blurring its hottest pixels changes the score no more than others do"
     return text.replace("$", r"\$")
 
 
-def overlay(found: Explanation) -> npt.NDArray[np.uint8]:
+def overlay(explanation: Explanation) -> npt.NDArray[np.uint8]:
     """The photo in grey under its heat, uint8 RGB [h, w, 3]."""
     from matplotlib import colormaps
 
-    assert found.photo is not None
-    assert found.heat is not None
-    heat = (found.heat / max(float(found.heat.max()), 1e-30))[..., None]
+    assert explanation.photo is not None
+    assert explanation.heat is not None
+    heat = (explanation.heat / max(float(explanation.heat.max()), 1e-30))[..., None]
     alpha = 0.25 + 0.6 * heat
-    mixed = (1 - alpha) * _grey(found.photo) + alpha * 255 * colormaps[_MAP](heat[..., 0])[..., :3]
-    pixels: npt.NDArray[np.uint8] = mixed.round().astype(np.uint8)
+    blended = (1 - alpha) * _grey(explanation.photo) + alpha * 255 * colormaps[_MAP](heat[..., 0])[..., :3]
+    pixels: npt.NDArray[np.uint8] = blended.round().astype(np.uint8)
     return pixels
 
 
@@ -115,11 +115,11 @@ def _grey(photo: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
     return grey
 
 
-def save_overlay(found: Explanation, path: Path) -> None:
+def save_overlay(explanation: Explanation, path: Path) -> None:
     """Write a small overlay, for the report."""
     from PIL import Image
 
-    image = Image.fromarray(overlay(found))
+    image = Image.fromarray(overlay(explanation))
     image.thumbnail((_THUMBNAIL, _THUMBNAIL))
     with replacing(path) as temporary:
         image.save(temporary, "PNG")

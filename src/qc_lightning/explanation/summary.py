@@ -25,22 +25,22 @@ COLUMNS = ("path", "sha256", "label", "probability", "verdict", "explains", "pic
            "heat_in_mask", "mask_share", "fall", "fall_random", "beats_random", "error")  # fmt: skip
 
 
-def row(found: Explanation, picture: str, names: tuple[str, str]) -> list[object]:
+def row(explanation: Explanation, picture: str, names: tuple[str, str]) -> list[object]:
     """A row of explain.csv, in the order of COLUMNS."""
-    label = "" if found.subject.label is None else names[found.subject.label]
-    known = [
-        path_text(str(found.subject.path)),
-        found.sha256,
+    label = "" if explanation.subject.label is None else names[explanation.subject.label]
+    cells = [
+        path_text(str(explanation.subject.path)),
+        explanation.sha256,
         label,
-        found.probability,
-        found.verdict,
-        names[found.incorrect],
+        explanation.probability,
+        explanation.verdict,
+        names[explanation.incorrect],
     ]
-    if found.error:
-        known = [path_text(str(found.subject.path)), "", label, "", "", ""]
-    figures = ["" if value is None else value for value in found.figures.values()]
-    beats = "" if found.beats_random is None else found.beats_random
-    return [*known, picture, *figures, beats, found.error]
+    if explanation.error:
+        cells = [path_text(str(explanation.subject.path)), "", label, "", "", ""]
+    measures = ["" if value is None else value for value in explanation.measures.values()]
+    beats = "" if explanation.beats_random is None else explanation.beats_random
+    return [*cells, picture, *measures, beats, explanation.error]
 
 
 def write(path: Path, rows: Sequence[Sequence[object]]) -> None:
@@ -53,7 +53,7 @@ def of_maps(method: str, maps: Sequence[dict[str, Any]]) -> dict[str, Any]:
 
     Args:
         method: its name.
-        maps: `Explanation.figures` of each photo.
+        maps: `Explanation.measures` of each photo.
 
     Returns:
         {"method", "masks": n, "hit": rate, "hit_by_chance", "heat_in_mask", "mask_share", "checked": n, "beats_random":
@@ -74,33 +74,31 @@ def of_maps(method: str, maps: Sequence[dict[str, Any]]) -> dict[str, Any]:
 
 
 def compare(
-    inspector: Inspector, methods: Sequence[str], subjects: Sequence[Subject], batch_size: int
+    inspector: Inspector, methods: Sequence[str], images: Sequence[Subject], batch_size: int
 ) -> list[dict[str, Any]]:
     """Judge methods by their evidence for Incorrect, on the photos that have masks when any has.
 
     The check against random maps is on the first few photos, and so is all of ScoreCAM, the slowest by far.
     """
-    rows = []
-    subjects = [one for one in subjects if one.mask] or subjects
+    results = []
+    images = [one for one in images if one.mask] or images
     for method in methods:
-        some = subjects[:_SHUFFLED] if method == "scorecam" else subjects  # a pass through the network for each channel
+        some = images[:_SHUFFLED] if method == "scorecam" else images  # a pass through the network for each channel
         begun = time.perf_counter()
-        found = list(explain(inspector, Heat(inspector.network, method), some, batch_size, "incorrect", False))
-        seconds = (time.perf_counter() - begun) / max(1, len(found))
-        checked = explain(
-            inspector, Heat(inspector.network, method), subjects[:_SHUFFLED], batch_size, "incorrect", True
-        )
-        maps = [one.figures for one in found if not one.error]
-        rows.append({**of_maps(method, maps), "seconds_a_photo": seconds})
-        falls = of_maps(method, [one.figures for one in checked if not one.error])
-        rows[-1] |= {"checked": falls["checked"], "beats_random": falls["beats_random"]}
-    return rows
+        explanations = list(explain(inspector, Heat(inspector.network, method), some, batch_size, "incorrect", False))
+        seconds = (time.perf_counter() - begun) / max(1, len(explanations))
+        checked = explain(inspector, Heat(inspector.network, method), images[:_SHUFFLED], batch_size, "incorrect", True)
+        maps = [one.measures for one in explanations if not one.error]
+        results.append({**of_maps(method, maps), "seconds_a_photo": seconds})
+        falls = of_maps(method, [one.measures for one in checked if not one.error])
+        results[-1] |= {"checked": falls["checked"], "beats_random": falls["beats_random"]}
+    return results
 
 
-def shuffled(inspector: Inspector, method: str, subjects: Sequence[Subject]) -> list[dict[str, Any]]:
+def shuffled(inspector: Inspector, method: str, images: Sequence[Subject]) -> list[dict[str, Any]]:
     """The check with shuffled weights, on a few photos: [{"shuffled", "correlation"}]."""
     pixels = []
-    for subject in subjects:
+    for subject in images:
         try:
             pixels.append(decode(subject.path, inspector.decode))
         except BadImage:
@@ -114,15 +112,15 @@ def shuffled(inspector: Inspector, method: str, subjects: Sequence[Subject]) -> 
     return [{"shuffled": name, "correlation": value} for name, value in steps]
 
 
-def in_words(rows: Sequence[dict[str, Any]], run: str = "run=latest") -> str:
+def in_words(results: Sequence[dict[str, Any]], run: str = "run=latest") -> str:
     """The table on the console.
 
     Args:
-        rows: a method each.
+        results: a method each.
         run: how a command to paste names the run.
     """
     lines = []
-    for one in rows:
+    for one in results:
         text = f"{one['method']:10}"
         if one["masks"]:
             hit = one["hit"]

@@ -169,10 +169,10 @@ class TimmBackbone(Backbone):
         if not self.has_patches:
             return self(image), None
         wide, narrow = wide_maps(cast(Any, self.model), self.normalised(image))
-        fine, coarse = narrow[self._fine], narrow[self._coarse]
-        patches = patches_of(fine, coarse)
+        fine_map, coarse_map = narrow[self._fine], narrow[self._coarse]
+        patches = patches_of(fine_map, coarse_map)
         if self.tail is not None:
-            patches = torch.cat([patches, self.tail(fine)], dim=1)
+            patches = torch.cat([patches, self.tail(fine_map)], dim=1)
         return wide[-self.count :], patches
 
     def represent(self, last: Tensor) -> Tensor:

@@ -79,7 +79,7 @@ class Novelty(nn.Module):
         return (filled[:, self.order] * self.sign).view(-1, count, len(self.order) // count).sum(2)
 
     @classmethod
-    def of(cls, features: Tensor, far_apart: int | None = None) -> "Novelty":
+    def from_features(cls, features: Tensor, far_apart: int | None = None) -> "Novelty":
         """Take scale and references from training photos.
 
         Args:
@@ -87,18 +87,18 @@ class Novelty(nn.Module):
             far_apart: keep so many tiles that lie far apart from each other, some several times if there are not so
                 many; None: up to 4,096 evenly spaced ones.
         """
-        rows = features.flatten(0, 1)
-        novelty = cls(rows.shape[1], far_apart or min(len(rows), MOST_REFERENCES))
-        novelty.mean.copy_(rows.mean(0))
-        spread = rows.std(0, correction=0)
+        vectors = features.flatten(0, 1)
+        novelty = cls(vectors.shape[1], far_apart or min(len(vectors), MOST_REFERENCES))
+        novelty.mean.copy_(vectors.mean(0))
+        spread = vectors.std(0, correction=0)
         smallest = _FLOOR * (novelty.mean.abs() + spread.median())
         novelty.scale.copy_(torch.maximum(spread, smallest).clamp(min=1e-6))
         if far_apart is None:
-            kept = rows[torch.linspace(0, len(rows) - 1, len(novelty.reference)).long()]
+            kept = vectors[torch.linspace(0, len(vectors) - 1, len(novelty.reference)).long()]
             novelty.reference.copy_(novelty.coordinates(kept))
         else:
             draw = torch.Generator().manual_seed(0)
-            some = novelty.coordinates(rows[torch.randperm(len(rows), generator=draw)[:_CANDIDATES]])
+            some = novelty.coordinates(vectors[torch.randperm(len(vectors), generator=draw)[:_CANDIDATES]])
             novelty.reference.copy_(some[_far_apart(some, far_apart, draw)])
         return novelty
 
@@ -142,7 +142,7 @@ def held_out_distances(features: Tensor, fold: npt.NDArray[np.int64]) -> npt.NDA
     distances = np.empty(len(features))
     for number in range(int(fold.max()) + 1):
         held = fold == number
-        distances[held] = Novelty.of(features[~held])(features[held]).double().numpy()
+        distances[held] = Novelty.from_features(features[~held])(features[held]).double().numpy()
     return distances
 
 

@@ -14,18 +14,18 @@ def split(image: Tensor, grid: Grid) -> Tensor:
     """
     if grid == (1, 1):
         return image
-    rows, columns = grid
+    down, across = grid
     count, channels, height, width = image.shape
-    cut = image.reshape(count, channels, rows, height // rows, columns, width // columns)
-    return cut.permute(0, 2, 4, 1, 3, 5).reshape(-1, channels, height // rows, width // columns)
+    cut = image.reshape(count, channels, down, height // down, across, width // across)
+    return cut.permute(0, 2, 4, 1, 3, 5).reshape(-1, channels, height // down, width // across)
 
 
 def join(tiles: Tensor, grid: Grid) -> Tensor:
     """Undo `split`."""
-    rows, columns = grid
+    down, across = grid
     _, channels, height, width = tiles.shape
-    laid = tiles.reshape(-1, rows, columns, channels, height, width).permute(0, 3, 1, 4, 2, 5)
-    return laid.reshape(-1, channels, rows * height, columns * width)
+    laid = tiles.reshape(-1, down, across, channels, height, width).permute(0, 3, 1, 4, 2, 5)
+    return laid.reshape(-1, channels, down * height, across * width)
 
 
 def max_over_tiles(logit: Tensor, grid: Grid) -> Tensor:

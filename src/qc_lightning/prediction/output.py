@@ -129,13 +129,13 @@ class VerdictFile:
         """Close the file; all rows are in it."""
         self._file.close()
 
-    def write(self, rows: Sequence[Row]) -> None:
+    def write(self, records: Sequence[Row]) -> None:
         """Append rows; once this returns, a kill of the process does not lose them."""
-        for row in rows:
+        for row in records:
             self.counts.update(_counted(row))
             if row.novelty is not None:
                 self.novelty.append(row.novelty)
-        self._append(to_text(rows, self._path))
+        self._append(to_text(records, self._path))
 
     def finish(self) -> None:
         """Make the Parquet file or the workbook of the rows; the other kinds are complete at any time."""

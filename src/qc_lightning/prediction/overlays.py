@@ -51,14 +51,14 @@ class Overlays:
             if verdict == Verdict.PASS:
                 target.unlink(missing_ok=True)
                 return ""
-            (found,) = explained.explain_some(
+            (explanation,) = explained.explain_some(
                 self._inspector, self._heat, [Subject(path, None, None)], "verdict", False
             )
-            if found.error:
-                return f"no overlay: {found.error}"
-            if found.sha256 != sha256:
+            if explanation.error:
+                return f"no overlay: {explanation.error}"
+            if explanation.sha256 != sha256:
                 return "no overlay: changed since it was inspected"
-            plots.save(picture.sheet(found, self._inspector.class_names), target)
+            plots.save(picture.sheet(explanation, self._inspector.class_names), target)
         except BadImage as error:  # it has changed since it was inspected
             return f"no overlay: {error}"
         except torch.OutOfMemoryError as error:

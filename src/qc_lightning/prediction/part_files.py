@@ -31,7 +31,7 @@ class PartFolder:
 
     Args:
         output: a path or an address such as s3://bucket/verdicts.
-        resume: go on with what is there.
+        resume: continue the folder that is there.
 
     Attributes:
         written: what it holds.
@@ -56,12 +56,12 @@ class PartFolder:
         self._description: dict[str, Any] = {}
         self._parts: list[dict[str, Any]] = []
         self.written = Written()
-        there = self._names()
-        if there and not resume:
-            raise UserError(f"{self.output} is already there: go on with it by resume=true, or give another output=")
-        if there and _INDEX not in there:
+        existing = self._names()
+        if existing and not resume:
+            raise UserError(f"{self.output} is already there: continue it with resume=true, or give another output=")
+        if existing and _INDEX not in existing:
             raise UserError(f"{self.output}: expected the {_INDEX} of an earlier prediction: give another output=")
-        for name in there:
+        for name in existing:
             if name.startswith("part-") and name.endswith(self._ending):
                 self._read(name)
 
@@ -130,21 +130,21 @@ class PartFolder:
             data = self._system.cat_file(f"{self._root}/{name}")
         except Exception as error:
             raise UserError(f"output: cannot read {self.output}/{name}: {reason_of(error)}") from error
-        rows = list(self._rows_of(data, name))
-        for row in rows:
+        records = list(self._rows_of(data, name))
+        for row in records:
             self.written.sha256[row.path] = row.sha256 or ""
             self.written.models.add(row.model_id)
-        self._count(name, rows)
+        self._count(name, records)
 
     def _rows_of(self, data: bytes, name: str) -> Iterator[Row]:
         if self._ending == ".parquet":
             return rows_of_parquet(data, Path(self.output) / name)
         return (row for row, _ in read_rows(io.BytesIO(data), Path(self.output) / name) if row)
 
-    def _count(self, name: str, rows: list[Row]) -> None:
-        counts = Counter(row.verdict for row in rows) + Counter("error" for row in rows if row.error)
+    def _count(self, name: str, records: list[Row]) -> None:
+        counts = Counter(row.verdict for row in records) + Counter("error" for row in records if row.error)
         self.written.counts += counts
-        self._parts.append({"file": name, "rows": len(rows)})
+        self._parts.append({"file": name, "rows": len(records)})
 
     def _write_index(self, complete: bool) -> None:
         counts = dict(sorted(self.written.counts.items()))

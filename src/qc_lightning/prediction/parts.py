@@ -116,12 +116,12 @@ class PartFile:
             raise UserError(f"cannot write {self.path}: {error.strerror}") from error
         self.write(before)
 
-    def write(self, rows: Iterable[Row]) -> None:
+    def write(self, records: Iterable[Row]) -> None:
         """Take in the rows of some photos."""
         if self._rule.kind == "none":
             return
         now, done = time.monotonic(), []
-        for row in rows:
+        for row in records:
             view = View(Verdict(row.verdict), row.probability, row.reason or "")
             part = self._tracker.add(self._rule.part(row.path), row.path, view, now)
             done += [part] if part and self._watch else []

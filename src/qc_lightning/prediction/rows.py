@@ -57,11 +57,11 @@ def is_csv(path: Path) -> bool:
     return path.suffix.lower() == ".csv"
 
 
-def to_text(rows: Iterable[Row], path: Path) -> str:
+def to_text(records: Iterable[Row], path: Path) -> str:
     """Rows as they are appended to `path`."""
     if is_csv(path):
-        return csv_lines(rows)
-    return "".join(json.dumps(row._asdict(), ensure_ascii=False, allow_nan=False) + "\n" for row in rows)
+        return csv_lines(records)
+    return "".join(json.dumps(row._asdict(), ensure_ascii=False, allow_nan=False) + "\n" for row in records)
 
 
 def header(path: Path) -> str:
@@ -81,7 +81,7 @@ def read_rows(file: BinaryIO, path: Path) -> Iterator[tuple[Row | None, int]]:
     for line in file:
         lines.append(line)
         quotes += line.count(b'"') if is_csv(path) else 0
-        if quotes % 2 or not line.endswith(b"\n"):  # a path with a line's end in it goes on, or the row is torn
+        if quotes % 2 or not line.endswith(b"\n"):  # a path has a line's end in it, or the row is torn
             continue
         record, lines, quotes = b"".join(lines), [], 0
         try:
@@ -111,14 +111,14 @@ def to_xlsx(source: Path, target: Path) -> None:
         write_xlsx(target, _COLUMNS, (row for row, _ in read_rows(file, source) if row))
 
 
-def parquet_bytes(rows: Sequence[Row]) -> bytes:
+def parquet_bytes(records: Sequence[Row]) -> bytes:
     """The bytes of a Parquet file of rows."""
     import pyarrow
     import pyarrow.parquet
 
     file = io.BytesIO()
     pyarrow.parquet.write_table(
-        pyarrow.Table.from_pylist([row._asdict() for row in rows], schema=parquet_schema(_COLUMNS)), file
+        pyarrow.Table.from_pylist([row._asdict() for row in records], schema=parquet_schema(_COLUMNS)), file
     )
     return file.getvalue()
 
@@ -140,19 +140,19 @@ def rows_of_parquet(data: bytes, path: Path) -> Iterator[Row]:
 
 
 def from_parquet(source: Path, target: Path) -> None:
-    """Take a finished Parquet file apart into JSON lines, to go on with it.
+    """Write the rows of a finished Parquet file as JSON lines, to continue it.
 
     Raises:
         UserError: it does not hold rows.
     """
     with replacing(target) as temporary, temporary.open("w", encoding="utf-8") as file:
-        rows = rows_of_parquet(source.read_bytes(), source)
-        while some := list(islice(rows, _ROW_GROUP)):
+        records = rows_of_parquet(source.read_bytes(), source)
+        while some := list(islice(records, _ROW_GROUP)):
             file.write(to_text(some, target))
 
 
-def _not_ours(path: Path, found: bytes) -> UserError:
-    return UserError(f"{path}: expected the rows of an earlier prediction, found {found[:60]!r}: give another output=")
+def _not_ours(path: Path, start: bytes) -> UserError:
+    return UserError(f"{path}: expected the rows of an earlier prediction, found {start[:60]!r}: give another output=")
 
 
 def _csv_row(text: str) -> Row:

@@ -53,8 +53,8 @@ class Sorter:
             target.parent.mkdir(parents=True, exist_ok=True)
             if self._link:
                 self._unlink_elsewhere(path, verdict, place)
-            for there in (target, target.with_stem(f"{target.stem}-{sha256[:16]}")):
-                if self._is_there(path, there, sha256):
+            for candidate in (target, target.with_stem(f"{target.stem}-{sha256[:16]}")):
+                if self._is_there(path, candidate, sha256):
                     return ""
         except ChangedError:
             return "changed before it could be sorted: resume=true inspects it again"

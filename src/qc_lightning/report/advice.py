@@ -46,7 +46,7 @@ def advice(
     part = metrics[subset]
     (tn, fp), (fn, tp) = part["confusion_matrix"]
     correct, incorrect = tn + fp, fn + tp
-    here = shlex.quote(f"run={run}")
+    run_argument = shlex.quote(f"run={run}")
     steps = []
     better = (f"{train} experiment=recommended", f"{train} data.tiles=2x2")  # by whether it is pretrained
     why = (
@@ -64,7 +64,7 @@ def advice(
             Advice(
                 f"The verdicts are no better than one for every part, yet the probabilities do tell parts apart (AUROC "
                 f"{interval(part['auroc'])}): the threshold lies beside them. Let the validation photos set it.",
-                f'qc-lightning decide {here} rule=balanced reason="the report advises it"',
+                f'qc-lightning decide {run_argument} rule=balanced reason="the report advises it"',
             )
         )
     elif weak:
@@ -75,7 +75,7 @@ def advice(
             )
         )
     if not weak and thresholds is not None and incorrect and correct:
-        steps += _move_threshold(part, thresholds, here, better[pretrained], classes, rules)
+        steps += _move_threshold(part, thresholds, run_argument, better[pretrained], classes, rules)
     if min(correct, incorrect) < FEW:
         few = " and ".join(f"{c} {w}" for c, w in ((incorrect, classes[1]), (correct, classes[0])) if c < FEW)
         steps.append(
@@ -83,14 +83,14 @@ def advice(
                 f"Test on more parts: {few} say little. An escape rate of 5% takes {parts_needed(0.05)} "
                 f"{classes[1]} parts without one escape, of 1% {parts_needed(0.01)}. Put photos that the run has never "
                 f"seen into qualification/{classes[0]} and qualification/{classes[1]}.",
-                f"qc-lightning certify qualification/ {here} escape_rate=0.05",
+                f"qc-lightning certify qualification/ {run_argument} escape_rate=0.05",
             )
         )
-    known = (metrics.get("train") or {}).get("accuracy") or {}
-    if not weak and known.get("low") is not None and known["low"] > part["accuracy"]["high"]:
+    trained = (metrics.get("train") or {}).get("accuracy") or {}
+    if not weak and trained.get("low") is not None and trained["low"] > part["accuracy"]["high"]:
         steps.append(
             Advice(
-                f"The model knows its training photos ({percent(known['value'])} right) far better than new ones "
+                f"The model knows its training photos ({percent(trained['value'])} right) far better than new ones "
                 f"({percent(part['accuracy']['value'])}): train with more photos"
                 + ("." if pretrained else ", or with pretrained features."),
                 "" if pretrained else better[False],
@@ -112,7 +112,7 @@ def advice(
 def _move_threshold(
     part: Mapping[str, Any],
     thresholds: Mapping[str, Sequence[Any]],
-    here: str,
+    run_argument: str,
     better: str,
     classes: Sequence[str],
     rules: Collection[str],
@@ -132,7 +132,7 @@ def _move_threshold(
                 f"{escaping}. Let the validation photos choose a threshold that lets at most 5% pass; the slider shows "
                 f"what fewer escapes cost in {classes[0]} parts."
             )
-            command = f'qc-lightning decide {here} rule=escape escape_rate=0.05 reason="too many escapes"'
+            command = f'qc-lightning decide {run_argument} rule=escape escape_rate=0.05 reason="too many escapes"'
             return [Advice(text, command)]
         bearable = overkills / (tn + fp) <= 0.5
         why = "the validation photos cannot choose a lower threshold" if bearable else "no threshold mends that"
@@ -143,7 +143,7 @@ def _move_threshold(
             f"Some overkill buys nothing: a higher threshold would pass more {classes[0]} parts at no further escape. "
             "Let the validation photos choose it."
         )
-        return [Advice(text, f'qc-lightning decide {here} rule=balanced reason="too much overkill"')]
+        return [Advice(text, f'qc-lightning decide {run_argument} rule=balanced reason="too much overkill"')]
     return []
 
 

@@ -58,10 +58,10 @@ def model_card(
         _table(("what", "how"), [(what, _plain(how)) for what, how in recipe]),
     ]
     if subset is not None:
-        rows = [(FIGURES[name], interval(metrics[subset][name])) for name in _SHOWN]
+        values = [(FIGURES[name], interval(metrics[subset][name])) for name in _SHOWN]
         seen = "photos that no choice was made on" if subset == "test" else "photos that the model was made with"
         parts += [f"## Figures on the {metrics[subset]['n']:,} {subset} photos", f"On {seen}; 95% intervals."]
-        parts += [_table(("figure", "value"), rows)]
+        parts += [_table(("figure", "value"), values)]
     if "go_live" in metrics:
         answer = [_plain(text) for text in in_words(metrics["go_live"], config.data.classes.names)]
         parts[2:2] = ["## Can it go live?", "\n".join(f"- {text}" for text in answer)]
@@ -87,16 +87,16 @@ _OF_GOOD_ONLY = (
 
 def _calibrated(metrics: Mapping[str, Any]) -> str:
     """What the probability means, and how well it was calibrated on test photos."""
-    rows = metrics["go_live"]["per_1000"] if "go_live" in metrics else [{"bad_share": 0.01}]
+    forecasts = metrics["go_live"]["per_1000"] if "go_live" in metrics else [{"bad_share": 0.01}]
     means = ", ".join(
         f"{percent(shifted(0.9, row['bad_share']))} where {100 * row['bad_share']:.3g}% of the parts are bad"
-        for row in rows
+        for row in forecasts
     )
     text = f"The probability is calibrated (Platt scaling) to even odds: 0.9 means {means}."
     test = metrics["calibration"].get("test")
     if test and test["after"]["brier"] is not None:
-        scores = f"{test['after']['brier']:.3f}, before calibration {test['before']['brier']:.3f}"
-        text += f" Brier score on the test photos, both classes weighing alike: {scores}."
+        brier = f"{test['after']['brier']:.3f}, before calibration {test['before']['brier']:.3f}"
+        text += f" Brier score on the test photos, both classes weighing alike: {brier}."
     return text
 
 
@@ -116,8 +116,8 @@ def _augmentation(config: TrainConfig) -> str:
     return ", ".join(used) or "none"
 
 
-def _table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    lines = [header, ["---"] * len(header), *rows]
+def _table(header: Sequence[str], body: Sequence[Sequence[str]]) -> str:
+    lines = [header, ["---"] * len(header), *body]
     return "\n".join(f"| {' | '.join(cells)} |" for cells in lines)
 
 

@@ -34,10 +34,10 @@ def learning_curves(history: Sequence[Mapping[str, float | None]]) -> "Figure":
     for axes, name in zip(figure.subplots(1, 2), ("accuracy", "loss"), strict=True):
         for subset, colour, style in (("train", BLUE, "o-"), ("val", ORANGE, "s--")):
             points = [(row["epoch"], row.get(f"{subset}_{name}")) for row in history]
-            known = [(x, y) for x, y in points if x is not None and y is not None]
-            if known:
+            curve = [(x, y) for x, y in points if x is not None and y is not None]
+            if curve:
                 words = "training" if subset == "train" else "validation"
-                axes.plot(*zip(*known, strict=True), style, color=colour, label=words, linewidth=2, markersize=4)
+                axes.plot(*zip(*curve, strict=True), style, color=colour, label=words, linewidth=2, markersize=4)
         axes.set_xlabel("epoch")
         axes.set_ylabel(name)
         axes.xaxis.get_major_locator().set_params(integer=True, min_n_ticks=1)
@@ -62,16 +62,16 @@ def confusion_matrix(metrics: Mapping[str, Any], classes: tuple[str, str] = ("Co
         classes: what the user calls Correct and Incorrect.
     """
     counts = np.asarray(metrics["confusion_matrix"], dtype=np.int64)
-    share = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
+    fractions = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
     names = [name if len(name) <= 24 else name[:21] + "..." for name in class_names(classes)]
     words = (("passed", "overkill"), ("escaped", "rejected"))
     figure = _figure(4.8, 4.0)
     axes = figure.subplots()
-    axes.imshow(share, cmap="Blues", vmin=0, vmax=1)
+    axes.imshow(fractions, cmap="Blues", vmin=0, vmax=1)
     for (row, column), count in np.ndenumerate(counts):
-        colour = "white" if share[row, column] > 0.55 else "black"
+        colour = "white" if fractions[row, column] > 0.55 else "black"
         axes.text(column, row - 0.06, f"{count:,}", ha="center", va="center", color=colour, fontsize=20)
-        note = f"{words[row][column]}, {share[row, column]:.0%}" if counts[row].sum() else words[row][column]
+        note = f"{words[row][column]}, {fractions[row, column]:.0%}" if counts[row].sum() else words[row][column]
         axes.text(column, row + 0.2, note, ha="center", va="center", color=colour, fontsize=10)
     # a class may be named $x$: that is a name, not a formula
     axes.set_xticks((0, 1), (Verdict.PASS, Verdict.REJECT))
@@ -92,11 +92,11 @@ def contact_sheet(images: npt.NDArray[np.uint8], captions: Sequence[str]) -> "Fi
     """
     n, _, height, width = images.shape
     columns = min(8, max(1, n))
-    rows = max(1, math.ceil(n / columns))
+    row_count = max(1, math.ceil(n / columns))
     # one picture of all tiles: a hundred axes would take seconds
     gap = max(2, width // 24)
     strip = max(8, width // 6)
-    sheet = np.full((rows * (height + strip), columns * (width + gap) - gap, 3), 255, dtype=np.uint8)
+    sheet = np.full((row_count * (height + strip), columns * (width + gap) - gap, 3), 255, dtype=np.uint8)
     figure = _figure(1.25 * columns + 0.2, 1.25 * sheet.shape[0] / sheet.shape[1] * columns + 0.2)
     axes = figure.subplots()
     for index, (image, caption) in enumerate(zip(images, captions, strict=True)):
@@ -118,14 +118,14 @@ def robustness(result: Mapping[str, Any]) -> "Figure":
         result: as `robust.robustness` gives it.
     """
     corruptions = result["corruptions"]
-    rows = math.ceil(len(corruptions) / 3)
-    figure = _figure(10.0, 2.6 * rows + 0.4)
-    panels = figure.subplots(rows, 3, sharey=True, squeeze=False).ravel()
+    row_count = math.ceil(len(corruptions) / 3)
+    figure = _figure(10.0, 2.6 * row_count + 0.4)
+    panels = figure.subplots(row_count, 3, sharey=True, squeeze=False).ravel()
     lines = (("escape_rate", ORANGE, "o-"), ("overkill_rate", BLUE, "s--"), ("flips", "#666666", "^:"))
-    for axes, (name, of) in zip(panels, corruptions.items(), strict=False):
+    for axes, (name, corruption) in zip(panels, corruptions.items(), strict=False):
         for rate, colour, style in lines:
             # place 0 is the photo as it is
-            points = [result["clean"][rate], *(point[rate] for point in of["strengths"])]
+            points = [result["clean"][rate], *(point[rate] for point in corruption["strengths"])]
             if points[0]["value"] is None:
                 continue
             values, low, high = ([point[end] for point in points] for end in ("value", "low", "high"))
@@ -133,11 +133,13 @@ def robustness(result: Mapping[str, Any]) -> "Figure":
             axes.plot(values, style, color=colour, label=words[rate], linewidth=1.8, markersize=4)
             if rate != "flips":
                 axes.fill_between(range(len(points)), low, high, color=colour, alpha=0.12, linewidth=0)
-        axes.set_xticks(range(6), ["as is", *(f"{point['strength']:g}" for point in of["strengths"])], fontsize=8)
+        axes.set_xticks(
+            range(6), ["as is", *(f"{point['strength']:g}" for point in corruption["strengths"])], fontsize=8
+        )
         axes.set_title(name, fontsize=11)
-        axes.set_xlabel(of["unit"], fontsize=8)
+        axes.set_xlabel(corruption["unit"], fontsize=8)
         axes.set_ylim(-0.02, 1.02)
-        axes.yaxis.set_major_formatter(lambda share, _: f"{share:.0%}")
+        axes.yaxis.set_major_formatter(lambda rate, _: f"{rate:.0%}")
         axes.grid(alpha=0.25)
         _tidy(axes)
     for axes in panels[len(corruptions) :]:

@@ -41,16 +41,16 @@ def validation_scores(path: Path, incorrect: str) -> tuple[npt.NDArray[np.float6
     """
     try:
         table = read_table(path, errors="surrogateescape")
-        rows = [(float(row["probability"]), row["label"] == incorrect) for row in table]
+        pairs = [(float(row["probability"]), row["label"] == incorrect) for row in table]
     except (OSError, ValueError, KeyError, TypeError, csv.Error) as error:
         reason = " ".join(str(error).split())
         raise UserError(f"{path} is damaged ({reason}): restore it or train again") from error
-    return np.array([p for p, _ in rows], dtype=np.float64), np.array([bad for _, bad in rows], dtype=np.int64)
+    return np.array([p for p, _ in pairs], dtype=np.float64), np.array([bad for _, bad in pairs], dtype=np.int64)
 
 
 def rules_that_work(path: Path, incorrect: str) -> Collection[str]:
     """Those of the rules that the advice names which find a threshold; arguments as of `validation_scores`."""
     if not path.is_file():
         return ()
-    scores = validation_scores(path, incorrect)
-    return [name for name, rule in _RULES.items() if choose_decision(*scores, rule).source.startswith(name)]
+    validation = validation_scores(path, incorrect)
+    return [name for name, rule in _RULES.items() if choose_decision(*validation, rule).source.startswith(name)]

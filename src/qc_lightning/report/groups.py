@@ -18,61 +18,63 @@ _FEWEST = 4  # groups: two of each class
 
 
 def group_advice(
-    rows: Sequence[Mapping[str, str]], data: Mapping[str, Any], train: str, classes: Sequence[str]
+    records: Sequence[Mapping[str, str]], data: Mapping[str, Any], train: str, classes: Sequence[str]
 ) -> Advice | None:
     """How to tell which photos show one part; None where photos share groups already or nothing is known of them.
 
     Args:
-        rows: of split.csv.
+        records: of split.csv.
         data: settings of the run's data, as plain data.
         train: the command that the run was made by.
         classes: what the user calls Correct and Incorrect.
     """
     # rendered parts are each a part of their own
-    if not rows or data.get("source") == "parts" or len({row["group"] for row in rows}) < len(rows):
+    if not records or data.get("source") == "parts" or len({row["group"] for row in records}) < len(records):
         return None
-    rows = [{**row, "path": path_text(row["path"])} for row in rows]
+    records = [{**row, "path": path_text(row["path"])} for row in records]
     warning = (
         "Every photo was taken for a part of its own. If several show one part, say so: otherwise the same part is "
         "trained and tested on, and the figures are too kind. "
     )
-    found = {}
+    usable = {}
     for rule, cut in _CUT.items():
         groups: dict[str, list[str]] = defaultdict(list)
-        for row in rows:
+        for row in records:
             groups[group_of(row["path"], rule)].append(row["path"].rpartition("/")[2])
         several = {name: files for name, files in groups.items() if len(files) > 1}
-        if len(groups) >= _FEWEST and several and _can_be_split(rows, data, rule, classes):
-            found[rule] = (len(groups), cut, several)
-    if not found:
+        if len(groups) >= _FEWEST and several and _can_be_split(records, data, rule, classes):
+            usable[rule] = (len(groups), cut, several)
+    if not usable:
         return Advice(
             f"{warning}Neither the photos' folders nor their names up to the last _ or - make parts that could be "
             "split: list the photos in a CSV with path,label,group and train with data.manifest=<the CSV>."
         )
-    rule = max(found, key=lambda name: found[name][0])
-    count, cut, several = found[rule]
+    rule = max(usable, key=lambda name: usable[name][0])
+    count, cut, several = usable[rule]
     shown = [
         f"{Path(name).name} ({', '.join(files[:2])}{', ...' if len(files) > 2 else ''})"
         for name, files in list(several.items())[:_EXAMPLES]
     ]
     text = (
-        f"{warning}If the part of a photo is {cut}, the {len(rows):,} photos show {count:,} parts, {len(several):,} of "
-        f"them on several photos, such as {'; '.join(shown)}."
+        f"{warning}If the part of a photo is {cut}, the {len(records):,} photos show {count:,} parts, {len(several):,} "
+        f"of them on several photos, such as {'; '.join(shown)}."
     )
     return Advice(text, f"{train} data.group={rule}")
 
 
 def _can_be_split(
-    rows: Sequence[Mapping[str, str]], data: Mapping[str, Any], rule: str, classes: Sequence[str]
+    records: Sequence[Mapping[str, str]], data: Mapping[str, Any], rule: str, classes: Sequence[str]
 ) -> bool:
     """Whether a training with that rule would get both classes into all parts of its split."""
     settings = {"test": 0.3, "val": 0.1, "seed": 0, "folds": 5, "fold": None, **(data.get("split") or {})}
     nowhere = Path()  # no file is opened
-    photos = [Photo(nowhere, row["path"], int(row["label"] == classes[1]), group_of(row["path"], rule)) for row in rows]
+    photos = [
+        Photo(nowhere, row["path"], int(row["label"] == classes[1]), group_of(row["path"], rule)) for row in records
+    ]
     try:
         subsets = split(photos, SplitConfig(**settings), (classes[0], classes[1]))
     except (UserError, TypeError):
         return False
     # cross-validation on the training part takes two groups of each class
     trained = {(photo.label, photo.group) for photo, subset in zip(photos, subsets, strict=True) if subset == "train"}
-    return all(sum(of == label for of, _ in trained) >= 2 for label in (0, 1))
+    return all(sum(photo_label == label for photo_label, _ in trained) >= 2 for label in (0, 1))

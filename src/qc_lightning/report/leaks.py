@@ -4,11 +4,11 @@ from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-Rows = Sequence[Mapping[str, str]]
+Records = Sequence[Mapping[str, str]]
 
 
-def split_counts(split: Rows, classes: Sequence[str]) -> list[dict[str, Any]]:
-    """Photos of each class, photos and groups in train, val and test; nothing without rows.
+def split_counts(split: Records, classes: Sequence[str]) -> list[dict[str, Any]]:
+    """Photos of each class, photos and groups in train, val and test; nothing without records.
 
     Args:
         split: rows of split.csv.
@@ -16,19 +16,19 @@ def split_counts(split: Rows, classes: Sequence[str]) -> list[dict[str, Any]]:
     """
     counts = []
     for subset in ("train", "val", "test") if split else ():
-        rows = [row for row in split if row["subset"] == subset]
-        labels = Counter(row["label"] for row in rows)
+        photos = [row for row in split if row["subset"] == subset]
+        labels = Counter(row["label"] for row in photos)
         by_class = [labels[name] for name in classes]
-        groups = len({row["group"] for row in rows})
-        counts.append({"subset": subset, "by_class": by_class, "total": len(rows), "groups": groups})
+        groups = len({row["group"] for row in photos})
+        counts.append({"subset": subset, "by_class": by_class, "total": len(photos), "groups": groups})
     return counts
 
 
-def leak_checks(split: Rows) -> list[tuple[bool, str]]:
+def leak_checks(split: Records) -> list[tuple[bool, str]]:
     """Look for groups and for copies of a file that lie in two subsets.
 
     Returns:
-        (fine, what was found) for each check; nothing without rows.
+        (passed, what was found) for each check; nothing without records.
     """
     checks = []
     nouns = {"group": ("group (part)", "groups (parts)"), "sha256": ("file", "files, byte for byte,")}

@@ -45,9 +45,9 @@ def region_pictures(
             pixels = decode(path, DecodeSettings(*shape, bit_depth=bit_depth))
         except BadImage:
             continue
-        rows, columns = region((roi[0], roi[1], roi[2], roi[3]), shape)
+        vertical, horizontal = region((roi[0], roi[1], roi[2], roi[3]), shape)
         dark = pixels // _DIMMED
-        dark[:, rows, columns] = pixels[:, rows, columns]
+        dark[:, vertical, horizontal] = pixels[:, vertical, horizontal]
         if data := pictures.pixels(dark):
             shown.append({"path": prediction["path"], "photo": data})
     return shown

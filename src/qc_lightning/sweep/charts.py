@@ -55,11 +55,11 @@ def axis(name: str, values: Sequence[str]) -> Axis:
     """
     numbers = [_number(value) for value in values]
     distinct = sorted(set(values), key=lambda value: (_number(value) is None, _number(value) or 0.0, value))
-    known = [number for number in numbers if number is not None]
-    if len(distinct) <= _LISTED or len(known) < len(values):
+    numeric = [number for number in numbers if number is not None]
+    if len(distinct) <= _LISTED or len(numeric) < len(values):
         step = 1 / (len(distinct) - 1) if len(distinct) > 1 else 0.0
         return Axis(name, True, [(i * step if step else 0.5, value) for i, value in enumerate(distinct)])
-    low, high = min(known), max(known)
+    low, high = min(numeric), max(numeric)
     log = low > 0 and high / low >= _LOG_FROM
     between = [low * (high / low) ** (i / 4) if log else low + (high - low) * i / 4 for i in range(5)]
     return Axis(name, False, [(i / 4, f"{tick:.3g}") for i, tick in enumerate(between)], log, low, high)
@@ -82,31 +82,31 @@ class Effect:
     summary: str
 
 
-def effects(points: Sequence[Point], scores: Axis) -> list[Effect]:
+def effects(points: Sequence[Point], objective: Axis) -> list[Effect]:
     """One for each key that takes several values, the one whose means differ most first."""
     scored = [point for point in points if point.score is not None]
-    found = []
+    ranked = []
     for name in _keys(scored):
         by = axis(name, [point.values[name] for point in scored])
-        dots = [(by.at(point.values[name]), scores.at(repr(point.score))) for point in scored]
+        dots = [(by.at(point.values[name]), objective.at(repr(point.score))) for point in scored]
         mean = {
             text: statistics.fmean(point.score or 0.0 for point in scored if point.values[name] == text)
             for _, text in (by.ticks if by.listed else [])
         }
-        means = [(by.at(text), scores.at(repr(value))) for text, value in mean.items()]
+        means = [(by.at(text), objective.at(repr(value))) for text, value in mean.items()]
         summary = ", ".join(f"{text}: {value:.4f}" for text, value in mean.items())
         reach = max(mean.values()) - min(mean.values()) if mean else math.inf
         text = f"mean by value: {summary}" if summary else "each dot is one point"
-        found.append((-reach, Effect(by, dots, means, text)))
-    return [effect for _, effect in sorted(found, key=lambda pair: pair[0])]
+        ranked.append((-reach, Effect(by, dots, means, text)))
+    return [effect for _, effect in sorted(ranked, key=lambda pair: pair[0])]
 
 
-def coordinates(points: Sequence[Point], scores: Axis) -> tuple[list[Axis], list[list[float]]]:
+def coordinates(points: Sequence[Point], objective: Axis) -> tuple[list[Axis], list[list[float]]]:
     """Parallel coordinates: an axis for each key and the objective; for each point, the worst first, its positions."""
     scored = [point for point in points if point.score is not None]
     axes = [axis(name, [point.values[name] for point in scored]) for name in _keys(scored)]
-    lines = [[*(by.at(point.values[by.name]) for by in axes), scores.at(repr(point.score))] for point in scored]
-    return [*axes, scores], lines[::-1]
+    lines = [[*(by.at(point.values[by.name]) for by in axes), objective.at(repr(point.score))] for point in scored]
+    return [*axes, objective], lines[::-1]
 
 
 def _keys(points: Sequence[Point]) -> list[str]:

@@ -83,8 +83,8 @@ class Sweep:
 
     def records(self) -> dict[int, Record]:
         """How the jobs ended that have, by number."""
-        found = {job.number: Record.read(self.job(job.number)) for job in self.plan.jobs}
-        return {number: record for number, record in found.items() if record is not None}
+        records = {job.number: Record.read(self.job(job.number)) for job in self.plan.jobs}
+        return {number: record for number, record in records.items() if record is not None}
 
     def write(self) -> None:
         """Write sweep.json."""
@@ -104,10 +104,10 @@ class Sweep:
         """
         folder = Path(where).expanduser()
         if where == "latest":
-            found = sorted(OUTPUTS.glob("sweeps/*/*/sweep.json"), key=lambda path: path.stat().st_mtime)
-            if not found:
+            sweeps = sorted(OUTPUTS.glob("sweeps/*/*/sweep.json"), key=lambda path: path.stat().st_mtime)
+            if not sweeps:
                 raise UserError(f"{key}=latest: no sweep below {OUTPUTS.resolve()}; begin one or give its folder")
-            folder = found[-1].parent
+            folder = sweeps[-1].parent
         try:
             content = json.loads(read_text(folder / "sweep.json", RECORD))
             total = content.get("total", len(content["jobs"]))  # older ones had all jobs from the start

@@ -51,9 +51,9 @@ class SweepJob:
         os.chdir(hydra.runtime.cwd)  # where relative paths count from: a worker may have been started elsewhere
         folder = Path(hydra.runtime.output_dir)
         wait_for_others(folder)
-        known = Record.read(folder)
-        if known is not None and known.finished:
-            return known
+        earlier = Record.read(folder)
+        if earlier is not None and earlier.finished:
+            return earlier
         clear(folder)
         start = time.perf_counter()
         with tidied(), (folder / "output.txt").open("w", encoding="utf-8") as output:
@@ -73,7 +73,7 @@ class SweepJob:
 
 @contextmanager
 def heartbeat(folder: Path) -> Iterator[None]:
-    """Keep a file `alive` changing while the job runs: a sweep that is gone on with may find its jobs still running."""
+    """Keep a file `alive` changing while the job runs: a sweep that is resumed may find its jobs still running."""
     over = threading.Event()
     mine = f"{os.getpid()} {time.time()}"
 
@@ -153,12 +153,12 @@ def tidied() -> Iterator[None]:
 
 def _of_run(run: Run, seconds: float) -> Record:
     metrics, losses = read_json(run.metrics), [row["val_loss"] for row in run.read_history()]
-    known = [loss for loss in losses if loss is not None]
-    figures = metrics.get("val", {})
+    measured = [loss for loss in losses if loss is not None]
+    validation = metrics.get("val", {})
     val = {
-        name: {part: figures[name].get(part) for part in ("value", "low", "high")}
+        name: {part: validation[name].get(part) for part in ("value", "low", "high")}
         for name in FIGURES
-        if name in figures
+        if name in validation
     }
-    epochs = losses.index(min(known)) + 1 if known else len(losses)
+    epochs = losses.index(min(measured)) + 1 if measured else len(losses)
     return Record("finished", round(seconds, 3), val=val, threshold=metrics["threshold"], epochs=epochs)

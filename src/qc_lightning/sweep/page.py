@@ -28,15 +28,19 @@ def write_page(sweep: Sweep, records: Mapping[int, Record], points: Sequence[Poi
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
     from markupsafe import Markup
 
-    here = Path(__file__).parent
+    templates = Path(__file__).parent
     # the pages' own style, not data: the one place that is not escaped
-    style = Markup((here.parent / "report" / "report.css").read_text(encoding="utf-8"))
+    style = Markup((templates.parent / "report" / "report.css").read_text(encoding="utf-8"))
     environment = Environment(
-        loader=FileSystemLoader(here), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+        loader=FileSystemLoader(templates),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
     )
     scored = [point for point in points if point.score is not None]
-    scores = score_axis(scored, sweep.objective) if scored else None
-    axes, lines = coordinates(points, scores) if scores else ([], [])
+    objective = score_axis(scored, sweep.objective) if scored else None
+    axes, lines = coordinates(points, objective) if objective else ([], [])
     figure = sweep.objective.removeprefix("val_")
     page = environment.get_template("sweep.html.jinja").render(
         style=style,
@@ -53,7 +57,7 @@ def write_page(sweep: Sweep, records: Mapping[int, Record], points: Sequence[Poi
         jobs=len(sweep.plan.jobs),
         failed=[(job, records[job.number]) for job in sweep.plan.jobs if _failed(records.get(job.number))],
         keys=list(dict.fromkeys(key for point in points for key in point.values)),
-        effects=effects(points, scores) if scores else [],
+        effects=effects(points, objective) if objective else [],
         axes=axes,
         lines=lines,
         longest=max((len(label) for axis in axes for _, label in axis.ticks), default=0),

@@ -80,7 +80,9 @@ def space(arguments: Sequence[str], sweep: SweepConfig, loader: ConfigLoader | N
     keys = {override.get_key_element() for override in given}
     preset = parser.parse_overrides([f"{key}={value}" for key, value in sweep.params.items() if key not in keys])
     swept = {
-        override.get_key_element(): Values.of(override) for override in preset + given if override.is_sweep_override()
+        override.get_key_element(): Values.from_override(override)
+        for override in preset + given
+        if override.is_sweep_override()
     }
     if own := [key for key in swept if key.split(".")[0].split("/")[0] in ("sweep", "hydra", "resume")]:
         raise UserError(f"{own[0]}: expected one value, got several: it says how to sweep")
@@ -119,7 +121,7 @@ class Values:
     log: bool = False
 
     @classmethod
-    def of(cls, override: Override) -> "Values":
+    def from_override(cls, override: Override) -> "Values":
         """Read what the command line says of a key."""
         key, value = override.get_key_element(), override.value()
         if not isinstance(value, IntervalSweep):
@@ -153,8 +155,8 @@ def _grid(swept: Mapping[str, Values]) -> list[dict[str, str]]:
                 f"{values.key}: expected a list of values for a grid, got an interval: use sweep=random, or list them"
             )
     return [
-        dict(zip(swept, chosen, strict=True))
-        for chosen in itertools.product(*(values.listed for values in swept.values()))
+        dict(zip(swept, point, strict=True))
+        for point in itertools.product(*(values.listed for values in swept.values()))
     ]
 
 

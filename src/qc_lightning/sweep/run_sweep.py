@@ -171,8 +171,8 @@ def _side_by_side(config: DictConfig) -> int:
     launcher = config.hydra.launcher
     if "ray" in launcher:
         return sys.maxsize  # as many as the cluster has room for
-    known = launcher.get("n_jobs") or launcher.get("array_parallelism") or 1
-    return cores() if known < 0 else int(known)
+    limit = launcher.get("n_jobs") or launcher.get("array_parallelism") or 1
+    return cores() if limit < 0 else int(limit)
 
 
 def _launch(launcher: Launcher, sweep: Sweep, jobs: Sequence[Job], describe: Describe) -> None:

@@ -37,8 +37,8 @@ class Point:
 
 def check_objective(objective: str) -> None:
     """Raise UserError unless `objective` is a figure of the validation part."""
-    known = [f"val_{name}" for name in FIGURES]
-    check(objective in known, "sweep.objective", "one of " + ", ".join(known), objective)
+    names = [f"val_{name}" for name in FIGURES]
+    check(objective in names, "sweep.objective", "one of " + ", ".join(names), objective)
 
 
 def lower_is_better(objective: str) -> bool:
@@ -60,11 +60,11 @@ def ranking(sweep: Sweep, records: Mapping[int, Record]) -> list[Point]:
         grouped.setdefault(tuple(job.point.items()), []).append(job)
     points = []
     for values, jobs in grouped.items():
-        scores = [score(records.get(job.number), sweep.objective) for job in jobs]
-        known = [value for value in scores if value is not None]
-        whole = len(known) == len(jobs)
-        mean = statistics.fmean(known) if whole else None
-        spread = statistics.stdev(known) if whole and len(known) > 1 else None
+        measured = [score(records.get(job.number), sweep.objective) for job in jobs]
+        scores = [value for value in measured if value is not None]
+        complete = len(scores) == len(jobs)
+        mean = statistics.fmean(scores) if complete else None
+        spread = statistics.stdev(scores) if complete and len(scores) > 1 else None
         points.append(Point(dict(values), jobs, mean, spread))
     sign = 1 if lower_is_better(sweep.objective) else -1
     # figures are float32: in the seventh digit equal ones differ by luck
@@ -74,19 +74,19 @@ def ranking(sweep: Sweep, records: Mapping[int, Record]) -> list[Point]:
 def write_table(sweep: Sweep, records: Mapping[int, Record], points: Sequence[Point]) -> None:
     """Write sweep.csv: a row for each job, in the order of the ranking."""
     swept = list(dict.fromkeys(key for job in sweep.plan.jobs for key in (*job.point, *job.repeat)))
-    figures = [column for name in FIGURES for column in (f"val_{name}", f"val_{name}_low", f"val_{name}_high")]
-    header = ["rank", "job", "status", "mean", "spread", *swept, *figures, "seconds", "message", "folder"]
-    rows: list[list[object]] = []
+    columns = [column for name in FIGURES for column in (f"val_{name}", f"val_{name}_low", f"val_{name}_high")]
+    header = ["rank", "job", "status", "mean", "spread", *swept, *columns, "seconds", "message", "folder"]
+    lines: list[list[object]] = []
     for rank, point in enumerate(points, start=1):
         for job in point.jobs:
             record = records.get(job.number) or Record("not run", 0.0)
             tried = {**job.point, **job.repeat}
-            of = [record.val.get(name, {}).get(part) for name in FIGURES for part in ("value", "low", "high")]
+            measured = [record.val.get(name, {}).get(part) for name in FIGURES for part in ("value", "low", "high")]
             place = None if point.score is None else rank
             values = [tried.get(key) for key in swept]
             ended = [record.seconds, record.message, str(sweep.job(job.number))]
-            rows.append([place, job.number, record.status, point.score, point.spread, *values, *of, *ended])
-    write_text(sweep.folder / "sweep.csv", csv_text(header, rows))
+            lines.append([place, job.number, record.status, point.score, point.spread, *values, *measured, *ended])
+    write_text(sweep.folder / "sweep.csv", csv_text(header, lines))
 
 
 class OverFolds(NamedTuple):
@@ -111,27 +111,27 @@ def over_folds(sweep: Sweep, point: Point, records: Mapping[int, Record]) -> lis
     words = [*sweep.plan.fixed, *(word for job in point.jobs for word in job.overrides)]
     given = [int(word.partition("=")[2]) for word in words if word.startswith(f"{_FOLD}s=")]
     held_out = 1 / ((given[-1] if given else _FOLDS) - 1)
-    found = []
+    summaries = []
     for name, meaning in FIGURES.items():
         values = [value for record in done if (value := record.val.get(name, {}).get("value")) is not None]
         if len(values) == len(done):
             mean, low, high = nadeau_bengio(values, held_out)
             most = math.inf if name == "loss" else 1.0
-            found.append(OverFolds(meaning, FoldFigure(mean, max(0.0, low), min(most, high)), done[0].val[name]))
-    return found
+            summaries.append(OverFolds(meaning, FoldFigure(mean, max(0.0, low), min(most, high)), done[0].val[name]))
+    return summaries
 
 
-def folds_in_words(figures: Sequence[OverFolds], folds: int) -> list[str]:
+def folds_in_words(summaries: Sequence[OverFolds], folds: int) -> list[str]:
     """A table for the console: each figure over the folds, and beside it the first fold alone."""
-    if not figures:
+    if not summaries:
         return []
-    rows = [("", f"mean of {folds} folds (95%, Nadeau & Bengio)", "first fold alone (95%)")]
-    for figure in figures:
+    lines = [("", f"mean of {folds} folds (95%, Nadeau & Bengio)", "first fold alone (95%)")]
+    for figure in summaries:
         mean, low, high = figure.folds
         single = [value for key in ("value", "low", "high") if (value := figure.single.get(key)) is not None]
         alone = "{:.3f} ({:.3f} to {:.3f})".format(*single) if len(single) == 3 else "-"
-        rows.append((figure.words, f"{mean:.3f} ({low:.3f} to {high:.3f})", alone))
-    return [f"{name:18} {over:44} {alone}".rstrip() for name, over, alone in rows]
+        lines.append((figure.words, f"{mean:.3f} ({low:.3f} to {high:.3f})", alone))
+    return [f"{name:18} {over:44} {alone}".rstrip() for name, over, alone in lines]
 
 
 def in_words(point: Point, objective: str) -> str:

@@ -47,13 +47,13 @@ def propose(
         params = {key: _number(swept[key], text) for key, text in point.items()}
         state = failed if score is None else complete
         study.add_trial(optuna.trial.create_trial(state=state, params=params, distributions=space, value=score))
-    known, proposed = [dict(point) for point, _ in tried], list[dict[str, str]]()
+    seen, proposed = [dict(point) for point, _ in tried], list[dict[str, str]]()
     for _ in range(count + _AGAIN):
-        found = study.ask(space).params
-        point = {key: value if swept[key].listed else swept[key].written(value) for key, value in found.items()}
-        if point not in known and len(proposed) < count:
+        proposal = study.ask(space).params
+        point = {key: value if swept[key].listed else swept[key].written(value) for key, value in proposal.items()}
+        if point not in seen and len(proposed) < count:
             proposed.append(point)
-            known.append(point)
+            seen.append(point)
     return proposed
 
 

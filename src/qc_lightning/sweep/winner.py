@@ -45,18 +45,18 @@ def retrained(sweep: Sweep, loader: ConfigLoader, config: DictConfig) -> list[st
     """
     records = sweep.records()
     best = winner(ranking(sweep, records))
-    known = Record.read(sweep.winner)
-    if best is None or (known is not None and known.finished):
+    earlier = Record.read(sweep.winner)
+    if best is None or (earlier is not None and earlier.finished):
         return None
     again = [*without(arguments(sweep, best), "data.split.val"), "data.split.val=0"]
     cfg = loader.load_sweep_config(config, again)
     if not parse(cfg, TrainConfig).model.cross_validated:
-        of = [records[job.number] for job in best.jobs]
-        epochs = round(statistics.median(record.epochs or cfg.trainer.max_epochs for record in of))
+        finished = [records[job.number] for job in best.jobs]
+        epochs = round(statistics.median(record.epochs or cfg.trainer.max_epochs for record in finished))
         fixed = [f"trainer.max_epochs={epochs}", "optim.patience=null"]
         again = [*without(again, "trainer.max_epochs", "optim.patience"), *fixed]
         if cfg.decision.rule != "fixed":
-            threshold = statistics.median(record.threshold or 0.5 for record in of)
+            threshold = statistics.median(record.threshold or 0.5 for record in finished)
             again += ["decision.rule=fixed", f"decision.threshold={threshold!r}"]
     return again
 

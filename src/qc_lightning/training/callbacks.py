@@ -38,8 +38,8 @@ class TrainingProgressBar(ProgressBar):
         if not (trainer.is_global_zero and pl_module.automatic_optimization):
             return
         total = trainer.estimated_stepping_batches * trainer.accumulate_grad_batches
-        known = None if total == float("inf") else int(total)
-        self._bar = Progress(desc="training", total=known, initial=trainer.global_step, unit="step", mininterval=0.2)
+        steps = None if total == float("inf") else int(total)
+        self._bar = Progress(desc="training", total=steps, initial=trainer.global_step, unit="step", mininterval=0.2)
 
     def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, *_: Any) -> None:
         """Move on by a step."""
@@ -77,8 +77,8 @@ class SeedEpochs(Callback):
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Seed dropout and augmentation."""
-        mixed = np.random.SeedSequence((self.seed, trainer.current_epoch, trainer.global_rank)).generate_state(1)
-        torch.manual_seed(int(mixed[0]))
+        state = np.random.SeedSequence((self.seed, trainer.current_epoch, trainer.global_rank)).generate_state(1)
+        torch.manual_seed(int(state[0]))
 
 
 class StopTogether(Callback):
@@ -130,21 +130,21 @@ class History(Checkpoint):
 
     def __init__(self, run: Run) -> None:
         self.run = run
-        self.rows: list[dict[str, Any]] = []
+        self.epochs: list[dict[str, Any]] = []
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Add the epoch's row."""
-        figures = trainer.callback_metrics
-        row = {name: figures[name].item() if name in figures else None for name in HISTORY_COLUMNS[1:-1]}
+        logged = trainer.callback_metrics
+        row = {name: logged[name].item() if name in logged else None for name in HISTORY_COLUMNS[1:-1]}
         # a head that is solved has no step size: Lightning gives it an optimizer of nothing
         lr = next((group["lr"] for optimizer in trainer.optimizers for group in optimizer.param_groups), None)
-        self.rows.append({"epoch": trainer.current_epoch, **row, "lr": lr})
+        self.epochs.append({"epoch": trainer.current_epoch, **row, "lr": lr})
         if trainer.is_global_zero:
-            write_text(self.run.history, csv_text(HISTORY_COLUMNS, [list(row.values()) for row in self.rows]))
+            write_text(self.run.history, csv_text(HISTORY_COLUMNS, [list(row.values()) for row in self.epochs]))
 
     def state_dict(self) -> dict[str, Any]:
         """The rows so far, kept in the checkpoint so that a resumed run continues them."""
-        return {"rows": self.rows}
+        return {"rows": self.epochs}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Take up the rows of the checkpoint."""

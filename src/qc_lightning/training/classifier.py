@@ -170,13 +170,13 @@ class Classifier(LightningModule):
         if not label.round().any():
             metrics = MetricCollection({name: metrics[name] for name in _OF_CORRECT if name in metrics})
         metrics.update(torch.sigmoid(logit), label.round().long())
-        figures = metrics.compute()
+        values = metrics.compute()
         metrics.reset()
         if subset == "val":
             rates = {"escape_rate": "recall", "overkill_rate": "specificity"}
-            figures |= {rate: 1 - figures[name] for rate, name in rates.items() if name in figures}
+            values |= {rate: 1 - values[name] for rate, name in rates.items() if name in values}
         self.log(f"{subset}_loss", loss, batch_size=len(label), sync_dist=True, prog_bar=subset != "test")
-        self.log_dict({f"{subset}_{name}": figure for name, figure in figures.items()}, sync_dist=False)
+        self.log_dict({f"{subset}_{name}": figure for name, figure in values.items()}, sync_dist=False)
 
     def _gathered(self, subset: str) -> SubsetLogits:
         """All processes' photos, in catalog order: their parts may differ in length, so they travel as objects."""

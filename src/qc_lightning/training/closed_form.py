@@ -33,7 +33,7 @@ class ClosedFormClassifier(Classifier):
     Attributes:
         out_of_fold: float32 [n], logits of the training photos in the order of the photo set; None before the fit and
             where a class has too few groups to be cross-validated.
-        chosen: which head was chosen, and the figures that it was chosen by, as metrics.json holds them; None for
+        head_record: which head was chosen, and the figures that it was chosen by, as metrics.json holds them; None for
             hidden layers, and before the fit.
     """
 
@@ -44,7 +44,7 @@ class ClosedFormClassifier(Classifier):
         self.settings = settings
         self.automatic_optimization = False
         self.out_of_fold: Tensor | None = None
-        self.chosen: dict[str, Any] | None = None
+        self.head_record: dict[str, Any] | None = None
         self._restored = False
 
     @property
@@ -78,7 +78,7 @@ class ClosedFormClassifier(Classifier):
             self.out_of_fold = fit_head(self.head, batch, self.settings)
             if isinstance(self.head, FittedHead):
                 print(f"head, by cross-validation: {self.head.choice}")
-                self.chosen = self.head.record
+                self.head_record = self.head.record
         plain = FeatureBatch(batch.features[0], batch.label.float(), batch.position)
         self._keep("train", plain, self.answer(plain))
         self.trainer.should_stop = True  # one epoch is all
@@ -110,10 +110,10 @@ class ClosedFormClassifier(Classifier):
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Keep the out-of-fold logits with the head."""
         checkpoint["out_of_fold"] = self.out_of_fold
-        checkpoint["chosen"] = self.chosen
+        checkpoint["chosen"] = self.head_record
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Take up the out-of-fold logits."""
         self._restored = "out_of_fold" in checkpoint
         self.out_of_fold = checkpoint.get("out_of_fold")
-        self.chosen = checkpoint.get("chosen")
+        self.head_record = checkpoint.get("chosen")

@@ -109,8 +109,8 @@ class FeatureCluster:
             UserError: a file has changed, or no worker survives a photo.
         """
         device, threads = self._cluster.device, self._cluster.threads
-        there = deepcopy(network).cpu()
-        work = partial(FeatureWork, there, self._decode, copy, augmentation, device, threads)
+        shipped = deepcopy(network).cpu()
+        work = partial(FeatureWork, shipped, self._decode, copy, augmentation, device, threads)
 
         def task(number: int) -> bytes:
             photo, name = photos[number]
@@ -122,7 +122,7 @@ class FeatureCluster:
                     f"{photos[lost[0]][0].path}: its worker died {TRIES} times, perhaps for lack of memory: give a "
                     "larger ray.memory=, or leave the photo out"
                 )
-            found = [(place, np.frombuffer(result, np.uint8)) for place, result in results if result is not None]
-            if found:
-                values = torch.from_numpy(np.stack([value for _, value in found])).view(network.dtype)
-                yield np.array([place for place, _ in found], np.int64), values
+            computed = [(place, np.frombuffer(result, np.uint8)) for place, result in results if result is not None]
+            if computed:
+                values = torch.from_numpy(np.stack([value for _, value in computed])).view(network.dtype)
+                yield np.array([place for place, _ in computed], np.int64), values

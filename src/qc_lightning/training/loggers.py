@@ -49,9 +49,9 @@ def log_outcome(loggers: Iterable[Logger], metrics: Mapping[str, Any], step: int
     from lightning.pytorch.loggers import MLFlowLogger
 
     wanted = [("val", "review_rate"), *(("test", f"{name}_rate") for name in ("escape", "overkill", "review"))]
-    figures = {f"{subset}_{name}": metrics[subset][name]["value"] for subset, name in wanted if subset in metrics}
+    rates = {f"{subset}_{name}": metrics[subset][name]["value"] for subset, name in wanted if subset in metrics}
     for logger in loggers:
-        logger.log_metrics({name: value for name, value in figures.items() if value is not None}, step)
+        logger.log_metrics({name: value for name, value in rates.items() if value is not None}, step)
         if isinstance(logger, MLFlowLogger) and logger.run_id is not None and report.is_file():
             logger.experiment.log_artifact(logger.run_id, str(report))
         logger.save()

@@ -87,7 +87,7 @@ def fit_novelty(
         apart = held_out_distances(learnt, kept_fold)
         of_kept = [groups[i] for i in kept]
         limit, source = limit_of(apart, of_kept, rate)
-        novelty = Novelty.of(learnt).eval()
+        novelty = Novelty.from_features(learnt).eval()
         distances = np.full(len(photos.photos), np.nan)
         measured = blockwise(lambda some: (novelty(some),), features, block_of(network))[0]
         distances[positions] = measured.double().numpy()

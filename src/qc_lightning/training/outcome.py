@@ -43,7 +43,7 @@ def decide(logits: Mapping[str, SubsetLogits], photos: Sequence[Photo], config: 
 
 def positions_of(logits: Mapping[str, SubsetLogits]) -> npt.NDArray[np.int64]:
     """Positions of all photos that have logits, sorted."""
-    return np.unique(torch.cat([of.position for of in logits.values()]).numpy())
+    return np.unique(torch.cat([subset.position for subset in logits.values()]).numpy())
 
 
 def write(
@@ -76,9 +76,9 @@ def write(
     metrics = measure(logits, photos.photos, decision, config.decision, classes, distances)
     if novelty is not None:
         metrics["novelty"] = novelty.summary(logits["test"].position.numpy() if "test" in logits else np.zeros(0, int))
-    if isinstance(module, ClosedFormClassifier) and module.chosen is not None:
-        metrics["head"] = module.chosen
-        if platt := module.chosen.get("platt"):
+    if isinstance(module, ClosedFormClassifier) and module.head_record is not None:
+        metrics["head"] = module.head_record
+        if platt := module.head_record.get("platt"):
             metrics["calibration"] = calibration_of(logits, photos.photos, platt)
     if not finished:
         metrics["warnings"].insert(0, f"Interrupted: the test part is still unseen; continue with resume={run.folder}")
@@ -100,11 +100,11 @@ def write(
         run.decisions
     )
     if "val" in logits:
-        rows = predictions_csv(logits, photos.photos, decision, classes, "val")
-        write_text(run.validation, rows)
+        text = predictions_csv(logits, photos.photos, decision, classes, "val")
+        write_text(run.validation, text)
     if "test" in logits:
-        rows = predictions_csv(logits, photos.photos, decision, classes, novelty=distances)
-        write_text(run.folder / "predictions.csv", rows)
+        text = predictions_csv(logits, photos.photos, decision, classes, novelty=distances)
+        write_text(run.folder / "predictions.csv", text)
     write_text(run.folder / "model_card.md", model_card(config, photos.decode, photos.counts(), metrics, decision))
     metrics["timing_s"] = timing.seconds
     write_json(run.metrics, finite(metrics))
@@ -138,18 +138,18 @@ def draw(run: Run, config: TrainConfig, photos: PhotoSet, metrics: dict[str, Any
     """Write figures/: learning curves, confusion matrix, a sheet of augmented training photos."""
     from qc_lightning.report import charts as plots
 
-    plots.save(plots.learning_curves(run.read_history()), run.figures / "learning_curves.png")
+    plots.save(plots.learning_curves(run.read_history()), run.pictures / "learning_curves.png")
     part = metrics.get("test") or metrics["train"]
-    plots.save(plots.confusion_matrix(part, config.data.classes.names), run.figures / "confusion_matrix.png")
+    plots.save(plots.confusion_matrix(part, config.data.classes.names), run.pictures / "confusion_matrix.png")
     shown = photos.indices("train")[:: max(1, len(photos.indices("train")) // 8)][:8]
     torch.manual_seed(config.seed)
     pixels = scaled(torch.from_numpy(photos.pixels(shown)))
     changed = [unscaled(augment(pixels, config.augment)).numpy() for _ in range(3)]
     captions = ["as decoded"] * len(shown) + ["augmented"] * 3 * len(shown)
     sheet = np.concatenate([photos.pixels(shown), *changed])
-    plots.save(plots.contact_sheet(sheet, captions), run.figures / "augmentation.png")
+    plots.save(plots.contact_sheet(sheet, captions), run.pictures / "augmentation.png")
     if config.augment.probe:
-        plots.save(plots.contact_sheet(*probe(config, photos)), run.figures / "augment_probe.png")
+        plots.save(plots.contact_sheet(*probe(config, photos)), run.pictures / "augment_probe.png")
 
 
 def probe(config: TrainConfig, photos: PhotoSet) -> tuple[npt.NDArray[np.uint8], list[str]]:
@@ -159,11 +159,11 @@ def probe(config: TrainConfig, photos: PhotoSet) -> tuple[npt.NDArray[np.uint8],
     """
     train = photos.indices("train")
     bad = train[photos.labels[train] == 1]
-    rows = photos.pixels(bad[:: max(1, len(bad) // 3)][:3])
+    images = photos.pixels(bad[:: max(1, len(bad) // 3)][:3])
     pictures, captions = [], []
     for name, policy in {"chosen": config.augment, **augmentations()}.items():
         torch.manual_seed(config.seed)
-        for photo in rows:
+        for photo in images:
             image = scaled(torch.from_numpy(photo))[None].expand(7, -1, -1, -1)
             changed = augment(image, policy)
             if policy.mixup:

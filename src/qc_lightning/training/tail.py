@@ -152,7 +152,7 @@ class TailClassifier(ClosedFormClassifier):
         self._log_epoch("train")
         if self.trainer.current_epoch + 1 == self.trainer.max_epochs and isinstance(self.head, FittedHead):
             print(f"head, by cross-validation: {self.head.choice}")
-            self.chosen = self.head.record
+            self.head_record = self.head.record
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Keep the frozen head's out-of-fold logits too."""

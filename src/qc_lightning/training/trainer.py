@@ -78,12 +78,12 @@ def build_trainer(config: TrainConfig, run: Run, in_sweep: bool) -> Trainer:
 
 def _checked(flags: Mapping[str, Any]) -> dict[str, Any]:
     """The flags as lightning.Trainer takes them."""
-    known = [name for name in inspect.signature(Trainer).parameters if name not in ("callbacks", "logger")]
+    names = [name for name in inspect.signature(Trainer).parameters if name not in ("callbacks", "logger")]
     for name, value in flags.items():
         if name == "logger":
             raise UserError("trainer.logger: loggers are chosen by logger=tensorboard, mlflow or wandb")
-        if name not in known:
-            close = nearest(f"trainer.{name}", [f"trainer.{flag}" for flag in known])
+        if name not in names:
+            close = nearest(f"trainer.{name}", [f"trainer.{flag}" for flag in names])
             raise UserError(f"trainer.{name}: lightning.Trainer has no such flag{close}")
         refused, advice = _REFUSED.get(name, (None, ""))
         if refused is not None and refused(value):

@@ -88,7 +88,7 @@ class DistanceHead(nn.Module):
 
     def _refer_to(self, tiles: Tensor, among: Tensor) -> None:
         some = evenly(torch.nonzero(among)[:, 0], _MOST_PHOTOS)
-        self.near.load_state_dict(Novelty.of(tiles[some].float(), MOST_REFERENCES).state_dict())
+        self.near.load_state_dict(Novelty.from_features(tiles[some].float(), MOST_REFERENCES).state_dict())
 
     def scale(self, slope: float, offset: float) -> None:
         """Set the score to slope * distance + offset."""

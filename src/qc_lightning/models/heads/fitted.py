@@ -18,7 +18,7 @@ from qc_lightning.models.heads.solver import Recipe
 
 _TAIL_WEIGHTS = (0.0, 1.0, 2.0)  # of a fine-tuned tail's logit beside the logit of both heads
 _PATCH_WEIGHTS = (0.5, 1.0, 2.0)  # beside the pooled features', both scores at standard deviation 1; or none
-_ENOUGH = 250  # photos of each class that tell the weight of the distance
+_ENOUGH = 250  # photos of each class that the weight of the distance is chosen on
 _DISTANCE_WEIGHTS = (0.0, 0.5, 1.0, 2.0, 4.0)  # of the distance to Correct photos beside the sum of these, likewise
 _OF_FEW = 2.0  # that weight where Incorrect photos are too few for out-of-fold scores to choose it
 
@@ -122,10 +122,10 @@ class FittedHead(nn.Module):
         if self.patches is not None:
             second = self.patches.fit(patches[:, 0], photos)
             second, spread = second / second.std(), second.std()
-            sums = {share: auroc((first + share * second).numpy(), label) for share in (0.0, *_PATCH_WEIGHTS)}
+            sums = {w: auroc((first + w * second).numpy(), label) for w in (0.0, *_PATCH_WEIGHTS)}
             weight = max(sums, key=sums.__getitem__)
             self.choice += f", patches weigh {weight:g}"
-            self.tried |= {f"the best of these, patches weigh {share:g}": value for share, value in sums.items()}
+            self.tried |= {f"the best of these, patches weigh {w:g}": value for w, value in sums.items()}
         total = first + weight * second
         if self.distance is not None:
             total, far = self._add_distance(total, pooled, patches[:, 0], photos)
@@ -157,14 +157,14 @@ class FittedHead(nn.Module):
         assert self.patches is not None
         _scale(self.patches.linear, slope, 0.0)
         self.choice = f"{frozen.choice}, fine-tuned patches weigh {weight:g}"
-        of_tail = {f"fine-tuned patches weigh {share:g}": value for share, value in sums.items()}
+        of_tail = {f"fine-tuned patches weigh {w:g}": value for w, value in sums.items()}
         self.tried = frozen.tried | of_tail
         return slope * (score + weight * tail) + offset
 
     def _add_distance(self, total: Tensor, pooled: Tensor, patches: Tensor, photos: Folds) -> tuple[Tensor, float]:
         """Out-of-fold scores [n] with their distances to Correct photos added, and what a distance is multiplied by.
 
-        Some photos tell the weight. Where it is 0 the distance is dropped: it would cost time with every photo.
+        Some photos choose the weight. Where it is 0 the distance is dropped: it would cost time with every photo.
         """
         assert self.distance is not None
         if photos.few:
@@ -176,9 +176,9 @@ class FittedHead(nn.Module):
         some = torch.cat([evenly(torch.nonzero(once == kind)[:, 0], _ENOUGH) for kind in (0, 1)])
         part = self.distance.fit(pooled, patches, photos, some)[some]
         label, spread = photos.label[some].numpy(), float(part.std())
-        sums = {share: auroc((total[some] + share * part / spread).numpy(), label) for share in _DISTANCE_WEIGHTS}
+        sums = {w: auroc((total[some] + w * part / spread).numpy(), label) for w in _DISTANCE_WEIGHTS}
         weight = max(sums, key=sums.__getitem__)
-        self.tried |= {f"then the distance weighs {share:g}": value for share, value in sums.items()}
+        self.tried |= {f"then the distance weighs {w:g}": value for w, value in sums.items()}
         self.choice += f", distance to Correct photos weighs {weight:g}"
         if weight == 0:
             self.distance = None

@@ -191,17 +191,17 @@ class Problem(NamedTuple):
         of a Correct photo are all good and keep their shares. Each fold's fit makes its own choice.
         """
         weight, label, count, tiles = photos.weight, photos.label, len(photos.label), self.tiles
-        share = torch.full((count, tiles, weight.shape[1]), 1 / tiles)
+        tile_weight = torch.full((count, tiles, weight.shape[1]), 1 / tiles)
         recipe_times = replace(recipe, penalty=recipe.penalty * photos.times)
         for _ in range(_ROUNDS):
             solution = self.solver.minimise(
-                label.repeat_interleave(tiles), (weight[:, None] * share).flatten(0, 1), recipe_times
+                label.repeat_interleave(tiles), (weight[:, None] * tile_weight).flatten(0, 1), recipe_times
             )
             score = solution.score.view(count, tiles, -1)
-            chosen = torch.zeros_like(share).scatter_(1, score.argmax(1, keepdim=True), 1.0)
-            chosen = torch.where(label[:, None, None] == 1, chosen, share)
-            if torch.equal(chosen, share):
+            updated = torch.zeros_like(tile_weight).scatter_(1, score.argmax(1, keepdim=True), 1.0)
+            updated = torch.where(label[:, None, None] == 1, updated, tile_weight)
+            if torch.equal(updated, tile_weight):
                 break
-            share = chosen
+            tile_weight = updated
         out_of_fold = photos.held_out(score.amax(1)).float()
         return Fit(recipe, solution, out_of_fold, auroc(out_of_fold.numpy(), np.asarray(label)))

@@ -72,22 +72,22 @@ class PatchHead(nn.Module):
     def solve(self, patches: Tensor, photos: Folds) -> tuple[Tensor, Tensor]:
         """Weights [width, folds + 1] and biases for patches less their mean; the last column is of all photos."""
         self._adapt(patches)
-        share = photos._replace(balance=True).weight
-        share = share / share.sum(0).clamp(min=1)
+        photo_weight = photos._replace(balance=True).weight
+        photo_weight = photo_weight / photo_weight.sum(0).clamp(min=1)
         target = photos.label[:, None].float()
-        weight, bias = torch.zeros(patches.shape[2], share.shape[1]), torch.zeros(share.shape[1])
+        weight, bias = torch.zeros(patches.shape[2], photo_weight.shape[1]), torch.zeros(photo_weight.shape[1])
         moments = [torch.zeros_like(each) for each in (weight, weight, bias, bias)]
         total_weight, total_bias, averaged = torch.zeros_like(weight), torch.zeros_like(bias), 0
         for step in range(_STEPS):
             if step < _LOOK_EVERY or step % _LOOK_EVERY == 0:
                 likely = self._likely(patches, weight)
             best, place = (likely @ weight).topk(min(TOP, likely.shape[1]), dim=1)  # [n, top, columns]
-            residual = share * (torch.sigmoid(best.mean(1) + bias) - target)
+            residual = photo_weight * (torch.sigmoid(best.mean(1) + bias) - target)
             each = residual / best.shape[1]
             slope = torch.zeros_like(weight)
             for top in place.unbind(1):
-                for column, chosen in enumerate(top.T):
-                    slope[:, column] += likely[torch.arange(len(likely)), chosen].T @ each[:, column]
+                for column, patch in enumerate(top.T):
+                    slope[:, column] += likely[torch.arange(len(likely)), patch].T @ each[:, column]
             lr = _LAST_LR + (_LR - _LAST_LR) * (1 + math.cos(math.pi * step / _STEPS)) / 2
             _adam(weight, slope + _DECAY * weight, moments[0], moments[1], step, lr)
             _adam(bias, residual.sum(0), moments[2], moments[3], step, lr)
@@ -115,12 +115,12 @@ class PatchHead(nn.Module):
     def _likely(self, patches: Tensor, weight: Tensor) -> Tensor:
         """The patches of each photo that score highest in some column, standardised, [n, few, width]."""
         raw = weight / self.scale[:, None]
-        found = []
+        likely = []
         for some in torch.split(patches, _AT_ONCE):
             some = some.float()
             place = (some @ raw).topk(min(_LIKELY, some.shape[1]), dim=1).indices.flatten(1)
-            found.append((some[torch.arange(len(some))[:, None], place] - self.mean) / self.scale)
-        return torch.cat(found)
+            likely.append((some[torch.arange(len(some))[:, None], place] - self.mean) / self.scale)
+        return torch.cat(likely)
 
 
 def _adam(value: Tensor, slope: Tensor, first: Tensor, second: Tensor, step: int, lr: float) -> None:

@@ -70,13 +70,13 @@ class PerceptronHead(FeatureScaler):
             Out-of-fold logits, float32 [n]: photo i's from the fit to all folds but `fold[i]`.
         """
         self.adapt(features.flatten(0, 1))
-        x, target, of = self._scaled(features), label.float(), torch.from_numpy(fold)
+        x, target, photo_fold = self._scaled(features), label.float(), torch.from_numpy(fold)
         out_of_fold = torch.empty(len(x))
-        folds = int(of.max()) + 1
+        folds = int(photo_fold.max()) + 1
         for held in Progress(range(folds + 1), desc="head and its folds", delay=1.0):  # the last one holds out nothing
-            _learn(self.layers, x, target, torch.nonzero(of != held).squeeze(1), loss, schedule)
+            _learn(self.layers, x, target, torch.nonzero(photo_fold != held).squeeze(1), loss, schedule)
             with torch.inference_mode():
-                rest = of == held
+                rest = photo_fold == held
                 out_of_fold[rest] = max_over_tiles(self.layers(x[rest]), (1, x.shape[1]))
         return out_of_fold
 
@@ -85,8 +85,8 @@ class PerceptronHead(FeatureScaler):
         return self.normalise(features) * math.sqrt(features.shape[-1])
 
 
-def _learn(layers: nn.Sequential, x: Tensor, target: Tensor, rows: Tensor, loss: nn.Module, how: Schedule) -> None:
-    """Train from new weights on some rows of x, float [n, tiles, width]; the layers end in eval mode."""
+def _learn(layers: nn.Sequential, x: Tensor, target: Tensor, positions: Tensor, loss: nn.Module, how: Schedule) -> None:
+    """Train from new weights on some photos of x, float [n, tiles, width]; the layers end in eval mode."""
     with torch.enable_grad(), torch.random.fork_rng(devices=[]):
         torch.manual_seed(how.seed)
         for layer in layers.train():
@@ -94,7 +94,7 @@ def _learn(layers: nn.Sequential, x: Tensor, target: Tensor, rows: Tensor, loss:
                 layer.reset_parameters()
         optimizer = how.optimizer(layers.parameters())
         for _ in range(how.epochs):
-            order = rows[torch.randperm(len(rows))]
+            order = positions[torch.randperm(len(positions))]
             for start in range(0, len(order), how.batch_size):
                 batch = order[start : start + how.batch_size]
                 optimizer.zero_grad()
