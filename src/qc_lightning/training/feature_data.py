@@ -15,7 +15,8 @@ from qc_lightning.config import TrainConfig
 from qc_lightning.data.dataset import PhotoSet
 from qc_lightning.models.network import Network
 from qc_lightning.training.cluster_features import FeatureCluster
-from qc_lightning.training.features import extract_features, room_for
+from qc_lightning.training.feature_memory import room_for
+from qc_lightning.training.features import extract_features
 from qc_lightning.training.head import TrainingFeatures
 
 _AT_ONCE = 4096  # photos whose features are in memory, but for those that a head is fitted to
@@ -66,18 +67,18 @@ class FeatureStore:
         self._network.train(learning)
         return features
 
-    def training(self, device: torch.device, known: Tensor | None = None) -> TrainingFeatures:
+    def training(self, device: torch.device, computed: Tensor | None = None) -> TrainingFeatures:
         """The training photos and their copies.
 
         Args:
             device: where to compute.
-            known: features of all photos of the set, without copies, where they have been computed.
+            computed: features of all photos of the set, without copies, where they have been computed.
         """
         positions = self.photos.indices("train")
-        plain = self.extract(positions, device) if known is None else known
+        plain = self.extract(positions, device) if computed is None else computed
         position, times = torch.from_numpy(positions), 1 + self._copies
         features = room_for((times, len(positions), *plain.shape[1:]), plain.dtype, self._folder)
-        torch.index_select(plain, 0, torch.arange(len(plain)) if known is None else position, out=features[0])
+        torch.index_select(plain, 0, torch.arange(len(plain)) if computed is None else position, out=features[0])
         for number in range(1, times):
             features[number] = self.extract(positions, device, number)
         return TrainingFeatures(features, [self.photos.photos[position] for position in positions], position)

@@ -3,8 +3,6 @@
 import hashlib
 import logging
 import math
-import os
-import tempfile
 import zipfile
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -20,19 +18,18 @@ from torch import Tensor
 from qc_lightning.config import AugmentConfig, ModelConfig
 from qc_lightning.core.atomic import replacing
 from qc_lightning.core.bars import Progress
-from qc_lightning.core.errors import UserError
 from qc_lightning.core.system import cores
 from qc_lightning.data.augment import augment
 from qc_lightning.data.dataset import PhotoSet
 from qc_lightning.data.decode import DecodeSettings, scaled
 from qc_lightning.data.photo import Photo
 from qc_lightning.models.network import Network, block_of
+from qc_lightning.training.feature_memory import room_for
 
 _log = logging.getLogger(__name__)
 
 MOST_WITH_PATCHES = 4000  # training photos; half a gigabyte with a copy of each
 _KEPT_AT_ONCE = 256  # photos: a run that is stopped loses at most that many
-_IN_MEMORY = 1 << 30  # bytes: larger features lie in a file, from which the system takes them as they are needed
 _GPU_BATCH, _GPU_SIZE = 64, 320  # photos of that side at a time, fewer of larger ones
 
 Named = tuple[Photo, str]
@@ -50,19 +47,19 @@ def affordable(model: ModelConfig, photos: int) -> ModelConfig:
 def extract_features(
     network: Network,
     photos: PhotoSet,
-    rows: npt.NDArray[np.int64],
+    positions: npt.NDArray[np.int64],
     device: torch.device,
     cache: Path | None,
     copy: int = 0,
     augmentation: AugmentConfig | None = None,
     elsewhere: Elsewhere | None = None,
 ) -> Tensor:
-    """Features of some photos of the set, [len(rows), tiles, width] on the CPU, of the network's `dtype`.
+    """Features of some photos of the set, [len(positions), tiles, width] on the CPU, of the network's `dtype`.
 
     Args:
         network: in eval mode, on `device`.
         photos: decoded photos.
-        rows: their positions in the set.
+        positions: where they stand in the set.
         device: where to compute.
         cache: folder of the features that earlier runs have computed, None to keep nothing.
         copy: 0 for the photos as they are; 1, 2, ... for that augmented copy of each, whose draw follows from the photo
@@ -73,10 +70,10 @@ def extract_features(
     Raises:
         UserError: they cannot be computed elsewhere, or a file has changed.
     """
-    names = [f"{photos.photos[row].sha256}/{copy}{augmentation if copy else ''}" for row in rows]
+    names = [f"{photos.photos[row].sha256}/{copy}{augmentation if copy else ''}" for row in positions]
     folder = cache / _key(network, photos, device) if cache is not None else None
     count = network.tiles[0] * network.tiles[1]
-    features = room_for((len(rows), count * network.width), network.dtype, cache)
+    features = room_for((len(positions), count * network.width), network.dtype, cache)
     missing = _known(folder, names, features)
     todo = np.flatnonzero(missing)
     # On a CPU one thread a core, each with a photo of its own: nobody waits for the others, the maps stay so small that
@@ -86,7 +83,7 @@ def extract_features(
     workers = cores() if device.type == "cpu" else 1
 
     def compute(places: npt.NDArray[np.int64]) -> None:
-        pixels = photos.pixels(rows[places])
+        pixels = photos.pixels(positions[places])
         with torch.inference_mode():  # the features may have been made in it, by another thread
             features[places] = photo_features(network, pixels, [names[at] for at in places], copy, augmentation, device)
         bar.update(len(places))
@@ -94,7 +91,7 @@ def extract_features(
     def parts() -> Iterator[npt.NDArray[np.int64]]:
         """Places whose features have been computed, some at a time."""
         if elsewhere is not None:
-            for some, values in elsewhere([(photos.photos[rows[place]], names[place]) for place in todo]):
+            for some, values in elsewhere([(photos.photos[positions[place]], names[place]) for place in todo]):
                 features[todo[some]] = values
                 bar.update(len(some))
                 yield todo[some]
@@ -107,45 +104,13 @@ def extract_features(
 
     what = "features of copies" if copy else "features"
     with (
-        Progress(total=len(rows), initial=len(rows) - len(todo), desc=what, unit="photo", delay=1.0) as bar,
+        Progress(total=len(positions), initial=len(positions) - len(todo), desc=what, unit="photo", delay=1.0) as bar,
         ThreadPoolExecutor(workers) as pool,
     ):
         for part in parts():
             if folder is not None and not _keep(folder, [names[place] for place in part], features[part]):
                 folder = None
-    return features.view(len(rows), count, network.width)
-
-
-def room_for(shape: tuple[int, ...], dtype: torch.dtype, folder: Path | None) -> Tensor:
-    """An empty tensor on the CPU; a large one lies in a file without a name, which goes when the tensor does.
-
-    Args:
-        shape: of the tensor.
-        dtype: of the tensor.
-        folder: on whose disk the file is; None for that of temporary files.
-
-    Raises:
-        UserError: the disk has not so much room.
-    """
-    size = math.prod(shape) * dtype.itemsize
-    if size <= _IN_MEMORY:
-        return torch.empty(shape, dtype=dtype)
-    try:
-        if folder is not None:
-            folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=folder) as file:
-            if hasattr(os, "posix_fallocate"):  # else a disk that fills up later ends the process
-                os.posix_fallocate(file.fileno(), 0, size)
-            else:
-                file.truncate(size)
-            mapped = np.memmap(file, torch.empty(0, dtype=dtype).numpy().dtype, "r+", shape=shape)
-    except OSError as error:
-        where = folder or tempfile.gettempdir()
-        raise UserError(
-            f"the features of this many photos need a file of {size / 1e9:.1f} GB in {where}, and it cannot be made "
-            f"({error.strerror or error}): make room there, or name another disk with data.cache_dir="
-        ) from error
-    return torch.from_numpy(mapped)
+    return features.view(len(positions), count, network.width)
 
 
 def photos_at_once(network: Network, decode: DecodeSettings, device: torch.device) -> int:
@@ -241,13 +206,13 @@ def _kept(folder: Path | None) -> list[Path]:
 
 def _check_sizes(file: Path) -> None:
     """Refuse a file whose arrays are said to be larger than it is: numpy would take that memory before it reads."""
-    there = file.stat().st_size
+    size = file.stat().st_size
     with zipfile.ZipFile(file) as archive:
         for info in archive.infolist():
             with archive.open(info) as member:
                 np.lib.format.read_magic(member)
                 shape, _, dtype = np.lib.format.read_array_header_1_0(member)
-            if max(info.file_size, math.prod(shape) * dtype.itemsize) > there:
+            if max(info.file_size, math.prod(shape) * dtype.itemsize) > size:
                 raise ValueError(f"{file} is damaged: {info.filename} is said to be larger than the file")
 
 

@@ -1,0 +1,83 @@
+"""The files of a run folder as the report reads them: what is missing is empty, what is damaged is an error."""
+
+import csv
+import math
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from qc_lightning.config.model import PRETRAINED_MODES
+from qc_lightning.config.record import RunRecord
+from qc_lightning.core.atomic import read_json
+from qc_lightning.core.csv_files import read_table
+from qc_lightning.core.errors import UserError
+from qc_lightning.core.reading import RECORD, read_text
+from qc_lightning.core.run import Run
+from qc_lightning.metrics.record import DecisionFile, DecisionRecord
+
+
+def metrics_of(run: Path) -> dict[str, Any]:
+    """metrics.json.
+
+    Raises:
+        UserError: it is not there, or damaged: the run has not finished.
+    """
+    metrics = json_of(run / "metrics.json")
+    if not metrics:
+        raise UserError(
+            f"expected a finished run with a readable metrics.json in it, got {run}: train or evaluate first"
+        )
+    return metrics
+
+
+def decisions_of(run: Path, model_id: str) -> list[DecisionRecord]:
+    """The decisions of the run, newest last."""
+    path = Run(run).decisions
+    return list(DecisionFile.read(path, model_id, None).records) if path.is_file() else []
+
+
+def text_of(path: Path) -> str:
+    """The text of a file, empty when it is not there."""
+    return read_text(path, RECORD, errors="replace") if os.path.lexists(path) else ""
+
+
+def json_of(path: Path) -> dict[str, Any]:
+    """The content of a JSON file, empty when it is not there; raises UserError when it is damaged."""
+    return read_json(path) if os.path.lexists(path) else {}
+
+
+def table_of(path: Path) -> list[dict[str, str]]:
+    """Rows of a table, none when it is not there; file names keep bytes that are no UTF-8."""
+    try:
+        return read_table(path, errors="surrogateescape")
+    except FileNotFoundError:
+        return []
+    except (OSError, ValueError, csv.Error) as error:
+        raise UserError(f"{path} is damaged ({' '.join(str(error).split())}): restore it or train again") from error
+
+
+def number(text: str | None) -> float | None:
+    """The finite number that a cell holds, None when it holds none."""
+    try:
+        value = float(text or "nan")
+    except ValueError:
+        return None
+    return value if math.isfinite(value) else None
+
+
+def record_of(run: Path) -> RunRecord | None:
+    """The run's record, None for runs of releases that had none."""
+    return RunRecord.read(Run(run)) if Run(run).record.is_file() else None
+
+
+def data_settings(record: RunRecord | None) -> tuple[Mapping[str, Any], list[Path], bool]:
+    """The data part of the config, the folders that a photo's relative path may start from, pretrained or not."""
+    if record is None:
+        return {}, [Path()], False
+    data = record.settings.get("data")
+    config = data if isinstance(data, Mapping) else {}
+    model = record.settings.get("model")
+    pretrained = isinstance(model, Mapping) and model.get("mode") in PRETRAINED_MODES
+    directory = Path(record.directory)
+    return config, [directory / str(config.get("root") or "."), directory], pretrained
