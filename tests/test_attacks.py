@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 from bad_files import stream
 from forked import command, import_all
 from kills import Phase, kill_and_continue, unbroken
+from predictions import save
 from qc_lightning.core.atomic import replacing
 from qc_lightning.data.decode import BadImage, DecodeSettings, decode_bytes
-from test_predict import save
 
 SETTINGS = DecodeSettings(24, 16, "letterbox")
 

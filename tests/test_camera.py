@@ -14,6 +14,7 @@ import pytest
 from PIL import Image
 
 from conftest import save_photo
+from exported_runs import PAPER, run_of
 from qc_lightning.core.errors import UserError
 from qc_lightning.data.decode import DecodeSettings
 from qc_lightning.deployment.export_run import export_inspector
@@ -22,7 +23,6 @@ from qc_lightning.inference.exported import ExportedInspector
 from qc_lightning.inference.inspector import Inspector
 from qc_lightning.inference.log_file import query
 from qc_lightning.service.camera import Camera, CameraGone
-from test_export import PAPER, run_of
 from test_service import Server
 from test_sinks import free_port, until
 

@@ -16,8 +16,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from predictions import probability_of, save
 from qc_lightning.core.ray_environment import prepare_ray
-from test_predict import probability_of, save
 
 prepare_ray()
 pytest.importorskip("ray")
@@ -159,7 +159,7 @@ def test_resume_after_the_driver_was_killed(cluster: str, run_folder: Path, pred
     save(tmp_path / "photos" / "000.png", 77)  # other bytes under an old name
     code, said, errors = predict(f"source={tmp_path / 'photos'}", "engine=ray", f"output={tmp_path / 'out'}")
     assert code == 2
-    assert "is already there: go on with it by resume=true" in errors
+    assert "is already there: continue it with resume=true" in errors
     code, said, errors = predict(
         f"source={tmp_path / 'photos'}", "engine=ray", f"output={tmp_path / 'out'}", "resume=true"
     )
@@ -179,7 +179,7 @@ def test_resume_after_the_driver_was_killed(cluster: str, run_folder: Path, pred
         (["ray.gpus=1"], "ray.gpus: a worker needs 1 GPUs, the largest node has 0"),
         (["output=verdicts.csv"], "output: expected with engine=ray a folder"),
         (["watch=true"], "watch works with engine=local only"),
-        (["output=taken"], "taken is already there: go on with it by resume=true"),
+        (["output=taken"], "taken is already there: continue it with resume=true"),
         (["output=other", "resume=true"], "expected the index.json of an earlier prediction"),
     ],
 )

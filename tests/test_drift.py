@@ -9,6 +9,7 @@ from PIL import Image, ImageFilter
 from scipy import stats
 
 from conftest import save_photo
+from exported_runs import PAPER, run_of
 from qc_lightning import drift as drift_command
 from qc_lightning.data.decode import DecodeSettings
 from qc_lightning.data.photo import Photo
@@ -27,7 +28,6 @@ from qc_lightning.inference.exported import ExportedInspector
 from qc_lightning.inference.inspector import Inspector
 from qc_lightning.inference.log_file import query
 from qc_lightning.inference.measures import PIXEL_STATISTICS, Components, of_pixels, small_picture
-from test_export import PAPER, run_of
 from test_log import write
 from test_service import Server
 

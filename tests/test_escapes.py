@@ -10,6 +10,7 @@ import pytest
 from scipy import stats
 
 from conftest import save_photo
+from exported_runs import PAPER, run_of
 from qc_lightning import drift as drift_command
 from qc_lightning.data.decode import DecodeSettings
 from qc_lightning.deployment.export_run import export_inspector
@@ -21,7 +22,6 @@ from qc_lightning.inference.log_entry import Row
 from qc_lightning.metrics.anytime import exceeds, log_wealth, lower_bound, upper_bound
 from qc_lightning.metrics.decision import Decision
 from qc_lightning.metrics.verdict import Verdict
-from test_export import PAPER, run_of
 from test_log import entry
 from test_service import Server
 

@@ -1,26 +1,24 @@
 """One file for the line: what it gives is what the run's network gives, and a wrong file is refused in one line."""
 
-import hashlib
 import json
 import math
 import subprocess
 import sys
 from collections.abc import Callable
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import onnx
-import onnxruntime
 import pytest
 import torch
 from onnx import TensorProto, helper, numpy_helper
 from torch import nn
 
 from conftest import save_photo
+from exported_runs import PAPER, run_of
 from qc_lightning import verify as verify_command
-from qc_lightning.config import ModelConfig
 from qc_lightning.core.atomic import write_text
 from qc_lightning.core.csv_files import csv_text
 from qc_lightning.core.errors import UserError
@@ -28,58 +26,16 @@ from qc_lightning.core.run import Run
 from qc_lightning.data.decode import DecodeSettings, read
 from qc_lightning.deployment.export_run import decision_record, export_inspector
 from qc_lightning.deployment.gate import pass_gate
-from qc_lightning.deployment.on_demand import on_demand
-from qc_lightning.deployment.onnx_model import to_onnx
 from qc_lightning.deployment.photos import gate_photos, golden_places
-from qc_lightning.explanation.evidence import evidence
-from qc_lightning.inference.checkpoint import complete_checkpoint
-from qc_lightning.inference.exported import EVIDENCE, ExportedInspector
+from qc_lightning.inference.exported import ExportedInspector
 from qc_lightning.inference.inspection import Inspection
 from qc_lightning.inference.inspector import Inspector
 from qc_lightning.inference.sealed_file import FORMAT, seal
 from qc_lightning.metrics.decision import Decision
 from qc_lightning.metrics.record import DecisionFile
 from qc_lightning.metrics.verdict import Verdict
-from qc_lightning.models.registry import build_network
-from settings import model_settings
 
-PAPER = model_settings("model=mlp input_size=16 hidden=[8]")
 NOT_ON_THE_LINE = ("torch", "scipy", "hydra", "omegaconf", "yaml", "tqdm", "jinja2", "onnx", "matplotlib", "lightning")
-
-
-def network_of(model: ModelConfig, decode: DecodeSettings, seed: int = 0) -> nn.Module:
-    """A network with random weights whose logits are of the size that trained ones have."""
-    torch.manual_seed(seed)
-    network = build_network(model, decode.tile, load_weights=False, tiles=(decode.rows, decode.columns))
-    with torch.no_grad():
-        for name, value in (*network.named_parameters(), *network.named_buffers()):
-            if name in ("head.pooled.linear.weight", "head.patches.linear.weight"):
-                value.normal_(0, 3)
-            elif name == "head.pooled.mean":
-                value.normal_(0, 0.1)
-            elif name.startswith("layers.") and name.endswith("weight"):
-                value.mul_(5)
-    return network.eval().requires_grad_(False)
-
-
-def run_of(
-    folder: Path, model: ModelConfig, decode: DecodeSettings, decision: Decision | None = None, count: int = 16
-) -> Run:
-    """A run folder with a random network, twelve photos in the validation part and the others in the test part."""
-    run = Run(folder / "run")
-    rows = []
-    for seed in range(count):
-        name = ("Correct", "Incorrect")[seed % 2]
-        path = save_photo(folder / "photos" / name / f"{seed}.png", bright=seed % 2 == 1, seed=seed)
-        rows.append(
-            (path, name, path.stem, "test" if seed >= 12 else "val", hashlib.sha256(path.read_bytes()).hexdigest())
-        )
-    run.best.parent.mkdir(parents=True)
-    state = {f"network.{key}": value for key, value in network_of(model, decode).state_dict().items()}
-    torch.save({"state_dict": state, "hyper_parameters": {"model": asdict(model)}}, run.best)
-    complete_checkpoint(run.best, decode, decision or Decision(0.5, "test"), ("Correct", "Incorrect"))
-    write_text(run.split, csv_text(("path", "label", "group", "subset", "sha256"), rows))
-    return run
 
 
 @pytest.fixture(scope="module")
@@ -220,55 +176,6 @@ def test_an_export_that_differs_leaves_no_file(paper: tuple[Run, Path], tmp_path
     assert list(tmp_path.iterdir()) == []
 
 
-class OfTwo(nn.Module):
-    """A network that only knows batches of two."""
-
-    def forward(self, image: torch.Tensor) -> torch.Tensor:
-        """Mean brightness as logit."""
-        return torch.stack([image[0].mean(), image[1].mean()])
-
-
-class Undecided(nn.Module):
-    """A network that takes one of two ways, by what it sees."""
-
-    def forward(self, image: torch.Tensor) -> torch.Tensor:
-        """Brightest or darkest pixel as logit."""
-        return image.amax((1, 2, 3)) if image.mean() > 0.5 else image.amin((1, 2, 3))
-
-
-@pytest.mark.parametrize("kind", [OfTwo, Undecided])
-def test_a_network_that_cannot_be_translated_is_refused_in_one_line(kind: type[nn.Module]) -> None:
-    with pytest.raises(UserError, match=rf"\({kind.__name__}\) cannot be exported") as error:
-        to_onnx(kind(), None, (3, 16, 16))
-    assert "\n" not in str(error.value)
-
-
-def test_what_only_one_output_needs_is_computed_when_it_is_wanted() -> None:
-    """A branch whose reshaping cannot work does no harm until it is taken."""
-    nodes = [
-        helper.make_node("Relu", ["x"], ["y"]),
-        helper.make_node("Add", ["y", "y"], ["double"]),
-        helper.make_node("Reshape", ["double", "shape"], ["z"]),
-    ]
-    x, y, z = (helper.make_tensor_value_info(name, TensorProto.FLOAT, ["batch", 3]) for name in "xyz")
-    data = np.array([[-1, 2, 3], [4, -5, 6]], np.float32)
-    options = onnxruntime.SessionOptions()
-    options.log_severity_level = 4  # a failure is raised; that is enough
-    for width, fits in ((3, True), (4, False)):
-        shape = numpy_helper.from_array(np.array([-1, width], np.int64), "shape")
-        graph = helper.make_graph(nodes, "g", [x], [y, z], [shape])
-        model = helper.make_model(graph, ir_version=10, opset_imports=[helper.make_opsetid("", 20)])
-        on_demand(model, "z", "with_z")
-        session = onnxruntime.InferenceSession(model.SerializeToString(), options)
-        first, none = session.run(["y", "z"], {"x": data})
-        assert (first.tolist(), none.shape) == ([[0, 2, 3], [4, 0, 6]], (0, 3))
-        if fits:
-            assert session.run(["z"], {"x": data, "with_z": np.array(True)})[0].tolist() == [[0, 4, 6], [8, 0, 12]]
-        else:
-            with pytest.raises(Exception, match="Reshape"):
-                session.run(["z"], {"x": data, "with_z": np.array(True)})
-
-
 def test_the_decision_in_force_travels_with_the_model(tmp_path: Path) -> None:
     run = run_of(tmp_path, PAPER, DecodeSettings(16, 16))
     first = DecisionFile.first(Inspector.load(run, "cpu").model_id, Decision(0.5, "test"), "fixed", "none")
@@ -368,63 +275,3 @@ def test_verify_says_mistakes_in_one_line(paper: tuple[Run, Path], tmp_path: Pat
         code, _, err = verify(*arguments)
         assert (code, err.count("\n")) == (2, 1), err
         assert words in err
-
-
-LITE = model_settings(
-    "model=timm name=tf_efficientnet_lite0 mode=frozen stages=3 pool=[avg,max] input_size=32 dropout=0 views=2"
-)
-TINY = {
-    "frozen, three stages, two views, tiles": (
-        model_settings(
-            "model=timm name=test_efficientnet mode=frozen stages=3 pool=[avg,std,max] input_size=32 dropout=0 views=2"
-        ),
-        DecodeSettings(32, 32, rows=1, columns=2),
-    ),
-    "frozen, patches, two views": (
-        replace(LITE, patches=True),
-        DecodeSettings(64, 96),
-    ),
-    "hidden head, four views": (
-        model_settings("model=timm name=test_resnet mode=frozen stages=2 input_size=32 hidden=[8] dropout=0.5 views=4"),
-        DecodeSettings(32, 48),
-    ),
-    "fine-tuned torchvision": (
-        model_settings("model=torchvision name=squeezenet1_1 stages=2 pool=[avg,max] input_size=64 dropout=0"),
-        DecodeSettings(64, 64),
-    ),
-    "torchvision from scratch": (
-        model_settings("model=torchvision name=resnet18 weights=none mode=scratch input_size=32 dropout=0.5"),
-        DecodeSettings(32, 32),
-    ),
-    "vision transformer": (
-        model_settings("model=timm name=test_vit weights=none mode=scratch input_size=160 dropout=0.0"),
-        DecodeSettings(160, 160),
-    ),
-}
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("kind", TINY)
-def test_every_kind_of_network_exports(kind: str, tmp_path: Path) -> None:
-    model, decode = TINY[kind]
-    run = run_of(tmp_path, model, decode)
-    inspector = Inspector.load(run, "cpu")
-    result = export_inspector(inspector, inspector.decision.to_dict(), gate_photos(run), tmp_path / "inspector.onnx")
-    assert (result.photos, result.gap < 1e-3) == (16, True)
-    exported = ExportedInspector.load(tmp_path / "inspector.onnx")
-    pixels = np.stack([read(photo.path, decode)[0] for photo in gate_photos(run)[:3]])
-    logit, features = exported.run(pixels, "logit", "features")
-    image = torch.from_numpy(pixels).float() / 255
-    expected = inspector.network.tile_features(image).mean(1)[:, : inspector.network.pooled_width].float()
-    np.testing.assert_allclose(
-        features, expected.numpy(), atol=1e-4 if expected.shape[1] == inspector.network.width else 0.01
-    )
-    np.testing.assert_allclose(logit, inspector.network(image).numpy(), atol=1e-3)
-    if EVIDENCE in exported.outputs:
-        found, right = exported.run(pixels, EVIDENCE)[0], evidence(inspector.network, image)[0].numpy()
-        assert found.shape == right.shape == (3, *decode.shape[1:])
-        np.testing.assert_allclose(found.sum((1, 2)), right.sum((1, 2)), rtol=0.01, atol=0.01)
-        assert np.abs(found).max() > 1e-3
-    assert (EVIDENCE in exported.outputs) == (
-        kind in ("frozen, three stages, two views, tiles", "frozen, patches, two views", "fine-tuned torchvision")
-    )

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from conftest import save_photo
+from exported_runs import PAPER, run_of
 from qc_lightning.data.decode import DecodeSettings
 from qc_lightning.deployment.export_run import export_inspector
 from qc_lightning.deployment.photos import gate_photos
@@ -16,7 +17,6 @@ from qc_lightning.inference.exported import ExportedInspector
 from qc_lightning.inference.inspector import Inspector
 from qc_lightning.inference.log_entry import Entry
 from qc_lightning.inference.log_file import first_fault, query
-from test_export import PAPER, run_of
 from test_service import Server
 from test_sinks import until
 

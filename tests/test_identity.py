@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from predictions import save, tree
 from qc_lightning.config import PredictConfig, RayConfig
 from qc_lightning.core.shutdown import StopRequest
 from qc_lightning.data.fingerprint import sha256_of, stamp_of
@@ -18,7 +19,6 @@ from qc_lightning.inference.inspector import Inspector
 from qc_lightning.inference.stream import Stream
 from qc_lightning.prediction.plan import Plan
 from qc_lightning.prediction.shards import Shard
-from test_predict import save, tree
 
 Predict = Callable[..., tuple[int, str, str]]
 DARK, BRIGHT = 20, 200  # PASS and REJECT with the model of these tests

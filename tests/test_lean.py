@@ -14,13 +14,14 @@ from pathlib import Path
 import pytest
 
 import qc_lightning
+from exported_runs import PAPER, run_of
 from qc_lightning.core.errors import UserError
 from qc_lightning.data.decode import DecodeSettings
 from qc_lightning.deployment.bundle import line_packages, make_bundle
 from qc_lightning.deployment.export_run import export_inspector
 from qc_lightning.deployment.photos import gate_photos
 from qc_lightning.inference.inspector import Inspector
-from test_export import NOT_ON_THE_LINE, PAPER, run_of
+from test_export import NOT_ON_THE_LINE
 
 TOP = Path(qc_lightning.__file__).parents[2]
 

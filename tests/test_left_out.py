@@ -8,13 +8,13 @@ from pathlib import Path
 import pytest
 
 from conftest import save_photo
+from predictions import names, read, save
 from qc_lightning.config import AnyData
 from qc_lightning.core.errors import UserError
 from qc_lightning.data.catalog import read_catalog
 from qc_lightning.data.dataset import load_photos
 from qc_lightning.data.walk import Walk
 from settings import data_settings
-from test_predict import names, read, save
 
 Predict = Callable[..., tuple[int, str, str]]
 

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from conftest import save_photo
+from exported_runs import PAPER, run_of
 from qc_lightning import log as log_command
 from qc_lightning.core.errors import UserError
 from qc_lightning.data.decode import DecodeSettings
@@ -24,7 +25,6 @@ from qc_lightning.inference.log_entry import HEADER, Entry
 from qc_lightning.inference.log_file import first_fault, query
 from qc_lightning.inference.verdict_log import VerdictLog
 from qc_lightning.metrics.verdict import Verdict
-from test_export import PAPER, run_of
 from test_service import TOKEN, Server
 
 

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from conftest import save_photo
+from exported_runs import PAPER, run_of
 from qc_lightning.core.errors import UserError
 from qc_lightning.data.decode import DecodeSettings
 from qc_lightning.deployment.export_run import export_inspector
@@ -15,7 +16,6 @@ from qc_lightning.inference.inspector import Inspector
 from qc_lightning.inference.log_file import query
 from qc_lightning.service.models import Models, read_table
 from settings import model_settings
-from test_export import PAPER, run_of
 from test_service import Server
 from test_sinks import until
 

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
+from predictions import names, save, tree
 from qc_lightning.inference.sources import find_photos
 from qc_lightning.inference.watch import FolderWatcher
-from test_predict import names, save, tree
 
 Predict = Callable[..., tuple[int, str, str]]
 NOWHERE = Path("/nowhere")

@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from predictions import read, save
 from qc_lightning.data.decode import BadImage
 from qc_lightning.explanation import explanations as explained
 from qc_lightning.report import charts as plots
-from test_predict import read, save
 
 Predict = Callable[..., tuple[int, str, str]]
 

@@ -12,6 +12,7 @@ import pytest
 from PIL import Image
 
 from conftest import save_photo
+from exported_runs import PAPER, run_of
 from qc_lightning.core.run import Run
 from qc_lightning.data.decode import DecodeSettings
 from qc_lightning.deployment.export_run import export_inspector
@@ -24,7 +25,6 @@ from qc_lightning.inference.log_file import first_fault, query
 from qc_lightning.inference.log_queries import open_reviews
 from qc_lightning.metrics.decision import Decision
 from qc_lightning.metrics.verdict import Verdict
-from test_export import PAPER, run_of
 from test_log import entry
 from test_service import Server
 

@@ -17,6 +17,7 @@ import numpy as np
 import pytest
 
 from conftest import save_photo
+from exported_runs import PAPER, run_of
 from qc_lightning.data.decode import DecodeSettings
 from qc_lightning.deployment.export_run import export_inspector
 from qc_lightning.deployment.photos import gate_photos
@@ -25,7 +26,6 @@ from qc_lightning.inference.inspection import Decoded, Inspection
 from qc_lightning.inference.inspector import Inspector
 from qc_lightning.metrics.verdict import Verdict
 from qc_lightning.service.engine import Busy, Engine
-from test_export import PAPER, run_of
 
 TOKEN = "correct horse battery staple"
 

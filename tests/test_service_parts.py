@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from conftest import save_photo
+from exported_runs import PAPER, run_of
 from qc_lightning.data.decode import DecodeSettings
 from qc_lightning.deployment.export_run import export_inspector
 from qc_lightning.deployment.photos import gate_photos
@@ -15,7 +16,6 @@ from qc_lightning.inference.inspector import Inspector
 from qc_lightning.inference.verdict_log import VerdictLog
 from qc_lightning.metrics.verdict import Verdict
 from qc_lightning.service.parts import views_of
-from test_export import PAPER, run_of
 from test_log import entry
 from test_service import Server
 

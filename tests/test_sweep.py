@@ -8,14 +8,12 @@ import math
 import shlex
 import shutil
 import statistics
-import sys
 import weakref
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
-from hydra.core.global_hydra import GlobalHydra
 from scipy import stats
 
 from qc_lightning import sweep_report
@@ -120,7 +118,7 @@ def test_when_all_jobs_fail_the_command_fails(sweep: Train) -> None:
     assert len(rows(folder / "sweep.csv")) == 2
 
 
-def test_a_sweep_is_gone_on_with(sweep: Train) -> None:
+def test_a_sweep_is_resumed(sweep: Train) -> None:
     given = ("report=false", "optim.lr=1e-2,1e-3,1e-4", "model.hidden=[16],[8]")
     _, folder, _ = sweep(*given)
     whole = rows(folder / "sweep.csv")
@@ -247,32 +245,19 @@ def test_a_sweep_without_a_validation_part_has_no_winner(sweep: Train) -> None:
 
 
 @pytest.mark.slow
-def test_sweep_report_makes_table_and_page_anew(
-    sweep: Train, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+def test_sweep_report_makes_table_and_page_again(
+    sweep: Train, call: Callable[..., int], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    def report(*arguments: str) -> tuple[int, str]:
-        monkeypatch.setattr(sys, "argv", ["sweep_report", *arguments])
-        GlobalHydra.instance().clear()
-        code = 0
-        try:
-            sweep_report.main()
-        except SystemExit as end:
-            code = int(end.code or 0)
-        out, err = capsys.readouterr()
-        return code, out + err
-
     _, folder, _ = sweep("report=false", "optim.lr=1e-2,1e-3")
     table = (folder / "sweep.csv").read_text()
     for name in ("sweep.csv", "sweep.html"):
         (folder / name).unlink()
-    code, output = report()
-    assert code == 0, output
+    assert call(sweep_report.main) == 0
     assert (folder / "sweep.csv").read_text() == table
-    assert "winner: python -m qc_lightning.train" in output
+    assert "winner: python -m qc_lightning.train" in capsys.readouterr().out
     assert (folder / "sweep.html").is_file()
-    code, output = report("run=nowhere")
-    assert code == 2
-    assert output.startswith("error: run: expected a sweep's folder")
+    assert call(sweep_report.main, "run=nowhere") == 2
+    assert capsys.readouterr().err.startswith("error: run: expected a sweep's folder")
 
 
 @pytest.mark.parametrize(
