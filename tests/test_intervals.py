@@ -148,6 +148,38 @@ def test_one_error_never_bounds_auroc_tighter_than_none():
     assert lows[0] < 0.95
 
 
+def test_the_lower_end_reckons_with_a_photo_that_was_not_met():
+    """AUROC by hand: 27 + 36 photos without a mistake, and a third of one of each class that loses half its pairs."""
+    label = np.arange(63) < 27
+    found = ranking(np.where(label, 0.9, 0.1), label)
+    lost = (0.5 / 27 + 0.5 / 36) / 3
+    photos = lost * (1 - lost) / ((1 / 27**2 + 1 / 36**2) / 9)
+    assert found.auroc_interval == pytest.approx((1 - wilson(lost * photos, photos)[1], 1))
+    # the same photos twice say no more, when they are known to be the same parts
+    twice = ranking(np.tile(np.where(label, 0.9, 0.1), 2), np.tile(label, 2), np.tile(np.arange(63), 2))
+    assert twice.auroc_interval == pytest.approx(found.auroc_interval)
+    # 300 Correct photos on which nothing shows, and one that outranks all of 200 Incorrect ones
+    label = np.arange(501) < 200
+    score = np.where(label, 1.0, 0.0) + np.linspace(0, 0.1, 501)
+    without = ranking(score[:500], label[:500]).average_precision_interval
+    score[500] = 9
+    assert without[0] < ranking(score, label).average_precision, "one such photo was not excluded before it was met"
+
+
+def test_an_interval_never_vanishes():
+    """Equal scores, and scores that are all wrong, leave room on the other side."""
+    label = np.arange(40) < 10
+    for score in (np.zeros(40), -label.astype(float), label.astype(float)):
+        found = ranking(score, label)
+        assert np.ptp(found.auroc_interval) > 0.05
+        assert np.ptp(found.average_precision_interval) > 0.05
+    mirrored = (
+        ranking(-(np.linspace(0, 1, 40)[::-1] ** 2), label).auroc_interval,
+        ranking(np.linspace(0, 1, 40)[::-1] ** 2, label).auroc_interval,
+    )
+    assert mirrored[0] == pytest.approx(tuple(1 - end for end in mirrored[1][::-1]), abs=1e-12)
+
+
 def test_the_mean_of_two_rates_is_as_unsure_as_the_rarer_class():
     """8 of 8 defects caught and 58 of 60 good parts passed, by hand from the two Wilson intervals."""
     caught, passed = wilson(8, 8), wilson(58, 60)

@@ -16,11 +16,9 @@ FloatArray = npt.NDArray[np.float64]
 IntArray = npt.NDArray[np.int64]
 Interval = tuple[float, float]
 
-# Measured variances of few photos are unreliable: they are averaged with that of a model, which counts for so many
-# groups of the rarer class. Chosen in simulations (benchmarks/coverage.py), as is the factor, which makes up for the
-# skew of average precision.
-_AUROC_PRIOR, _PRECISION_PRIOR, _F1_PRIOR = 10, 3, 1
-_PRECISION_FACTOR = 1.125
+# Chosen in simulations (benchmarks/coverage.py): further photos that look like the other class, which the lower end of
+# AUROC and average precision reckons with, and groups that a model of F1's variance counts for beside the measured one.
+_AUROC_MORE, _PRECISION_MORE, _F1_PRIOR = 1 / 3, 1.0, 1
 
 
 def wilson(successes: float, n: float, confidence: float = 0.95, design_effect: float = 1.0) -> Interval:
@@ -152,10 +150,11 @@ def ranking(score: FloatArray, bad: BoolArray, group: IntArray | None = None, co
     """AUROC and average precision with intervals.
 
     The variance of both is that of the influence of single photos (for AUROC: DeLong, DeLong & Clarke-Pearson 1988,
-    Biometrics 44; with groups Obuchowski 1997, Biometrics 53). Of few photos it is unreliable and often too small, so
-    it is averaged with the variance of a model: for AUROC that of Hanley & McNeil 1982 in Newcombe's form (2006,
-    Statistics in Medicine 25), for average precision that of a proportion among the Incorrect photos (Boyd, Eng & Page
-    2013); the larger of average and measured counts. A few misranked photos bound AUROC no tighter than none would.
+    Biometrics 44; with groups Obuchowski 1997, Biometrics 53), and the interval is Wilson's of as many photos as give a
+    proportion that variance. Photos that were not met are the risk: one odd Correct photo above all Incorrect ones can
+    cost more than all mistakes seen. So the lower end is that of the photos with a further Correct one that looks like
+    an Incorrect one, and the other way round; their mean loss and its square are added, in parts, as Fay & Feuer (1997,
+    Statistics in Medicine 16) do for a sum of weighted Poisson counts.
 
     Args:
         score: float [n], finite; equal ones count half for AUROC and together for average precision.
@@ -166,18 +165,18 @@ def ranking(score: FloatArray, bad: BoolArray, group: IntArray | None = None, co
     unit = np.arange(len(score)) if group is None else group
     high, low = np.sort(score[bad]), np.sort(score[~bad])
     m, n = len(high), len(low)
+    # a further photo comes with those of its part
+    with_bad, with_good = (design_effect(np.zeros(int(of.sum()), dtype=bool), unit[of]) for of in (bad, ~bad))
+    few = min(m / with_bad, n / with_good)
 
     above = (np.searchsorted(low, score[bad], "left") + np.searchsorted(low, score[bad], "right")) / (2 * n)
     below = 1 - (np.searchsorted(high, score[~bad], "left") + np.searchsorted(high, score[~bad], "right")) / (2 * m)
     auroc = float(above.mean())
-    variance, rarer = _variance(above, below, bad, unit), min(len(np.unique(unit[bad])), len(np.unique(unit[~bad])))
-    m_alone, n_alone = m / design_effect(above, unit[bad]), n / design_effect(below, unit[~bad])
-    half = (m_alone + n_alone) / 2 - 1
-    model = (1 + half * ((1 - auroc) / (2 - auroc) + auroc / (1 + auroc))) / (m_alone * n_alone)
-    flawless = m_alone * n_alone / (1 + max(0.0, half) / 2)
-    found = _steady(auroc, variance, rarer, model, _AUROC_PRIOR, flawless, confidence)
-    least = wilson(flawless, flawless, confidence)[0]
-    auroc_interval = min(found[0], least), max(found[1], 1 - least)
+    costs = with_bad / m, with_good / n  # at most, of a further photo, which loses a share of it between 0 and 1
+    more = _AUROC_MORE * sum(costs) / 2, _AUROC_MORE * (costs[0] ** 2 + costs[1] ** 2) / 3
+    variance = _variance(above, below, bad, unit)
+    ends = _unless_unmet(max(auroc, 1 - auroc), variance, more, few, confidence)
+    auroc_interval = ends if auroc >= 0.5 else (1 - ends[1], 1 - ends[0])
 
     # precision where each Incorrect photo is the last one rejected; caught and overkill count photos at or above it
     caught, overkill = m - np.searchsorted(high, high, "left"), n - np.searchsorted(low, high, "left")
@@ -188,11 +187,39 @@ def ranking(score: FloatArray, bad: BoolArray, group: IntArray | None = None, co
     place = np.searchsorted(high, score[bad], "right")
     of_bad = precision[place - 1] + gain[place - 1]
     of_good = -(n / m) * loss[np.searchsorted(high, score[~bad], "right")]
-    alone, parts = m / design_effect(of_bad, unit[bad]), len(np.unique(unit[bad]))
-    variance = _PRECISION_FACTOR * _variance(of_bad, of_good, bad, unit)
-    model = _PRECISION_FACTOR / m
-    average_interval = _steady(average, variance, parts, model, _PRECISION_PRIOR, alone, confidence)
+    # a further Correct photo at the place of each Incorrect one, a further Incorrect photo at that of each Correct one
+    good_costs = np.cumsum(precision - caught / (caught + overkill + 1))[np.searchsorted(high, high, "right") - 1] / m
+    gains = np.concatenate([[0.0], np.cumsum((caught + 1) / (caught + overkill + 1) - precision)])
+    first, beside = np.searchsorted(high, low, "left"), n - np.searchsorted(low, low, "left")
+    own = (m - first + 1) / (m - first + beside + 1)
+    bad_costs = average - (average * m + gains[first] + own) / (m + 1)
+    losses = with_good * good_costs, with_bad * bad_costs
+    more = (
+        _PRECISION_MORE * float(losses[0].mean() + losses[1].mean()),
+        _PRECISION_MORE * float((losses[0] ** 2).mean() + (losses[1] ** 2).mean()),
+    )
+    average_interval = _unless_unmet(average, _variance(of_bad, of_good, bad, unit), more, few, confidence)
     return Ranking(auroc, auroc_interval, average, average_interval)
+
+
+def _unless_unmet(value: float, variance: float, more: tuple[float, float], few: float, confidence: float) -> Interval:
+    """Wilson's interval of as many photos as give a proportion this variance; its lower end with photos not met yet.
+
+    Args:
+        value: the figure, in [0, 1].
+        variance: as measured.
+        more: what photos that were not met lose on average, and the average of its square.
+        few: photos to assume where the figure does not vary.
+        confidence: in (0, 1).
+    """
+
+    def end(lost: float, variance: float, side: int) -> float:
+        odds = lost * (1 - lost)
+        n = odds / variance if odds > 1e-15 and variance > 1e-15 else few
+        return 1 - wilson(lost * n, n, confidence)[side]
+
+    worse = min(1.0, max(1 - value, 1 - value + more[0]))
+    return min(value, end(worse, variance + more[1], 1)), max(value, end(1 - value, variance, 0))
 
 
 def _variance(of_bad: FloatArray, of_good: FloatArray, bad: BoolArray, unit: IntArray) -> float:
