@@ -74,6 +74,14 @@ def test_files_whose_rest_is_zeros_are_refused(kind: str, part: float) -> None:
                 decode_bytes(data[:cut] + bytes(len(data) - cut), settings)
 
 
+def test_a_tiff_whose_jpeg_tables_are_zeros_is_refused() -> None:
+    """They lie behind the pixels, and zeros in them give other pixels."""
+    data = encoded(scene((64, 48)), "TIFF", compression="jpeg")
+    for missing in range(20, 300, 20):
+        with pytest.raises(BadImage):
+            decode_bytes(data[:-missing] + bytes(missing), SETTINGS[0])
+
+
 @pytest.mark.parametrize("part", [0.2, 0.5, 0.7])
 @pytest.mark.parametrize("kind", [kind for kind in KINDS if kind.startswith("jpeg") and "progressive" not in kind])
 def test_jpegs_that_were_cut_and_closed_are_refused(kind: str, part: float) -> None:

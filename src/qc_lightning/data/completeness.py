@@ -24,7 +24,8 @@ _GREY = 128  # what libjpeg makes of blocks for which it has no data
 _FURTHER = bytes(range(0, 255, 5)) * 4  # bits that are no picture
 _COMPRESSION, _TIFF_JPEG = 0x0103, (6, 7)  # tag of TIFF, and its values for JPEG
 _STRIPS = ((0x0111, 0x0117), (0x0144, 0x0145))  # tags of TIFF: where strips or tiles are, and how long
-_END = 16  # bytes; a JPEG ends in a marker
+_TABLES = 0x015B  # tag of TIFF: what its JPEGs have in common, in a JPEG of their own
+_END, _EOI = 16, b"\xff\xd9"  # bytes; a JPEG ends in a marker
 _MARK = (1, 254, 77, 138)  # of its pixels until it is decoded
 
 
@@ -44,6 +45,8 @@ def check_coded(data: bytes, image: ImageFile.ImageFile) -> None:
     elif image.format == "WEBP" and len(data) > 4 * _ZEROS and not data[-_ZEROS:].strip(b"\0"):
         raise BadImage("truncated: its rest is zeros")
     elif isinstance(image, TiffImagePlugin.TiffImageFile) and image.tag_v2.get(_COMPRESSION) in _TIFF_JPEG:
+        if not bytes(image.tag_v2.get(_TABLES, _EOI)).rstrip(b"\0").endswith(_EOI):
+            raise BadImage("truncated: its tables are cut off")
         for places, lengths in _STRIPS:
             for place, length in zip(image.tag_v2.get(places, ()), image.tag_v2.get(lengths, ()), strict=False):
                 if length > _END and not data[place + length - _END : place + length].strip(b"\0"):

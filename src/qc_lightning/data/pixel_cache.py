@@ -34,7 +34,7 @@ from qc_lightning.core.errors import UserError
 from qc_lightning.core.system import cores
 from qc_lightning.data.decode import DecodeSettings
 from qc_lightning.data.fingerprint import sample_of, stamp_of
-from qc_lightning.data.unfinished_pixels import unfinished
+from qc_lightning.data.unfinished_pixels import forget, unfinished
 
 Pixels = npt.NDArray[np.uint8]
 Outcome = tuple[list[str], dict[int, str]]
@@ -122,6 +122,7 @@ def open_or_build(
     key = key or key_of(paths, settings)
     target = cache_dir / f"{key}.pixels"
     if found := _load(target, key, len(paths), settings.shape):
+        forget(target)
         return found
     if needed > limit_bytes:
         raise OSError(f"{needed / 1e9:.1f} GB needed, the limit is {limit_bytes / 1e9:.1f} GB")

@@ -9,7 +9,7 @@ import os
 import uuid
 import zlib
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
 
@@ -100,6 +100,12 @@ def unfinished(target: Path, row_bytes: int) -> Iterator[UnfinishedPixels]:
         for file in (place, beside):
             file.unlink(missing_ok=True)
         raise
+
+
+def forget(target: Path) -> None:
+    """Remove the journal of a file that is complete: a process that was killed at its very end has left it."""
+    with suppress(OSError):  # a cache that may only be read
+        target.with_name(f"{UNFINISHED}{target.name}").with_suffix(".journal").unlink(missing_ok=True)
 
 
 def _open(path: Path) -> BinaryIO:
