@@ -2,6 +2,7 @@
 
 import contextlib
 import csv
+import hashlib
 import io
 import json
 import os
@@ -47,6 +48,8 @@ _READ_BY = {
     "sweep/sweep.json": "sweep_report",
     "outputs/releases/press.json": "named release",
 }
+FOUND = Path("torture").absolute()
+"""Where inputs that ended in a traceback are kept."""
 _SECONDS = 30
 _BATCH = 100
 
@@ -312,8 +315,8 @@ def attack(work: Path, seed: int, count: int) -> Counter[str]:
             seen["faults"] += 1
             took = f"{time.monotonic() - start:.1f} s, {(peak - before) / 1000:.0f} MB more"
             print(f"FAULT {name}, {how}, {reader}: {why} ({took})", file=sys.__stdout__, flush=True)
-            (work.parent / "kept").mkdir(exist_ok=True)
-            (work.parent / "kept" / f"{abs(hash(why)) % 10**8}-{Path(name).name}").write_bytes(data)
+            FOUND.mkdir(exist_ok=True)
+            (FOUND / f"{hashlib.sha256(data).hexdigest()[:12]}-{Path(name).name}").write_bytes(data)
         before = max(before, peak)
     return seen
 

@@ -3,7 +3,8 @@
     python tests/torture.py                     everything, some three hours on two cores
     python tests/torture.py photos --count 5000 one part, and how often
 
-Each part makes what it needs in a temporary folder. What goes wrong is printed before the table.
+Each part makes what it needs in a temporary folder. What goes wrong is printed before the table, and the files that did
+it are kept in ./torture.
 """
 
 import argparse
@@ -83,6 +84,8 @@ def broken_photos(task: Try) -> list[str]:
                 print(f"seed {task.seed}, {number}, {kind}, {how}: several lines: {error}")
         except Exception as error:
             outcomes["other"] += 1
+            bad_run_files.FOUND.mkdir(exist_ok=True)
+            (bad_run_files.FOUND / f"photo-{task.seed}-{number}").write_bytes(data)
             print(f"seed {task.seed}, {number}, {kind}, {how}: {error!r}")
         slowest = max(slowest, time.monotonic() - begun)
     told = f"{outcomes['refused']:,} refused, {outcomes['read']:,} read, {outcomes['other']} else"
