@@ -311,7 +311,7 @@ def attack(work: Path, seed: int, count: int) -> Counter[str]:
         end, why = ending(ways[name][reader])
         seen[f"{name} {end}"] += 1
         peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-        if end == "broken" or peak - before > 700_000 or time.monotonic() - start > 10:
+        if end == "broken" or peak - before > 700_000 or time.monotonic() - start > 20:
             seen["faults"] += 1
             took = f"{time.monotonic() - start:.1f} s, {(peak - before) / 1000:.0f} MB more"
             print(f"FAULT {name}, {how}, {reader}: {why} ({took})", file=sys.__stdout__, flush=True)

@@ -68,6 +68,20 @@ def test_a_checkpoint_takes_no_more_memory_than_its_file_is_large(tmp_path: Path
     assert "\n" not in str(caught.value)
 
 
+def test_a_flipped_bit_is_no_other_model(run_folder: Path, tmp_path: Path) -> None:
+    """Torch takes weights as they are; the file has a checksum for each tensor."""
+    data = bytearray((run_folder / "checkpoints" / "best.ckpt").read_bytes())
+    path = tmp_path / "best.ckpt"
+    for place in range(len(data) // 20, len(data), len(data) // 20):
+        path.write_bytes(bytes(data[:place]) + bytes([data[place] ^ 1]) + bytes(data[place + 1 :]))
+        try:
+            found = Inspector.load(path, "cpu")
+        except UserError:
+            continue
+        weights = zip(found.network.parameters(), Inspector.load(run_folder, "cpu").network.parameters(), strict=True)
+        assert all(torch.equal(a, b) for a, b in weights), "what is not checked is padding"
+
+
 @pytest.mark.parametrize("edit", ["hidden", "decode"])
 def test_a_network_is_not_built_larger_than_its_weights(run_folder: Path, tmp_path: Path, edit: str) -> None:
     checkpoint = torch.load(run_folder / "checkpoints" / "best.ckpt", weights_only=True)

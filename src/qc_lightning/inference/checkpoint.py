@@ -27,7 +27,7 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
             f"expected a checkpoint {path}, there is none: was the training stopped before its first epoch?"
         )
     try:
-        _check_sizes(path)
+        _check(path)
         checkpoint: object = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # torch raises many kinds for a damaged file
         reason = next(iter(str(error).splitlines()), type(error).__name__)
@@ -37,20 +37,23 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
     return checkpoint
 
 
-def _check_sizes(path: Path) -> None:
-    """Refuse a checkpoint that would take more memory than its file is large: packed, or of tensors that say so.
+def _check(path: Path) -> None:
+    """Refuse a checkpoint whose checksums are wrong, which torch does not look at, or that would take more memory than
+    its file is large: packed, or of tensors that say so.
 
     Raises:
-        ValueError: it would.
+        ValueError: it would, or a bit of it has flipped.
         zipfile.BadZipFile: it is none.
     """
     there = path.stat().st_size
     with zipfile.ZipFile(path) as archive:
         entries = archive.infolist()
-    if any(entry.compress_type != zipfile.ZIP_STORED for entry in entries):
-        raise ValueError("it is packed, checkpoints are not")
-    if sum(entry.file_size for entry in entries) > there:
-        raise ValueError("it is said to hold more than the file is large")
+        if any(entry.compress_type != zipfile.ZIP_STORED for entry in entries):
+            raise ValueError("it is packed, checkpoints are not")
+        if sum(entry.file_size for entry in entries) > there:
+            raise ValueError("it is said to hold more than the file is large")
+        if wrong := archive.testzip():
+            raise ValueError(f"the checksum of {wrong} is wrong")
     # on no device a tensor that is larger than its data stays a number; on the CPU torch makes room for it
     storages: dict[int, int] = {}
     for tensor in _tensors(torch.load(path, map_location="meta", weights_only=True)):

@@ -104,9 +104,15 @@ class Novelty(nn.Module):
 
     @classmethod
     def from_state(cls, state: dict[str, Tensor]) -> "Novelty":
-        """Read back a `state_dict`."""
+        """Read back a `state_dict`.
+
+        Raises:
+            ValueError: the order of its coordinates is none.
+        """
         novelty = cls(len(state["mean"]), len(state["reference"]))
         novelty.load_state_dict(state)
+        if not torch.equal(novelty.order.sort().values, torch.arange(len(novelty.order))):
+            raise ValueError("the coordinates of novelty are in no order")
         return novelty
 
 

@@ -1,0 +1,132 @@
+"""Files of a run that somebody edited: one line that names the file, never a traceback."""
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+import bad_run_files
+from qc_lightning.core import release
+from qc_lightning.core.errors import UserError
+from qc_lightning.core.run import Run
+from qc_lightning.evaluation.evaluation_set import split_photos
+from qc_lightning.inference.checkpoint import saved_decision
+from qc_lightning.inference.inspector import Inspector
+from qc_lightning.models.novelty import Novelty
+from qc_lightning.sweep.folder import Sweep
+
+Train = Callable[..., tuple[int, Path, str]]
+SMALL = ("data.count=24", "data.image_size=16", "model.hidden=[16]", "trainer=cpu", "report=false")
+
+
+def put(content: Any, way: tuple[Any, ...], value: object) -> None:
+    """Replace a node of nested containers."""
+    *above, last = way
+    for key in above:
+        content = content[key]
+    content[last] = value
+
+
+LAST: list[tuple[tuple[Any, ...], object]] = [
+    (("epoch",), torch.zeros(2)),
+    (("epoch",), None),
+    (("callbacks", "Checkpoints", "best_epoch"), "0"),
+    (("callbacks", "Checkpoints", "best_loss"), []),
+    (("callbacks", "History", "rows"), "rows"),
+    (("callbacks", "History", "rows"), [{"epoch": torch.zeros(3)}]),
+    (("callbacks",), 5),
+    (("optimizer_states",), [1]),
+    (("optimizer_states", 0, "state"), {0: {"step": "x"}}),
+    (("optimizer_states", 0, "param_groups"), [{}]),
+    (("loops",), {"fit_loop": None}),
+    (("hyper_parameters",), {"model": None}),
+    (("state_dict",), {"network.layers.1.weight": None}),
+]
+
+
+def test_a_last_checkpoint_that_was_edited(train: Train, tmp_path: Path) -> None:
+    code, run, out = train(*SMALL, "trainer.max_epochs=1")
+    assert code == 0, out
+    for way, value in LAST:
+        copy = tmp_path / "copy"
+        shutil.rmtree(copy, ignore_errors=True)
+        shutil.copytree(run, copy)
+        content = torch.load(copy / "checkpoints" / "last.ckpt", weights_only=True)
+        put(content, way, value)
+        torch.save(content, copy / "checkpoints" / "last.ckpt")
+        code, _, out = train(f"resume={copy}", "trainer.max_epochs=2", folder=copy)
+        assert code == 2, (way, value, out)
+        error = next(line for line in out.splitlines() if line.startswith("error: "))
+        assert "last.ckpt" in error, (way, value, out)
+
+
+@pytest.mark.parametrize(
+    ("way", "value"),
+    [
+        (("inspector",), None),
+        (("inspector", "class_names"), ["a", "b", "c"]),
+        (("inspector", "class_names"), 1),
+        (("inspector", "decision"), "0.5"),
+        (("inspector", "decode"), {"side": 16}),
+        (("inspector", "decode", "height"), "16"),
+        (("inspector", "novelty"), {"mean": 1}),
+        (("inspector", "novelty"), {**Novelty(48, 2).state_dict(), "order": torch.full((48,), 99)}),
+        (("state_dict",), ["network"]),
+        (("hyper_parameters", "model"), {"name": "mlp"}),
+        (("hyper_parameters", "model", "hidden"), None),
+    ],
+)
+def test_a_best_checkpoint_that_was_edited(
+    run_folder: Path, tmp_path: Path, way: tuple[Any, ...], value: object
+) -> None:
+    content = torch.load(run_folder / "checkpoints" / "best.ckpt", weights_only=True)
+    put(content, way, value)
+    path = tmp_path / "best.ckpt"
+    torch.save(content, path)
+    with pytest.raises(UserError, match=r"best.ckpt") as caught:
+        Inspector.load(path, "cpu")
+    assert "\n" not in str(caught.value)
+    if way in [("inspector",), ("inspector", "decision")]:
+        with pytest.raises(UserError, match=r"best.ckpt|decision"):
+            saved_decision(path)
+
+
+@pytest.mark.parametrize(
+    ("key", "value"), [("run", 1.5), ("decision", "1"), ("certified", None), ("former", [{}]), ("digest", [])]
+)
+def test_a_release_that_was_edited(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, key: str, value: object) -> None:
+    monkeypatch.chdir(tmp_path)
+    path = release.Release("press", "run", "m", 1, "d", False, "me", "now", "").write()
+    assert release.read("press").run == "run"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {key: value}))
+    with pytest.raises(UserError, match=r"press.json is damaged"):
+        release.read("press")
+
+
+def test_a_split_with_other_subsets(tmp_path: Path) -> None:
+    (tmp_path / "split.csv").write_text("path,label,group,subset,sha256\na.png,Correct,a,later,\n")
+    with pytest.raises(UserError, match=r"split.csv is damaged \(subset 'later'\)"):
+        split_photos(Run(tmp_path))
+
+
+@pytest.mark.parametrize(
+    "content",
+    [[], {"jobs": 1}, {"jobs": [1]}, {"jobs": [{"number": "0"}]}, {"fixed": 1}, {"total": []}, {"command": None}],
+)
+def test_a_plan_of_a_sweep_that_was_edited(tmp_path: Path, content: object) -> None:
+    whole = {"command": [], "objective": "val_loss", "fixed": [], "jobs": [], "total": 0}
+    (tmp_path / "sweep.json").write_text(json.dumps({**whole, **content} if isinstance(content, dict) else content))
+    with pytest.raises(UserError, match=r"expected a sweep's folder"):
+        Sweep.open(str(tmp_path), "run")
+
+
+@pytest.mark.slow
+def test_no_broken_file_ends_in_a_traceback(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """`make torture` tries twenty thousand."""
+    monkeypatch.setenv("QC_LIGHTNING_CACHE", str(tmp_path / "cache"))
+    seen = bad_run_files.fuzz(tmp_path / "scratch", seed=4, count=60)
+    assert seen["faults"] == 0, seen
