@@ -17,7 +17,7 @@ from qc_lightning.evaluation.evaluation_set import split_photos
 from qc_lightning.inference.checkpoint import saved_decision
 from qc_lightning.inference.inspector import Inspector
 from qc_lightning.models.novelty import Novelty
-from qc_lightning.sweep.folder import Sweep
+from qc_lightning.sweep.folder import Record, Sweep
 
 Train = Callable[..., tuple[int, Path, str]]
 SMALL = ("data.count=24", "data.image_size=16", "model.hidden=[16]", "trainer=cpu", "report=false")
@@ -44,6 +44,7 @@ LAST: list[tuple[tuple[Any, ...], object]] = [
     (("optimizer_states", 0, "param_groups"), [{}]),
     (("loops",), {"fit_loop": None}),
     (("hyper_parameters",), {"model": None}),
+    (("hyper_parameters", "model", "hidden"), torch.zeros(2)),
     (("state_dict",), {"network.layers.1.weight": None}),
 ]
 
@@ -105,6 +106,9 @@ def test_a_release_that_was_edited(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     path.write_text(json.dumps(json.loads(path.read_text()) | {key: value}))
     with pytest.raises(UserError, match=r"press.json is damaged"):
         release.read("press")
+    path.write_text("[" * 100_000)
+    with pytest.raises(UserError, match=r"press.json is damaged"):
+        release.read("press")
 
 
 def test_a_split_with_other_subsets(tmp_path: Path) -> None:
@@ -122,6 +126,17 @@ def test_a_plan_of_a_sweep_that_was_edited(tmp_path: Path, content: object) -> N
     (tmp_path / "sweep.json").write_text(json.dumps({**whole, **content} if isinstance(content, dict) else content))
     with pytest.raises(UserError, match=r"expected a sweep's folder"):
         Sweep.open(str(tmp_path), "run")
+
+
+@pytest.mark.parametrize(
+    "content", [[], {"status": 1}, {"val": 1}, {"val": {"auroc": {"value": 0.5}}}, {"seconds": None}]
+)
+def test_a_record_of_a_job_that_was_edited(tmp_path: Path, content: object) -> None:
+    whole = {"status": "finished", "seconds": 1.0}
+    (tmp_path / "job.json").write_text(json.dumps({**whole, **content} if isinstance(content, dict) else content))
+    record = Record.read(tmp_path)
+    assert record is not None
+    assert (record.status, "job.json is damaged" in record.message) == ("failed", True)
 
 
 @pytest.mark.slow

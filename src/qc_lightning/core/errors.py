@@ -24,6 +24,6 @@ def reading(what: object, advice: str = "restore it or train again") -> Iterator
     """
     try:
         yield
-    except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError, RecursionError) as error:
+    except (ArithmeticError, AttributeError, LookupError, RuntimeError, TypeError, ValueError) as error:
         reason = " ".join(f"{type(error).__name__}: {error}".split())[:200]
         raise UserError(f"{what} is damaged or was edited ({reason}): {advice}") from error

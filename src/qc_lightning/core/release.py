@@ -84,7 +84,7 @@ def read(name: str) -> Release:
     except FileNotFoundError:
         names = ", ".join(release.name for release in all_releases()) or "none"
         raise UserError(f"there is no release {name} below {RELEASES}; there is: {names}") from None
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
         raise UserError(f"{path} is damaged ({error}): give the name again with qc-lightning release") from error
     return Release(**values | {"former": tuple(values["former"])})
 

@@ -110,27 +110,26 @@ class Inspector:
         if "inspector" not in checkpoint:
             raise UserError(f"{path} is of a run that was stopped before it was measured; finish it with resume=<run>")
         where_to = chosen_device(device)
-        try:
-            with reading(path):
-                parts, prefix = checkpoint["inspector"], "network."
-                state = {
-                    key.removeprefix(prefix): value
-                    for key, value in checkpoint["state_dict"].items()
-                    if key.startswith(prefix)
-                }
-                decode = DecodeSettings(**parts["decode"])
-                model = ModelConfig.stored(checkpoint["hyper_parameters"]["model"])
-                check_widths(model, decode, state)
+        with reading(path):
+            parts, prefix = checkpoint["inspector"], "network."
+            stored = checkpoint["state_dict"].items()
+            state = {key.removeprefix(prefix): value for key, value in stored if key.startswith(prefix)}
+            decode = DecodeSettings(**parts["decode"])
+            model = ModelConfig.stored(checkpoint["hyper_parameters"]["model"])
+            check_widths(model, decode, state)
+            try:
                 tiles = (decode.rows, decode.columns)
                 network = build_network(model, decode.tile, load_weights=False, tiles=tiles)
                 network.load_state_dict(state)
-                correct, incorrect = (str(name) for name in parts["class_names"])
-                own, model_id = Decision.from_dict(parts["decision"]), str(parts["model_id"])
-                stored = parts.get("novelty")
-                novelty = None if stored is None else Novelty.from_state(stored).to(where_to).eval()
-        except RuntimeError as error:  # layers that this release does not have
-            reason = str(error).splitlines()[0]
-            raise UserError(f"{path} was made by another release of qc-lightning ({reason}): train again") from error
+            except RuntimeError as error:  # layers that this release does not have
+                reason = str(error).splitlines()[0]
+                raise UserError(
+                    f"{path} was made by another release of qc-lightning ({reason}): train again"
+                ) from error
+            correct, incorrect = (str(name) for name in parts["class_names"])
+            own, model_id = Decision.from_dict(parts["decision"]), str(parts["model_id"])
+            distances = parts.get("novelty")
+            novelty = None if distances is None else Novelty.from_state(distances).to(where_to).eval()
         network = network.to(where_to).eval().requires_grad_(False)
         decision, certificate = own, None
         if run is not None:

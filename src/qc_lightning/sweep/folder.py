@@ -48,7 +48,10 @@ class Record:
         """The record in a job's folder, None while there is none."""
         path = folder / "job.json"
         try:
-            return build(cls, json.loads(read_text(path, RECORD)))
+            record = build(cls, json.loads(read_text(path, RECORD)))
+            if not all({"value", "low", "high"} <= figure.keys() for figure in record.val.values()):
+                raise ValueError("a figure lacks its interval")
+            return record
         except FileNotFoundError:
             return None
         except (OSError, ValueError, RecursionError, AttributeError, UserError) as error:
