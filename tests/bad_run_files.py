@@ -343,6 +343,7 @@ def fuzz(scratch: Path, seed: int, count: int) -> Counter[str]:
                 print(line, flush=True)
             elif line.startswith("SEEN "):
                 total.update(json.loads(line[5:]))
+                print(f"{start + _BATCH:,} files, {total['faults']} faults", flush=True)
         if end.code:
             total["faults"] += 1
             print(f"batch {start} ended with {end.code}: {end.output[-300:]}", flush=True)
