@@ -148,7 +148,7 @@ class History(Checkpoint):
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Take up the rows of the checkpoint."""
-        self.rows = [{name: _figure(row.get(name)) for name in HISTORY_COLUMNS} for row in state_dict["rows"]]
+        self.epochs = [{name: _figure(row.get(name)) for name in HISTORY_COLUMNS} for row in state_dict["rows"]]
 
 
 def _figure(value: object) -> float | None:
