@@ -143,6 +143,33 @@ def test_a_tail_counts_only_where_it_helps(quality: float, weight: float) -> Non
     torch.testing.assert_close(head(features)[:, 0], expected, rtol=1e-4, atol=1e-4)
 
 
+def test_the_distance_to_correct_photos_counts_beside_a_tail() -> None:
+    draw = torch.Generator().manual_seed(0)
+    label = (torch.arange(400) % 2).long()
+    score, tail = (label + torch.randn(400, generator=draw) for _ in range(2))
+    frozen, head = FittedHead(4, 5.0, (6, 3), distance=True), FittedHead(4, 5.0, (6, 4), tail=True, distance=True)
+    features = torch.randn(5, 4 + 6 * 4, generator=draw)
+    patches = features[:, 4:].view(5, 6, 4)
+    plain = torch.cat([features[:, :4], patches[..., :3].flatten(1)], dim=1)
+    assert frozen.distance is not None
+    frozen.distance.scale(0.7, 0.0)
+    found = head.combine(frozen, score, tail, label)
+    slope = (found[0] - found[1]) / (score[0] + tail[0] - score[1] - tail[1])
+    offset = found[0] - slope * (score[0] + tail[0])
+    expected = slope * (frozen(plain)[:, 0] + highest(patches[..., 3])) + offset
+    torch.testing.assert_close(head(features)[:, 0], expected, rtol=1e-4, atol=1e-4)
+    frozen.distance = None  # dropped, as it did not help
+    head.combine(frozen, score, tail, label)
+    assert head.distance is None
+
+
+def test_where_a_class_has_few_photos_a_tail_counts_nothing() -> None:
+    label = (torch.arange(60) < 15).long()
+    head = FittedHead(4, 5.0, (6, 4), tail=True)
+    head.combine(FittedHead(4, 5.0, (6, 3)), torch.randn(60), 9.0 * label, label)
+    assert head.choice.endswith("fine-tuned patches weigh 0")
+
+
 def test_each_tail_learns_from_the_photos_outside_its_fold() -> None:
     fold = np.array([0, 0, 1, 1, 2, 2, 2])
     sampler = TailBatches(fold, 2, seed=0)

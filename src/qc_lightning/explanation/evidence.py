@@ -126,7 +126,8 @@ def lay_out(network: Network, looks: Sequence[Look], features: Tensor, side: tup
             )
             heat = heat + _spread(cells.view(-1, 1, *patch_map.shape[2:]), side)
         if head.distance is not None:
-            heat = heat + _spread(_distance_cells(head.distance, patches, patch_map.shape[2:]), side)
+            frozen = head.frozen_patches(patches)
+            heat = heat + _spread(_distance_cells(head.distance, frozen, patch_map.shape[2:]), side)
     by_photo = logit.view(-1, network.tiles[0] * network.tiles[1])
     highest_tile = nn.functional.one_hot(by_photo.argmax(1), by_photo.shape[1]).flatten()
     laid = join((heat * highest_tile[:, None, None])[:, None], network.tiles)[:, 0]

@@ -120,8 +120,8 @@ class Network(nn.Module):
         # several times faster on a CPU, and what half precision wants on a GPU
         self.backbone = backbone.to(memory_format=torch.channels_last)
         self.frozen, self.tiles = frozen, tiles
-        stays = (frozen or backbone.has_tail) and not hidden and tiles == (1, 1)
-        self.patches = patches and backbone.has_patches and stays
+        stays = frozen or backbone.has_tail
+        self.patches = patches and backbone.has_patches and stays and not hidden and tiles == (1, 1)
         self.taps = nn.ModuleList(Mosaic(tiles) for _ in range(backbone.count + self.patches))
         self.pool, self.views = list(pool), views
         self.weights = "none"
@@ -138,7 +138,7 @@ class Network(nn.Module):
                 self.head = PerceptronHead(width, hidden, dropout, clip)
             else:
                 # as stages learn, the patches that are near change
-                self.head = FittedHead(width, clip, cells, backbone.has_tail, distance and frozen)
+                self.head = FittedHead(width, clip, cells, backbone.has_tail, distance and stays)
         else:
             self.head = perceptron(width, hidden, dropout) if hidden else _linear(width, dropout)
         self.pooled_width = width

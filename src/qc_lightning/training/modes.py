@@ -65,11 +65,12 @@ def _build_tail(config: TrainConfig, photos: PhotoSet, settings: HeadSettings) -
         raise UserError(
             f"model.mode=tail: expected photos of both classes in at least 2 folds of groups, got too few: {instead}"
         )
-    frozen = build_network(replace(config.model, mode="frozen", distance=False), photos.decode.tile)
+    model = replace(config.model, distance=config.model.distance or photos.counts()["train"][1] < FEW)
+    frozen = build_network(replace(model, mode="frozen"), photos.decode.tile)
     assert isinstance(frozen, Network)
     store = FeatureStore(photos, frozen, config)
     shape, tiles = photos.decode.tile, config.data.grid
-    module = TailClassifier(config.model, config.optim, shape, tiles, settings, store, frozen, fold)
+    module = TailClassifier(model, config.optim, shape, tiles, settings, store, frozen, fold)
     network = module.network
     assert isinstance(network, Network)
     assert isinstance(network.backbone, TimmBackbone)

@@ -10,9 +10,9 @@ import math
 import torch
 from torch import Tensor, nn
 
-from qc_lightning.metrics.calibration import auroc, platt
+from qc_lightning.metrics.calibration import auroc, balanced_loss, platt
 from qc_lightning.models.heads.distance import DistanceHead, evenly, odds
-from qc_lightning.models.heads.linear import RIDGES, TAUS, Folds, LinearHead
+from qc_lightning.models.heads.linear import FEW, RIDGES, TAUS, Folds, LinearHead
 from qc_lightning.models.heads.patches import PatchHead, highest
 from qc_lightning.models.heads.solver import Recipe
 
@@ -33,7 +33,7 @@ class FittedHead(nn.Module):
         clip: standard deviations at which a pooled feature is cut off.
         patches: cells of the patch map and channels of each; None without patches.
         tail: whether the last of these channels is the score of a fine-tuned tail.
-        distance: whether the distance to Correct photos counts, without a tail.
+        distance: whether the distance to Correct photos counts.
 
     Attributes:
         choice: what was chosen, in words.
@@ -55,8 +55,9 @@ class FittedHead(nn.Module):
         self.width, self.cells = width, patches
         # features come in half precision where there are patches
         self.pooled = LinearHead(width, clip) if patches is None else LinearHead(width, clip, constant=1e-3)
-        self.patches = PatchHead(patches[1] - tail) if patches is not None else None
-        self.distance = DistanceHead(width, patches) if distance else None
+        frozen = None if patches is None else (patches[0], patches[1] - tail)
+        self.patches = PatchHead(frozen[1]) if frozen is not None else None
+        self.distance = DistanceHead(width, frozen) if distance else None
         self.register_load_state_dict_pre_hook(_drop_distance)  # type: ignore[no-untyped-call]
         self.has_tail = tail
         if tail:
@@ -76,17 +77,21 @@ class FittedHead(nn.Module):
         pooled, patches = self.split(features)
         logit: Tensor = self.pooled(pooled)
         if self.patches is not None:
-            logit = logit + self.patches(patches[..., : self.patches.width])
+            logit = logit + self.patches(self.frozen_patches(patches))
         if self.distance is not None:
-            logit = logit + self.distance(pooled, patches)
+            logit = logit + self.distance(pooled, self.frozen_patches(patches))
         return logit + highest(self._tail_scores(patches))[:, None] if self.has_tail else logit
 
     def patch_scores(self, patches: Tensor) -> list[Tensor]:
         """Return scores [B, cells], the biases left out: the mean of the two highest of each is part of the logit."""
         if self.patches is None:
             return []
-        linear = self.patches.patch_scores(patches[..., : self.patches.width]) - self.patches.linear.bias
+        linear = self.patches.patch_scores(self.frozen_patches(patches)) - self.patches.linear.bias
         return [linear, self._tail_scores(patches)] if self.has_tail else [linear]
+
+    def frozen_patches(self, patches: Tensor) -> Tensor:
+        """Patches [..., channels] without the score of a tail."""
+        return patches[..., :-1] if self.has_tail else patches
 
     def _tail_scores(self, patches: Tensor) -> Tensor:
         return self.tail * patches[..., -1].float()
@@ -138,7 +143,9 @@ class FittedHead(nn.Module):
         return slope * total + offset
 
     def combine(self, frozen: "FittedHead", score: Tensor, tail: Tensor, label: Tensor) -> Tensor:
-        """Add a tail's logit, at the weight that out-of-fold logits rank best with, the smallest where they tie.
+        """Add a tail's logit, at the weight with the lowest loss out of fold, both classes weighing alike.
+
+        A tail that does not help counts 0, and so does one where a class has too few photos to tell.
 
         Args:
             frozen: the head without a tail, fitted to the same photos.
@@ -149,15 +156,19 @@ class FittedHead(nn.Module):
         Returns:
             Out-of-fold logits of the sum, calibrated, float32 [n].
         """
-        sums = {weight: auroc((score + weight * tail).numpy(), label.numpy()) for weight in _TAIL_WEIGHTS}
-        weight = max(sums, key=sums.__getitem__)
-        slope, offset = self.platt = platt((score + weight * tail).numpy(), label.numpy())
+        truth = label.numpy()
+        weights = _TAIL_WEIGHTS if int(torch.bincount(label, minlength=2).min()) >= FEW else (0.0,)
+        sums = {weight: (score + weight * tail).numpy() for weight in weights}
+        weight = min(sums, key=lambda w: balanced_loss(sums[w], truth))
+        slope, offset = self.platt = platt(sums[weight], truth)
         self.load_state_dict(frozen.state_dict() | {"tail": torch.tensor(slope * weight)})
         _scale(self.pooled.linear, slope, offset)
         assert self.patches is not None
         _scale(self.patches.linear, slope, 0.0)
         self.choice = f"{frozen.choice}, fine-tuned patches weigh {weight:g}"
-        of_tail = {f"fine-tuned patches weigh {w:g}": value for w, value in sums.items()}
+        if self.distance is not None:
+            self.distance.scale(slope * float(self.distance.slope), 0.0)
+        of_tail = {f"fine-tuned patches weigh {w:g}": auroc(total, truth) for w, total in sums.items()}
         self.tried = frozen.tried | of_tail
         return slope * (score + weight * tail) + offset
 
