@@ -31,7 +31,7 @@ def load(root: Path, cache: Path) -> dict[str, tuple[Tensor, Tensor]]:
     for subset in ("train", "test"):
         rows = [row for row, path in enumerate(paths) if path.parts[-3] == subset]
         label = torch.tensor([float(paths[row].parts[-2] == "Incorrect") for row in rows])
-        subsets[subset] = (torch.from_numpy(store.rows(rows)), label)
+        subsets[subset] = (torch.from_numpy(store.pixels(rows)), label)
     return subsets
 
 

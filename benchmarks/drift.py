@@ -39,7 +39,7 @@ def main() -> None:
 
     def see(monitor: DriftMonitor, one: Measured, row: int) -> None:
         unusual = [one.novelty] if monitor.reference.novelty else []
-        values = (*one.pixels, one.logit, *unusual, *monitor.reference.components.of(one.features))
+        values = (*one.pixels, one.logit, *unusual, *monitor.reference.components.project(one.features))
         monitor.add(row, values, bool(1 / (1 + np.exp(-one.logit)) >= threshold))
 
     seen = camera = mix = 0

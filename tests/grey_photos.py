@@ -40,7 +40,7 @@ def good(store: PixelStore) -> list[int]:
 def check(store: PixelStore, paths: list[Path]) -> None:
     assert len(store) == len(paths) == COUNT
     assert store.bad == {BAD: "not an image of a known format"}
-    rows = store.rows(good(store))
+    rows = store.pixels(good(store))
     assert rows.dtype == np.uint8
     assert rows.flags.writeable
     np.testing.assert_array_equal(

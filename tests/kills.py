@@ -176,7 +176,7 @@ def _decode() -> None:
 
     paths = sorted(Path("many").iterdir())
     store = open_store(paths, DecodeSettings(16, 16), "disk", Path("cache/pixels"), progress=False)
-    pixels = store.rows(range(len(paths)))
+    pixels = store.pixels(range(len(paths)))
     Path("pixels.txt").write_text(hashlib.sha256(pixels.tobytes()).hexdigest() + "".join(store.sha256))
 
 

@@ -90,7 +90,7 @@ def plan_of(run: Path, photo: Path) -> Plan:
         max_pixels=None, part=None, views=None, part_wait=10.0, engine="local",
         ray=RayConfig(address="auto", workers=None, cpus=1.0, gpus=0.0, memory=None),
     )  # fmt: skip
-    return Plan.of(config, Shard())
+    return Plan.from_config(config, Shard())
 
 
 @pytest.mark.parametrize("how", ["overwritten", "replaced", "grown"])

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from predictions import save
 from qc_lightning.core.ray_environment import prepare_ray
-from test_predict import save
 
 prepare_ray()
 pytest.importorskip("ray")

@@ -35,10 +35,10 @@ def test_pixels_digests_and_bad_files(cache: str, paths: list[Path], tmp_path: P
     check(store, paths)
     for wanted in ([BAD], [0, BAD, 1], np.array([BAD - COUNT])):
         with pytest.raises(ValueError, match=r"photo 33 is bad .* not an image"):
-            store.rows(wanted)
+            store.pixels(wanted)
     with pytest.raises(IndexError):
-        store.rows([COUNT])
-    assert store.rows([]).shape == (0, 3, 8, 8)
+        store.pixels([COUNT])
+    assert store.pixels([]).shape == (0, 3, 8, 8)
     assert (tmp_path / "cache").exists() == (cache == "disk")
     assert len(open_store([], SMALL, cache, tmp_path / "cache")) == 0
 
@@ -50,7 +50,7 @@ def test_pixels_are_those_of_decode(tmp_path: Path) -> None:
     settings = DecodeSettings(16, 16, "letterbox")
     for cache in ("disk", "disk", "ram", "off"):
         store = open_store([path], settings, cache, tmp_path / "cache")
-        np.testing.assert_array_equal(store.rows([0])[0], decode(path, settings))
+        np.testing.assert_array_equal(store.pixels([0])[0], decode(path, settings))
 
 
 @pytest.fixture(scope="module")
@@ -67,13 +67,13 @@ def three_stores(tmp_path_factory: pytest.TempPathFactory) -> list[PixelStore]:
 def test_rows_come_in_the_order_asked_for(three_stores: list[PixelStore], indices: list[int]) -> None:
     for store in three_stores:
         for wanted in (indices, np.array(indices, np.int64)):
-            assert store.rows(wanted)[:, 0, 0, 0].tolist() == indices
+            assert store.pixels(wanted)[:, 0, 0, 0].tolist() == indices
 
 
 def test_rows_are_copies(three_stores: list[PixelStore]) -> None:
     for store in three_stores:
-        store.rows([7])[:] = 99
-        assert (store.rows([7]) == 7).all()
+        store.pixels([7])[:] = 99
+        assert (store.pixels([7]) == 7).all()
 
 
 def test_second_opening_decodes_nothing(paths: list[Path], tmp_path: Path, reads: list[Path]) -> None:
@@ -83,7 +83,7 @@ def test_second_opening_decodes_nothing(paths: list[Path], tmp_path: Path, reads
     content = file.read_bytes()
     second = open_store(paths, SMALL, "disk", tmp_path / "cache", progress=False)
     assert len(reads) == COUNT
-    np.testing.assert_array_equal(first.rows(good(first)), second.rows(good(second)))
+    np.testing.assert_array_equal(first.pixels(good(first)), second.pixels(good(second)))
     check(second, paths)
     assert file.read_bytes() == content
 
@@ -135,8 +135,8 @@ def test_photos_are_told_apart_by_their_paths(tmp_path: Path) -> None:
     for value, path in enumerate(paths):
         Image.new("L", (8, 8), value).save(path)
         os.utime(path, ns=(10**18, 10**18))
-    assert open_store(paths, SMALL, "disk", tmp_path / "cache").rows([0, 1])[:, 0, 0, 0].tolist() == [0, 1]
-    assert open_store(paths[::-1], SMALL, "disk", tmp_path / "cache").rows([0, 1])[:, 0, 0, 0].tolist() == [1, 0]
+    assert open_store(paths, SMALL, "disk", tmp_path / "cache").pixels([0, 1])[:, 0, 0, 0].tolist() == [0, 1]
+    assert open_store(paths[::-1], SMALL, "disk", tmp_path / "cache").pixels([0, 1])[:, 0, 0, 0].tolist() == [1, 0]
 
 
 def flip(position: int) -> object:
@@ -192,7 +192,7 @@ read = store.read
 store.read = lambda *a: (time.sleep(0.02), read(*a))[1]  # long enough that both are at it
 paths = [Path(line) for line in sys.stdin.read().splitlines()]
 found = store.open_store(paths, DecodeSettings(8, 8), "disk", Path(sys.argv[1]), progress=False)
-print(sum(int(row.sum()) for row in found.rows([i for i in range(len(paths)) if i not in found.bad])), len(found.bad))
+print(sum(int(row.sum()) for row in found.pixels([i for i in range(len(paths)) if i not in found.bad])), len(found.bad))
 """
     command = [sys.executable, "-W", "error", "-c", program, str(tmp_path / "cache")]
     pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}

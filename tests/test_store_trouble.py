@@ -120,7 +120,7 @@ def test_without_memory_photos_are_decoded_when_used(
     assert "too much for" in caplog.text
     paths[3].unlink()
     with pytest.raises(UserError, match=f"{paths[3].name} was a good photo before"):
-        store.rows([2, 3])
+        store.pixels([2, 3])
 
 
 @pytest.mark.parametrize("cache", ["disk", "ram"])
@@ -230,7 +230,7 @@ def test_building_takes_no_memory_for_the_pixels(tmp_path: Path) -> None:
     workers = store_module.cores()
     assert peak < 6 * workers * 5 * 2**20  # a few tasks of 4 MB for each thread
     assert (workers > 2) or peak < pixel_bytes / 2
-    assert (store.rows([149]) == 9).all()
+    assert (store.pixels([149]) == 9).all()
 
 
 def test_a_file_that_is_cut_off_while_in_use_is_one_line(tmp_path: Path) -> None:
@@ -239,9 +239,9 @@ def test_a_file_that_is_cut_off_while_in_use_is_one_line(tmp_path: Path) -> None
     store = open_store(paths, SMALL, "disk", tmp_path / "cache")
     (file,) = cache_files(tmp_path / "cache")
     os.truncate(file, 5 * 192 + 7)
-    assert store.rows([4, 0])[:, 0, 0, 0].tolist() == [4, 0]
+    assert store.pixels([4, 0])[:, 0, 0, 0].tolist() == [4, 0]
     with pytest.raises(UserError, match="was cut off while it was in use: start again"):
-        store.rows([5])
+        store.pixels([5])
 
 
 @pytest.mark.parametrize("how", ["swapped folders", "replaced", "rewritten", "rewritten within a tick"])
@@ -261,7 +261,7 @@ def test_files_of_one_size_and_time_are_told_apart_by_their_bytes(
             os.utime(path, ns=(10**18, 10**18))
 
     def grey() -> list[int]:
-        return open_store(everything, SMALL, "disk", tmp_path / "cache").rows(range(6))[:, 0, 0, 0].tolist()
+        return open_store(everything, SMALL, "disk", tmp_path / "cache").pixels(range(6))[:, 0, 0, 0].tolist()
 
     if how == "rewritten within a tick":  # a file system that makes up its inodes and has no ctime
         monkeypatch.setattr(cache_module, "stamp_of", lambda path: None)

@@ -22,7 +22,7 @@ def audit(config: AuditConfig) -> Path:
     photos = read_photos(config.data)
     timing.done("decoding")
     checks = check_files(photos)
-    checked = check_photos(photos.photos, photos.rows, photos.store, config.data)
+    checked = check_photos(photos.photos, photos.positions, photos.store, config.data)
     photos = photos.with_photos(checked.photos)
     checks += [*checked.checks, *pixel_checks(photos, checked, config.data)]
     timing.done("pixel checks")

@@ -19,7 +19,7 @@ def predict(config: PredictConfig) -> None:
             raise SystemExit(code)
         return
     with graceful_shutdown() as stop:
-        plan = Plan.of(config, Shard.of_process(config.shard)).without_done(stop)
+        plan = Plan.from_config(config, Shard.of_process(config.shard)).without_done(stop)
 
         from qc_lightning.inference.stream import Stream
         from qc_lightning.prediction.model import load_model, warn_of_batch

@@ -48,16 +48,16 @@ def check_outliers(photos: PhotoSet, facts: Sequence[FileFacts]) -> list[Check]:
 def _measure(photos: PhotoSet) -> Floats:
     """Log of the mean grey, share of white pixels, log of fine relative to coarse detail, log of the contrast."""
     n = len(photos.photos)
-    found = np.empty((4, n))
+    values = np.empty((4, n))
 
     def work(start: int) -> int:
         places = np.arange(start, min(start + _BLOCK, n))
         grey = photos.pixels(places)[:, 1]  # green: most of what the eye takes for brightness
-        fine = _pooled(grey, 2)  # not single pixels: their noise stays when a photo is out of focus
-        found[0, places] = np.log(fine.mean((1, 2)) + 1)
-        found[1, places] = (grey >= _WHITE).mean((1, 2))
-        found[2, places] = np.log(_detail(fine)) - np.log(_detail(_pooled(fine, 4)))
-        found[3, places] = np.log(_spread(fine) + 0.1)
+        smoothed = _pooled(grey, 2)  # not single pixels: their noise stays when a photo is out of focus
+        values[0, places] = np.log(smoothed.mean((1, 2)) + 1)
+        values[1, places] = (grey >= _WHITE).mean((1, 2))
+        values[2, places] = np.log(_detail(smoothed)) - np.log(_detail(_pooled(smoothed, 4)))
+        values[3, places] = np.log(_spread(smoothed) + 0.1)
         return len(places)
 
     with (
@@ -66,7 +66,7 @@ def _measure(photos: PhotoSet) -> Floats:
     ):
         for count in pool.map(work, range(0, n, _BLOCK)):
             bar.update(count)
-    return found
+    return values
 
 
 def _pooled(grey: npt.NDArray[np.uint8] | Planes, cell: int) -> Planes:

@@ -32,8 +32,8 @@ def free_folder(output: str | None) -> Path:
 
 def write_tables(folder: Path, checks: Sequence[Check]) -> None:
     """Write audit.csv with a row a finding, and audit.json with an entry a check."""
-    rows = [(check.name, finding.path, finding.other, finding.value) for check in checks for finding in check.findings]
-    write_text(folder / "audit.csv", csv_text(("check", "path", "other", "value"), rows))
+    lines = [(check.name, finding.path, finding.other, finding.value) for check in checks for finding in check.findings]
+    write_text(folder / "audit.csv", csv_text(("check", "path", "other", "value"), lines))
     entries = [
         {
             "name": check.name,

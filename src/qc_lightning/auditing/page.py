@@ -31,11 +31,11 @@ def write_page(folder: Path, photos: PhotoSet, checks: Sequence[Check], config: 
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
     from markupsafe import Markup
 
-    class_names, here = config.classes.names, Path(__file__).parent
-    report = here.parent / "report"
+    class_names, templates = config.classes.names, Path(__file__).parent
+    report = templates.parent / "report"
     script = (report / "corrections.js").read_text(encoding="utf-8")
     environment = Environment(
-        loader=FileSystemLoader([here, report]),
+        loader=FileSystemLoader([templates, report]),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,
@@ -58,14 +58,14 @@ def write_page(folder: Path, photos: PhotoSet, checks: Sequence[Check], config: 
 
     sections = []
     for check in sorted(checks, key=lambda check: ("look", "fine", "not checked").index(check.result)):
-        known = [finding for finding in check.findings if finding.path in place]
+        pictured = [finding for finding in check.findings if finding.path in place]
         cards = [
             {
                 "photos": [shown(name) for name in (finding.path, finding.other)[: 1 + check.pairs]],
                 "other": "" if check.pairs else finding.other,
                 "value": finding.value,
             }
-            for finding in known[: _MOST // (1 + check.pairs)]
+            for finding in pictured[: _MOST // (1 + check.pairs)]
         ]
         explained = check.flagged and check.name in _PIXEL_CHECKS
         classes = class_pictures(photos, class_names) if explained else []

@@ -34,10 +34,10 @@ class Appearance:
     colour: Floats
 
 
-def measure_appearance(store: PixelStore, rows: npt.NDArray[np.int64], progress: bool = True) -> Appearance:
+def measure_appearance(store: PixelStore, positions: npt.NDArray[np.int64], progress: bool = True) -> Appearance:
     """Measure some rows of the store, on all cores, a block at a time."""
-    n = len(rows)
-    found = Appearance(
+    n = len(positions)
+    appearance = Appearance(
         np.empty((n, SIDE, SIDE), np.float32), np.empty((n, 9), np.float32), np.empty((n, 3), np.float32)
     )
     from_side = np.minimum(np.arange(_FINE), np.arange(_FINE)[::-1])
@@ -47,18 +47,18 @@ def measure_appearance(store: PixelStore, rows: npt.NDArray[np.int64], progress:
 
     def work(start: int) -> int:
         block = slice(start, min(start + _BLOCK, n))
-        pixels = store.rows(rows[block])
+        pixels = store.pixels(positions[block])
         step_y, step_x = (max(1, side // _DENSE) for side in pixels.shape[2:])
         pixels = pixels[:, :, ::step_y, ::step_x]
         down, across = (_averaging(side, _FINE) for side in pixels.shape[2:])
-        fine = down @ pixels.astype(np.float32) @ across.T  # [b, 3, _FINE, _FINE]
-        cells = fine.reshape(*fine.shape[:2], -1)
+        reduced = down @ pixels.astype(np.float32) @ across.T  # [b, 3, _FINE, _FINE]
+        cells = reduced.reshape(*reduced.shape[:2], -1)
         edge = cells.take(border, axis=2)
         mean = edge.mean(2)
         step = mean - cells.take(inside, axis=2).mean(2)
-        found.border[block] = np.concatenate([mean, edge.std(2), step], axis=1)
-        found.colour[block] = cells.mean(2)
-        found.small[block] = halve @ fine.mean(1) @ halve.T
+        appearance.border[block] = np.concatenate([mean, edge.std(2), step], axis=1)
+        appearance.colour[block] = cells.mean(2)
+        appearance.small[block] = halve @ reduced.mean(1) @ halve.T
         return len(pixels)
 
     with (
@@ -67,7 +67,7 @@ def measure_appearance(store: PixelStore, rows: npt.NDArray[np.int64], progress:
     ):
         for count in pool.map(work, range(0, n, _BLOCK)):
             bar.update(count)
-    return found
+    return appearance
 
 
 def _averaging(pixels: int, cells: int) -> Floats:

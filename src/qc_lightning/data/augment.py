@@ -42,9 +42,9 @@ def mixup(images: Tensor, label: Tensor, alpha: float) -> tuple[Tensor, Tensor]:
         label: float [B].
         alpha: above 0; small values blend little.
     """
-    share = float(torch.distributions.Beta(alpha, alpha).sample())
+    weight = float(torch.distributions.Beta(alpha, alpha).sample())
     other = torch.randperm(len(images)).to(images.device)
-    return torch.lerp(images[other], images, share), torch.lerp(label[other], label, share)
+    return torch.lerp(images[other], images, weight), torch.lerp(label[other], label, weight)
 
 
 def _policy(images: Tensor, name: str) -> Tensor:

@@ -41,12 +41,12 @@ class Bands:
         """
         width, height = self.size
         left, upper, right, lower = box or (0, 0, width, height)
-        rows = max(1, _BAND // width)
-        if rows >= height:
+        band_height = max(1, _BAND // width)
+        if band_height >= height:
             return [plane.resize(size, Image.Resampling.BILINEAR, box=box) for plane in self.convert(0, height)]
         narrow: list[Image.Image] = []
-        for top in range(0, height, rows):
-            bottom = min(height, top + rows)
+        for top in range(0, height, band_height):
+            bottom = min(height, top + band_height)
             for place, plane in enumerate(self.convert(top, bottom)):
                 if top == 0:
                     narrow.append(Image.new(plane.mode, (size[0], height)))

@@ -42,7 +42,7 @@ class CheckedPhotos:
 
 def check_photos(
     photos: Sequence[Photo],
-    rows: npt.NDArray[np.int64],
+    positions: npt.NDArray[np.int64],
     store: PixelStore,
     config: DataConfig,
     progress: bool = True,
@@ -51,7 +51,7 @@ def check_photos(
 
     Args:
         photos: readable photos, with sha256.
-        rows: int64 [n], their rows in the store.
+        positions: int64 [n], their rows in the store.
         store: their pixels.
         config: of the photos.
         progress: whether to show a bar when it takes long.
@@ -61,13 +61,13 @@ def check_photos(
     """
     measured = _measured.get(store)
     if measured is None:
-        measured = measure_appearance(store, rows, progress), read_file_facts([photo.path for photo in photos])
+        measured = measure_appearance(store, positions, progress), read_file_facts([photo.path for photo in photos])
         _measured[store] = measured
     appearance, facts = measured
     names = [f"{photo.label} {photo.group}" for photo in photos]
     unit = np.unique(names, return_inverse=True)[1].astype(np.int64)
     copies, lookalikes = find_copies(
-        [photo.sha256 or "" for photo in photos], appearance.small, store, rows, unit, progress
+        [photo.sha256 or "" for photo in photos], appearance.small, store, positions, unit, progress
     )
     if config.near_duplicates == "error":
         _refuse_near_duplicates(photos, copies)

@@ -117,7 +117,10 @@ class Cluster:
     def _room(self) -> int:
         """How many workers fit on the nodes that are alive, whatever else works there."""
         wanted = self._wanted()
-        fit = [min(node["Resources"].get(kind, 0) // of for kind, of in wanted.items() if of) for node in nodes()]
+        fit = [
+            min(node["Resources"].get(kind, 0) // amount for kind, amount in wanted.items() if amount)
+            for node in nodes()
+        ]
         return int(sum(fit))
 
     def _wanted(self) -> dict[str, float]:
@@ -126,7 +129,7 @@ class Cluster:
     def _no_room(self) -> UserError:
         wanted = self._wanted()
         most = {kind: max(node["Resources"].get(kind, 0) for node in nodes()) for kind in wanted}
-        short = next((kind for kind, of in wanted.items() if most[kind] < of), "CPU")
+        short = next((kind for kind, amount in wanted.items() if most[kind] < amount), "CPU")
         unit, key = (1e9, "memory") if short == "memory" else (1.0, f"{short.lower()}s")
         what = {"memory": "GB of memory", "CPU": "cores", "GPU": "GPUs"}[short]
         return UserError(

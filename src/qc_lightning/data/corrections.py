@@ -30,8 +30,8 @@ def apply_corrections(photos: Sequence[Photo], file: Path, class_names: tuple[st
     place |= {str(photo.path): index for index, photo in enumerate(photos)}
     changed, out, pairs, missing = list(photos), set(), list[Copies](), 0
     labels = 0
-    rows = read_corrections(file)
-    for line, row in enumerate(rows, start=2):
+    corrections = read_corrections(file)
+    for line, row in enumerate(corrections, start=2):
         where = f"{file}, line {line}"
         if row["label"] not in ("", *class_names):
             hint = nearest(row["label"], list(class_names))
@@ -55,7 +55,7 @@ def apply_corrections(photos: Sequence[Photo], file: Path, class_names: tuple[st
                 missing += 1
             else:
                 pairs.append(Copies(min(index, other), max(index, other), "bytes", 0.0))
-    if rows and missing >= len(rows):
+    if corrections and missing >= len(corrections):
         raise UserError(f"data.corrections: expected corrections of these photos, {file} names none of them")
     groups, _ = join_copies([photo.group for photo in changed], pairs, near=False)
     kept = [replace(photo, group=groups[index]) for index, photo in enumerate(changed) if index not in out]
@@ -76,10 +76,10 @@ def read_corrections(file: Path) -> list[dict[str, str]]:
         reader = csv.DictReader(io.StringIO(read_text(file, encoding="utf-8-sig"), newline=""))
         if tuple(reader.fieldnames or ()) != COLUMNS:
             raise UserError(f"{file}: expected {','.join(COLUMNS)} in line 1, got {','.join(reader.fieldnames or ())}")
-        rows = list(reader)
+        corrections = list(reader)
     except (UnicodeDecodeError, csv.Error) as error:
         raise UserError(f"{file}: expected a CSV in UTF-8 ({error})") from error
-    short = next((line for line, row in enumerate(rows, start=2) if None in row or None in row.values()), None)
+    short = next((line for line, row in enumerate(corrections, start=2) if None in row or None in row.values()), None)
     if short is not None:
         raise UserError(f"{file}, line {short}: expected {len(COLUMNS)} fields like the first line has")
-    return rows
+    return corrections

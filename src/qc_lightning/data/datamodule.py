@@ -64,7 +64,7 @@ class BatchSampler(Sampler[NDArray[np.int64]]):
         least: int = 1,
     ) -> None:
         self.least = least
-        self.share = None if labels is None else (1 / (2 * np.bincount(labels)))[labels]
+        self.draw_weight = None if labels is None else (1 / (2 * np.bincount(labels)))[labels]
         self.indices, self.batch_size, self.seed = indices, batch_size, seed
         self.rank, self.world = rank, world
         self.epoch = 0
@@ -80,10 +80,14 @@ class BatchSampler(Sampler[NDArray[np.int64]]):
         order = self.indices
         if self.seed is not None:
             draw = np.random.default_rng((self.seed, self.epoch))
-            order = draw.permutation(order) if self.share is None else draw.choice(order, len(order), p=self.share)
-        share = self._share(order)
-        for start, end in pairwise(self._starts(len(share))):
-            yield share[start:end]
+            order = (
+                draw.permutation(order)
+                if self.draw_weight is None
+                else draw.choice(order, len(order), p=self.draw_weight)
+            )
+        own = self._share(order)
+        for start, end in pairwise(self._starts(len(own))):
+            yield own[start:end]
 
     def _starts(self, count: int) -> list[int]:
         """Where batches begin, and where the last one ends."""

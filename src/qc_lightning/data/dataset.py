@@ -29,7 +29,7 @@ class PhotoSet:
 
     Attributes:
         photos: the photos in catalog order, `subset` and `sha256` filled in.
-        rows: int64 [n], the row of each photo in `store`.
+        positions: int64 [n], where each photo lies in `store`.
         store: the decoded pixels, uint8 [3, H, W] a row.
         decode: what made those pixels of the files.
         bad: path and reason of every file that could not be read.
@@ -37,7 +37,7 @@ class PhotoSet:
     """
 
     photos: list[Photo]
-    rows: npt.NDArray[np.int64]
+    positions: npt.NDArray[np.int64]
     store: PixelStore
     decode: DecodeSettings
     bad: list[tuple[Path, str]]
@@ -54,7 +54,7 @@ class PhotoSet:
 
     def pixels(self, indices: npt.NDArray[np.int64]) -> npt.NDArray[np.uint8]:
         """Decoded photos by position, uint8 [len(indices), 3, H, W]."""
-        pixels: npt.NDArray[np.uint8] = self.store.rows(self.rows[indices])
+        pixels: npt.NDArray[np.uint8] = self.store.pixels(self.positions[indices])
         return pixels
 
     def with_photos(self, photos: list[Photo]) -> "PhotoSet":
@@ -89,9 +89,9 @@ def read_photos(config: AnyData, progress: bool = True, good_only: bool = False)
     decode, shapes = decode_settings(config, paths)
     store = _opened(paths, decode, config, progress)
     bad = [(photos[row].path, reason) for row, reason in sorted(store.bad.items())]
-    rows = np.array([row for row in range(len(photos)) if row not in store.bad], dtype=np.int64)
-    kept = [replace(photos[row], sha256=_verified(photos[row], store.sha256[row])) for row in rows]
-    return PhotoSet(kept, rows, store, decode, bad, left_out + shapes)
+    positions = np.array([row for row in range(len(photos)) if row not in store.bad], dtype=np.int64)
+    kept = [replace(photos[row], sha256=_verified(photos[row], store.sha256[row])) for row in positions]
+    return PhotoSet(kept, positions, store, decode, bad, left_out + shapes)
 
 
 def load_photos(config: AnyData, progress: bool = True, good_only: bool = False) -> PhotoSet:
@@ -111,7 +111,7 @@ def load_photos(config: AnyData, progress: bool = True, good_only: bool = False)
     photos = read_photos(config, progress, good_only)
     if photos.bad:
         _refuse_bad(photos.bad, len(photos.photos) + len(photos.bad), config)
-    checked = check_photos(photos.photos, photos.rows, photos.store, config, progress)
+    checked = check_photos(photos.photos, photos.positions, photos.store, config, progress)
     subsets = split(checked.photos, config.split, config.classes.names, good_only)
     kept = [replace(photo, subset=subset) for photo, subset in zip(checked.photos, subsets, strict=True)]
     unknown_parts = check_groups(checked.photos, checked.facts, config.group)[:2]
@@ -157,23 +157,23 @@ def _verified(photo: Photo, sha256: str) -> str:
 
 
 def _straddling(photos: Sequence[Photo]) -> list[str]:
-    """Groups on both sides of a split that the user has fixed."""
+    """Groups with photos in several parts of a split that the user has fixed."""
     subsets: dict[str, set[str]] = defaultdict(set)
     for photo in photos:
         subsets[photo.group].add(str(photo.subset))
-    straddling = sorted(group for group, of in subsets.items() if len(of) > 1)
+    straddling = sorted(group for group, names in subsets.items() if len(names) > 1)
     if not straddling:
         return []
     return [
-        f"{len(straddling)} groups of photos lie on both sides of the given split, for example {straddling[0]}: "
+        f"{len(straddling)} groups have photos in several parts of the given split, for example {straddling[0]}: "
         "the test figures are too kind."
     ]
 
 
 def split_csv(photos: Sequence[Photo], class_names: tuple[str, str]) -> str:
     """split.csv as text: path,label,group,subset,sha256, and kind where one is known; it serves as `data.manifest`."""
-    rows = [(photo.path, class_names[photo.label], photo.group, photo.subset, photo.sha256) for photo in photos]
+    lines = [(photo.path, class_names[photo.label], photo.group, photo.subset, photo.sha256) for photo in photos]
     columns = ("path", "label", "group", "subset", "sha256")
     if any(photo.kind for photo in photos):
-        return csv_text((*columns, "kind"), [(*row, photo.kind) for row, photo in zip(rows, photos, strict=True)])
-    return csv_text(columns, rows)
+        return csv_text((*columns, "kind"), [(*row, photo.kind) for row, photo in zip(lines, photos, strict=True)])
+    return csv_text(columns, lines)

@@ -62,7 +62,7 @@ def identical_files(sha256: Sequence[str]) -> list[Copies]:
 
 
 def find_copies(
-    sha256: Sequence[str], small: Floats, store: PixelStore, rows: Indices, unit: Indices, progress: bool = True
+    sha256: Sequence[str], small: Floats, store: PixelStore, positions: Indices, unit: Indices, progress: bool = True
 ) -> tuple[list[Copies], list[Copies]]:
     """Find the pairs of photos that are copies of each other, and those that only look alike.
 
@@ -73,7 +73,7 @@ def find_copies(
         sha256: of each file's bytes.
         small: float32 [n, SIDE, SIDE], the photos' small pictures.
         store: their pixels.
-        rows: int64 [n], their rows in the store.
+        positions: int64 [n], their rows in the store.
         unit: int64 [n], equal for photos that are known to be alike, with one label and one group: such pairs are not
             listed as lookalikes.
         progress: whether to show a bar when it takes long.
@@ -86,7 +86,9 @@ def find_copies(
     by_picture: dict[bytes, list[int]] = defaultdict(list)
     for index in (index for index in range(len(sha256)) if index not in seconds):
         same_grey = by_picture[np.round(small[index], 1).tobytes()]
-        first = next((other for other in same_grey if _same_pixels(store, int(rows[index]), int(rows[other]))), None)
+        first = next(
+            (other for other in same_grey if _same_pixels(store, int(positions[index]), int(positions[other]))), None
+        )
         if first is None:
             same_grey.append(index)
         else:
@@ -100,7 +102,7 @@ def find_copies(
 
 
 def _same_pixels(store: PixelStore, row: int, other: int) -> bool:
-    one, two = store.rows([row, other])
+    one, two = store.pixels([row, other])
     return bool((one == two).all())
 
 
@@ -111,10 +113,10 @@ def _alike(small: Floats, unit: Indices, progress: bool) -> list[tuple[int, int,
     lack = _limit(beyond_mean)
     limit, wide = math.sqrt(1 - lack), math.sqrt(1 - _LOOKALIKE * lack)
     single = len(np.unique(unit)) == n
-    rows = max(1, min(_BLOCK, _LIKENESSES // max(1, n)))
-    bar = Progress(range(0, n, rows), desc="Comparing photos", unit="block", delay=1.5, disable=not progress)
+    block_size = max(1, min(_BLOCK, _LIKENESSES // max(1, n)))
+    bar = Progress(range(0, n, block_size), desc="Comparing photos", unit="block", delay=1.5, disable=not progress)
     for start in bar:
-        block = slice(start, min(start + rows, n))
+        block = slice(start, min(start + block_size, n))
         likeness = beyond_mean[block] @ beyond_mean[start:].T  # correlation: 1 minus its square is the part lacking
         i, j = np.nonzero(np.triu(likeness > limit, 1))
         if len(i) > _PER_PHOTO * len(likeness):  # a set without much variation: the nearest of each photo are enough
@@ -159,10 +161,10 @@ def _limit(own: Floats) -> float:
     return max(_BEYOND_MEAN, min(_MOST, _NEARER * closest))
 
 
-def _neighbourhood(own: Floats, rows: Indices) -> Floats:
+def _neighbourhood(own: Floats, places: Indices) -> Floats:
     """What the tenth nearest photo lacks of each of these, or in a small set the one a quarter of the way."""
     rank = min(_NEIGHBOURHOOD, len(own) // 4)
-    lacking: Floats = 1 - np.partition((own[rows] @ own.T) ** 2, -1 - rank, axis=1)[:, -1 - rank]
+    lacking: Floats = 1 - np.partition((own[places] @ own.T) ** 2, -1 - rank, axis=1)[:, -1 - rank]
     return lacking
 
 

@@ -21,7 +21,7 @@ _VIEWS = 20  # photos of one part, at most, for a guess
 
 
 def check_groups(photos: Sequence[Photo], facts: Sequence[FileFacts], rule: str) -> list[Check]:
-    """Look for groups that the user has not named, and for those that lie on both sides of a given split.
+    """Look for groups that the user has not named, and for those with photos in several parts of a given split.
 
     Args:
         photos: with the groups that they have.
@@ -90,9 +90,9 @@ def _time_in(name: str) -> float:
     >>> _time_in("Correct/IMG_20240506_070809.jpg") - _time_in("cam1-2024-05-06T07-08-07.png")
     2.0
     """
-    found = _TIME.search(PurePosixPath(name).name)
+    match = _TIME.search(PurePosixPath(name).name)
     with suppress(ValueError):
-        return datetime.datetime(*map(int, found.groups())).timestamp() if found else math.nan  # type: ignore[arg-type]
+        return datetime.datetime(*map(int, match.groups())).timestamp() if match else math.nan  # type: ignore[arg-type]
     return math.nan
 
 
@@ -101,7 +101,7 @@ def _straddling(photos: Sequence[Photo], grouped: bool) -> Check:
     for photo in photos:
         if photo.subset is not None:
             subsets[photo.group][photo.subset] += 1
-    torn = {group for group, of in subsets.items() if len(of) > 1}
+    torn = {group for group, counts in subsets.items() if len(counts) > 1}
     findings = [Finding(photo.name, photo.group) for photo in photos if photo.group in torn]
     if torn:
         text = f"{len(torn)} groups lie in several parts of the given split: the test figures are too good."

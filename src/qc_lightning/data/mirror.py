@@ -36,8 +36,8 @@ def mirror(address: str, cache: Path) -> Path:
     base = address.rstrip("/")
     folder = cache / hashlib.sha256(base.encode()).hexdigest()[:16]
     wanted = {photo.removeprefix(f"{base}/"): photo for photo in find_remote(base)}
-    there = versions(base)
-    now = {name: there.get(photo, "") for name, photo in wanted.items()}
+    current = versions(base)
+    now = {name: current.get(photo, "") for name, photo in wanted.items()}
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with in_turn(folder / ".lock"):  # a process of the same training waits: a copy made twice has another stamp

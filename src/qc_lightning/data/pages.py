@@ -37,7 +37,7 @@ def choose_page(image: ImageFile.ImageFile) -> None:
     image.seek(photos[0] if photos else 0)
 
 
-def _is_thumbnail(size: tuple[int, int], of: tuple[int, int]) -> bool:
+def _is_thumbnail(size: tuple[int, int], other: tuple[int, int]) -> bool:
     """Whether a page has the shape of another, to a pixel, at less than half its size."""
-    (width, height), (wide, high) = size, of
+    (width, height), (wide, high) = size, other
     return 2 * width < wide and 2 * height < high and abs(width * high - height * wide) <= max(wide, high)

@@ -33,7 +33,7 @@ class PixelStore:
 
     Attributes:
         sha256: Hex digest of each file; empty for a bad one.
-        bad: Index of each file that can't be used, with the reason. Drop these: `rows` refuses them.
+        bad: Index of each file that can't be used, with the reason. Drop these: `pixels` refuses them.
     """
 
     def __init__(self, outcome: Outcome, gather: Callable[[npt.NDArray[np.intp]], Pixels]) -> None:
@@ -45,7 +45,7 @@ class PixelStore:
     def __len__(self) -> int:
         return len(self.sha256)
 
-    def rows(self, indices: Sequence[int] | npt.NDArray[np.integer[Any]]) -> npt.NDArray[np.uint8]:
+    def pixels(self, indices: Sequence[int] | npt.NDArray[np.integer[Any]]) -> npt.NDArray[np.uint8]:
         """Pixels of some photos, in the order asked for, repeats allowed.
 
         Returns:

@@ -102,14 +102,14 @@ def versions(source: str) -> dict[str, str]:
     """
     system, path = file_system(source)
     try:
-        found = system.find(path, detail=True)
+        objects = system.find(path, detail=True)
     except Exception as error:
         raise UserError(f"source: cannot list {source}: {reason_of(error)}") from error
     marks = ("ETag", "etag", "generation", "md5Hash", "content_md5", "LastModified", "last_modified", "mtime", "size")
     scheme = source.partition("://")[0]
     return {
         _address(scheme, name): " ".join(str(info[mark]) for mark in marks if info.get(mark) is not None)
-        for name, info in found.items()
+        for name, info in objects.items()
     }
 
 
@@ -129,8 +129,8 @@ def check_rights(addresses: Sequence[str]) -> None:
         first.setdefault(address.rpartition("/")[0], address)
     folders = list(first)[:_PROBES]
     with ThreadPoolExecutor(_THREADS) as pool:
-        found = dict(zip(folders, pool.map(_why_unreadable, (first[folder] for folder in folders)), strict=True))
-    if refused := {folder: reason for folder, reason in found.items() if reason}:
+        reasons = dict(zip(folders, pool.map(_why_unreadable, (first[folder] for folder in folders)), strict=True))
+    if refused := {folder: reason for folder, reason in reasons.items() if reason}:
         named = ", ".join(f"{folder} ({reason})" for folder, reason in list(refused.items())[:3])
         photos = sum(counts[folder] for folder in refused)
         raise UserError(

@@ -68,7 +68,7 @@ def check_shortcuts(
     days = [f"{hour // 24}" for hour in hours]
     sizes = [(fact.width, fact.height) for fact in facts]
     cameras = [fact.camera for fact in facts]
-    known = {
+    properties = {
         "border_colour": appearance.border.astype(np.float64),
         "mean_colour": appearance.colour.astype(np.float64),
         "size": np.column_stack([np.log(np.maximum(np.array(sizes, dtype=np.float64), 1)), _one_hot(sizes)]),
@@ -77,7 +77,7 @@ def check_shortcuts(
         "file_date": np.column_stack([hours, _one_hot(days)]),
         "camera": _one_hot(cameras) if any(cameras) else np.full((len(photos), 1), np.nan),
     }
-    return [_check(name, x, label, fold, group, class_names) for name, x in known.items()]
+    return [_check(name, x, label, fold, group, class_names) for name, x in properties.items()]
 
 
 def _check(

@@ -43,7 +43,7 @@ def split(
     elif "val" not in fixed and config.val > 0:
         _carve(photos, subsets, "val", config.val, config.seed)
     for subset in ("train", "test", *(["val"] if config.val > 0 or config.fold is not None or "val" in fixed else [])):
-        counts = Counter(photo.label for photo, of in zip(photos, subsets, strict=True) if of == subset)
+        counts = Counter(photo.label for photo, name in zip(photos, subsets, strict=True) if name == subset)
         for label, name in enumerate(names):
             if counts[label] == 0 and not (good_only and label == 1):
                 total = sum(photo.label == label for photo in photos)
@@ -85,8 +85,8 @@ def _hold_out(photos: Sequence[Photo], subsets: list[str], config: SplitConfig, 
             f"data.split.folds: expected at most {max(dealt) + 1}, as one class lies in so few groups, "
             f"got {config.folds}"
         )
-    for index, of in zip(train, dealt, strict=True):
-        if of == number:
+    for index, fold_of_photo in zip(train, dealt, strict=True):
+        if fold_of_photo == number:
             subsets[index] = "val"
 
 
@@ -94,14 +94,14 @@ def _grouped(photos: Sequence[Photo]) -> bool:
     return len({photo.group for photo in photos}) < len(photos)
 
 
-def _carve(photos: Sequence[Photo], subsets: list[str], part: str, share: float, seed: int | str) -> None:
-    """Move about `share` of each class from train to `part`, whole groups at a time."""
+def _carve(photos: Sequence[Photo], subsets: list[str], part: str, fraction: float, seed: int | str) -> None:
+    """Move about `fraction` of each class from train to `part`, whole groups at a time."""
     groups: dict[str, list[int]] = defaultdict(list)
     for index, (photo, subset) in enumerate(zip(photos, subsets, strict=True)):
         if subset == "train":
             groups[photo.group].append(index)
     held = Counter(photos[index].label for members in groups.values() for index in members)
-    missing = {label: round(share * count) for label, count in held.items()}
+    missing = {label: round(fraction * count) for label, count in held.items()}
     for group in _order(groups, seed, part):
         members = Counter(photos[index].label for index in groups[group])
         # a group moves when that brings the part nearer to its size in photos of each class, relative to the class

@@ -67,8 +67,8 @@ class Walk:
         while folders:
             below, real = folders.pop()
             try:
-                with os.scandir(self.root / below) as found:
-                    entries = sorted((entry for entry in found if entry.name[0] != "."), key=lambda entry: entry.name)
+                with os.scandir(self.root / below) as listing:
+                    entries = sorted((entry for entry in listing if entry.name[0] != "."), key=lambda entry: entry.name)
             except FileNotFoundError:  # removed while we looked
                 continue
             except OSError as error:
@@ -125,8 +125,8 @@ def is_photo(path: Path) -> bool:
 def why_unread(path: Path) -> str:
     """Why a file of a folder that is no photo by its ending may be one all the same; empty when nothing says so."""
     suffix = path.suffix.lower()
-    known = suffix in _UNREAD_SUFFIXES or (suffix not in _OTHER_SUFFIXES and looks_like_image(path))
-    return unread_ending(path) if known else ""
+    is_image = suffix in _UNREAD_SUFFIXES or (suffix not in _OTHER_SUFFIXES and looks_like_image(path))
+    return unread_ending(path) if is_image else ""
 
 
 def may_be_photo(name: PurePath) -> bool:

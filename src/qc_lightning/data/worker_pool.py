@@ -88,10 +88,10 @@ class WorkerPool:
         try:
             for block in self._while_there_is_room(_as_they_come(self._blocks(numbers, task, size))):
                 if block is not None:
-                    found = block.to_pylist()
-                    if failures := [row["failure"] for row in found if row["failure"]]:
+                    answers = block.to_pylist()
+                    if failures := [row["failure"] for row in answers if row["failure"]]:
                         raise UserError(failures[0])
-                    yield [(row["number"], row["result"]) for row in found]
+                    yield [(row["number"], row["result"]) for row in answers]
                 if stop.signal:
                     return
         except ray.exceptions.ObjectLostError:  # results that were on a node when it was lost

@@ -37,10 +37,10 @@ def carry(certificate: Mapping[str, Any], exported: ExportedInspector) -> dict[s
     if gone:
         example = f", for example {gone[0]}" if gone[0].name else ""
         return {"void": f"{len(gone)} of {len(photos)} qualification photos are gone or have changed{example}"}
-    found = Progress(
+    inspections = Progress(
         exported.inspect_files(paths), "qualification photos as exported", len(paths), unit="photo", delay=1.0
     )
-    results = [(result.logit, result.novelty) for result in found]
+    results = [(result.logit, result.novelty) for result in inspections]
     changed, gap = _changed(photos, results, exported.decision)
     if changed:
         path = paths[changed[0]]

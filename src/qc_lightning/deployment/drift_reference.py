@@ -59,7 +59,7 @@ def reference_of(own: Sequence[Measured], inspector: ExportedInspector) -> Refer
     logit = np.array([one.logit for one in own])
     columns = [*np.array([one.pixels for one in own]).T, logit]
     columns += [np.array([one.novelty for one in own])] if has_novelty else []
-    columns += [*components.of(seen).T]
+    columns += [*components.project(seen).T]
     rejected = 1 / (1 + np.exp(-logit)) >= inspector.decision.threshold
     groups = np.array([one.photo.group for one in own])
     everything = np.ones(len(own), bool)
@@ -70,12 +70,12 @@ def reference_of(own: Sequence[Measured], inspector: ExportedInspector) -> Refer
 
 def measured(inspector: ExportedInspector, photos: Iterable[Photo]) -> list[Measured]:
     """Each photo that can be read as the export sees it."""
-    found = []
+    results = []
     for photo in photos:
         pixels = decode_photo(photo.path, inspector.decode).pixels
         if pixels is not None:
-            found.append(measure(inspector, photo, pixels))
-    return found
+            results.append(measure(inspector, photo, pixels))
+    return results
 
 
 def measure(inspector: ExportedInspector, photo: Photo, pixels: npt.NDArray[np.uint8]) -> Measured:
@@ -91,11 +91,11 @@ def _sides(
     column: Floats, groups: npt.NDArray[np.str_], rejected: npt.NDArray[np.bool_], among: npt.NDArray[np.bool_]
 ) -> tuple[tuple[Floats, int], tuple[Floats, int]]:
     """Sorted values and number of parts of photos that pass and that are rejected; of all where a side has too few."""
-    found = []
+    sides = []
     for side in (~rejected & among, rejected & among):
         taken = side if side.sum() >= 2 else among
-        found.append((np.sort(column[taken]), len(np.unique(groups[taken]))))
-    return found[0], found[1]
+        sides.append((np.sort(column[taken]), len(np.unique(groups[taken]))))
+    return sides[0], sides[1]
 
 
 def _spread(photos: list[Photo]) -> list[Photo]:

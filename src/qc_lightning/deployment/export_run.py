@@ -72,7 +72,7 @@ def export_inspector(
         raise UserError("not exported: the decision limits novelty, which this run does not measure; decide without")
     model = to_onnx(inspector.network, inspector.novelty, inspector.decode.shape)
     before = _inspect(inspector, photos)
-    logit = np.array([found.logit for found in before], np.float32)
+    logit = np.array([inspection.logit for inspection in before], np.float32)
     places = golden_places(logit, inspector.decode.shape)
     pixels = np.stack([decode(photos[place].path, inspector.decode) for place in places])
     golden = json.dumps(Golden(pixels, logit[places]).to_dict(), allow_nan=False)
@@ -112,11 +112,11 @@ def _inspect(inspector: Inspector, photos: Sequence[Photo]) -> list[Inspection]:
         Progress(desc="inspecting as trained", total=len(photos), unit="photo", delay=1.0) as bar,
     ):
         for batch in stream.inspect(photo.path for photo in photos):
-            for found, photo in zip(batch, photos[len(results) :], strict=False):
-                verified(photo, found.sha256, found.error, own=True)
+            for inspection, photo in zip(batch, photos[len(results) :], strict=False):
+                verified(photo, inspection.sha256, inspection.error, own=True)
             results += batch
             bar.update(len(batch))
-    broken = next((found for found in results if found.probability is None), None)
+    broken = next((inspection for inspection in results if inspection.probability is None), None)
     if broken:
         raise UserError(f"not exported: the run's network gives no finite number for {broken.path}")
     return results

@@ -37,9 +37,9 @@ def on_demand(model: ModelProto, output: str, wanted: str) -> None:
     graph.input.append(helper.make_tensor_value_info(wanted, TensorProto.BOOL, []))
     graph.initializer.append(numpy_helper.from_array(np.array(False), wanted))
     inside = {name for node in alone for name in node.output} | {output}
-    known = [value for value in graph.value_info if value.name not in inside]
+    outer = [value for value in graph.value_info if value.name not in inside]
     del graph.value_info[:]
-    graph.value_info.extend(known)
+    graph.value_info.extend(outer)
 
 
 def _needed(graph: GraphProto, outputs: list[str]) -> set[str]:

@@ -71,20 +71,22 @@ class Reference:
         """
         unusual = [novelty] if self.novelty and novelty is not None else []
         seen = small_picture(pixels) if features is None else features
-        return (*of_pixels(pixels), logit, *unusual, *self.components.of(seen).tolist())
+        return (*of_pixels(pixels), logit, *unusual, *self.components.project(seen).tolist())
 
     def shares(self, measures: Sequence[float], rejected: bool) -> Floats:
         """For each statistic which shares of that side's photos lie below its value and at most at it, [S, 2]."""
-        found = []
+        ranks = []
         for value, sides in zip(measures, self.sides, strict=True):
             values = sides[rejected][0]
             ends = (np.searchsorted(values, value, "left"), np.searchsorted(values, value, "right"))
-            found.append([int(end) / len(values) for end in ends])
-        return np.array(found)
+            ranks.append([int(end) / len(values) for end in ends])
+        return np.array(ranks)
 
     def to_json(self) -> str:
         """The text that travels with the model."""
-        sides = [[[np.round(values, 6).tolist(), parts] for values, parts in of] for of in self.sides]
+        sides = [
+            [[np.round(values, 6).tolist(), parts] for values, parts in distributions] for distributions in self.sides
+        ]
         stored: dict[str, object] = {
             "format": 1,
             "features": self.features,
@@ -105,7 +107,10 @@ class Reference:
         stored: Mapping[str, Any] = json.loads(text)
         mean, directions = _unpacked(stored["mean"]), _unpacked(stored["directions"])
         components = Components(mean, directions.reshape(stored["count"], -1))
-        sides = [tuple((np.array(values, np.float64), int(parts)) for values, parts in of) for of in stored["sides"]]
+        sides = [
+            tuple((np.array(values, np.float64), int(parts)) for values, parts in distributions)
+            for distributions in stored["sides"]
+        ]
         return cls(components, stored["features"], stored["novelty"], [(a, b) for a, b in sides], stored["critical"])
 
 
@@ -176,7 +181,7 @@ class DriftMonitor:
         self.photos += 1
         if self.photos % EVERY:
             return
-        found: dict[str, Crossing] = {}
+        crossings: dict[str, Crossing] = {}
         for count in WINDOWS:
             if len(self._shares) >= count:
                 for one in (*self._differences(row, count), self._mix(row, count)):
@@ -184,12 +189,12 @@ class DriftMonitor:
                     if one.value / one.limit > before.value / before.limit:
                         self.largest[one.name] = one
                     if one.value > one.limit:
-                        found.setdefault(one.name, one)
-        for name, one in found.items():
+                        crossings.setdefault(one.name, one)
+        for name, one in crossings.items():
             self.first.setdefault(name, one)
-        self._since = 0 if found else self._since + EVERY
-        if found or self._since >= max(WINDOWS):
-            self._now = found
+        self._since = 0 if crossings else self._since + EVERY
+        if crossings or self._since >= max(WINDOWS):
+            self._now = crossings
 
     def _differences(self, row: int, count: int) -> list[Crossing]:
         rejected = np.array(self._rejected)[-count:]
@@ -221,10 +226,10 @@ def in_words(crossings: Mapping[str, Crossing]) -> dict[str, str]:
     camera = [one for name, one in crossings.items() if name != MIX]
     words = ", ".join(f"{one.name} ({one.value:.2f}, limit {one.limit:.2f})" for one in camera[:4])
     more = f" and {len(camera) - 4} more" if len(camera) > 4 else ""
-    found = {"drift": f"{words}{more}, up to row {camera[0].row}"} if camera else {}
+    sentences = {"drift": f"{words}{more}, up to row {camera[0].row}"} if camera else {}
     if MIX in crossings:
-        found["mix"] = f"another share of parts is rejected than before, up to row {crossings[MIX].row}"
-    return found
+        sentences["mix"] = f"another share of parts is rejected than before, up to row {crossings[MIX].row}"
+    return sentences
 
 
 def _fisher(k: int, n: int, other_k: int, other_n: int) -> float:

@@ -18,16 +18,16 @@ from qc_lightning.metrics import anytime
 from qc_lightning.metrics.verdict import Verdict
 
 
-def pick(found: Inspection, one_in: int | None) -> Inspection:
+def pick(inspection: Inspection, one_in: int | None) -> Inspection:
     """The result, with the reason that a person has to look at it where its photo is picked.
 
     Args:
-        found: of a photo.
+        inspection: of a photo.
         one_in: one photo in so many is picked; None: none.
     """
-    if one_in is None or not found.sha256 or found.error or int(found.sha256[:12], 16) % one_in:
-        return found
-    return replace(found, reason=f"{found.reason}; {SPOT_CHECK}" if found.reason else SPOT_CHECK)
+    if one_in is None or not inspection.sha256 or inspection.error or int(inspection.sha256[:12], 16) % one_in:
+        return inspection
+    return replace(inspection, reason=f"{inspection.reason}; {SPOT_CHECK}" if inspection.reason else SPOT_CHECK)
 
 
 class Claim(NamedTuple):
@@ -37,11 +37,11 @@ class Claim(NamedTuple):
     confidence: float
 
     @classmethod
-    def of(cls, decision: Mapping[str, Any]) -> "Claim | None":
+    def from_decision(cls, decision: Mapping[str, Any]) -> "Claim | None":
         """The claim of a decision record; None where it has none that holds."""
         claims = (decision.get("certificate") or {}).get("claims") or []
-        found = [one for one in claims if one.get("kind") == "escape" and one.get("threshold") is not None]
-        return cls(float(found[0]["rate"]), float(found[0]["confidence"])) if found else None
+        limits = [one for one in claims if one.get("kind") == "escape" and one.get("threshold") is not None]
+        return cls(float(limits[0]["rate"]), float(limits[0]["confidence"])) if limits else None
 
 
 class EscapeMonitor:
@@ -120,7 +120,7 @@ def replayed(log: Path, model: str, decision: Mapping[str, Any]) -> EscapeMonito
         model: digest of the model's record.
         decision: its decision record.
     """
-    monitor = EscapeMonitor(Claim.of(decision))
+    monitor = EscapeMonitor(Claim.from_decision(decision))
     for inspected, said in judged(log):
         if inspected.entry.model == model:
             monitor.add(inspected, said, stopped_elsewhere(log, inspected))

@@ -33,21 +33,21 @@ class Expectation:
     verdict: Verdict | None = None
     sha256: str | None = None
 
-    def disagreement(self, found: "Inspection") -> str:
+    def disagreement(self, inspection: "Inspection") -> str:
         """Why an inspection is not what was expected, in words; empty when it is.
 
         A recorded verdict must come again. A label alone asks only that no Incorrect part passes and no Correct part is
         rejected: REVIEW is right for both.
         """
-        if found.error and self.verdict != found.verdict:
-            return f"cannot be inspected ({found.error})"
-        if self.sha256 and found.sha256 and self.sha256 != found.sha256:
+        if inspection.error and self.verdict != inspection.verdict:
+            return f"cannot be inspected ({inspection.error})"
+        if self.sha256 and inspection.sha256 and self.sha256 != inspection.sha256:
             return "is not the file that it was: its sha256 has changed"
         if self.verdict is not None:
-            return "" if found.verdict == self.verdict else f"was {self.verdict}, now {_said(found)}"
+            return "" if inspection.verdict == self.verdict else f"was {self.verdict}, now {_said(inspection)}"
         wrong = Verdict.PASS if self.label == 1 else Verdict.REJECT
         kind = "escape" if self.label == 1 else "overkill"
-        return f"{kind}: {_said(found)}" if found.verdict == wrong else ""
+        return f"{kind}: {_said(inspection)}" if inspection.verdict == wrong else ""
 
 
 def read_expectations(source: str, class_names: tuple[str, str]) -> list[Expectation]:
@@ -71,9 +71,9 @@ def read_expectations(source: str, class_names: tuple[str, str]) -> list[Expecta
             (photos.root / name, [labels[part] for part in Path(name).parts[:-1] if part in labels])
             for name in photos.names
         ]
-        expected = [Expectation(photo, label=found[0]) for photo, found in named if found]
+        expected = [Expectation(photo, label=labels[0]) for photo, labels in named if labels]
         if len(expected) < len(named):
-            other = next(photo for photo, found in named if not found)
+            other = next(photo for photo, labels in named if not labels)
             raise UserError(
                 f"source: expected every photo in a folder {class_names[0]} or {class_names[1]}, got {other} "
                 f"({len(named) - len(expected)} of {len(named)} are elsewhere)"
@@ -111,6 +111,6 @@ def _of_row(row: Mapping[str, str | None], listing: Path, class_names: tuple[str
     )
 
 
-def _said(found: "Inspection") -> str:
-    probability = "no probability" if found.probability is None else f"probability {found.probability:.6f}"
-    return f"{found.verdict} ({probability}, threshold {found.threshold:.6f})"
+def _said(inspection: "Inspection") -> str:
+    probability = "no probability" if inspection.probability is None else f"probability {inspection.probability:.6f}"
+    return f"{inspection.verdict} ({probability}, threshold {inspection.threshold:.6f})"

@@ -151,13 +151,20 @@ class ExportedInspector:
         logit, novelty, features = np.empty(0, np.float32), None, None
         if pixels:
             names = [LOGIT, *(name for name in (NOVELTY, FEATURES) if name in self.outputs)]
-            found = dict(zip(names, self.run(np.stack(pixels), *names), strict=True))
-            logit, features = found[LOGIT], found.get(FEATURES)
-            novelty = found[NOVELTY].tolist() if NOVELTY in found else None
-        share = (time.perf_counter() - begun) / max(1, len(pixels))
+            outputs = dict(zip(names, self.run(np.stack(pixels), *names), strict=True))
+            logit, features = outputs[LOGIT], outputs.get(FEATURES)
+            novelty = outputs[NOVELTY].tolist() if NOVELTY in outputs else None
+        seconds = (time.perf_counter() - begun) / max(1, len(pixels))
         probability = sigmoid(logit)
         results = conclude(
-            photos, logit.tolist(), probability.tolist(), novelty, self.decision, self.model_id, self.unreadable, share
+            photos,
+            logit.tolist(),
+            probability.tolist(),
+            novelty,
+            self.decision,
+            self.model_id,
+            self.unreadable,
+            seconds,
         )
         return results if self.reference is None else self._measured(results, photos, self.reference, features)
 

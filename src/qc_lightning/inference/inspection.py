@@ -163,12 +163,12 @@ def conclude(
         seconds: of the network's time, for each of the m photos.
     """
     verdicts = iter(decision.verdicts(probability, novelty).tolist())
-    found = zip(logit, probability, novelty if novelty is not None else [None] * len(logit), strict=True)
+    measured = zip(logit, probability, novelty if novelty is not None else [None] * len(logit), strict=True)
     inspections = []
     for path, pixels, sha256, spent, error in photos:
         verdict, z, p, n, reason = unreadable, None, None, None, "cannot be read"
         if pixels is not None:
-            (z, p, n), verdict = next(found), Verdict(next(verdicts))
+            (z, p, n), verdict = next(measured), Verdict(next(verdicts))
             reason = decision.reason(p, n)
             error = error if math.isfinite(p) else "the network gave no finite number"
             spent += seconds

@@ -39,26 +39,26 @@ class KeptPhotos:
         self._everything, self._most = everything, most_bytes
         self._lock = threading.Lock()
         folder.mkdir(parents=True, exist_ok=True)
-        found = [(file.stat(), file) for file in folder.glob("??/*") if file.is_file()]
-        found.sort(key=lambda item: (item[0].st_mtime_ns, item[1]))
-        self._files = deque((file, info.st_size) for info, file in found)
+        files = [(file.stat(), file) for file in folder.glob("??/*") if file.is_file()]
+        files.sort(key=lambda item: (item[0].st_mtime_ns, item[1]))
+        self._files = deque((file, info.st_size) for info, file in files)
         self._bytes = sum(size for _, size in self._files)
 
-    def keep(self, data: bytes, found: Inspection) -> None:
+    def keep(self, data: bytes, inspection: Inspection) -> None:
         """Keep a photo, if the policy wants it; one that cannot be read has nothing to look at and is not kept.
 
         Args:
             data: of the photo's file.
-            found: its result.
+            inspection: its result.
         """
         if (
-            found.error
-            or not found.sha256
-            or (found.verdict == Verdict.PASS and not found.reason and not self._everything)
+            inspection.error
+            or not inspection.sha256
+            or (inspection.verdict == Verdict.PASS and not inspection.reason and not self._everything)
         ):
             return
         try:
-            path = self.folder / found.sha256[:2] / f"{found.sha256}{_suffix(data)}"
+            path = self.folder / inspection.sha256[:2] / f"{inspection.sha256}{_suffix(data)}"
             if path.exists():
                 return
             with replacing(path, durable=False) as temporary:

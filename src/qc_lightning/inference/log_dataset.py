@@ -28,7 +28,7 @@ class LabelledPhotos:
         manifest: the table of all photos.
         new: photos by class.
         lost: overridden photos that were not kept.
-        known: photos that the old split has already; its label stays.
+        in_old_split: photos that the old split has already; its label stays.
         otherwise: of these, how many a person labels otherwise than the old split does.
         old: photos of the old split.
     """
@@ -36,7 +36,7 @@ class LabelledPhotos:
     manifest: Path
     new: Mapping[str, int]
     lost: int
-    known: int
+    in_old_split: int
     otherwise: int
     old: int
 
@@ -46,9 +46,10 @@ class LabelledPhotos:
         lines = [f"{self.manifest}: {counts} from the line, {self.old} from the old split"]
         if self.lost:
             lines.append(f"left out: {self.lost} that were not kept or made room for others (keep=, keep_gigabytes=)")
-        if self.known:
+        if self.in_old_split:
             lines.append(
-                f"left out: {self.known} that the old split has; a person labels {self.otherwise} of them otherwise"
+                f"left out: {self.in_old_split} that the old split has; a person labels {self.otherwise} of them "
+                "otherwise"
             )
         return "\n".join(lines)
 
@@ -77,12 +78,12 @@ def labelled_photos(log: Path, photos: Path, output: Path, beside: Path | None) 
     if not newest:
         raise UserError(f"{log}: nobody has overridden a verdict yet, there is nothing to learn from")
     names = {digest: _class_names(record) for digest, record in log_file.model_records(log).items()}
-    rows: list[tuple[str, ...]] = []
-    lost = known = otherwise = 0
+    lines: list[tuple[str, ...]] = []
+    lost = repeated = otherwise = 0
     for sha256, (inspected, said) in newest.items():
         label = names.get(inspected.entry.model, ("Correct", "Incorrect"))[said.entry.verdict == Verdict.REJECT]
         if sha256 in labels:
-            known, otherwise = known + 1, otherwise + (labels[sha256] != label)
+            repeated, otherwise = repeated + 1, otherwise + (labels[sha256] != label)
             continue
         kept = find_kept(photos, sha256)
         if kept is None:
@@ -91,24 +92,24 @@ def labelled_photos(log: Path, photos: Path, output: Path, beside: Path | None) 
         name = f"{label}/{sha256[:20]}{kept.suffix}"
         with replacing(output / name, durable=False) as temporary:
             shutil.copyfile(kept, temporary)
-        rows.append((name, label, _group(inspected), "train" if old else "", sha256))
-    if not rows:
+        lines.append((name, label, _group(inspected), "train" if old else "", sha256))
+    if not lines:
         raise UserError(f"{log}: {len(newest)} overrides, but none of a new photo that was kept in {photos}")
     before = [tuple(row[column] for column in _COLUMNS) for row in old]
-    write_text(output / _MANIFEST, csv_text(_COLUMNS, [*before, *rows]))
-    counts = {name: sum(row[1] == name for row in rows) for name in sorted({row[1] for row in rows})}
-    return LabelledPhotos(output / _MANIFEST, counts, lost, known, otherwise, len(old))
+    write_text(output / _MANIFEST, csv_text(_COLUMNS, [*before, *lines]))
+    counts = {name: sum(row[1] == name for row in lines) for name in sorted({row[1] for row in lines})}
+    return LabelledPhotos(output / _MANIFEST, counts, lost, repeated, otherwise, len(old))
 
 
 def _read_split(path: Path) -> list[dict[str, str]]:
     """The rows of a split.csv, with absolute paths."""
     try:
-        rows = read_table(path)
+        records = read_table(path)
     except (OSError, ValueError, csv.Error) as error:
         raise UserError(f"beside: expected the split.csv of a run, cannot read {path} ({error})") from error
-    if not rows or not all(column in rows[0] for column in _COLUMNS):
+    if not records or not all(column in records[0] for column in _COLUMNS):
         raise UserError(f"beside: expected the split.csv of a run with {','.join(_COLUMNS)}, {path} is none")
-    return [row | {"path": str((path.parent / row["path"]).absolute())} for row in rows]
+    return [row | {"path": str((path.parent / row["path"]).absolute())} for row in records]
 
 
 def _class_names(record: str) -> tuple[str, str]:

@@ -57,13 +57,13 @@ class Entry(NamedTuple):
 
     @classmethod
     def inspected(
-        cls, found: Inspection, part: str, source: str, model: str, decision: str, milliseconds: float
+        cls, inspection: Inspection, part: str, source: str, model: str, decision: str, milliseconds: float
     ) -> "Entry":
         """The entry of an inspection that was made now."""
-        probability, logit, novelty = map(_finite, (found.probability, found.logit, found.novelty))
-        return cls(_now(), part, source, found.sha256, found.model_id, model, decision, found.threshold, probability,
-                   logit, novelty, found.verdict.value, found.reason, found.error, milliseconds,
-                   " ".join(f"{number:.6g}" for number in found.measures))  # fmt: skip
+        probability, logit, novelty = map(_finite, (inspection.probability, inspection.logit, inspection.novelty))
+        return cls(_now(), part, source, inspection.sha256, inspection.model_id, model, decision, inspection.threshold,
+                   probability, logit, novelty, inspection.verdict.value, inspection.reason, inspection.error,
+                   milliseconds, " ".join(f"{number:.6g}" for number in inspection.measures))  # fmt: skip
 
     def override(self, number: int, verdict: Verdict, who: str, reason: str) -> "Entry":
         """The entry of a person's verdict, given now, on this inspection.

@@ -116,11 +116,11 @@ def append(connection: sqlite3.Connection, entries: Sequence[Entry]) -> int:
     connection.execute("BEGIN IMMEDIATE")
     last = connection.execute("SELECT id, digest FROM entries ORDER BY id DESC LIMIT 1").fetchone()
     first, previous = (last[0] + 1, last[1]) if last else (1, "")
-    rows = []
+    lines = []
     for number, entry in enumerate(entries, first):
         previous = _digest(previous, number, entry)
-        rows.append((number, *entry, previous))
-    connection.executemany(f"INSERT INTO entries VALUES ({', '.join('?' * len(HEADER))})", rows)
+        lines.append((number, *entry, previous))
+    connection.executemany(f"INSERT INTO entries VALUES ({', '.join('?' * len(HEADER))})", lines)
     connection.execute("COMMIT")
     return first
 

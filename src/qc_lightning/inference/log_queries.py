@@ -53,10 +53,10 @@ def measured(path: Path, model: str, most: int | None = None) -> Iterator[tuple[
     """
     where = "model = ? AND overrides IS NULL AND measures != ''"
     if most is None:
-        rows: Iterable[Row] = log_file.query(path, f"WHERE {where} ORDER BY id", model)
+        entries: Iterable[Row] = log_file.query(path, f"WHERE {where} ORDER BY id", model)
     else:
-        rows = reversed(list(log_file.query(path, f"WHERE {where} ORDER BY id DESC LIMIT ?", model, most)))
-    for number, entry, _ in rows:
+        entries = reversed(list(log_file.query(path, f"WHERE {where} ORDER BY id DESC LIMIT ?", model, most)))
+    for number, entry, _ in entries:
         yield number, *read_measures(entry)
 
 

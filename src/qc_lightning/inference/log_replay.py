@@ -24,8 +24,8 @@ def replay(path: Path, model: str, photos: Path) -> int:
     logged = {entry.sha256: entry for _, entry, _ in query(path) if entry.sha256 and not entry.who}
     source = find_photos(str(photos), [])
     differing = unknown = 0
-    found = inspector.inspect_files([source.root / name for name in source.names])
-    for one in counted(found, len(source.names), "photos"):
+    inspections = inspector.inspect_files([source.root / name for name in source.names])
+    for one in counted(inspections, len(source.names), "photos"):
         entry = logged.get(one.sha256)
         unknown += entry is None
         if entry is not None and entry.verdict != one.verdict:

@@ -37,9 +37,9 @@ def of_pixels(pixels: npt.NDArray[np.uint8]) -> tuple[float, ...]:
 def small_picture(pixels: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
     """The grey picture of a decoded photo uint8 [3, H, W] as the means of 8 x 8 fields, float32 [64]."""
     grey = pixels.mean(0, dtype=np.float32)
-    rows, columns = (np.linspace(0, size, SIDE + 1).astype(int) for size in grey.shape)
-    fields = np.add.reduceat(np.add.reduceat(grey, rows[:-1], axis=0), columns[:-1], axis=1)
-    sizes = np.maximum(1, np.outer(np.diff(rows), np.diff(columns)))  # of a photo below 8 x 8 some fields are one pixel
+    down, across = (np.linspace(0, size, SIDE + 1).astype(int) for size in grey.shape)
+    fields = np.add.reduceat(np.add.reduceat(grey, down[:-1], axis=0), across[:-1], axis=1)
+    sizes = np.maximum(1, np.outer(np.diff(down), np.diff(across)))  # of a photo below 8 x 8 some fields are one pixel
     means: npt.NDArray[np.float32] = (fields / sizes).ravel().astype(np.float32)
     return means
 
@@ -64,7 +64,7 @@ class Components:
         largest = np.abs(directions).argmax(1)
         return cls(mean, directions * np.sign(directions[np.arange(len(directions)), largest])[:, None])
 
-    def of(self, features: npt.NDArray[np.float32]) -> Floats:
+    def project(self, features: npt.NDArray[np.float32]) -> Floats:
         """Coordinates [..., K] of features [..., F]."""
-        found: Floats = (features - self.mean) @ self.directions.T
-        return found
+        projected: Floats = (features - self.mean) @ self.directions.T
+        return projected

@@ -48,17 +48,17 @@ def read_sealed(path: Path) -> bytes:
         data = read_bytes(path, _LARGEST)
     except OSError as error:
         raise UserError(f"expected an exported inspector (.onnx), cannot read {path}: {error.strerror}") from error
-    found = _SEAL.fullmatch(data, max(0, len(data) - _LENGTH))
-    if found is None:
+    match = _SEAL.fullmatch(data, max(0, len(data) - _LENGTH))
+    if match is None:
         if b"qc_lightning" in data:
             raise UserError(f"{path} is torn or was changed after its export: copy it again, or export again")
         raise UserError(
             f"{path} is no inspector that qc-lightning exported: make one with `qc-lightning export run=...`"
         )
-    if int(found[1]) > FORMAT:
+    if int(match[1]) > FORMAT:
         raise UserError(
-            f"{path} has format {int(found[1])}, this release reads up to {FORMAT}: install the release that wrote it"
+            f"{path} has format {int(match[1])}, this release reads up to {FORMAT}: install the release that wrote it"
         )
-    if hashlib.sha256(memoryview(data)[:-_LENGTH]).hexdigest() != found[2].decode():
+    if hashlib.sha256(memoryview(data)[:-_LENGTH]).hexdigest() != match[2].decode():
         raise UserError(f"{path} is torn or was changed after its export: copy it again, or export again")
     return data

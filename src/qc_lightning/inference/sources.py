@@ -49,21 +49,21 @@ def find_photos(source: str, skip: Collection[Path]) -> Source:
     path = _absolute(source)
     if path.is_dir():
         walk = Walk(path, skip)
-        found = Source(path, sorted(photos_below(walk)), walk.passed_over)
+        listing = Source(path, sorted(photos_below(walk)), walk.passed_over)
     elif path.is_file():
         suffix = path.suffix.lower()
         if suffix not in (".txt", ".csv"):
             return Source(path.parent, [path.name])
         entries = dict.fromkeys(_lines(path), "") if suffix == ".txt" else _columns(path)
         parts = {_name(path, entry): part for entry, part in entries.items()}
-        found = Source(path.parent, list(parts), parts={name: part for name, part in parts.items() if part})
+        listing = Source(path.parent, list(parts), parts={name: part for name, part in parts.items() if part})
     elif re.search(r"[*?[]", source):
-        found = _glob(path, skip)
+        listing = _glob(path, skip)
     else:
         raise UserError(f"source: expected a photo, a folder, a glob, a .txt list or a .csv, there is no {path}")
-    if not found.names:
+    if not listing.names:
         raise UserError(f"source: expected photos in {path}, found none ({', '.join(sorted(IMAGE_SUFFIXES))})")
-    return found
+    return listing
 
 
 def find_everywhere(source: str) -> list[str]:
@@ -78,8 +78,8 @@ def find_everywhere(source: str) -> list[str]:
     if is_address(source):
         photos = find_remote(source)
     else:
-        found = find_photos(source, ())
-        photos = [name if is_address(name) else str(found.root / name) for name in found.names]
+        listing = find_photos(source, ())
+        photos = [name if is_address(name) else str(listing.root / name) for name in listing.names]
     check_rights([photo for photo in photos if is_address(photo)])
     return photos
 

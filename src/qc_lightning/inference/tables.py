@@ -27,7 +27,7 @@ def parquet_schema(columns: Columns) -> "pyarrow.Schema":
     return pyarrow.schema([(name, kinds[kind]) for name, kind in columns.items()])
 
 
-def write_parquet(path: Path, columns: Columns, rows: Iterable[Sequence[object]]) -> int:
+def write_parquet(path: Path, columns: Columns, records: Iterable[Sequence[object]]) -> int:
     """Write a Parquet file, which appears whole or not at all; returns the number of rows.
 
     Raises:
@@ -37,7 +37,7 @@ def write_parquet(path: Path, columns: Columns, rows: Iterable[Sequence[object]]
         import pyarrow.parquet
     except ModuleNotFoundError as error:
         raise UserError(f'{path} needs pyarrow: pip install "qc-lightning[parquet]"; or use .csv') from error
-    schema, count, waiting = parquet_schema(columns), 0, iter(rows)
+    schema, count, waiting = parquet_schema(columns), 0, iter(records)
     with replacing(path) as temporary, pyarrow.parquet.ParquetWriter(temporary, schema) as writer:
         while some := list(islice(waiting, _ROW_GROUP)):
             columns_of = zip(*some, strict=True)
@@ -47,7 +47,7 @@ def write_parquet(path: Path, columns: Columns, rows: Iterable[Sequence[object]]
     return count
 
 
-def write_xlsx(path: Path, columns: Columns, rows: Iterable[Sequence[object]]) -> int:
+def write_xlsx(path: Path, columns: Columns, records: Iterable[Sequence[object]]) -> int:
     """Write a workbook of one sheet, which appears whole or not at all; returns the number of rows.
 
     Text stays text: what begins with `=` is no formula. Numbers are numbers in the Excel of any language.
@@ -64,7 +64,7 @@ def write_xlsx(path: Path, columns: Columns, rows: Iterable[Sequence[object]]) -
     sheet.freeze_panes = "A2"
     sheet.append(list(columns))
     count = 0
-    for count, row in enumerate(rows, start=1):
+    for count, row in enumerate(records, start=1):
         if count >= _SHEET_ROWS:
             raise UserError(f"{path}: expected at most {_SHEET_ROWS - 1} rows, a sheet holds no more: use .csv")
         sheet.append(list(_cells(sheet, row)))

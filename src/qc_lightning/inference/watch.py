@@ -77,10 +77,10 @@ class FolderWatcher:
                 continue
             if name in self._done and self._done[name][0] == stamp:
                 continue
-            known = before.get(name)
-            if known is None or known.stamp != stamp:
-                known = _Waiting(stamp, now, now + self._settle)
-            self._waiting[name] = known
+            waiting = before.get(name)
+            if waiting is None or waiting.stamp != stamp:
+                waiting = _Waiting(stamp, now, now + self._settle)
+            self._waiting[name] = waiting
         names = [name for name, file in self._waiting.items() if now >= file.look]
         return sorted(names, key=lambda name: (self._sha256(name) is not None, name))
 

@@ -55,34 +55,34 @@ def analyse(study: Study, confidence: float = 0.95) -> dict[str, Any]:
     parts, count, trials = verdict.shape
     same = (verdict == verdict[:, :, :1]).all(axis=2)
     alike = same.all(axis=1) & (verdict[:, :, 0] == verdict[:, :1, 0]).all(axis=1)
-    found: dict[str, Any] = {"parts": parts, "trials": trials, "words": list(study.words)}
+    analysis: dict[str, Any] = {"parts": parts, "trials": trials, "words": list(study.words)}
     if trials > 1:
-        found["within"] = {name: _rate(same[:, i], confidence) for i, name in enumerate(names)}
-        found["fleiss_within"] = {name: fleiss_kappa(verdict[:, i], confidence) for i, name in enumerate(names)}
+        analysis["within"] = {name: _rate(same[:, i], confidence) for i, name in enumerate(names)}
+        analysis["fleiss_within"] = {name: fleiss_kappa(verdict[:, i], confidence) for i, name in enumerate(names)}
     if count > 1:
-        found["between"] = _rate(alike, confidence)
-        found["kappa_pairs"] = {
+        analysis["between"] = _rate(alike, confidence)
+        analysis["kappa_pairs"] = {
             f"{names[i]} x {names[j]}": cohen_kappa(verdict[:, i], verdict[:, j], confidence)
             for i, j in combinations(range(count), 2)
         }
-        found["fleiss_between"] = fleiss_kappa(verdict.reshape(parts, -1), confidence)
+        analysis["fleiss_between"] = fleiss_kappa(verdict.reshape(parts, -1), confidence)
     if study.reference is not None:
         truth = study.reference
         right = verdict == truth[:, None, None]
         matched = right.all(axis=2)
-        found["against_reference"] = {name: _rate(matched[:, i], confidence) for i, name in enumerate(names)}
-        found["all_against_reference"] = _rate(matched.all(axis=1), confidence)
-        found["effectiveness"] = found["against_reference"]
+        analysis["against_reference"] = {name: _rate(matched[:, i], confidence) for i, name in enumerate(names)}
+        analysis["all_against_reference"] = _rate(matched.all(axis=1), confidence)
+        analysis["effectiveness"] = analysis["against_reference"]
         bad = truth == study.bad
         review = [place for place, word in enumerate(study.words) if word == Verdict.REVIEW]
         other = ~right & ~np.isin(verdict, review)
-        found["miss_rate"] = {name: _chances(other[bad, i], confidence) for i, name in enumerate(names)}
-        found["false_alarm_rate"] = {name: _chances(other[~bad, i], confidence) for i, name in enumerate(names)}
+        analysis["miss_rate"] = {name: _chances(other[bad, i], confidence) for i, name in enumerate(names)}
+        analysis["false_alarm_rate"] = {name: _chances(other[~bad, i], confidence) for i, name in enumerate(names)}
         repeated = np.repeat(truth[:, None], trials, axis=1)
-        found["kappa_reference"] = {
+        analysis["kappa_reference"] = {
             name: cohen_kappa(verdict[:, i], repeated, confidence) for i, name in enumerate(names)
         }
-    return found
+    return analysis
 
 
 def cohen_kappa(first: IntArray, second: IntArray, confidence: float = 0.95) -> dict[str, Any]:
@@ -113,10 +113,10 @@ def fleiss_kappa(ratings: IntArray, confidence: float = 0.95) -> dict[str, Any]:
     n = ratings.shape[1]
     counts = np.stack([(ratings == word).sum(axis=1) for word in words], axis=1)
     differ = 1 - (counts * (counts - 1)).sum(axis=1) / (n * (n - 1))
-    share = counts / n
-    mean = share.mean(axis=0)
+    fraction = counts / n
+    mean = fraction.mean(axis=0)
     by_chance = 1 - float((mean**2).sum())
-    return _kappa(differ, by_chance, 2 * (1 - share @ mean) - 2 * by_chance, confidence)
+    return _kappa(differ, by_chance, 2 * (1 - fraction @ mean) - 2 * by_chance, confidence)
 
 
 def _kappa(
@@ -176,11 +176,11 @@ def graded(value: float | None, limits: Sequence[float], more_is_better: bool) -
     return "marginal" if ((value >= poor) if more_is_better else (value <= poor)) else "unacceptable"
 
 
-def grades(found: Mapping[str, Any], limits: Mapping[str, Sequence[float]]) -> dict[str, dict[str, str]]:
+def grades(analysis: Mapping[str, Any], limits: Mapping[str, Sequence[float]]) -> dict[str, dict[str, str]]:
     """The grade of each appraiser by each limit; that of kappa is for the one against the reference."""
-    figures = {key: found.get("kappa_reference" if key == "kappa" else key, {}) for key in limits}
+    by_limit = {key: analysis.get("kappa_reference" if key == "kappa" else key, {}) for key in limits}
     return {
-        key: {name: graded(one["value"], two, key in ("effectiveness", "kappa")) for name, one in figures[key].items()}
+        key: {name: graded(one["value"], two, key in ("effectiveness", "kappa")) for name, one in by_limit[key].items()}
         for key, two in limits.items()
-        if figures[key]
+        if by_limit[key]
     }

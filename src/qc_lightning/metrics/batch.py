@@ -36,15 +36,15 @@ def unlike_training(run: Run, distances: Iterable[float | None]) -> str:
         run: that measured them.
         distances: how unlike the training photos each photo is; None where it is not measured.
     """
-    known = [distance for distance in distances if distance is not None]
+    measured = [distance for distance in distances if distance is not None]
     try:
         limit = read_json(run.metrics)["novelty"]["batch_limit"]
     except (UserError, KeyError, TypeError, ValueError):  # an earlier release, or novelty is not measured
         return ""
-    if limit is None or len(known) < LEAST or not float(np.median(known)) > limit:
+    if limit is None or len(measured) < LEAST or not float(np.median(measured)) > limit:
         return ""
     return (
-        f"These {len(known):,} photos are, taken together, unlike the training photos (median novelty "
-        f"{np.median(known):.3g}, above {limit:.3g}, which 97% of the training's groups lie below): figures of the run "
-        "may not hold for them. Look at some, and train with photos like these."
+        f"These {len(measured):,} photos are, taken together, unlike the training photos (median novelty "
+        f"{np.median(measured):.3g}, above {limit:.3g}, which 97% of the training's groups lie below): figures of the "
+        "run may not hold for them. Look at some, and train with photos like these."
     )

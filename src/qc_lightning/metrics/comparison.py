@@ -86,7 +86,9 @@ def compare(
     bad = np.asarray(label) == 1
     unit = np.unique(np.asarray(group, dtype=np.str_), return_inverse=True)[1]
     everything = np.ones(len(bad), dtype=bool)
-    escaped, overkilled = ([of(verdicts, label) for verdicts in (candidate, baseline)] for of in (escapes, overkills))
+    escaped, overkilled = (
+        [mistakes(verdicts, label) for verdicts in (candidate, baseline)] for mistakes in (escapes, overkills)
+    )
     right, right_baseline = (
         ~(escaped[i] | overkilled[i] | reviews(side)) for i, side in enumerate((candidate, baseline))
     )

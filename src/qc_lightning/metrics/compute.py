@@ -101,13 +101,13 @@ def evaluate(
         unit = np.unique(np.asarray(group, dtype=np.str_), return_inverse=True)[1]
 
     def rate(hit: npt.NDArray[np.bool_], among: npt.NDArray[np.bool_]) -> dict[str, float | None]:
-        chosen = hit[among]
-        if not len(chosen):
+        outcomes = hit[among]
+        if not len(outcomes):
             return figure(None)
-        return figure(int(chosen.sum()) / len(chosen), *proportion(chosen, None if unit is None else unit[among]))
+        return figure(int(outcomes.sum()) / len(outcomes), *proportion(outcomes, None if unit is None else unit[among]))
 
     everything = np.ones(n, dtype=bool)
-    figures = {
+    values = {
         "escape_rate": rate(escapes(verdicts, truth), bad),
         "overkill_rate": rate(overkills(verdicts, truth), ~bad),
         "review_rate": rate(reviews(verdicts), everything),
@@ -116,26 +116,26 @@ def evaluate(
         "recall": rate(rejected, bad),
         "specificity": rate(~rejected, ~bad),
     }
-    figures |= dict.fromkeys(("balanced_accuracy", "f1", "auroc", "average_precision"), figure(None))
+    values |= dict.fromkeys(("balanced_accuracy", "f1", "auroc", "average_precision"), figure(None))
     with np.errstate(invalid="ignore"):
         losses = np.logaddexp(0.0, z) - truth * z  # binary cross-entropy on the logit, without overflow
-        figures["loss"] = figure(float(losses.mean()) if n else None, *mean_interval(losses, unit))
+        values["loss"] = figure(float(losses.mean()) if n else None, *mean_interval(losses, unit))
     if bad.any():
-        figures["f1"] = figure(2 * tp / (2 * tp + fp + fn), *f1_interval(rejected, bad, unit))
+        values["f1"] = figure(2 * tp / (2 * tp + fp + fn), *f1_interval(rejected, bad, unit))
     if 0 < bad.sum() < n:
         recall, specificity = tp / (tp + fn), tn / (tn + fp)
         ends = [
-            proportion(right[of], None if unit is None else unit[of])
-            for right, of in ((rejected, bad), (~rejected, ~bad))
+            proportion(right[of_class], None if unit is None else unit[of_class])
+            for right, of_class in ((rejected, bad), (~rejected, ~bad))
         ]
-        figures["balanced_accuracy"] = figure((recall + specificity) / 2, *mean_of(recall, specificity, *ends))
+        values["balanced_accuracy"] = figure((recall + specificity) / 2, *mean_of(recall, specificity, *ends))
         if np.isfinite(score).all():
-            found = ranking(score, bad, unit)
-            figures["auroc"] = figure(found.auroc, *found.auroc_interval)
-            figures["average_precision"] = figure(found.average_precision, *found.average_precision_interval)
+            ranked = ranking(score, bad, unit)
+            values["auroc"] = figure(ranked.auroc, *ranked.auroc_interval)
+            values["average_precision"] = figure(ranked.average_precision, *ranked.average_precision_interval)
     matrix = [[tn, fp], [fn, tp]]
     parts = {} if unit is None else {"parts": part_figures(verdicts, truth, group or ())}
-    rates = {name: figures[name] for name in FIGURES}
+    rates = {name: values[name] for name in FIGURES}
     return {"n": n, **rates, "confusion_matrix": matrix, "verdicts": _counts(verdicts, bad), **parts}
 
 
@@ -163,7 +163,9 @@ def part_figures(verdicts: Verdicts, label: npt.NDArray[np.integer], part: Seque
 
 def _counts(verdicts: Verdicts, bad: npt.NDArray[np.bool_]) -> dict[str, dict[str, int]]:
     of_class = {"correct": verdicts[~bad], "incorrect": verdicts[bad]}
-    return {name: {str(verdict): int((of == verdict).sum()) for verdict in Verdict} for name, of in of_class.items()}
+    return {
+        name: {str(verdict): int((given == verdict).sum()) for verdict in Verdict} for name, given in of_class.items()
+    }
 
 
 def figure(value: float | None, low: float = math.nan, high: float = math.nan) -> dict[str, float | None]:
@@ -229,14 +231,14 @@ def finite(obj: Any) -> Any:
     return None if isinstance(obj, float) and not math.isfinite(obj) else obj
 
 
-def percent(share: float | None, decimals: int = 0) -> str:
+def percent(fraction: float | None, decimals: int = 0) -> str:
     """A share in percent, with more decimals where rounding would make it look like none or all; "-" for None."""
-    if share is None:
+    if fraction is None:
         return "-"
     # a half goes up, here as in the report's script
-    while decimals < 3 and 0 < share < 1 and float(f"{100 * share + 1e-9:.{decimals}f}") in (0.0, 100.0):
+    while decimals < 3 and 0 < fraction < 1 and float(f"{100 * fraction + 1e-9:.{decimals}f}") in (0.0, 100.0):
         decimals += 1
-    return f"{100 * share + 1e-9:.{decimals}f}%"
+    return f"{100 * fraction + 1e-9:.{decimals}f}%"
 
 
 def interval(figure: Mapping[str, float | None]) -> str:

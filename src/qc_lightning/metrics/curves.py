@@ -35,16 +35,19 @@ def sweep(
         Columns of equal length, by rising "threshold": "escapes" and "overkills" (counts), "escape_low",
         "escape_high", "overkill_low", "overkill_high" (0 to 1), and "run" (True at the run's own threshold).
     """
-    scores = np.unique(probability)
-    if len(scores) > _MOST_POINTS:
-        share = np.linspace(0, 1, _MOST_POINTS // 2)
-        parts = [np.quantile(p, share, method="nearest") for p in (probability[bad], probability[~bad]) if len(p)]
-        scores = np.unique(np.concatenate(parts))
-    cuts = np.unique(np.concatenate([_GRID, _between(scores[:-1], scores[1:]), [0.0, 1.0, threshold]]))
+    distinct = np.unique(probability)
+    if len(distinct) > _MOST_POINTS:
+        quantiles = np.linspace(0, 1, _MOST_POINTS // 2)
+        parts = [np.quantile(p, quantiles, method="nearest") for p in (probability[bad], probability[~bad]) if len(p)]
+        distinct = np.unique(np.concatenate(parts))
+    cuts = np.unique(np.concatenate([_GRID, _between(distinct[:-1], distinct[1:]), [0.0, 1.0, threshold]]))
     columns: dict[str, list[Any]] = {"threshold": cuts.tolist(), "run": (cuts == threshold).tolist()}
-    for name, plural, wrong_above, chosen in (("escape", "escapes", False, bad), ("overkill", "overkills", True, ~bad)):
-        p = probability[chosen]
-        unit = group[chosen] if len(np.unique(group[chosen])) < len(p) else None
+    for name, plural, wrong_above, of_class in (
+        ("escape", "escapes", False, bad),
+        ("overkill", "overkills", True, ~bad),
+    ):
+        p = probability[of_class]
+        unit = group[of_class] if len(np.unique(group[of_class])) < len(p) else None
         below = np.searchsorted(np.sort(p), cuts, side="left")
         counts = (len(p) - below if wrong_above else below).tolist()
         bounds: dict[int, tuple[float, float]] = {}
@@ -93,10 +96,10 @@ def reliability_of(
     """
     if platt is None:
         return {"reliability": reliability(probability, bad)}
-    share, inside = float(bad.mean()), np.clip(probability, 1e-15, 1 - 1e-15)
+    bad_fraction, inside = float(bad.mean()), np.clip(probability, 1e-15, 1 - 1e-15)
     before = 1 / (1 + np.exp(-uncalibrated(np.log(inside / (1 - inside)), platt)))
     return {
-        name: reliability(shifted(p, share), bad)
+        name: reliability(shifted(p, bad_fraction), bad)
         for name, p in (("reliability", probability), ("reliability_before", before))
     }
 

@@ -39,8 +39,8 @@ def go_live(
     """
     worst, bad, _ = by_part(verdicts, label, part)
     counts = {
-        kind: {verdict: int((worst[of] == verdict).sum()) for verdict in Verdict}
-        for kind, of in (("incorrect", bad), ("correct", ~bad))
+        kind: {verdict: int((worst[of_kind] == verdict).sum()) for verdict in Verdict}
+        for kind, of_kind in (("incorrect", bad), ("correct", ~bad))
     }
     escapes, incorrect = counts["incorrect"][Verdict.PASS], int(bad.sum())
     overkills, correct = counts["correct"][Verdict.REJECT], int((~bad).sum())
@@ -72,7 +72,7 @@ def go_live(
             "more": max(0, parts_needed(wanted, 0, CONFIDENCE) - incorrect),
             "with_these_escapes": parts_needed(wanted, escapes, CONFIDENCE),
         },
-        "per_1000": [_per_1000(share, counts) for share in shares],
+        "per_1000": [_per_1000(bad_share, counts) for bad_share in shares],
     }
 
 
@@ -82,16 +82,16 @@ def _answer(misses: int, parts: int, rate: float) -> str:
     return "no" if parts and lower_bound(misses, parts, CONFIDENCE) > rate else "not shown"
 
 
-def _per_1000(share: float, counts: Mapping[str, Mapping[Verdict, int]]) -> dict[str, Any]:
+def _per_1000(bad_share: float, counts: Mapping[str, Mapping[Verdict, int]]) -> dict[str, Any]:
     """How many of 1,000 parts, with 95% intervals that leave the share of bad parts as it is said."""
 
     def count(kind: str, verdict: Verdict) -> dict[str, float | None]:
-        of, parts = counts[kind], sum(counts[kind].values())
-        many = 1000 * (share if kind == "incorrect" else 1 - share)
+        given, parts = counts[kind], sum(counts[kind].values())
+        many = 1000 * (bad_share if kind == "incorrect" else 1 - bad_share)
         if not parts:
             return {"value": None, "low": None, "high": None}
-        low, high = wilson(of[verdict], parts)
-        return {"value": many * of[verdict] / parts, "low": many * low, "high": many * high}
+        low, high = wilson(given[verdict], parts)
+        return {"value": many * given[verdict] / parts, "low": many * low, "high": many * high}
 
     review = [count("incorrect", Verdict.REVIEW), count("correct", Verdict.REVIEW)]
     both = {
@@ -99,8 +99,8 @@ def _per_1000(share: float, counts: Mapping[str, Mapping[Verdict, int]]) -> dict
         for end in ("value", "low", "high")
     }
     return {
-        "bad_share": share,
-        "bad": 1000 * share,
+        "bad_share": bad_share,
+        "bad": 1000 * bad_share,
         "caught": count("incorrect", Verdict.REJECT),
         "escaped": count("incorrect", Verdict.PASS),
         "rejected_for_nothing": count("correct", Verdict.REJECT),
@@ -163,12 +163,13 @@ def review_forecast(reviewed: npt.NDArray[np.bool_], bad: npt.NDArray[np.bool_],
     """
     if not reviewed.any() or bad.all() or not bad.any():
         return []
-    of_bad, of_good = (wilson(int(reviewed[of].sum()), int(of.sum())) for of in (bad, ~bad))
+    of_bad, of_good = (wilson(int(reviewed[of_class].sum()), int(of_class.sum())) for of_class in (bad, ~bad))
     lines = []
-    for share in _SHARES if bad_share is None else (bad_share,):
-        low, high = (share * one + (1 - share) * other for one, other in zip(of_bad, of_good, strict=True))
+    for fraction in _SHARES if bad_share is None else (bad_share,):
+        low, high = (fraction * one + (1 - fraction) * other for one, other in zip(of_bad, of_good, strict=True))
         lines.append(
-            f"to review with {_percent(share)} bad parts on the line: {_percent(low)} to {_percent(high)} of all parts"
+            f"to review with {_percent(fraction)} bad parts on the line: {_percent(low)} to {_percent(high)} of all "
+            "parts"
         )
     return lines
 
@@ -198,8 +199,8 @@ def doubt_of(run: Run) -> str:
         return "it has no readable metrics.json, so nothing is known about this model"
 
 
-def _percent(share: float) -> str:
-    return f"{100 * share:.3g}%"
+def _percent(fraction: float) -> str:
+    return f"{100 * fraction:.3g}%"
 
 
 def _count(row: Mapping[str, float | None]) -> str:

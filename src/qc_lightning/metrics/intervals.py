@@ -114,12 +114,12 @@ def f1_interval(flagged: BoolArray, bad: BoolArray, group: IntArray | None, conf
     unit = np.arange(len(bad)) if group is None else group
     either, m = flagged | bad, int(bad.sum())
     count = int(either.sum())
-    share = int((flagged & bad).sum()) / count
+    caught = int((flagged & bad).sum()) / count
     hit = flagged.astype(np.float64)
-    of_bad, of_good = hit[bad] * (m / count), hit[~bad] * (-share * (len(bad) - m) / count)
+    of_bad, of_good = hit[bad] * (m / count), hit[~bad] * (-caught * (len(bad) - m) / count)
     alone = count / design_effect(flagged[either] == bad[either], unit[either])
     parts = len(np.unique(unit[bad]))
-    low, high = _steady(share, _variance(of_bad, of_good, bad, unit), parts, 1 / alone, _F1_PRIOR, alone, confidence)
+    low, high = _steady(caught, _variance(of_bad, of_good, bad, unit), parts, 1 / alone, _F1_PRIOR, alone, confidence)
     return 2 * low / (1 + low), 2 * high / (1 + high)
 
 
@@ -166,7 +166,9 @@ def ranking(score: FloatArray, bad: BoolArray, group: IntArray | None = None, co
     high, low = np.sort(score[bad]), np.sort(score[~bad])
     m, n = len(high), len(low)
     # a further photo comes with those of its part
-    with_bad, with_good = (design_effect(np.zeros(int(of.sum()), dtype=bool), unit[of]) for of in (bad, ~bad))
+    with_bad, with_good = (
+        design_effect(np.zeros(int(of_class.sum()), dtype=bool), unit[of_class]) for of_class in (bad, ~bad)
+    )
     few = min(m / with_bad, n / with_good)
 
     above = (np.searchsorted(low, score[bad], "left") + np.searchsorted(low, score[bad], "right")) / (2 * n)
@@ -224,13 +226,13 @@ def _unless_unmet(value: float, variance: float, more: tuple[float, float], few:
 
 def _variance(of_bad: FloatArray, of_good: FloatArray, bad: BoolArray, unit: IntArray) -> float:
     """Variance of a figure from the influence of each photo, whose mean it is, over groups."""
-    share = np.zeros(len(bad))
-    for chosen, influence in ((bad, of_bad), (~bad, of_good)):
-        groups = len(np.unique(unit[chosen]))
+    influences = np.zeros(len(bad))
+    for of_class, influence in ((bad, of_bad), (~bad, of_good)):
+        groups = len(np.unique(unit[of_class]))
         if groups > 1:
             correction = math.sqrt(groups / (groups - 1))
-            share[chosen] = (influence - influence.mean()) / len(influence) * correction
-    return float((np.bincount(unit, weights=share) ** 2).sum())
+            influences[of_class] = (influence - influence.mean()) / len(influence) * correction
+    return float((np.bincount(unit, weights=influences) ** 2).sum())
 
 
 def _steady(

@@ -32,13 +32,13 @@ def by_kind(
     words = np.array([word or UNKNOWN for word in kind])
     unit = np.unique(np.asarray(group, dtype=np.str_), return_inverse=True)[1]
     passed, bad = escapes(verdicts, label), label == 1
-    found: dict[str, Any] = {}
+    kinds: dict[str, Any] = {}
     for word in np.unique(words[bad]).tolist():
-        of = bad & (words == word)
-        hit, dependent = passed[of], unit[of] if len(set(group)) < len(group) else None
+        of_kind = bad & (words == word)
+        hit, dependent = passed[of_kind], unit[of_kind] if len(set(group)) < len(group) else None
         rate = figure(float(hit.mean()), *proportion(hit, dependent))
-        found[word] = {"n": int(of.sum()), "escapes": int(hit.sum()), "escape_rate": rate}
-    return dict(sorted(found.items(), key=lambda item: (-item[1]["escape_rate"]["value"], item[0])))
+        kinds[word] = {"n": int(of_kind.sum()), "escapes": int(hit.sum()), "escape_rate": rate}
+    return dict(sorted(kinds.items(), key=lambda item: (-item[1]["escape_rate"]["value"], item[0])))
 
 
 def in_words(kinds: Mapping[str, Any]) -> list[str]:

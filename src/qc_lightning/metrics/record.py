@@ -99,12 +99,12 @@ class DecisionFile:
         Raises:
             UserError: the one that the release names is not there.
         """
-        found = [record for record in self.records if run.decision in (None, self.digest(record))]
-        if not found:
+        matching = [record for record in self.records if run.decision in (None, self.digest(record))]
+        if not matching:
             raise UserError(
                 f"release {run.release} names a decision that {run.decisions} does not hold: restore the file"
             )
-        return found[-1]
+        return matching[-1]
 
     def appended(
         self,

@@ -13,7 +13,7 @@ from qc_lightning.metrics.decision import Decision
 FloatArray = npt.NDArray[np.float64]
 
 _SMALLEST = 1e-7  # probability whose logit is told apart from infinite; that of single precision
-FEW = 20  # Incorrect photos: with fewer a threshold that rests on them alone cannot be told
+FEW = 20  # Incorrect photos: with fewer they alone cannot set a threshold
 OVERKILL_RATE = 0.05  # of rule=overkill, unless decision.overkill_rate says another
 
 
@@ -54,7 +54,7 @@ def choose_decision(probability: npt.ArrayLike, label: npt.ArrayLike, config: De
         return Decision(fixed, "fixed: some validation photos have no finite probability")
     if config.rule == "overkill" or incorrect == 0:
         return _few_overkills(scores, positive, config.overkill_rate or OVERKILL_RATE)
-    cuts = _Cuts.of(scores, positive)
+    cuts = _Cuts.from_scores(scores, positive)
     photos = f"{n} validation photos ({incorrect} Incorrect)"
     # twice n1 * n0 * balanced accuracy, in whole numbers: a tie is a tie, whatever the rounding
     balanced = (incorrect - cuts.escapes) * (n - incorrect) + (n - incorrect - cuts.overkills) * incorrect
@@ -93,7 +93,7 @@ class _Cuts:
     overkills: FloatArray
 
     @classmethod
-    def of(cls, scores: FloatArray, positive: npt.NDArray[np.bool_]) -> "_Cuts":
+    def from_scores(cls, scores: FloatArray, positive: npt.NDArray[np.bool_]) -> "_Cuts":
         distinct, place = np.unique(scores, return_inverse=True)
         bad: FloatArray = np.bincount(place, weights=positive).astype(np.float64)
         good: FloatArray = np.bincount(place, weights=~positive).astype(np.float64)

@@ -15,17 +15,17 @@ def table(metrics: Mapping[str, Any], classes: tuple[str, str] = ("Correct", "In
         classes: what the user calls Correct and Incorrect.
     """
     subsets = [name for name in ("train", "val", "test") if (metrics.get(name) or {}).get("n")]
-    rows = [["", *subsets], ["photos", *(str(metrics[name]["n"]) for name in subsets)]]
+    lines = [["", *subsets], ["photos", *(str(metrics[name]["n"]) for name in subsets)]]
     if any("parts" in metrics[name] for name in subsets):
         of_parts = [_by_part(metrics[name]) for name in subsets]
-        rows.append(["parts", *(str(part["n"]) for part in of_parts)])
+        lines.append(["parts", *(str(part["n"]) for part in of_parts)])
         for key in ("escape_rate", "overkill_rate", "review_rate"):
             if key != "review_rate" or any((part[key] or {}).get("value") for part in of_parts):
-                rows.append([f"{FIGURES[key]} by part", *(interval(part[key]) for part in of_parts)])
+                lines.append([f"{FIGURES[key]} by part", *(interval(part[key]) for part in of_parts)])
     for key, words in shown_figures(metrics).items():
         cells = [metrics[name][key] for name in subsets]
-        rows.append([words, *(_loss(cell) if key == "loss" else interval(cell) for cell in cells)])
-    blocks = [_aligned(rows)]
+        lines.append([words, *(_loss(cell) if key == "loss" else interval(cell) for cell in cells)])
+    blocks = [_aligned(lines)]
     if subsets:
         blocks.append(_verdict_counts(subsets[-1], metrics[subsets[-1]], classes))
     return "\n\n".join(blocks)
@@ -34,14 +34,14 @@ def table(metrics: Mapping[str, Any], classes: tuple[str, str] = ("Correct", "In
 def _verdict_counts(name: str, subset: Mapping[str, Any], classes: tuple[str, str]) -> str:
     """How many photos of either class got each verdict; REVIEW only where there are any."""
     good, bad = subset["verdicts"]["correct"], subset["verdicts"]["incorrect"]
-    rows = [
+    lines = [
         [name, "passed", "rejected", "to review"],
         [f"{_short(classes[0])} ({sum(good.values())})", f"{good[Verdict.PASS]}", f"{good[Verdict.REJECT]} overkill"],
         [f"{_short(classes[1])} ({sum(bad.values())})", f"{bad[Verdict.PASS]} escaped", f"{bad[Verdict.REJECT]}"],
     ]
     if not good[Verdict.REVIEW] + bad[Verdict.REVIEW]:
-        return _aligned([row[:3] for row in rows])
-    return _aligned([rows[0], [*rows[1], f"{good[Verdict.REVIEW]}"], [*rows[2], f"{bad[Verdict.REVIEW]}"]])
+        return _aligned([row[:3] for row in lines])
+    return _aligned([lines[0], [*lines[1], f"{good[Verdict.REVIEW]}"], [*lines[2], f"{bad[Verdict.REVIEW]}"]])
 
 
 def _by_part(subset: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -59,7 +59,7 @@ def _short(name: str) -> str:
     return name if len(name) <= 40 else name[:37] + "..."
 
 
-def _aligned(rows: list[list[str]]) -> str:
-    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
-    lines = ("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) for row in rows)
+def _aligned(table: list[list[str]]) -> str:
+    widths = [max(len(row[column]) for row in table) for column in range(len(table[0]))]
+    lines = ("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) for row in table)
     return "\n".join(line.rstrip() for line in lines)

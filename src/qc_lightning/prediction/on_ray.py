@@ -117,7 +117,7 @@ class InspectionWork:
 
         results = [b""] * len(tasks)
         pairs: list[tuple[str, str | None]] = [json.loads(task) for task in tasks]
-        todo = [place for place, (photo, known) in enumerate(pairs) if known is None or known != _digest(photo)]
+        todo = [place for place, (photo, digest) in enumerate(pairs) if digest is None or digest != _digest(photo)]
         places = iter(todo)
         photos = [pairs[place][0] for place in todo]
         handed = [RemotePhoto(photo) if is_address(photo) else Path(photo) for photo in photos]
@@ -125,8 +125,8 @@ class InspectionWork:
         for batch in self._stream.inspect(handed):
             for inspection in batch:
                 place = next(places)
-                found = inspection if inspection.path is None else unless_changed(inspection, stamps[inspection.path])
-                row = row_of(found, pairs[place][0], found.error)
+                checked = inspection if inspection.path is None else unless_changed(inspection, stamps[inspection.path])
+                row = row_of(checked, pairs[place][0], checked.error)
                 results[place] = json.dumps(row._asdict(), allow_nan=False).encode()
         return results
 
@@ -152,11 +152,11 @@ def _lost(photo: str, inspector: "Inspector | ExportedInspector") -> Row:
     from qc_lightning.prediction.photo_row import row_of
 
     error = f"its worker died {TRIES} times, perhaps for lack of memory"
-    found = Inspection(
+    inspection = Inspection(
         None, "", inspector.unreadable, None, None, inspector.decision.threshold, None, "cannot be read",
         inspector.model_id, 0.0, error,
     )  # fmt: skip
-    return row_of(found, photo, error)
+    return row_of(inspection, photo, error)
 
 
 def _memory_of(inspector: "Inspector | ExportedInspector", batch_size: int) -> int:

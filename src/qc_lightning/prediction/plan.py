@@ -64,7 +64,7 @@ class Plan:
     handed: dict[Path, Stamp | None] = field(default_factory=dict)
 
     @classmethod
-    def of(cls, config: PredictConfig, shard: Shard) -> "Plan":
+    def from_config(cls, config: PredictConfig, shard: Shard) -> "Plan":
         """Find the run, the photos of a share and its output.
 
         Raises:
@@ -102,11 +102,11 @@ class Plan:
     def without_done(self, stop: StopRequest) -> "Plan":
         """Leave out the photos that have a row of the bytes they have now."""
         root, names, sha256 = self.source.root, self.source.names, self.written.sha256
-        rows = {name: sha256[text] for name in names if (text := path_text(str(root / name))) in sha256}
-        same = same_bytes([(root / name, digest) for name, digest in rows.items()], stop)
-        done = {name for name, is_same in zip(rows, same, strict=True) if is_same}
+        digests = {name: sha256[text] for name in names if (text := path_text(str(root / name))) in sha256}
+        same = same_bytes([(root / name, digest) for name, digest in digests.items()], stop)
+        done = {name for name, is_same in zip(digests, same, strict=True) if is_same}
         todo = replace(self.source, names=[name for name in names if name not in done])
-        return replace(self, source=todo, stale=len(rows) - len(done))
+        return replace(self, source=todo, stale=len(digests) - len(done))
 
     def announce(self, inspector: "Inspector | ExportedInspector") -> None:
         """Say what is about to be done, and what is known against the model.
@@ -129,13 +129,13 @@ class Plan:
             print(words)
 
     def __str__(self) -> str:
-        share = f" of share {self.shard.number} of {self.shard.count}" if self.shard.count > 1 else ""
+        shard_words = f" of share {self.shard.number} of {self.shard.count}" if self.shard.count > 1 else ""
         before = f", {self.begun} are done" if self.begun else ""
         before += f", {self.stale} have changed since their row and get another" if self.stale else ""
         if self.arrivals:
-            return f"watching {self.source.root}{share}{before}; Ctrl-C ends"
+            return f"watching {self.source.root}{shard_words}{before}; Ctrl-C ends"
         left_out = "".join(f"; left out: {what}: {count}" for what, count in sorted(self.source.passed_over.items()))
-        return f"{self.total} photos{share}{before}{left_out}"
+        return f"{self.total} photos{shard_words}{before}{left_out}"
 
     @property
     def begun(self) -> int:
@@ -156,8 +156,8 @@ class Plan:
 
     def part_file(self) -> PartFile:
         """Where the rows of parts go; photos that have a row already are in it."""
-        known = rows_of(self.output) if self.parts.kind != "none" and self.written.end else ()
-        return PartFile(self.output, self.parts, self.arrivals is not None, known)
+        earlier = rows_of(self.output) if self.parts.kind != "none" and self.written.end else ()
+        return PartFile(self.output, self.parts, self.arrivals is not None, earlier)
 
     def drawer(self, inspector: "Inspector | ExportedInspector") -> Callable[[Path, str, str], str] | None:
         """What draws rejects, if they are to be drawn: of a file, its verdict and its SHA-256 to why it could not."""
@@ -185,27 +185,27 @@ class Plan:
             self.handed[path] = stamp_of(path)
             yield path
 
-    def row(self, found: "Inspection", draw: Callable[[Path, str, str], str] | None) -> Row | None:
+    def row(self, inspection: "Inspection", draw: Callable[[Path, str, str], str] | None) -> Row | None:
         """What is written of a photo, after it was put into its folder; None for one that may still be on its way.
 
         Args:
-            found: about the photo, a file.
+            inspection: about the photo, a file.
             draw: as `drawer` gives it.
         """
-        path = found.path
+        path = inspection.path
         assert path is not None
         if self.arrivals:
-            if not self.arrivals.settled(path, found.sha256, readable=not found.error):
+            if not self.arrivals.settled(path, inspection.sha256, readable=not inspection.error):
                 return None
         else:
-            found = unless_changed(found, self.handed.pop(path))
-        error = found.error
-        if self.sorter and found.sha256:
-            trouble = self.sorter.put(path, found.verdict, found.sha256)
+            inspection = unless_changed(inspection, self.handed.pop(path))
+        error = inspection.error
+        if self.sorter and inspection.sha256:
+            trouble = self.sorter.put(path, inspection.verdict, inspection.sha256)
             error = error or trouble
-        if draw and found.probability is not None:
-            error = error or draw(path, found.verdict, found.sha256)
-        return row_of(found, str(path), error)
+        if draw and inspection.probability is not None:
+            error = error or draw(path, inspection.verdict, inspection.sha256)
+        return row_of(inspection, str(path), error)
 
     def ending(self, counts: Counter[str], done: int, complete: bool, stop: StopRequest) -> int:
         """Say how it went; return the exit code.

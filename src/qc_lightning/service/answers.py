@@ -29,7 +29,7 @@ class Answer(BaseModel):
     evidence: str | None = None
 
     @classmethod
-    def of(
+    def from_result(
         cls,
         model: ServedModel,
         result: Inspection,

@@ -73,7 +73,7 @@ def build_app(service: Service, version: str, camera: CameraSource | None = None
             await asyncio.to_thread(service.masters.look)
         else:
             service.note(model, result, entry, row, seconds)
-        answer = Answer.of(model, result, part, camera, 1000 * seconds, row, heat)
+        answer = Answer.from_result(model, result, part, camera, 1000 * seconds, row, heat)
         return JSONResponse(answer.model_dump(mode="json"), 422) if result.error else answer
 
     @app.get("/health")
@@ -97,10 +97,10 @@ def build_app(service: Service, version: str, camera: CameraSource | None = None
     async def state() -> dict[str, Any]:
         """What a person has to look after, and whether there is a log to review parts in."""
         blocked = service.masters.blocked if service.masters else None
-        found = {"alarms": service.alarms, "log": service.log is not None, "blocked": blocked}
-        found |= {"camera": camera is not None}
-        found |= {"shift": await asyncio.to_thread(service.shifts.state) if service.shifts else None}
-        return found | {"products": models.products, "product": models.product}
+        answer = {"alarms": service.alarms, "log": service.log is not None, "blocked": blocked}
+        answer |= {"camera": camera is not None}
+        answer |= {"shift": await asyncio.to_thread(service.shifts.state) if service.shifts else None}
+        return answer | {"products": models.products, "product": models.product}
 
     @app.get("/", include_in_schema=False)
     async def operator() -> HTMLResponse:

@@ -89,8 +89,8 @@ class CameraSource:
         try:
             photo = self._camera.photo(_PHOTO * seconds)
         except CameraGone as error:
-            found = _without_verdict(model, f"no photo: {error}")
-            return self._recorded(model, found, part_of(master) if master else part, begun, seconds, master)
+            inspection = _without_verdict(model, f"no photo: {error}")
+            return self._recorded(model, inspection, part_of(master) if master else part, begun, seconds, master)
         return self._inspected(model, photo, part_of(master) if master else part, begun, seconds, master)
 
     def _inspected(
@@ -107,21 +107,21 @@ class CameraSource:
         return self._recorded(model, found, part, begun, seconds, master)
 
     def _recorded(
-        self, model: ServedModel, found: Inspection, part: str, begun: float, seconds: float, master: Kind | None
+        self, model: ServedModel, inspection: Inspection, part: str, begun: float, seconds: float, master: Kind | None
     ) -> Outcome:
         """The outcome once its row is written; a part whose row is not there in time is rejected."""
         spent = time.perf_counter() - begun
-        entry = model.entry(found, part, self.name, 1000 * spent)
+        entry = model.entry(inspection, part, self.name, 1000 * spent)
         try:
             row = self._log.submit(entry).result(max(_LEAST_SECONDS, seconds - spent))
         except (UserError, TimeoutError):
-            found = replace(found, verdict=Verdict.REJECT, reason="its row cannot be written in time")
-            return Outcome(model, found, None, 1000 * (time.perf_counter() - begun), part)
+            inspection = replace(inspection, verdict=Verdict.REJECT, reason="its row cannot be written in time")
+            return Outcome(model, inspection, None, 1000 * (time.perf_counter() - begun), part)
         if master and self._service.masters:
             self._service.masters.look()
         else:
-            self._service.note(model, found, entry, row, spent)
-        return Outcome(model, found, row, 1000 * (time.perf_counter() - begun), part)
+            self._service.note(model, inspection, entry, row, spent)
+        return Outcome(model, inspection, row, 1000 * (time.perf_counter() - begun), part)
 
     def _run(self, interval: float) -> None:
         due = time.monotonic()
@@ -139,5 +139,5 @@ class CameraSource:
 
 
 def _without_verdict(model: ServedModel, error: str) -> Inspection:
-    (found,) = model.inspector.inspect_decoded([Decoded(None, None, "", 0.0, error)])
-    return replace(found, verdict=Verdict.REJECT, reason="no verdict in time")
+    (inspection,) = model.inspector.inspect_decoded([Decoded(None, None, "", 0.0, error)])
+    return replace(inspection, verdict=Verdict.REJECT, reason="no verdict in time")

@@ -72,24 +72,24 @@ class FolderSource:
     def _inspect(self, path: Path) -> None:
         begun = time.perf_counter()
         model = self._service.models.choose()
-        found = self._result(path, model)
-        if found is None or not self._watcher.settled(path, found.sha256, readable=not found.error):
+        inspection = self._result(path, model)
+        if inspection is None or not self._watcher.settled(path, inspection.sha256, readable=not inspection.error):
             return
         seconds = time.perf_counter() - begun
         name = path.relative_to(self.folder).as_posix()
-        found = self._service.for_line(found)
+        inspection = self._service.for_line(inspection)
         if self._service.kept:
             data = _bytes(path)
-            if hashlib.sha256(data).hexdigest() == found.sha256:
-                self._service.kept.keep(data, found)
-        entry = model.entry(found, name, str(self.folder), 1000 * seconds)
+            if hashlib.sha256(data).hexdigest() == inspection.sha256:
+                self._service.kept.keep(data, inspection)
+        entry = model.entry(inspection, name, str(self.folder), 1000 * seconds)
         while not self._ended():  # a full disk: nothing is lost, the photos wait in the folder
             try:
                 number = self._log.submit(entry).result()
             except UserError:
                 time.sleep(_PAUSE)
                 continue
-            self._service.note(model, found, entry, number, seconds)
+            self._service.note(model, inspection, entry, number, seconds)
             return
 
     def _in_the_way(self) -> str:

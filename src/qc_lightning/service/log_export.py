@@ -27,15 +27,15 @@ def export_log(log: Path, output: Path, separator: str, decimal: str) -> int:
     Raises:
         UserError: the log cannot be read, a package is missing, or a sheet has no room for all rows.
     """
-    rows = query(log)
+    entries = query(log)
     ending = output.suffix.lower()
     if ending != ".csv":
         write = write_xlsx if ending == ".xlsx" else write_parquet
-        return write(output, COLUMNS, ((number, *entry, digest) for number, entry, digest in rows))
+        return write(output, COLUMNS, ((number, *entry, digest) for number, entry, digest in entries))
     count = 0
     with replacing(output) as temporary:
         sink = csv_sink(temporary, separator, decimal)
-        while some := list(islice(rows, _AT_ONCE)):
+        while some := list(islice(entries, _AT_ONCE)):
             sink.deliver(some)
             count += len(some)
     return count

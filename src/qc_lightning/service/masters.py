@@ -52,9 +52,9 @@ class Masters:
         with self._lock:
             wrong: list[int] = []
             for kind in KINDS:
-                rows = list(log_file.query(self._log, "WHERE part = ? ORDER BY id", part_of(kind)))
-                signed = {row.entry.overrides for row in rows}
-                inspected = [row for row in rows if row.entry.overrides is None]
+                entries = list(log_file.query(self._log, "WHERE part = ? ORDER BY id", part_of(kind)))
+                signed = {row.entry.overrides for row in entries}
+                inspected = [row for row in entries if row.entry.overrides is None]
                 wrong += [row.number for row in inspected if row.number not in signed and _wrong(kind, row)]
                 if inspected:
                     self._seen[kind] = datetime.fromisoformat(inspected[-1].entry.time)
@@ -70,12 +70,12 @@ class Masters:
         due = [kind for kind in KINDS if self._is_due(kind)]
         return f"not shown for {self._hours:g} hours: {' and '.join(due)}" if due else ""
 
-    def held(self, found: Inspection) -> Inspection:
+    def held(self, inspection: Inspection) -> Inspection:
         """The result as the line gets it: PASS becomes REVIEW while the line is blocked."""
-        if self.blocked is None or found.verdict != Verdict.PASS:
-            return found
+        if self.blocked is None or inspection.verdict != Verdict.PASS:
+            return inspection
         return replace(
-            found, verdict=Verdict.REVIEW, reason=f"the line is blocked by a master part, row {self.blocked}"
+            inspection, verdict=Verdict.REVIEW, reason=f"the line is blocked by a master part, row {self.blocked}"
         )
 
     def _is_due(self, kind: Kind) -> bool:

@@ -48,7 +48,7 @@ class ServedModel:
     def __init__(self, inspector: ExportedInspector, name: str, log: Path | None) -> None:
         self.inspector, self.name, self.record = inspector, name, ""
         self.drift = DriftMonitor(inspector.reference) if inspector.reference else None
-        self.escapes = EscapeMonitor(Claim.of(inspector.metadata.decision))
+        self.escapes = EscapeMonitor(Claim.from_decision(inspector.metadata.decision))
         self._lock = threading.Lock()
         if log is None:
             return
@@ -71,11 +71,11 @@ class ServedModel:
     @property
     def alarms(self) -> dict[str, str]:
         """What has changed, in words, by what an alarm is about and the model's name."""
-        found = in_words(self.drift.crossings) if self.drift else {}
-        found |= {"certificate": self.escapes.trouble} if self.escapes.trouble else {}
+        troubles = in_words(self.drift.crossings) if self.drift else {}
+        troubles |= {"certificate": self.escapes.trouble} if self.escapes.trouble else {}
         if not self.name:
-            return found
-        return {f"{about} {self.name}": f"{self.name}: {words}" for about, words in found.items()}
+            return troubles
+        return {f"{about} {self.name}": f"{self.name}: {words}" for about, words in troubles.items()}
 
     def entry(self, result: Inspection, part: str, source: str, milliseconds: float) -> Entry:
         """What the log holds of a result."""
@@ -234,11 +234,11 @@ def read_table(path: Path) -> dict[Key, Path]:
     """
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:
-            rows = list(csv.DictReader(file))
+            records = list(csv.DictReader(file))
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise UserError(f"models: expected a .csv with product,camera,model, cannot read {path} ({error})") from error
     files: dict[Key, Path] = {}
-    for number, row in enumerate(rows, start=2):
+    for number, row in enumerate(records, start=2):
         product, camera, model = ((row.get(name) or "").strip() for name in ("product", "camera", "model"))
         if not model:
             raise UserError(f"models: expected columns product,camera,model in {path}, line {number} has no model")

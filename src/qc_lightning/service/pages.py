@@ -50,7 +50,7 @@ def docs_page(interface: Mapping[str, Any]) -> Page:
     Args:
         interface: as OpenAPI describes it.
     """
-    rows = []
+    lines = []
     for path, methods in interface["paths"].items():
         for method, call in methods.items():
             given = ", ".join(
@@ -58,8 +58,8 @@ def docs_page(interface: Mapping[str, Any]) -> Page:
                 for item in call.get("parameters", [])
             )
             what = html.escape(call.get("description", ""))
-            rows.append(f"<tr><td><code>{method.upper()} {html.escape(path)}</code><td>{what}<td>{given}")
-    return _page(_read("docs.html").replace("{{rows}}", "\n".join(rows)))
+            lines.append(f"<tr><td><code>{method.upper()} {html.escape(path)}</code><td>{what}<td>{given}")
+    return _page(_read("docs.html").replace("{{rows}}", "\n".join(lines)))
 
 
 def _read(name: str) -> str:

@@ -75,15 +75,15 @@ def part_routes(log: VerdictLog, expected: int, seconds: float) -> APIRouter:
             await asyncio.sleep(_LOOK_SECONDS)
         if not views:
             raise HTTPException(404, f"the log has no photo of part {part}: treat it as rejected")
-        found = part_verdict(part, views, expected)
+        verdict = part_verdict(part, views, expected)
         return PartAnswer(
             part=part,
-            verdict=found.verdict,
-            reason=found.reason,
-            worst=found.worst,
-            probability=found.probability,
+            verdict=verdict.verdict,
+            reason=verdict.reason,
+            worst=verdict.worst,
+            probability=verdict.probability,
             views={camera: view.verdict for camera, view in views.items()},
-            missing=found.missing,
+            missing=verdict.missing,
         )
 
     return router

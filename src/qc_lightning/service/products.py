@@ -23,10 +23,10 @@ def product_routes(models: Models) -> APIRouter:
     @router.get("/v1/model")
     async def model() -> dict[str, Any]:
         """Which models serve, by which decisions, for which products and cameras, and the product in force."""
-        rows = []
+        listing = []
         for (product, camera), served in models.table.items():
             inspector = served.inspector
-            rows.append({
+            listing.append({
                 "product": product,
                 "camera": camera,
                 "model_id": inspector.model_id,
@@ -37,7 +37,7 @@ def product_routes(models: Models) -> APIRouter:
                 "release": inspector.metadata.release,
                 "golden_inputs": len(inspector.golden.logit),
             })  # fmt: skip
-        return {"product": models.product, "models": rows}
+        return {"product": models.product, "models": listing}
 
     @router.post("/v1/product")
     async def change_over(wanted: Product) -> dict[str, str]:

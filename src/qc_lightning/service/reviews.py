@@ -36,8 +36,8 @@ def review_routes(service: Service, log: VerdictLog) -> APIRouter:
     @router.get("/v1/reviews")
     async def reviews() -> dict[str, Any]:
         """Parts that nobody has judged yet, oldest first: of the newest 1,000 with REVIEW, and spot checks."""
-        rows = await asyncio.to_thread(log_queries.open_reviews, log.path)
-        return {"count": len(rows), "rows": [_in_json(row) for row in rows[:_SHOWN]]}
+        entries = await asyncio.to_thread(log_queries.open_reviews, log.path)
+        return {"count": len(entries), "rows": [_in_json(row) for row in entries[:_SHOWN]]}
 
     @router.get("/v1/rows")
     async def rows(
@@ -48,8 +48,8 @@ def review_routes(service: Service, log: VerdictLog) -> APIRouter:
         """The rows after one, in order, at most 50, and the number of the newest row."""
         newest = await asyncio.to_thread(log_queries.newest_number, log.path)
         start = max(0, newest - _SHOWN) if after is None else after
-        found = await asyncio.to_thread(log_queries.rows_after, log.path, start, _SHOWN)
-        return {"newest": newest, "rows": [_in_json(row) for row in found]}
+        entries = await asyncio.to_thread(log_queries.rows_after, log.path, start, _SHOWN)
+        return {"newest": newest, "rows": [_in_json(row) for row in entries]}
 
     @router.get("/v1/rows/{number}")
     async def row(number: Number) -> dict[str, Any]:

@@ -59,10 +59,10 @@ def running(config: ServeConfig, inspectors: Mapping[Key, ExportedInspector]) ->
         engine = Engine(config.queue)
         counters = Counters([model.inspector.model_id for model in models.all], lambda: engine.on_the_way)
         service = Service(models, engine, counters, config.timeout, log, kept, config.views, config.spot_check)
-        found = Running(service)
+        started = Running(service)
         if log is None:
             ending.callback(engine.close)
-            yield found
+            yield started
             return
         service.masters = Masters(log.path, config.masters)
         service.shifts = Shifts(log.path, config.shift_starts())
@@ -78,13 +78,13 @@ def running(config: ServeConfig, inspectors: Mapping[Key, ExportedInspector]) ->
             ending.callback(source.close)
             service.beside["source"] = source
         if config.camera is not None:
-            found.camera = CameraSource(service, log, Camera(config.camera), config.camera_name, config.interval)
-            ending.callback(found.camera.close)
-            service.beside["camera"] = found.camera
+            started.camera = CameraSource(service, log, Camera(config.camera), config.camera_name, config.interval)
+            ending.callback(started.camera.close)
+            service.beside["camera"] = started.camera
             if plc and triggered:
-                service.beside["plc"] = trigger = PlcTrigger(plc, found.camera, config.deadline)
+                service.beside["plc"] = trigger = PlcTrigger(plc, started.camera, config.deadline)
                 ending.callback(trigger.close)
-        yield found
+        yield started
 
 
 def _sinks(config: ServeConfig) -> list[Sink]:

@@ -83,14 +83,14 @@ class Service:
     @property
     def alarms(self) -> dict[str, str]:
         """What a person has to look after: why, in words, by what it is about."""
-        found = {"log": self.log.trouble if self.log else "", "photos": self.kept.trouble if self.kept else ""}
-        found |= {"disk": low_disk(self.log.path)} if self.log else {}
-        found |= self.streaks.alarms
-        found |= {name: one.trouble for name, one in self.beside.items()}
-        found |= {"masters": self.masters.trouble} if self.masters else {}
+        troubles = {"log": self.log.trouble if self.log else "", "photos": self.kept.trouble if self.kept else ""}
+        troubles |= {"disk": low_disk(self.log.path)} if self.log else {}
+        troubles |= self.streaks.alarms
+        troubles |= {name: one.trouble for name, one in self.beside.items()}
+        troubles |= {"masters": self.masters.trouble} if self.masters else {}
         for model in self.models.all:
-            found |= model.alarms
-        return {name: words for name, words in found.items() if words}
+            troubles |= model.alarms
+        return {name: words for name, words in troubles.items() if words}
 
     @property
     def not_ready(self) -> str:

@@ -23,20 +23,20 @@ class Streaks:
         self._now, self._lock = now, threading.Lock()
         self._sources: dict[str, tuple[float, Counter[str]]] = {}
 
-    def add(self, found: Inspection, source: str, novelty_limit: float | None) -> None:
+    def add(self, inspection: Inspection, source: str, novelty_limit: float | None) -> None:
         """Take note of a photo of the line.
 
         Args:
-            found: its result.
+            inspection: its result.
             source: camera or folder; empty when nobody said.
             novelty_limit: of the decision; None where there is none.
         """
         novel = False
-        if found.novelty is not None and novelty_limit is not None:
-            novel = not found.novelty <= novelty_limit
+        if inspection.novelty is not None and novelty_limit is not None:
+            novel = not inspection.novelty <= novelty_limit
         faults = {
-            "dark": bool(found.measures) and found.measures[0] < _DARK,  # the first is the mean grey level
-            "unreadable": bool(found.error),
+            "dark": bool(inspection.measures) and inspection.measures[0] < _DARK,  # the first is the mean grey level
+            "unreadable": bool(inspection.error),
             "novelty": novel,
         }
         with self._lock:
@@ -50,12 +50,12 @@ class Streaks:
         """What at least three photos in a row of a source had, in words, by what an alarm is about."""
         with self._lock:
             self._forget()
-            found: dict[str, list[str]] = {}
+            troubles: dict[str, list[str]] = {}
             for source, (_, streaks) in self._sources.items():
                 for name, count in streaks.items():
                     if count >= _IN_A_ROW:
-                        found.setdefault(name, []).append(f"{source or 'the camera'}: {count} photos in a row")
-        return {name: ", ".join(words) for name, words in found.items()}
+                        troubles.setdefault(name, []).append(f"{source or 'the camera'}: {count} photos in a row")
+        return {name: ", ".join(words) for name, words in troubles.items()}
 
     def _forget(self) -> None:
         oldest = self._now() - _FORGOTTEN

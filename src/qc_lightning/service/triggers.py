@@ -33,7 +33,9 @@ def trigger_routes(camera: CameraSource, seconds: float) -> APIRouter:
             raise HTTPException(400, str(error)) from error
         if outcome.row is None:
             raise HTTPException(503, f"{outcome.result.reason}: treat the part as rejected")
-        answer = Answer.of(outcome.model, outcome.result, outcome.part, camera.name, outcome.milliseconds, outcome.row)
+        answer = Answer.from_result(
+            outcome.model, outcome.result, outcome.part, camera.name, outcome.milliseconds, outcome.row
+        )
         return JSONResponse(answer.model_dump(mode="json"), 422) if outcome.result.error else answer
 
     return router

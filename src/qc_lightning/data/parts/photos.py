@@ -147,8 +147,8 @@ def _is_whole(folder: Path, count: int) -> bool:
     """Whether every photo and mask that parts.csv names is there and not empty."""
     try:
         with (folder / "parts.csv").open(newline="", encoding="utf-8") as lines:
-            rows = list(csv.DictReader(lines))
-        there = {
+            records = list(csv.DictReader(lines))
+        present = {
             f"{name}/{entry.name}"
             for name in (*CLASSES, "masks")
             for entry in os.scandir(folder / name)
@@ -156,9 +156,9 @@ def _is_whole(folder: Path, count: int) -> bool:
         }
     except (OSError, ValueError, csv.Error):
         return False
-    files = [row.get("file") or "" for row in rows]
+    files = [row.get("file") or "" for row in records]
     masks = {f"masks/{Path(file).stem}.png" for file in files if file.startswith(CLASSES[1])}
-    return len(files) == count and there == masks.union(files)
+    return len(files) == count and present == masks.union(files)
 
 
 def _publish(staging: Path, folder: Path, count: int) -> None:
@@ -186,14 +186,14 @@ def _fill(staging: Path, count: int, seed: int) -> None:
     render = partial(_save, staging=staging, seed=seed)
     with (
         (staging / "parts.csv").open("w", newline="", encoding="utf-8") as file,
-        closing(_rows(render, indices)) as rows,  # closing it ends the worker processes, also on Ctrl-C
+        closing(_rows(render, indices)) as rendered,  # closing it ends the worker processes, also on Ctrl-C
     ):
         try_lock(file.fileno())  # says that somebody is at work on it
         for name in (*CLASSES, "masks"):
             (staging / name).mkdir()
         table = csv.writer(file, lineterminator="\n")
         table.writerow(COLUMNS)
-        table.writerows(Progress(rows, total=count, desc="Rendering the parts set", unit="photo", delay=2))
+        table.writerows(Progress(rendered, total=count, desc="Rendering the parts set", unit="photo", delay=2))
 
 
 def _save(index: int, staging: Path, seed: int) -> _Row:

@@ -62,11 +62,11 @@ def cloud(rng: RandomState, side: int, cells: int) -> Field:
     """Smooth noise [side, side] in [0, 1]: random values on a grid of `cells` a side, blended in between."""
     place = np.arange(side, dtype=np.float32) * (cells / side)
     at = np.floor(place).astype(np.intp)
-    share = place - at.astype(np.float32)
-    share = share * share * (3 - 2 * share)
+    blend = place - at.astype(np.float32)
+    blend = blend * blend * (3 - 2 * blend)
     knots = rng.random_sample((cells + 1, cells + 1)).astype(np.float32)
-    rows = knots[at] * (1 - share[:, None]) + knots[at + 1] * share[:, None]
-    blended: Field = rows[:, at] * (1 - share) + rows[:, at + 1] * share
+    across = knots[at] * (1 - blend[:, None]) + knots[at + 1] * blend[:, None]
+    blended: Field = across[:, at] * (1 - blend) + across[:, at + 1] * blend
     return blended
 
 
@@ -79,9 +79,9 @@ def _marks() -> Field:
     table = np.zeros((_TILE, _TILE), np.float32)
     for weight, step in ((0.55, 256), (0.3, 64), (0.15, 16)):
         knots = (2 * rng.random_sample((_TILE, _TILE // step)) - 1).astype(np.float32)
-        share = np.tile(np.arange(step, dtype=np.float32) / step, _TILE // step)
-        here, following = np.repeat(knots, step, axis=1), np.repeat(np.roll(knots, -1, axis=1), step, axis=1)
-        table += weight * (here * (1 - share) + following * share)
+        blend = np.tile(np.arange(step, dtype=np.float32) / step, _TILE // step)
+        left, right = np.repeat(knots, step, axis=1), np.repeat(np.roll(knots, -1, axis=1), step, axis=1)
+        table += weight * (left * (1 - blend) + right * blend)
     return table.ravel()
 
 
@@ -136,8 +136,8 @@ class Surface:
         reach = reach * scale + 2
         x = min(max(shift_x + scale * (cos * u - sin * v) + FRAME / 2, 0.0), float(FRAME))
         y = min(max(shift_y + scale * (sin * u + cos * v) + FRAME / 2, 0.0), float(FRAME))
-        rows = slice(max(0, math.floor(y - reach)), math.ceil(y + reach))
-        return rows, slice(max(0, math.floor(x - reach)), math.ceil(x + reach))
+        vertical = slice(max(0, math.floor(y - reach)), math.ceil(y + reach))
+        return vertical, slice(max(0, math.floor(x - reach)), math.ceil(x + reach))
 
 
 def machine(rng: RandomState) -> Surface:

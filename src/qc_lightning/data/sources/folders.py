@@ -41,15 +41,15 @@ def read_folders(
     if "train" not in subsets.values() or set(classes.names) & set(folders):
         return _scan_classes(root, "", classes, group, None, one_class, good_only)
     for subset in SUBSETS:
-        if len(same := [folder for folder, of in subsets.items() if of == subset]) > 1:
+        if len(same := [folder for folder, name in subsets.items() if name == subset]) > 1:
             raise UserError(
                 f"data.root: expected one {subset} folder in {root}, there are {' and '.join(same)}: join them"
             )
     photos, notes = [], _third_folders(root, [*subsets, *_MASKS], "is no subset (train, val, test)")
     for folder, subset in subsets.items():
-        found = _scan_classes(root, f"{folder}/", classes, group, subset, one_class, good_only)
-        photos += found.photos
-        notes += found.notes
+        catalog = _scan_classes(root, f"{folder}/", classes, group, subset, one_class, good_only)
+        photos += catalog.photos
+        notes += catalog.notes
     return Catalog(photos, notes)
 
 
@@ -84,17 +84,17 @@ def _scan_classes(
                 f"expected a folder '{class_name}' in {base}{hint}: rename it or set {key}=<its name>{without}"
             )
         walk = Walk(base / class_name, home=root)
-        found = [f"{prefix}{class_name}/{name}" for name in walk.photos()]
+        names = [f"{prefix}{class_name}/{name}" for name in walk.photos()]
         unread += [(f"{prefix}{class_name}/{name}", reason) for name, reason in walk.unread]
         passed_over += walk.passed_over
-        if not found and good_only and label == 1 and not walk.unread and not walk.passed_over:
+        if not names and good_only and label == 1 and not walk.unread and not walk.passed_over:
             _refuse_others(base, classes)
             continue
-        if not found:
+        if not names:
             left_out = in_words(walk.unread) or ", ".join(sorted(IMAGE_SUFFIXES))
             raise UserError(f"expected photos in {base / class_name}, found none ({left_out})")
         photos += [
-            Photo(root / name, name, label, group_of(name.removeprefix(prefix), group), subset) for name in found
+            Photo(root / name, name, label, group_of(name.removeprefix(prefix), group), subset) for name in names
         ]
     notes = [f"Left out: {what}: {count}." for what, count in sorted(passed_over.items())]
     notes += [note] if (note := in_words(unread)) else []
@@ -112,17 +112,17 @@ def _refuse_others(base: Path, classes: ClassNames) -> None:
         )
 
 
-def _count_others(base: Path, known: Sequence[str]) -> dict[str, int]:
+def _count_others(base: Path, expected: Sequence[str]) -> dict[str, int]:
     """Photos by the folder below the base that they are in, but for the known folders; those beside them under ""."""
-    walk = Walk(base, [base / name for name in known])
+    walk = Walk(base, [base / name for name in expected])
     names = [*walk.photos(), *(name for name, _ in walk.unread)]
     return dict(sorted(Counter(name.split("/")[0] if "/" in name else "" for name in names).items()))
 
 
-def _third_folders(base: Path, known: Sequence[str], what: str) -> list[str]:
+def _third_folders(base: Path, expected: Sequence[str], what: str) -> list[str]:
     """Photos in folders that the training does not look into, and those beside the folders."""
     notes = []
-    for folder, count in _count_others(base, known).items():
+    for folder, count in _count_others(base, expected).items():
         place = f"{base / folder}, which {what}" if folder else f"{base} itself, beside the folders"
         notes.append(f"Photos left out: {count} in {place}.")
     return notes

@@ -36,18 +36,18 @@ def read_manifest(manifest: Path, config: FolderConfig) -> Catalog:
             raise UserError(f"{manifest}: expected commas between the columns, line 1 is: {columns[0]}")
         unknown = [column for column in columns if column not in _COLUMNS]
         for column in unknown:
-            missing = [known for known in _COLUMNS if known not in columns]
+            missing = [column_name for column_name in _COLUMNS if column_name not in columns]
             if hint := nearest(column, missing):
                 raise UserError(f"{manifest}: unknown column '{column}'{hint}; known: {', '.join(_COLUMNS)}")
         for column in ("path", "label"):
             if column not in columns:
                 raise UserError(f"{manifest}: expected a column '{column}' in line 1, got: {', '.join(columns)}")
         try:
-            rows = list(reader)
+            records = list(reader)
         except csv.Error as error:  # a field of more than 131,072 letters, or a NUL
             raise UserError(f"{manifest}, line {reader.line_num}: expected a CSV ({error})") from error
     photos: dict[str, Photo] = {}
-    for line, row in enumerate(rows, start=2):
+    for line, row in enumerate(records, start=2):
         where = f"{manifest}, line {line}"
         if None in row or None in row.values():
             raise UserError(f"{where}: expected {len(columns)} fields like the first line has")

@@ -32,7 +32,7 @@ class Sink(Protocol):
     target: str
     beat: float | None
 
-    def deliver(self, rows: Sequence[Row]) -> None:
+    def deliver(self, entries: Sequence[Row]) -> None:
         """Hand the rows over; return once the receiver has them.
 
         Raises:
@@ -78,19 +78,19 @@ class Delivery:
         while not ended:
             ended = self._stop.is_set()
             try:
-                rows = rows_after(self._log.path, self._row, _MOST_AT_A_TIME)
-                if rows or self.sink.beat is not None:
-                    self.sink.deliver(rows)
+                entries = rows_after(self._log.path, self._row, _MOST_AT_A_TIME)
+                if entries or self.sink.beat is not None:
+                    self.sink.deliver(entries)
                 self.trouble, pause = "", _FIRST_PAUSE
             except Exception as error:  # whatever a library raises: a thread that ended would say nothing
                 self.trouble = f"{self.sink.target} ({' '.join(str(error).split())[:200]})"
                 self._stop.wait(pause)
                 pause = min(2 * pause, _LONGEST_PAUSE)
                 continue
-            if rows:
-                self._row = rows[-1].number
+            if entries:
+                self._row = entries[-1].number
                 self._write()
-                ended = ended and len(rows) < _MOST_AT_A_TIME
+                ended = ended and len(entries) < _MOST_AT_A_TIME
             elif not ended:
                 self._log.wait_beyond(self._row, min(1.0, self.sink.beat or 1.0))
         self.sink.close()

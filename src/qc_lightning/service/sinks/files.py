@@ -23,14 +23,14 @@ def cell(value: object, decimal: str) -> str:
     return str(harmless(value))
 
 
-def csv_lines(rows: Sequence[Row], separator: str, decimal: str, header: bool) -> str:
+def csv_lines(entries: Sequence[Row], separator: str, decimal: str, header: bool) -> str:
     """Rows as lines of a CSV."""
     text = io.StringIO()
     writer = csv.writer(text, delimiter=separator, lineterminator="\n")
     if header:
         text.write("\ufeff" if separator != "," else "")  # without it a spreadsheet takes UTF-8 for something else
         writer.writerow(HEADER)
-    writer.writerows([cell(value, decimal) for value in (number, *entry, digest)] for number, entry, digest in rows)
+    writer.writerows([cell(value, decimal) for value in (number, *entry, digest)] for number, entry, digest in entries)
     return text.getvalue()
 
 
@@ -54,12 +54,12 @@ class FileSink:
         self.name, self.target = name, str(path)
         self._path, self._lines = path, lines
 
-    def deliver(self, rows: Sequence[Row]) -> None:
+    def deliver(self, entries: Sequence[Row]) -> None:
         """Append the rows."""
         self._path.parent.mkdir(parents=True, exist_ok=True)
         with self._path.open("a", encoding="utf-8", newline="") as file:
             first = file.tell() == 0
-            file.write(self._lines(rows, first))
+            file.write(self._lines(entries, first))
 
     def close(self) -> None:
         """Nothing is held open."""
@@ -67,9 +67,9 @@ class FileSink:
 
 def csv_sink(path: Path, separator: str, decimal: str) -> FileSink:
     """A CSV; with `;` and `,` as a German Excel opens it."""
-    return FileSink("csv", path, lambda rows, first: csv_lines(rows, separator, decimal, first))
+    return FileSink("csv", path, lambda entries, first: csv_lines(entries, separator, decimal, first))
 
 
 def json_lines_sink(path: Path) -> FileSink:
     """A JSON object a line."""
-    return FileSink("jsonl", path, lambda rows, _: "".join(f"{json.dumps(as_json(row))}\n" for row in rows))
+    return FileSink("jsonl", path, lambda entries, _: "".join(f"{json.dumps(as_json(row))}\n" for row in entries))

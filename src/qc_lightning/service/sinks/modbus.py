@@ -133,11 +133,11 @@ class Modbus:
     def __init__(self, registers: Registers, deadline: float) -> None:
         self._registers, self._deadline, self.target = registers, deadline, registers.target
 
-    def deliver(self, rows: Sequence[Row]) -> None:
+    def deliver(self, entries: Sequence[Row]) -> None:
         """Write the verdicts that are not too old, in order, and the heartbeat when it is due."""
         try:
             self._registers.beat()
-            for number, entry, _ in rows:
+            for number, entry, _ in entries:
                 age = (datetime.now(UTC) - datetime.fromisoformat(entry.time)).total_seconds()
                 if entry.overrides is None and age <= self._deadline:
                     self._registers.answer(Verdict(entry.verdict), entry.part, number)

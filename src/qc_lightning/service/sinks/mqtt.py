@@ -48,11 +48,11 @@ class Mqtt:
         self.target = f"{parts.scheme}://{parts.hostname}:{parts.port or ''}/{self._topic}"
         self._client: Client | None = None
 
-    def deliver(self, rows: Sequence[Row]) -> None:
+    def deliver(self, entries: Sequence[Row]) -> None:
         """Publish each row and wait until the broker has confirmed all."""
         try:
             client = self._client = self._client or self._connected()
-            sent = [client.publish(self._topic, json.dumps(as_json(row)), qos=1) for row in rows]
+            sent = [client.publish(self._topic, json.dumps(as_json(row)), qos=1) for row in entries]
             for message in sent:
                 message.wait_for_publish(_SECONDS)
                 if not message.is_published():

@@ -33,14 +33,14 @@ class Webhook:
         self._parts = parts
         self.target = f"{parts.scheme}://{parts.hostname}:{parts.port or ''}{parts.path}"
 
-    def deliver(self, rows: Sequence[Row]) -> None:
+    def deliver(self, entries: Sequence[Row]) -> None:
         """Send the rows, wait for the answer."""
         parts = self._parts
         kind = http.client.HTTPSConnection if parts.scheme == "https" else http.client.HTTPConnection
         connection = kind(str(parts.hostname), parts.port, timeout=_SECONDS)
         path = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
         try:
-            body = json.dumps({"rows": [as_json(row) for row in rows]})
+            body = json.dumps({"rows": [as_json(row) for row in entries]})
             connection.request("POST", path, body, {"Content-Type": "application/json"})
             status = connection.getresponse().status
         except http.client.HTTPException as error:
