@@ -11,6 +11,7 @@ from qc_lightning.core.atomic import replacing
 from qc_lightning.data.corrections import read_corrections
 from qc_lightning.data.dataset import PhotoSet
 from qc_lightning.data.findings import Check
+from qc_lightning.report.environment import FOLDER, environment, style
 from qc_lightning.report.gallery import Pictures, link_to
 from qc_lightning.report.page import script_hash
 
@@ -28,19 +29,10 @@ def write_page(folder: Path, photos: PhotoSet, checks: Sequence[Check], config: 
         checks: with their findings.
         config: of the photos.
     """
-    from jinja2 import Environment, FileSystemLoader, StrictUndefined
     from markupsafe import Markup
 
-    class_names, templates = config.classes.names, Path(__file__).parent
-    report = templates.parent / "report"
-    script = (report / "corrections.js").read_text(encoding="utf-8")
-    environment = Environment(
-        loader=FileSystemLoader([templates, report]),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
+    class_names = config.classes.names
+    script = (FOLDER / "corrections.js").read_text(encoding="utf-8")
     pictures = Pictures(_BUDGET)
     place = {photo.name: index for index, photo in enumerate(photos.photos)}
 
@@ -72,16 +64,20 @@ def write_page(folder: Path, photos: PhotoSet, checks: Sequence[Check], config: 
         means = [(caption, pictures.pixels(pixels)) for caption, pixels in classes]
         names = [finding for finding in check.findings if finding.path not in place][:_MOST]
         sections.append({"check": check, "cards": cards, "names": names, "total": len(check.findings), "means": means})
-    page = environment.get_template("audit.html.jinja").render(
-        # the page's own style and script, not data: the one place that is not escaped
-        style=Markup((report / "report.css").read_text(encoding="utf-8")),
-        script=Markup(script),
-        script_hash=script_hash(script),
-        sections=sections,
-        classes=class_names,
-        counts=[int((photos.labels == label).sum()) for label in (0, 1)],
-        left_out=pictures.left_out,
-        corrections=read_corrections(Path(config.corrections).expanduser()) if config.corrections else [],
+    page = (
+        environment(Path(__file__).parent)
+        .get_template("audit.html.jinja")
+        .render(
+            # the page's own script, not data: like the style it is not escaped
+            style=style(),
+            script=Markup(script),
+            script_hash=script_hash(script),
+            sections=sections,
+            classes=class_names,
+            counts=[int((photos.labels == label).sum()) for label in (0, 1)],
+            left_out=pictures.left_out,
+            corrections=read_corrections(Path(config.corrections).expanduser()) if config.corrections else [],
+        )
     )
     with replacing(folder / "audit.html") as temporary:
         temporary.write_bytes(page.encode("utf-8", "backslashreplace"))

@@ -27,6 +27,7 @@ from qc_lightning.metrics.compute import finite, interval, percent, shown_figure
 from qc_lightning.metrics.go_live import in_words
 from qc_lightning.report.advice import advice
 from qc_lightning.report.choices import rules_that_work
+from qc_lightning.report.environment import FOLDER, environment, style
 from qc_lightning.report.gallery import Pictures, mistakes, most_novel
 from qc_lightning.report.groups import group_advice
 from qc_lightning.report.leaks import leak_checks, split_counts
@@ -59,22 +60,15 @@ def write_report(run_dir: Path) -> Path:
     Raises:
         UserError: there is no readable metrics.json.
     """
-    from jinja2 import Environment, FileSystemLoader, StrictUndefined, UndefinedError
+    from jinja2 import UndefinedError
     from markupsafe import Markup
 
-    templates = Path(__file__).parent
-    script = "".join((templates / name).read_text(encoding="utf-8") for name in ("report.js", "corrections.js"))
-    # the page's own style and script, not data: the one place that is not escaped
-    own = {"style": Markup((templates / "report.css").read_text(encoding="utf-8")), "script": Markup(script)}
-    environment = Environment(
-        loader=FileSystemLoader(templates),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters |= {"percent": percent, "interval": interval, "value": _value, "spread": _spread}
-    template = environment.get_template("report.html.jinja")
+    script = "".join((FOLDER / name).read_text(encoding="utf-8") for name in ("report.js", "corrections.js"))
+    # the page's own script, not data: like the style it is not escaped
+    own = {"style": style(), "script": Markup(script)}
+    pages = environment(FOLDER)
+    pages.filters |= {"percent": percent, "interval": interval, "value": _value, "spread": _spread}
+    template = pages.get_template("report.html.jinja")
     try:
         with reading(f"what {run_dir} holds"):
             page = template.render(**_content(run_dir), **own, script_hash=script_hash(script))

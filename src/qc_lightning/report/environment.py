@@ -1,0 +1,30 @@
+"""What all pages are made with: templates whose values are escaped, and one style."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from jinja2 import Environment
+    from markupsafe import Markup
+
+FOLDER = Path(__file__).parent
+
+
+def environment(folder: Path) -> "Environment":
+    """Jinja for the templates of a folder and of this one; a name that a template lacks is an error."""
+    from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+    return Environment(
+        loader=FileSystemLoader([folder, FOLDER]),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+
+
+def style() -> "Markup":
+    """The pages' style, not escaped: it is no data."""
+    from markupsafe import Markup
+
+    return Markup((FOLDER / "report.css").read_text(encoding="utf-8"))
