@@ -6,18 +6,11 @@ import pytest
 import torch
 from sklearn import metrics as sk
 
-from qc_lightning.metrics.compute import (
-    FIGURES,
-    binary_metrics,
-    evaluate,
-    finite,
-    interval,
-    percent,
-    warnings_for,
-)
+from qc_lightning.metrics.compute import FIGURES, binary_metrics, evaluate, finite
 from qc_lightning.metrics.decision import Decision
 from qc_lightning.metrics.intervals import wilson
 from qc_lightning.metrics.table import table
+from qc_lightning.metrics.wording import interval, percent, warnings_for
 
 
 def sigmoid(z):

@@ -15,8 +15,9 @@ from PIL import Image
 
 from qc_lightning.config.record import RunRecord
 from qc_lightning.core.errors import UserError
-from qc_lightning.metrics.compute import evaluate, interval, warnings_for
+from qc_lightning.metrics.compute import evaluate
 from qc_lightning.metrics.decision import Decision
+from qc_lightning.metrics.wording import interval, warnings_for
 from qc_lightning.report.page import write_report
 
 HOSTILE = (

@@ -9,9 +9,9 @@ import subprocess
 import numpy as np
 import pytest
 
-from qc_lightning.metrics.compute import interval
 from qc_lightning.metrics.decision import Decision
 from qc_lightning.metrics.verdict import Verdict
+from qc_lightning.metrics.wording import interval
 from qc_lightning.report.page import write_report
 from test_report import HOSTILE, make_run, read_csv
 

@@ -14,10 +14,11 @@ from qc_lightning.config.decisions import DecisionConfig
 from qc_lightning.core.csv_files import csv_text
 from qc_lightning.data.photo import SUBSETS, Photo
 from qc_lightning.metrics.calibration import calibration, uncalibrated
-from qc_lightning.metrics.compute import evaluate, warnings_for
+from qc_lightning.metrics.compute import evaluate
 from qc_lightning.metrics.decision import Decision, probabilities
 from qc_lightning.metrics.go_live import go_live
 from qc_lightning.metrics.kinds import by_kind
+from qc_lightning.metrics.wording import warnings_for
 
 
 class SubsetLogits(NamedTuple):

@@ -84,9 +84,7 @@ class Reference:
 
     def to_json(self) -> str:
         """The text that travels with the model."""
-        sides = [
-            [[np.round(values, 6).tolist(), parts] for values, parts in distributions] for distributions in self.sides
-        ]
+        sides = [[[np.round(values, 6).tolist(), parts] for values, parts in two] for two in self.sides]
         stored: dict[str, object] = {
             "format": 1,
             "features": self.features,
@@ -107,10 +105,7 @@ class Reference:
         stored: Mapping[str, Any] = json.loads(text)
         mean, directions = _unpacked(stored["mean"]), _unpacked(stored["directions"])
         components = Components(mean, directions.reshape(stored["count"], -1))
-        sides = [
-            tuple((np.array(values, np.float64), int(parts)) for values, parts in distributions)
-            for distributions in stored["sides"]
-        ]
+        sides = [tuple((np.array(values, np.float64), int(parts)) for values, parts in two) for two in stored["sides"]]
         return cls(components, stored["features"], stored["novelty"], [(a, b) for a, b in sides], stored["critical"])
 
 

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from qc_lightning.metrics.certificate import parts_needed
 from qc_lightning.metrics.decision import Decision
 from qc_lightning.metrics.intervals import f1_interval, mean_interval, mean_of, proportion, ranking, wilson
 from qc_lightning.metrics.verdict import Verdict, Verdicts, by_part, escapes, overkills, reviews
@@ -30,7 +29,6 @@ FIGURES = {
     "average_precision": "average precision",
     "loss": "loss",
 }
-FEW = 59  # photos of a class: fewer cannot show a rate of 5% even without a miss
 
 
 def binary_metrics(threshold: float = 0.5) -> "MetricCollection":
@@ -175,51 +173,6 @@ def figure(value: float | None, low: float = math.nan, high: float = math.nan) -
     return {"value": value, "low": min(value, low), "high": max(value, high)}
 
 
-def warnings_for(metrics: Mapping[str, Any], classes: Sequence[str] = ("Correct", "Incorrect")) -> list[str]:
-    """What a reader of metrics.json must not miss, in plain sentences; empty when there is nothing.
-
-    Args:
-        metrics: subsets as `evaluate` gives them, by name; the test part is judged, else val, else train.
-        classes: what the user calls Correct and Incorrect.
-    """
-    subset = next((name for name in ("test", "val", "train") if (metrics.get(name) or {}).get("n")), None)
-    if subset is None:
-        return ["No photo was evaluated: nothing is known about this model."]
-    part = metrics[subset]
-    (tn, fp), (fn, tp) = part["confusion_matrix"]
-    n, incorrect, correct = part["n"], fn + tp, tn + fp
-    warnings = []
-    if part["loss"]["value"] is None:
-        warnings.append(f"The {subset} loss is not a finite number: the training diverged. Lower optim.lr.")
-    if incorrect and correct:
-        most, name = max((correct, classes[0]), (incorrect, classes[1]))
-        balanced = part["balanced_accuracy"]
-        if not (fp + tp and tn + fn):
-            does = "rejects" if fp + tp else "passes"
-            warnings.append(f"The model {does} every one of the {n} {subset} photos: it tells nothing apart.")
-        elif tn + tp <= most:
-            rare = " Where one class is rare, judge by escapes and overkill." if balanced["low"] > 0.5 else ""
-            warnings.append(
-                f"Accuracy on {subset} ({percent((tn + tp) / n)}) is no better than calling every photo {name} "
-                f"({percent(most / n)}).{rare}"
-            )
-        elif balanced["low"] <= 0.5:
-            warnings.append(
-                f"Balanced accuracy on {subset}, {interval(balanced)}, is not clearly better than guessing (50%)."
-            )
-    few = []
-    for name, count, key in ((classes[1], incorrect, "escape_rate"), (classes[0], correct, "overkill_rate")):
-        if count == 0:
-            warnings.append(f"No {name} photo in {subset}: the {FIGURES[key]} is unknown.")
-        elif count < FEW:
-            low, high = percent(part[key]["low"]), percent(part[key]["high"])
-            few.append(f"{count} {name} (the {FIGURES[key]} may be anywhere from {low} to {high})")
-    if few:
-        needed = f"5% takes {parts_needed(0.05)} parts without a miss, one of 1% {parts_needed(0.01)}"
-        warnings.append(f"Few {subset} photos: only {' and '.join(few)}. To show a rate of {needed}.")
-    return warnings
-
-
 def finite(obj: Any) -> Any:
     """A copy for JSON: dicts and lists all the way down, numpy scalars as plain numbers, nan and infinity as None."""
     if isinstance(obj, Mapping):
@@ -229,33 +182,3 @@ def finite(obj: Any) -> Any:
     if isinstance(obj, np.generic):
         obj = obj.item()
     return None if isinstance(obj, float) and not math.isfinite(obj) else obj
-
-
-def percent(fraction: float | None, decimals: int = 0) -> str:
-    """A share in percent, with more decimals where rounding would make it look like none or all; "-" for None."""
-    if fraction is None:
-        return "-"
-    # a half goes up, here as in the report's script
-    while decimals < 3 and 0 < fraction < 1 and float(f"{100 * fraction + 1e-9:.{decimals}f}") in (0.0, 100.0):
-        decimals += 1
-    return f"{100 * fraction + 1e-9:.{decimals}f}%"
-
-
-def interval(figure: Mapping[str, float | None]) -> str:
-    """A rate with its interval, "82% (70% to 90%)"; a decimal more when the interval is narrow."""
-    value, low, high = figure["value"], figure["low"], figure["high"]
-    if value is None or low is None or high is None:
-        return "-"
-    decimals = 0 if high - low >= 0.04 else 1 if high - low >= 0.004 else 2
-    return f"{percent(value, decimals)} ({percent(low, decimals)} to {percent(high, decimals)})"
-
-
-def shown_figures(metrics: Mapping[str, Any]) -> dict[str, str]:
-    """FIGURES without those that a run of an earlier release lacks, and without the review rate where there is none."""
-    parts = [part for name in ("train", "val", "test") if (part := metrics.get(name) or {}).get("n")]
-    reviewed = any(part.get("review_rate", {}).get("value") for part in parts)
-    return {
-        key: words
-        for key, words in FIGURES.items()
-        if all(key in part for part in parts) and (reviewed or key != "review_rate")
-    }

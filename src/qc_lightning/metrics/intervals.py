@@ -166,9 +166,7 @@ def ranking(score: FloatArray, bad: BoolArray, group: IntArray | None = None, co
     high, low = np.sort(score[bad]), np.sort(score[~bad])
     m, n = len(high), len(low)
     # a further photo comes with those of its part
-    with_bad, with_good = (
-        design_effect(np.zeros(int(of_class.sum()), dtype=bool), unit[of_class]) for of_class in (bad, ~bad)
-    )
+    with_bad, with_good = (design_effect(np.zeros(k, dtype=bool), unit[side]) for k, side in ((m, bad), (n, ~bad)))
     few = min(m / with_bad, n / with_good)
 
     above = (np.searchsorted(low, score[bad], "left") + np.searchsorted(low, score[bad], "right")) / (2 * n)

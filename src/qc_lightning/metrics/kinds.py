@@ -6,9 +6,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from qc_lightning.metrics.compute import figure, interval
+from qc_lightning.metrics.compute import figure
 from qc_lightning.metrics.intervals import proportion
 from qc_lightning.metrics.verdict import Verdicts, escapes
+from qc_lightning.metrics.wording import interval
 
 UNKNOWN = "(no kind given)"
 

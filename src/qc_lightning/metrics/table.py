@@ -3,8 +3,9 @@
 from collections.abc import Mapping
 from typing import Any
 
-from qc_lightning.metrics.compute import FIGURES, interval, shown_figures
+from qc_lightning.metrics.compute import FIGURES
 from qc_lightning.metrics.verdict import Verdict
+from qc_lightning.metrics.wording import interval, shown_figures
 
 
 def table(metrics: Mapping[str, Any], classes: tuple[str, str] = ("Correct", "Incorrect")) -> str:

@@ -5,7 +5,7 @@ from collections.abc import Collection, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from qc_lightning.metrics.certificate import parts_needed
-from qc_lightning.metrics.compute import FEW, interval, percent
+from qc_lightning.metrics.wording import FEW, interval, percent
 
 
 class Advice(NamedTuple):

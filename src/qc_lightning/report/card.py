@@ -6,9 +6,10 @@ from typing import Any
 from qc_lightning.config import TrainConfig
 from qc_lightning.data.decode_settings import DecodeSettings
 from qc_lightning.metrics.calibration import shifted
-from qc_lightning.metrics.compute import FIGURES, interval, percent
+from qc_lightning.metrics.compute import FIGURES
 from qc_lightning.metrics.decision import Decision
 from qc_lightning.metrics.go_live import in_words
+from qc_lightning.metrics.wording import interval, percent
 
 _SHOWN = ("escape_rate", "overkill_rate", "accuracy", "balanced_accuracy", "auroc")
 

@@ -23,8 +23,9 @@ from qc_lightning.core.run import Run
 from qc_lightning.data.corrections import read_corrections
 from qc_lightning.metrics import curves
 from qc_lightning.metrics.calibration import shifted
-from qc_lightning.metrics.compute import finite, interval, percent, shown_figures
+from qc_lightning.metrics.compute import finite
 from qc_lightning.metrics.go_live import in_words
+from qc_lightning.metrics.wording import interval, percent, shown_figures
 from qc_lightning.report.advice import advice
 from qc_lightning.report.choices import rules_that_work
 from qc_lightning.report.environment import FOLDER, environment, style
