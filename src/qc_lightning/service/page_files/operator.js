@@ -13,6 +13,7 @@ function label() {
   at("strip").setAttribute("aria-label", say("last"));
   Object.keys(counts).forEach((name) => { at(`n-${name}-name`).textContent = say(name); });
   if (last) show(last);
+  at("said").textContent = "";
   showAlarms();
   describe();
 }
@@ -56,12 +57,14 @@ function tone(pitch, seconds) {
   wave.stop(audio.currentTime + seconds);
 }
 
+const reasonOf = (row) => (row.error || row.reason).replace("spot check", say("spot"));
+
 function show(answer) {
   last = answer;
   at("verdict").className = answer.verdict;
   at("word").textContent = say(answer.verdict);
   const chance = answer.probability === null ? "" : `${say("chance")} ${incorrect}: ${(100 * answer.probability).toFixed(1)}%`;
-  at("why").textContent = answer.error || answer.reason || chance;
+  at("why").textContent = reasonOf(answer) || chance;
   at("heat").hidden = !answer.evidence || answer.verdict === "PASS";
   if (answer.evidence) at("heat").src = `data:image/png;base64,${answer.evidence}`;
   fit();
@@ -108,7 +111,7 @@ function showCounts(numbers) {
   Object.entries(numbers).forEach(([name, count]) => { at(`n-${name}`).textContent = count; });
   at("shift").hidden = !shift;
   if (!shift) return;
-  const time = new Date(shift.since).toLocaleTimeString(language, { hour: "2-digit", minute: "2-digit" });
+  const time = new Date(shift.since).toLocaleTimeString(language, { hour: "2-digit", minute: "2-digit", hourCycle: "h23" });
   at("shift").textContent = say("since").replace("{t}", time);
 }
 
@@ -125,7 +128,10 @@ function note(answer, url, name) {
   item.className = answer.verdict;
   if (url) picture.src = url;
   picture.alt = name;
-  button.append(picture, document.createElement("br"), say(answer.verdict));
+  const word = document.createElement("span");
+  word.dataset.text = answer.verdict;
+  word.textContent = say(answer.verdict);
+  button.append(picture, document.createElement("br"), word);
   button.disabled = !answer.row;
   button.title = answer.row ? say("override") : name;
   button.addEventListener("click", () => pick(answer.row));

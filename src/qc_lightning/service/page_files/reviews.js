@@ -45,7 +45,7 @@ function describe() {
   if (!chosen) return;
   at("review-part").textContent = at("review-photo").alt = `${say("part")} ${chosen.part || chosen.row}`;
   const chance = chosen.probability === null ? "" : `${say("chance")} ${incorrect}: ${(100 * chosen.probability).toFixed(1)}%`;
-  const facts = [say(chosen.verdict), chosen.error || chosen.reason, chance, new Date(chosen.time).toLocaleString(language)];
+  const facts = [say(chosen.verdict), reasonOf(chosen), chance, new Date(chosen.time).toLocaleString(language)];
   at("review-why").textContent = facts.filter(Boolean).join(" · ");
 }
 
