@@ -167,3 +167,16 @@ def test_pixel_features_of_any_size() -> None:
         features = pixel_features(torch.rand(2, 3, height, width))
         assert features.shape[:2] == (2, 1)
         assert features.isfinite().all()
+
+
+def test_distances_follow_the_references_they_have_now() -> None:
+    one, other = (Novelty.from_features(torch.rand(40, 1, 8, generator=torch.manual_seed(seed))) for seed in (0, 1))
+    photos = torch.rand(5, 1, 8, generator=torch.manual_seed(2))
+    before, wanted = one(photos), other(photos)
+    assert not torch.equal(before, wanted)
+    one.load_state_dict(other.state_dict())
+    assert torch.equal(one(photos), wanted)
+    with torch.inference_mode():
+        assert torch.equal(one(photos), wanted)
+    one.reference.zero_()
+    assert not torch.equal(one(photos), wanted)

@@ -49,7 +49,7 @@ class Novelty(nn.Module):
 
     def __init__(self, width: int, references: int, precision: torch.dtype = torch.float64) -> None:
         super().__init__()
-        self._precision = precision
+        self._precision, self._prepared = precision, _Prepared()
         coordinates = min(width, COORDINATES)
         filled = math.ceil(width / coordinates) * coordinates
         draw = torch.Generator().manual_seed(0)
@@ -66,8 +66,9 @@ class Novelty(nn.Module):
     def of_tiles(self, features: Tensor) -> Tensor:
         """Return each tile's own distance, [B, tiles]."""
         # |a - b|^2 = |a|^2 + |b|^2 - 2 ab
-        at, reference = self.coordinates(features.flatten(0, 1)).to(self._precision), self.reference.to(self._precision)
-        squared = at.square().sum(1, keepdim=True) + reference.square().sum(1) - 2 * at @ reference.T
+        at = self.coordinates(features.flatten(0, 1)).to(self._precision)
+        reference, length = self._prepared.of(self.reference, self._precision)
+        squared = at.square().sum(1, keepdim=True) + length - 2 * at @ reference.T
         nearest = squared.amin(1).clamp(min=0).sqrt()
         return nearest.view(-1, features.shape[1]).float()
 
@@ -114,6 +115,24 @@ class Novelty(nn.Module):
         if not torch.equal(novelty.order.sort().values, torch.arange(len(novelty.order))):
             raise ValueError("the coordinates of novelty are in no order")
         return novelty
+
+
+class _Prepared:
+    """The references as the distances need them, made again when they change: for one photo that is most of the work.
+
+    A plain object: an export, whose references are other tensors, computes its own.
+    """
+
+    def __init__(self) -> None:
+        self._made: tuple[Tensor, int, Tensor, Tensor] | None = None
+
+    def of(self, reference: Tensor, precision: torch.dtype) -> tuple[Tensor, Tensor]:
+        """References in this precision, [n, width], and their squared lengths, [n]."""
+        version = 0 if reference.is_inference() else reference._version
+        if self._made is None or self._made[0] is not reference or self._made[1] != version:
+            precise = reference.to(precision)
+            self._made = reference, version, precise, precise.square().sum(1)
+        return self._made[2], self._made[3]
 
 
 def _far_apart(points: Tensor, count: int, draw: torch.Generator) -> Tensor:
