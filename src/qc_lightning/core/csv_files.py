@@ -12,15 +12,15 @@ _FORMULA = re.compile("'*[=+@\t\r-]")  # what a spreadsheet takes for one, behin
 _MARK = "'"  # behind it, spreadsheets show the rest as text
 
 
-def csv_text(header: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
+def csv_text(header: Sequence[str], lines: Iterable[Sequence[object]]) -> str:
     """A CSV file as text; None is an empty field, fields as of `harmless`."""
-    return csv_lines([header, *rows])
+    return csv_lines([header, *lines])
 
 
-def csv_lines(rows: Iterable[Sequence[object]]) -> str:
+def csv_lines(lines: Iterable[Sequence[object]]) -> str:
     """Rows as lines of a CSV; fields as of `csv_text`."""
     text = io.StringIO()
-    csv.writer(text, lineterminator="\n").writerows([harmless(value) for value in row] for row in rows)
+    csv.writer(text, lineterminator="\n").writerows([harmless(value) for value in row] for row in lines)
     return text.getvalue()
 
 
@@ -36,11 +36,11 @@ def read_table(path: Path, encoding: str = "utf-8", errors: str = "strict") -> l
     if text and not text.endswith("\n"):
         raise ValueError("it is cut off")
     reader = csv.DictReader(io.StringIO(text, newline=""))
-    rows = list(reader)
-    for line, row in enumerate(rows, start=2):
+    records = list(reader)
+    for line, row in enumerate(records, start=2):
         if None in row or None in row.values():
             raise ValueError(f"row {line} has not as many fields as row 1")
-    return [{name: as_given(value) for name, value in row.items()} for row in rows]
+    return [{name: as_given(value) for name, value in row.items()} for row in records]
 
 
 def harmless(value: object) -> object:

@@ -145,11 +145,11 @@ def check_nodes(cluster: Cluster, photo: Path | None) -> None:
         UserError: one does not.
     """
     answers = Counter(cluster.everywhere(partial(_look, photo)))
-    here = _look(photo)
-    if others := [answer for answer in answers if answer != here]:
+    own_answer = _look(photo)
+    if others := [answer for answer in answers if answer != own_answer]:
         raise UserError(
             f"ray: {sum(answers[other] for other in others)} of {answers.total()} nodes differ from this machine: "
-            f"{others[0]}; here: {here}"
+            f"{others[0]}; here: {own_answer}"
         )
 
 

@@ -39,9 +39,9 @@ def check_coded(data: bytes, image: ImageFile.ImageFile) -> None:
     if image.format == "PNG":
         _check_png(data)
     elif image.format in ("JPEG", "MPO"):
-        end, rows = _end_of_jpeg(data)
-        if rows:
-            image.fp = _Probe(data, end, image, rows)
+        end, block_height = _end_of_jpeg(data)
+        if block_height:
+            image.fp = _Probe(data, end, image, block_height)
     elif image.format == "WEBP" and len(data) > 4 * _ZEROS and not data[-_ZEROS:].strip(b"\0"):
         raise BadImage("truncated: its rest is zeros")
     elif isinstance(image, TiffImagePlugin.TiffImageFile) and image.tag_v2.get(_COMPRESSION) in _TIFF_JPEG:
@@ -70,13 +70,13 @@ def _check_last_rows(data: bytes, image: JpegImagePlugin.JpegImageFile) -> None:
     corner = image.getpixel((image.width - 1, image.height - 1))
     if image.mode not in ("L", "RGB") or {corner} - {_GREY, (_GREY,) * 3}:
         return
-    end, rows = _end_of_jpeg(data)
-    if not rows:
+    end, block_height = _end_of_jpeg(data)
+    if not block_height:
         return
     longer = JpegImagePlugin.JpegImageFile(io.BytesIO(data[:end] + _FURTHER + b"\xff\xd9"))
     scale = image.decoderconfig[0] if image.decoderconfig else 1
     longer.draft(None, (longer.width // scale, longer.height // scale))
-    below = (0, max(0, image.height - 4 * rows), image.width, image.height)
+    below = (0, max(0, image.height - 4 * block_height), image.width, image.height)
     if longer.size == image.size and longer.crop(below).tobytes() != image.crop(below).tobytes():
         raise BadImage("truncated: its data ends before the photo does")
 
@@ -116,8 +116,8 @@ def _in_order(image: Image.Image) -> Iterator[int]:
 def _filled(image: Image.Image, row: int) -> npt.NDArray[np.bool_]:
     """Which pixels of a row are not black, bool [W]."""
     values = np.asarray(image.crop((0, row, image.width, row + 1)))[0]
-    found: npt.NDArray[np.bool_] = values.reshape(len(values), -1).any(1)
-    return found
+    lit: npt.NDArray[np.bool_] = values.reshape(len(values), -1).any(1)
+    return lit
 
 
 def _check_png(data: bytes) -> None:
@@ -141,7 +141,7 @@ def _end_of_jpeg(data: bytes) -> tuple[int, int]:
     Raises:
         BadImage: there is no end marker, or scans are missing.
     """
-    place, progressive, components, rows, scans = 2, False, 0, 8, 0
+    place, progressive, components, block_height, scans = 2, False, 0, 8, 0
     refined = set[tuple[int, int]]()
     while place + 4 <= len(data):
         if data[place] != 0xFF:
@@ -158,7 +158,7 @@ def _end_of_jpeg(data: bytes) -> tuple[int, int]:
         place += 2 + length
         if 0xC0 <= code <= 0xCF and code not in (0xC4, 0xC8, 0xCC) and len(body) > 5:
             progressive, components = code in (0xC2, 0xC6, 0xCA, 0xCE), body[5]
-            rows = 8 * max((sampling & 15 for sampling in body[7::3]), default=1)
+            block_height = 8 * max((sampling & 15 for sampling in body[7::3]), default=1)
         if code == 0xDA and body:
             scans += 1
             if progressive and len(body) >= 4 and body[-1] & 15 == 0:  # this scan holds the last bits
@@ -172,7 +172,7 @@ def _end_of_jpeg(data: bytes) -> tuple[int, int]:
         raise BadImage("truncated: it has no end")
     if progressive and len(refined) < 64 * components:
         raise BadImage("truncated: scans are missing")
-    return place, rows if scans == 1 and not progressive else 0
+    return place, block_height if scans == 1 and not progressive else 0
 
 
 class _Probe(io.BytesIO):
@@ -182,9 +182,9 @@ class _Probe(io.BytesIO):
     it may still need at the marker of a good photo are the last two rows of blocks, since it looks some bits ahead.
     """
 
-    def __init__(self, data: bytes, end: int, image: ImageFile.ImageFile, rows: int) -> None:
+    def __init__(self, data: bytes, end: int, image: ImageFile.ImageFile, block_height: int) -> None:
         super().__init__(data)
-        self._end, self._image, self._rows, self._row = end, image, rows, -1
+        self._end, self._image, self._rows, self._row = end, image, block_height, -1
 
     def read(self, size: int | None = -1, /) -> bytes:
         """Up to the end marker first; only who has used all of that gets the marker."""

@@ -121,9 +121,9 @@ def open_or_build(
     needed = len(paths) * row_bytes
     key = key or key_of(paths, settings)
     target = cache_dir / f"{key}.pixels"
-    if found := _load(target, key, len(paths), settings.shape):
+    if cached := _load(target, key, len(paths), settings.shape):
         forget(target)
-        return found
+        return cached
     if needed > limit_bytes:
         raise OSError(f"{needed / 1e9:.1f} GB needed, the limit is {limit_bytes / 1e9:.1f} GB")
     cache_dir.mkdir(parents=True, exist_ok=True)
@@ -138,8 +138,8 @@ def open_or_build(
             raise UserError("photos have changed while they were decoded: start again when nothing writes to them")
         text = json.dumps({"key": key, "crc32": part.checksum, "sha256": part.sha256, "bad": part.bad}).encode()
         part.end(text + _TAIL.pack(len(text), zlib.crc32(text), _MAGIC))
-    if found := _load(target, key, len(paths), settings.shape):
-        return found
+    if cached := _load(target, key, len(paths), settings.shape):
+        return cached
     raise OSError(f"{target} can't be read back")
 
 
@@ -165,9 +165,9 @@ def key_of(paths: Sequence[Path], settings: DecodeSettings) -> str:
     return digest.hexdigest()
 
 
-def _load(target: Path, key: str, rows: int, shape: tuple[int, int, int]) -> tuple[Outcome, StoredPixels] | None:
+def _load(target: Path, key: str, count: int, shape: tuple[int, int, int]) -> tuple[Outcome, StoredPixels] | None:
     """Open a cache file after checking every byte of it; None when there is none or it is damaged."""
-    pixel_bytes = rows * math.prod(shape)
+    pixel_bytes = count * math.prod(shape)
     try:
         file = target.open("rb")
     except FileNotFoundError:
@@ -180,10 +180,10 @@ def _load(target: Path, key: str, rows: int, shape: tuple[int, int, int]) -> tup
             text = rest[: -_TAIL.size]
             if (len(text), zlib.crc32(text), magic) != (length, checksum, _MAGIC):
                 raise ValueError("its list of photos does not match its checksum")
-            found = json.loads(text)
-            if found["key"] != key or len(found["sha256"]) != rows:
+            content = json.loads(text)
+            if content["key"] != key or len(content["sha256"]) != count:
                 raise ValueError("it is of other photos")
-            if _checksum(file, pixel_bytes) != found["crc32"]:
+            if _checksum(file, pixel_bytes) != content["crc32"]:
                 raise ValueError("its pixels do not match their checksum")
         except (ValueError, KeyError, TypeError, struct.error) as error:
             _log.warning("cached pixels in %s are damaged (%s): decoding the photos again", target, error)
@@ -191,7 +191,7 @@ def _load(target: Path, key: str, rows: int, shape: tuple[int, int, int]) -> tup
         pixels = StoredPixels(file, shape)
     with suppress(OSError):  # a cache that may only be read is good enough
         os.utime(target)  # used just now: the last to be removed
-    return (found["sha256"], {int(index): reason for index, reason in found["bad"].items()}), pixels
+    return (content["sha256"], {int(index): reason for index, reason in content["bad"].items()}), pixels
 
 
 def _checksum(file: BinaryIO, length: int) -> int:

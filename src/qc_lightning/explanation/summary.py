@@ -43,9 +43,9 @@ def row(explanation: Explanation, picture: str, names: tuple[str, str]) -> list[
     return [*cells, picture, *measures, beats, explanation.error]
 
 
-def write(path: Path, rows: Sequence[Sequence[object]]) -> None:
+def write(path: Path, lines: Sequence[Sequence[object]]) -> None:
     """Write explain.csv of rows as `row` gives them."""
-    write_text(path, csv_text(COLUMNS, rows))
+    write_text(path, csv_text(COLUMNS, lines))
 
 
 def of_maps(method: str, maps: Sequence[dict[str, Any]]) -> dict[str, Any]:

@@ -45,12 +45,12 @@ def _check(path: Path) -> None:
         ValueError: it would, or a bit of it has flipped.
         zipfile.BadZipFile: it is none.
     """
-    there = path.stat().st_size
+    file_size = path.stat().st_size
     with zipfile.ZipFile(path) as archive:
         entries = archive.infolist()
         if any(entry.compress_type != zipfile.ZIP_STORED for entry in entries):
             raise ValueError("it is packed, checkpoints are not")
-        if sum(entry.file_size for entry in entries) > there:
+        if sum(entry.file_size for entry in entries) > file_size:
             raise ValueError("it is said to hold more than the file is large")
         if wrong := archive.testzip():
             raise ValueError(f"the checksum of {wrong} is wrong")
@@ -59,7 +59,7 @@ def _check(path: Path) -> None:
     for tensor in _tensors(torch.load(path, map_location="meta", weights_only=True)):
         storage = tensor.untyped_storage()
         storages[storage._cdata] = storage.nbytes()
-        if tensor.numel() * tensor.element_size() > storage.nbytes() or sum(storages.values()) > there:
+        if tensor.numel() * tensor.element_size() > storage.nbytes() or sum(storages.values()) > file_size:
             raise ValueError(f"a tensor of {tuple(tensor.shape)} is larger than its data")
 
 

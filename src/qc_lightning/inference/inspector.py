@@ -152,9 +152,9 @@ class Inspector:
         """
         from qc_lightning.inference.checkpoint import chosen_device
 
-        there = chosen_device(device)
-        novelty = None if self.novelty is None else self.novelty.to(there)
-        return replace(self, network=self.network.to(there), novelty=novelty, device=there)
+        target = chosen_device(device)
+        novelty = None if self.novelty is None else self.novelty.to(target)
+        return replace(self, network=self.network.to(target), novelty=novelty, device=target)
 
     @overload
     def __call__(self, photo: list[PhotoLike] | tuple[PhotoLike, ...]) -> list[Inspection]: ...
@@ -209,9 +209,9 @@ class Inspector:
                     f"{len(pixels)} photos at a time do not fit into the memory of {self.device}: "
                     "give a smaller batch_size="
                 ) from None
-        share = (time.perf_counter() - begun) / max(1, len(pixels))
-        found = logit.tolist(), probabilities(logit).tolist(), None if novelty is None else novelty.tolist()
-        return conclude(photos, *found, self.decision, self.model_id, self.unreadable, share)
+        seconds = (time.perf_counter() - begun) / max(1, len(pixels))
+        measured = logit.tolist(), probabilities(logit).tolist(), None if novelty is None else novelty.tolist()
+        return conclude(photos, *measured, self.decision, self.model_id, self.unreadable, seconds)
 
     def logits(self, pixels: npt.NDArray[np.uint8]) -> "torch.Tensor":
         """Logits of P(Incorrect), float32 [B] on the CPU; arguments and errors as of `scores`."""
@@ -239,15 +239,15 @@ class Inspector:
         check_decoded(pixels, self.decode)
         if self.device.type != "cpu" or len(pixels) == 0:
             return self.batch_scores(pixels)
-        found = blockwise(self._run, torch.from_numpy(pixels), block_of(self.network))
-        return found[0], found[1] if len(found) > 1 else None
+        outputs = blockwise(self._run, torch.from_numpy(pixels), block_of(self.network))
+        return outputs[0], outputs[1] if len(outputs) > 1 else None
 
     def batch_scores(self, pixels: npt.NDArray[np.uint8]) -> "tuple[torch.Tensor, torch.Tensor | None]":
         """As `scores`, of decoded photos uint8 [B, 3, H, W] as one batch."""
         import torch
 
-        found = self._run(torch.from_numpy(pixels))
-        return found[0], found[1] if len(found) > 1 else None
+        outputs = self._run(torch.from_numpy(pixels))
+        return outputs[0], outputs[1] if len(outputs) > 1 else None
 
     def _run(self, pixels: "torch.Tensor") -> "tuple[torch.Tensor, ...]":
         """Logits and, if it is measured, novelty, of uint8 [B, 3, H, W]; float32 [B] each, on the CPU."""
@@ -265,8 +265,8 @@ class Inspector:
             else:
                 logit = self.network(image)
                 features = image if self.novelty is None else pixel_features(image)
-            found = [logit] if self.novelty is None else [logit, self.novelty(features.float())]
-        return tuple(each.float().cpu() for each in found)
+            outputs = [logit] if self.novelty is None else [logit, self.novelty(features.float())]
+        return tuple(each.float().cpu() for each in outputs)
 
     def probabilities(self, pixels: npt.NDArray[np.uint8]) -> npt.NDArray[np.float64]:
         """P(Incorrect), float64 [B] in [0, 1], for decoded photos; arguments and errors as of `logits`."""

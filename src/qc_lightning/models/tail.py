@@ -7,20 +7,20 @@ import torch
 from torch import Tensor, nn
 
 
-def patches_of(fine: Tensor, coarse: Tensor) -> Tensor:
+def patches_of(fine_map: Tensor, coarse_map: Tensor) -> Tensor:
     """Describe each patch of 16 x 16 pixels.
 
     Args:
-        fine: map [N, C, h, w] at an 8th of the photo's size.
-        coarse: map [N, C', ceil(h / 2), ceil(w / 2)] at a 16th.
+        fine_map: map [N, C, h, w] at an 8th of the photo's size.
+        coarse_map: map [N, C', ceil(h / 2), ceil(w / 2)] at a 16th.
 
     Returns:
         float [N, C + C', ceil(h / 2), ceil(w / 2)].
     """
-    odd = fine.shape[2] % 2, fine.shape[3] % 2
-    fine = nn.functional.avg_pool2d(nn.functional.pad(fine, (0, odd[1], 0, odd[0]), mode="replicate"), 2)
-    smooth = nn.functional.avg_pool2d(coarse, 3, stride=1, padding=1, count_include_pad=False)
-    return torch.cat([fine, smooth], dim=1)
+    odd = fine_map.shape[2] % 2, fine_map.shape[3] % 2
+    fine_map = nn.functional.avg_pool2d(nn.functional.pad(fine_map, (0, odd[1], 0, odd[0]), mode="replicate"), 2)
+    smooth = nn.functional.avg_pool2d(coarse_map, 3, stride=1, padding=1, count_include_pad=False)
+    return torch.cat([fine_map, smooth], dim=1)
 
 
 class Tail(nn.Module):
@@ -38,9 +38,9 @@ class Tail(nn.Module):
         self.stages = nn.Sequential(*copy.deepcopy(list(stages)))
         self.unit = nn.Conv2d(width, 1, 1)
 
-    def forward(self, fine: Tensor) -> Tensor:
+    def forward(self, fine_map: Tensor) -> Tensor:
         """Return the patches' scores."""
-        scores: Tensor = self.unit(patches_of(fine, self.stages(fine)))
+        scores: Tensor = self.unit(patches_of(fine_map, self.stages(fine_map)))
         return scores
 
     def begin(self, weight: Tensor, bias: Tensor) -> None:

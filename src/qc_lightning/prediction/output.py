@@ -60,9 +60,9 @@ def read_written(output: Path, resume: bool) -> Written:
     for path in (output, journal):
         if path.exists() and not path.is_file():  # a pipe or a device: reading it would wait, or never end
             raise UserError(f"output: expected a file, {path} is none: give another name")
-    there = next((path for path in (output, journal) if os.path.lexists(path)), None)
-    if there and not resume:
-        raise UserError(f"{there} is already there: continue it with resume=true, or give another output=")
+    existing = next((path for path in (output, journal) if os.path.lexists(path)), None)
+    if existing and not resume:
+        raise UserError(f"{existing} is already there: continue it with resume=true, or give another output=")
     written = Written()
     if journal != output and output.exists() and not journal.exists():
         if output.suffix.lower() == ".xlsx":

@@ -98,13 +98,13 @@ class CameraSource:
     ) -> Outcome:
         try:
             left = max(0.0, _VERDICT * seconds - (time.perf_counter() - begun))
-            found = self._service.engine.submit(photo, model.inspector).result(left)
-            found = found if master else self._service.for_line(found)
+            inspection = self._service.engine.submit(photo, model.inspector).result(left)
+            inspection = inspection if master else self._service.for_line(inspection)
         except (TimeoutError, Busy):
-            found = _without_verdict(model, f"no verdict within {_VERDICT * seconds:g} s")
+            inspection = _without_verdict(model, f"no verdict within {_VERDICT * seconds:g} s")
         if self._service.kept:
-            self._service.kept.keep(photo, found)
-        return self._recorded(model, found, part, begun, seconds, master)
+            self._service.kept.keep(photo, inspection)
+        return self._recorded(model, inspection, part, begun, seconds, master)
 
     def _recorded(
         self, model: ServedModel, inspection: Inspection, part: str, begun: float, seconds: float, master: Kind | None

@@ -158,7 +158,7 @@ def fine_maps(backbone: TimmBackbone, photos: PhotoSet, position: Places, device
     with ThreadPoolExecutor(cores() if device.type == "cpu" else 1) as pool:
         first = compute(0)
         maps = torch.empty(len(position), *first.shape, dtype=torch.float16)
-        found = pool.map(compute, range(len(position)))
-        for place, views in enumerate(Progress(found, total=len(position), desc="maps", unit="photo", delay=1.0)):
+        computed = pool.map(compute, range(len(position)))
+        for place, views in enumerate(Progress(computed, total=len(position), desc="maps", unit="photo", delay=1.0)):
             maps[place] = views
     return maps
