@@ -198,10 +198,9 @@ def test_reliability_is_at_the_share_of_the_photos() -> None:
     bad = np.arange(200_000) % 10 == 0
     logit = draw.normal(size=200_000) + bad - 0.5  # by hand: the log-odds of two normals one apart are x - 1/2
     found = reliability_of(1 / (1 + np.exp(-logit)), bad, {"slope": 0.5, "offset": 0.0})
-    assert [point["true"] for point in found["reliability"]] == pytest.approx(
-        [point["said"] for point in found["reliability"]], abs=0.02
-    )
-    off = [abs(point["said"] - point["true"]) for point in found["reliability_before"]]
+    many = [point for point in found["reliability"] if point["n"] > 1000]
+    assert [point["true"] for point in many] == pytest.approx([point["said"] for point in many], abs=0.02)
+    off = [abs(point["said"] - point["true"]) for point in found["reliability_before"] if point["n"] > 1000]
     assert max(off) > 0.1
 
 

@@ -8,7 +8,7 @@ import numpy.typing as npt
 
 
 def uncalibrated(logit: npt.NDArray[np.floating], platt: Mapping[str, float]) -> npt.NDArray[np.float64]:
-    """The score that Platt scaling made a logit of, float64 [n]."""
+    """The score that Platt scaling made a logit of, at mean 0 and standard deviation 1 where it was fitted."""
     return (logit.astype(np.float64) - platt["offset"]) / platt["slope"]
 
 

@@ -38,7 +38,8 @@ class FittedHead(nn.Module):
     Attributes:
         choice: what was chosen, in words.
         tried: area under the ROC curve of the out-of-fold scores of what it was chosen from, by words.
-        platt: slope and offset that made the out-of-fold scores logits; None where they are not calibrated.
+        platt: slope and offset that made the out-of-fold scores logits, these at mean 0 and standard deviation 1; None
+            where they are not calibrated.
     """
 
     tail: Tensor
@@ -134,7 +135,8 @@ class FittedHead(nn.Module):
         total = first + weight * second
         if self.distance is not None:
             total, far = self._add_distance(total, pooled, patches[:, 0], photos)
-        slope, offset = self.platt = platt(total.numpy(), label)
+        slope, offset = platt(total.numpy(), label)
+        self.platt = _at_standard(slope, offset, total)
         _scale(self.pooled.linear, slope / float(score.std()), offset)
         if self.patches is not None:
             _scale(self.patches.linear, slope * weight / float(spread), 0.0)
@@ -160,7 +162,9 @@ class FittedHead(nn.Module):
         weights = _TAIL_WEIGHTS if int(torch.bincount(label, minlength=2).min()) >= FEW else (0.0,)
         sums = {weight: (score + weight * tail).numpy() for weight in weights}
         weight = min(sums, key=lambda w: balanced_loss(sums[w], truth))
-        slope, offset = self.platt = platt(sums[weight], truth)
+        total = score + weight * tail
+        slope, offset = platt(total.numpy(), truth)
+        self.platt = _at_standard(slope, offset, total)
         self.load_state_dict(frozen.state_dict() | {"tail": torch.tensor(slope * weight)})
         _scale(self.pooled.linear, slope, offset)
         assert self.patches is not None
@@ -168,9 +172,9 @@ class FittedHead(nn.Module):
         self.choice = f"{frozen.choice}, fine-tuned patches weigh {weight:g}"
         if self.distance is not None:
             self.distance.scale(slope * float(self.distance.slope), 0.0)
-        of_tail = {f"fine-tuned patches weigh {w:g}": auroc(total, truth) for w, total in sums.items()}
+        of_tail = {f"fine-tuned patches weigh {w:g}": auroc(values, truth) for w, values in sums.items()}
         self.tried = frozen.tried | of_tail
-        return slope * (score + weight * tail) + offset
+        return slope * total + offset
 
     def _add_distance(self, total: Tensor, pooled: Tensor, patches: Tensor, photos: Folds) -> tuple[Tensor, float]:
         """Out-of-fold scores [n] with their distances to Correct photos added, and what a distance is multiplied by.
@@ -221,6 +225,11 @@ def _drop_distance(head: FittedHead, state: dict[str, Tensor], prefix: str, *_: 
     """A head whose state has no distance had one that did not help."""
     if not any(name.startswith(f"{prefix}distance.") for name in state):
         head.distance = None
+
+
+def _at_standard(slope: float, offset: float, score: Tensor) -> tuple[float, float]:
+    """Slope and offset for the same scores at mean 0 and standard deviation 1."""
+    return slope * float(score.std()), slope * float(score.mean()) + offset
 
 
 def _scale(linear: nn.Linear, slope: float, offset: float) -> None:
