@@ -110,7 +110,7 @@ def _value(one: Mapping[str, Any], kappa: bool) -> str:
         return "-"
     if kappa:
         return f"{one['value']:.3f} ({one['low']:.3f} to {one['high']:.3f})"
-    return f"{one['value']:.1%} ({one['low']:.1%} to {one['high']:.1%})"
+    return f"{one['value'] + 1e-9:.1%} ({one['low']:.1%} to {one['high']:.1%})"
 
 
 def page(title: str, lines: Sequence[tuple[str, str, str, str]], note: str, confidence: str) -> str:
