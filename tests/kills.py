@@ -143,7 +143,7 @@ def try_phase(phase: Phase, template: Path, scratch: Path, kills: int, share: tu
     for number in numbers:
         how = kill_and_continue(phase, template, work, number, reading, expected)
         seen[how if how in ("equal", "refused") else "other"] += 1
-        if seen.total() % 20 == 0:
+        if seen.total() % 5 == 0:
             print(f"{phase.name}: {dict(seen)}", flush=True)
         if how not in ("equal", "refused"):
             print(f"{phase.name}, before change {number} of {changes}: {how}", flush=True)

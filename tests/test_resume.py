@@ -52,6 +52,17 @@ def test_the_model_is_that_of_the_epoch_with_the_lowest_validation_loss(train: T
     assert metrics["val"]["loss"]["value"] == pytest.approx(loss[best], rel=1e-5), "measured is the best one"
 
 
+def test_a_continued_training_has_the_history_of_an_unbroken_one(train: Train, photos: list[str]) -> None:
+    code, run, output = train(*photos, "trainer.max_epochs=3")
+    assert code == 0, output
+    code, short, output = train(*photos, "trainer.max_epochs=1")
+    assert code == 0, output
+    code, _, output = train(f"resume={short}", "trainer.max_epochs=3", folder=short)
+    assert code == 0, output
+    assert (short / "history.csv").read_text() == (run / "history.csv").read_text()
+    assert measured(short) == measured(run)
+
+
 @pytest.mark.parametrize("nth", [1, 3])
 def test_a_kill_between_the_two_checkpoints(
     train: Train, photos: list[str], monkeypatch: pytest.MonkeyPatch, nth: int
