@@ -1,4 +1,4 @@
-"""Sweeps as processes: killed and gone on with, with each launcher for real."""
+"""Sweeps as processes: killed and resumed, with each launcher for real."""
 
 import csv
 import importlib.util

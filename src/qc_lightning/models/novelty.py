@@ -67,7 +67,7 @@ class Novelty(nn.Module):
         """Return each tile's own distance, [B, tiles]."""
         # |a - b|^2 = |a|^2 + |b|^2 - 2 ab
         at = self.coordinates(features.flatten(0, 1)).to(self._precision)
-        reference, length = self._prepared.of(self.reference, self._precision)
+        reference, length = self._prepared.for_reference(self.reference, self._precision)
         squared = at.square().sum(1, keepdim=True) + length - 2 * at @ reference.T
         nearest = squared.amin(1).clamp(min=0).sqrt()
         return nearest.view(-1, features.shape[1]).float()
@@ -126,7 +126,7 @@ class _Prepared:
     def __init__(self) -> None:
         self._made: tuple[Tensor, int, Tensor, Tensor] | None = None
 
-    def of(self, reference: Tensor, precision: torch.dtype) -> tuple[Tensor, Tensor]:
+    def for_reference(self, reference: Tensor, precision: torch.dtype) -> tuple[Tensor, Tensor]:
         """References in this precision, [n, width], and their squared lengths, [n]."""
         version = 0 if reference.is_inference() else reference._version
         if self._made is None or self._made[0] is not reference or self._made[1] != version:
