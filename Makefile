@@ -21,7 +21,7 @@ test-lean: .venv/test  ## what the line gets, in an environment of its own; pip 
 
 test-cluster:  ## engine=ray and sweeps on a real Ray cluster of this machine, in an environment of its own; pip fetches it
 	test -d .venv-cluster || $(PYTHON) -m venv .venv-cluster
-	.venv-cluster/bin/python -m pip install --disable-pip-version-check -e ".[ray,s3,parquet,dev]" "aiobotocore[boto3]" "moto[server]" gcsfs gcp-storage-emulator
+	.venv-cluster/bin/python -m pip install --disable-pip-version-check -e ".[ray,s3,parquet,dev]" "aiobotocore[boto3]" "moto[server]"
 	OMP_NUM_THREADS=1 .venv-cluster/bin/python -m pytest -m cluster -rP
 
 quick: .venv/test  ## the tests of under two minutes

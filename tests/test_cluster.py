@@ -298,35 +298,6 @@ def test_object_storage(bucket: str, run_folder: Path, predict: Predict, photos:
         assert row["sha256"] == hashlib.sha256((photos / f"{number:02d}.png").read_bytes()).hexdigest()
 
 
-def test_google_cloud_storage(run_folder: Path, photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """gs:// through gcsfs, against an emulator of the store on this machine."""
-    pytest.importorskip("gcsfs")
-    emulator = pytest.importorskip("gcp_storage_emulator.server")
-    server = emulator.create_server("127.0.0.1", 0, in_memory=True, default_bucket="line")
-    server.start()
-    try:
-        port = server._api._httpd.server_address[1]
-        monkeypatch.setenv("STORAGE_EMULATOR_HOST", f"http://127.0.0.1:{port}")
-        import fsspec
-
-        store = fsspec.filesystem("gs", token="anon")
-        for path in sorted(photos.iterdir())[:5]:
-            store.pipe_file(f"line/photos/{path.name}", path.read_bytes())
-        command = [sys.executable, "-m", "qc_lightning.predict", f"run={run_folder}", "source=gs://line/photos"]
-        done = subprocess.run(
-            [*command, "engine=ray", "ray.address=local", "output=gs://line/out.jsonl"],
-            cwd=tmp_path, capture_output=True, text=True,
-        )  # fmt: skip
-        assert done.returncode == 0, done.stderr
-        (part,) = store.glob("line/out.jsonl/part-*.jsonl")
-        found = {row["path"]: row for row in map(json.loads, store.cat_file(part).decode().splitlines())}
-        for number in range(5):
-            row = found[f"gs://line/photos/{number:02d}.png"]
-            assert row["probability"] == pytest.approx(probability_of(number * 6), rel=1e-4)
-    finally:
-        server.stop()
-
-
 @pytest.fixture
 def many_photos(tmp_path: Path) -> Path:
     (tmp_path / "photos").mkdir()
