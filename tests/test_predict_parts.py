@@ -2,6 +2,7 @@
 
 import csv
 import os
+import re
 import shutil
 import signal
 import threading
@@ -102,6 +103,23 @@ def test_a_mistake_is_one_line(predict: Predict, photos: Path, arguments: list[s
     assert (code, errors.count("\n")) == (2, 1)
     assert said in errors
     assert not Path("verdicts.csv").exists()
+
+
+def test_a_german_spreadsheet_opens_both_files(typed: Predict, photos: Path) -> None:
+    settings = (f"source={photos}", "part=prefix", "separator=;", "decimal=,")
+    (photos / "4_right.png").unlink()
+    assert typed(*settings)[0] == 0
+    before = {path: path.read_bytes() for path in map(Path, ("verdicts.csv", "verdicts_parts.csv"))}
+    for path, data in before.items():
+        assert data.startswith(b"\xef\xbb\xbf"), "without it umlauts come out wrong"
+        with path.open(newline="", encoding="utf-8-sig") as file:
+            numbers = [row["probability"] for row in csv.DictReader(file, delimiter=";")]
+        assert numbers
+        assert all(re.fullmatch(r"\d(,\d+)?(e-\d+)?", number) for number in numbers), numbers
+    assert typed(*settings, "resume=true")[0] == 0
+    assert {path: path.read_bytes() for path in before} == before
+    code, _, error = typed(f"source={photos}", "part=prefix", "resume=true")
+    assert (code, "expected the rows of an earlier prediction" in error) == (2, True)
 
 
 def test_a_later_view_changes_its_part_when_resumed(predict: Predict, photos: Path) -> None:

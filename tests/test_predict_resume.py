@@ -12,6 +12,7 @@ import pytest
 
 from conftest import Predict
 from predictions import names, read, save, ten_photos
+from qc_lightning.core.csv_files import USUAL, Marks
 from qc_lightning.core.errors import UserError
 from qc_lightning.prediction.output import VerdictFile, read_written
 from qc_lightning.prediction.rows import Row
@@ -31,17 +32,17 @@ ROWS = [
 ]
 
 
-@pytest.mark.parametrize("suffix", ["csv", "jsonl"])
-def test_cut_anywhere_and_resumed(tmp_path: Path, suffix: str) -> None:
+@pytest.mark.parametrize(("suffix", "marks"), [("csv", USUAL), ("csv", Marks(";", ",")), ("jsonl", USUAL)])
+def test_cut_anywhere_and_resumed(tmp_path: Path, suffix: str, marks: Marks) -> None:
     """Wherever a file is cut off, continuing it gives the very bytes of one that never was."""
     output = tmp_path / f"v.{suffix}"
     for row in ROWS:
-        with VerdictFile(output, read_written(output, resume=output.exists())) as file:
+        with VerdictFile(output, read_written(output, output.exists(), marks)) as file:
             file.write([row])
     whole = output.read_bytes()
-    for cut in [*range(0, len(whole), 1 if suffix == "csv" else 5), len(whole)]:
+    for cut in [*range(0, len(whole), 1 if suffix == "csv" and marks == USUAL else 5), len(whole)]:
         output.write_bytes(whole[:cut])
-        written = read_written(output, resume=True)
+        written = read_written(output, True, marks)
         with VerdictFile(output, written) as file:
             file.write([row for row in ROWS if row.path not in written.sha256])
             assert file.counts == {"PASS": 2, "REVIEW": 2, "error": 1}

@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from qc_lightning.core.csv_files import Marks
 from qc_lightning.core.errors import UserError
 from qc_lightning.inference.log_entry import HEADER
 from qc_lightning.inference.verdict_log import VerdictLog
@@ -116,7 +117,7 @@ def test_what_was_not_delivered_is_delivered_after_a_restart(log: VerdictLog) ->
 
 
 def test_files_get_each_row_once(log: VerdictLog, tmp_path: Path) -> None:
-    sinks: list[Sink] = [csv_sink(tmp_path / "a.csv", ";", ","), json_lines_sink(tmp_path / "a.jsonl")]
+    sinks: list[Sink] = [csv_sink(tmp_path / "a.csv", Marks(";", ",")), json_lines_sink(tmp_path / "a.jsonl")]
     deliveries = [Delivery(sink, log) for sink in sinks]
     write(log, *range(150))
     log.submit(entry(1)._replace(part='=HYPERLINK("http://evil")', reason="-")).result(30)

@@ -12,9 +12,10 @@ def log(config: LogConfig) -> None:
 
     path = Path(config.file)
     if config.action == "export":
+        from qc_lightning.core.csv_files import Marks
         from qc_lightning.service.log_export import export_log
 
-        count = export_log(path, Path(str(config.output)).expanduser(), config.separator, config.decimal)
+        count = export_log(path, Path(str(config.output)).expanduser(), Marks(config.separator, config.decimal))
         print(f"{count} rows: {config.output}")
     elif config.action == "verify":
         count, digest, fault = log_file.first_fault(path)

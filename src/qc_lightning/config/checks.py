@@ -20,3 +20,9 @@ def check_choice(key: str, got: object, choices: Sequence[object]) -> None:
 def check_device(got: str) -> None:
     """Raise UserError unless `got` is a device's name; whether it is there is known once torch is."""
     check(re.fullmatch(r"auto|cpu|cuda(:\d+)?", got) is not None, "device", "auto, cpu, cuda or cuda:<n>", got)
+
+
+def check_marks(separator: str, decimal: str) -> None:
+    """Raise UserError unless a CSV with that separator and decimal mark can be read back."""
+    valid = len(separator) == 1 and separator not in '"\r\n' and decimal in (".", ",") and separator != decimal
+    check(valid, "separator, decimal", "one character, and another one of . and ,", separator + decimal)

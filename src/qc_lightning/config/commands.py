@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Literal
 
-from qc_lightning.config.checks import check, check_choice, check_device
+from qc_lightning.config.checks import check, check_choice, check_device, check_marks
 from qc_lightning.config.cluster import RayConfig
 from qc_lightning.config.data import Group, Subset
 from qc_lightning.core.errors import UserError
@@ -18,6 +18,8 @@ class PredictConfig:
     run: str | None  # a run folder, latest or a release's name; null: the only release, else latest
     source: str | None  # a photo, a folder, a glob, a .txt list or a .csv with a column path
     output: str | None  # verdicts: .csv, .jsonl (JSON lines), .parquet or .xlsx; of engine=ray a folder
+    separator: str  # between the fields of a .csv
+    decimal: str  # of the numbers of a .csv
     device: str  # auto | cpu | cuda | cuda:<n>
     batch_size: int  # photos that go through the network at a time
     resume: bool  # keep the rows of an output, add the missing ones
@@ -46,6 +48,7 @@ class PredictConfig:
         most = self.max_pixels
         check(most is None or most >= 1, "max_pixels", "at least 1 pixel, or null", most)
         check_device(self.device)
+        check_marks(self.separator, self.decimal)
         check(self.batch_size >= 1, "batch_size", "at least 1", self.batch_size)
         check(self.views is None or self.views >= 1, "views", "at least 1, or null", self.views)
         check(0 <= self.part_wait <= 86_400, "part_wait", "0 to 86400 seconds", self.part_wait)

@@ -5,7 +5,7 @@ from datetime import datetime, time
 from pathlib import Path
 from typing import Literal
 
-from qc_lightning.config.checks import check
+from qc_lightning.config.checks import check, check_marks
 from qc_lightning.core.errors import UserError
 
 _SHORTEST_TOKEN = 16
@@ -84,7 +84,7 @@ class ServeConfig:
         check(self.interval is None or 0.01 <= self.interval <= 86400, "interval", "0.01 to 86400 s", self.interval)
         check(0 < self.deadline <= 3600, "deadline", "seconds above 0, at most 3600", self.deadline)
         self.shift_starts()
-        _check_marks(self.separator, self.decimal)
+        check_marks(self.separator, self.decimal)
         check(1 <= self.queue <= 10_000, "queue", "1 to 10000 photos", self.queue)
         check(0 < self.max_megabytes <= 2000, "max_megabytes", "above 0, at most 2000", self.max_megabytes)
         check(0 < self.timeout <= 600, "timeout", "seconds above 0, at most 600", self.timeout)
@@ -134,7 +134,7 @@ class LogConfig:
     decimal: str = "."  # export: of the numbers; a German Excel wants ,
 
     def __post_init__(self) -> None:
-        _check_marks(self.separator, self.decimal)
+        check_marks(self.separator, self.decimal)
         named = self.action != "export" or (self.output or "").lower().endswith((".csv", ".xlsx", ".parquet"))
         check(named, "output", "a name that ends in .csv, .xlsx or .parquet", self.output)
         check(self.action != "dataset" or bool(self.output), "output", "a folder for the photos", None)
@@ -158,11 +158,6 @@ class DriftConfig:
     """
 
     file: str  # log of a service, .sqlite
-
-
-def _check_marks(separator: str, decimal: str) -> None:
-    valid = len(separator) == 1 and separator not in '"\r\n' and decimal in (".", ",") and separator != decimal
-    check(valid, "separator, decimal", "one character, and another one of . and ,", separator + decimal)
 
 
 def photos_beside(log: Path) -> Path:

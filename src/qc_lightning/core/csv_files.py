@@ -5,6 +5,7 @@ import io
 import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 from qc_lightning.core.reading import read_text
 
@@ -12,15 +13,52 @@ _FORMULA = re.compile("'*[=+@\t\r-]")  # what a spreadsheet takes for one, behin
 _MARK = "'"  # behind it, spreadsheets show the rest as text
 
 
+class Marks(NamedTuple):
+    """What a spreadsheet expects of a CSV: a German Excel wants `;` and `,`.
+
+    Attributes:
+        separator: between fields, one character.
+        decimal: of numbers, . or another character than the separator.
+    """
+
+    separator: str = ","
+    decimal: str = "."
+
+    @property
+    def start(self) -> str:
+        """What the file begins with: without it a spreadsheet takes UTF-8 for another encoding."""
+        return "" if self == Marks() else "\ufeff"
+
+    def number(self, text: str) -> float:
+        """A number as `csv_lines` wrote it.
+
+        Raises:
+            ValueError: it is none.
+        """
+        return float(text.replace(self.decimal, "."))
+
+
+USUAL = Marks()
+
+
 def csv_text(header: Sequence[str], lines: Iterable[Sequence[object]]) -> str:
     """A CSV file as text; None is an empty field, fields as of `harmless`."""
     return csv_lines([header, *lines])
 
 
-def csv_lines(lines: Iterable[Sequence[object]]) -> str:
-    """Rows as lines of a CSV; fields as of `csv_text`."""
+def csv_lines(lines: Iterable[Sequence[object]], marks: Marks = USUAL) -> str:
+    r"""Rows as lines of a CSV; fields as of `csv_text`.
+
+    >>> csv_lines([(0.25, None, "=1+1", "a;b")], Marks(";", ","))
+    '0,25;;\'=1+1;"a;b"\n'
+    """
+
+    def cell(value: object) -> object:
+        return str(value).replace(".", marks.decimal) if isinstance(value, float) else harmless(value)
+
     text = io.StringIO()
-    csv.writer(text, lineterminator="\n").writerows([harmless(value) for value in row] for row in lines)
+    writer = csv.writer(text, delimiter=marks.separator, lineterminator="\n")
+    writer.writerows([cell(value) for value in row] for row in lines)
     return text.getvalue()
 
 

@@ -18,6 +18,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+from qc_lightning.core.csv_files import USUAL, Marks
 from qc_lightning.core.errors import UserError
 from qc_lightning.prediction.rows import Row, from_parquet, header, read_rows, to_parquet, to_text, to_xlsx
 
@@ -36,6 +37,7 @@ class Written:
         models: ids of the models that gave them.
         end: bytes of the whole rows; what follows is torn.
         size: bytes of the file.
+        marks: of a CSV.
     """
 
     sha256: dict[str, str] = field(default_factory=dict)
@@ -43,9 +45,10 @@ class Written:
     models: set[str] = field(default_factory=set)
     end: int = 0
     size: int = 0
+    marks: Marks = USUAL
 
 
-def read_written(output: Path, resume: bool) -> Written:
+def read_written(output: Path, resume: bool, marks: Marks = USUAL) -> Written:
     """Read the rows of an output to continue; nothing is changed yet.
 
     Raises:
@@ -63,7 +66,7 @@ def read_written(output: Path, resume: bool) -> Written:
     existing = next((path for path in (output, journal) if os.path.lexists(path)), None)
     if existing and not resume:
         raise UserError(f"{existing} is already there: continue it with resume=true, or give another output=")
-    written = Written()
+    written = Written(marks=marks)
     if journal != output and output.exists() and not journal.exists():
         if output.suffix.lower() == ".xlsx":
             raise UserError(f"{output} cannot be continued without {journal.name} beside it: give another output=")
@@ -72,7 +75,7 @@ def read_written(output: Path, resume: bool) -> Written:
         return written
     with journal.open("rb") as file:
         written.size = os.fstat(file.fileno()).st_size
-        for row, written.end in read_rows(file, journal):
+        for row, written.end in read_rows(file, journal, marks):
             if row is not None:
                 written.sha256[row.path] = row.sha256 or ""
                 written.models.add(row.model_id)
@@ -80,11 +83,11 @@ def read_written(output: Path, resume: bool) -> Written:
     return written
 
 
-def rows_of(output: Path) -> Iterator[Row]:
+def rows_of(output: Path, marks: Marks) -> Iterator[Row]:
     """The rows of an output that `read_written` has looked at, oldest first."""
     journal = _journal(output)
     with journal.open("rb") as file:
-        yield from (row for row, _ in read_rows(file, journal) if row is not None)
+        yield from (row for row, _ in read_rows(file, journal, marks) if row is not None)
 
 
 class VerdictFile:
@@ -102,7 +105,7 @@ class VerdictFile:
         self.output = output
         self.counts = written.counts.copy()
         self.novelty = array("d")  # of the photos written here, for `unlike_training`
-        self._path = _journal(output)
+        self._path, self._marks = _journal(output), written.marks
         try:
             output.parent.mkdir(parents=True, exist_ok=True)
             # appending creates the file when it is missing, and nothing is cut off before the file is locked
@@ -119,7 +122,7 @@ class VerdictFile:
         self._file.truncate(written.end)
         self._synced = time.monotonic()
         if written.end == 0:
-            self._append(header(self._path))
+            self._append(header(self._path, self._marks))
 
     def __enter__(self) -> Self:
         """Nothing to prepare."""
@@ -135,7 +138,7 @@ class VerdictFile:
             self.counts.update(_counted(row))
             if row.novelty is not None:
                 self.novelty.append(row.novelty)
-        self._append(to_text(records, self._path))
+        self._append(to_text(records, self._path, self._marks))
 
     def finish(self) -> None:
         """Make the Parquet file or the workbook of the rows; the other kinds are complete at any time."""

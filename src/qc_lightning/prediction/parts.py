@@ -9,7 +9,7 @@ from pathlib import Path
 from qc_lightning.config import PredictConfig
 from qc_lightning.config.record import RunRecord
 from qc_lightning.core.atomic import write_text
-from qc_lightning.core.csv_files import csv_lines, csv_text
+from qc_lightning.core.csv_files import Marks, csv_lines
 from qc_lightning.core.errors import UserError
 from qc_lightning.core.run import Run
 from qc_lightning.data.catalog import path_text
@@ -68,7 +68,7 @@ def part_rule(config: PredictConfig, model: Model, source: Source) -> PartRule:
     return PartRule(kind or "none", source.root, column, config.views, config.part_wait)
 
 
-def check_parts_file(output: Path, rule: PartRule, resume: bool) -> None:
+def check_parts_file(output: Path, rule: PartRule, resume: bool, marks: Marks) -> None:
     """Refuse to write over a file that this prediction did not write.
 
     Raises:
@@ -78,9 +78,13 @@ def check_parts_file(output: Path, rule: PartRule, resume: bool) -> None:
     if rule.kind == "none" or not path.exists():
         return
     with path.open("rb") as file:
-        ours = file.readline() == csv_text(_COLUMNS, []).encode()
+        ours = file.readline() == _header(marks).encode()
     if not (resume and ours):
         raise UserError(f"{path} is already there: move it, or give another output=")
+
+
+def _header(marks: Marks) -> str:
+    return marks.start + csv_lines([_COLUMNS], marks)
 
 
 def _parts_file(output: Path) -> Path:
@@ -94,15 +98,16 @@ class PartFile:
         output: of the rows of photos.
         rule: which part a photo shows; of kind none nothing is written.
         watch: whether more photos are expected.
+        marks: of the CSV.
         before: rows of an earlier start; a part's photos may be among them.
 
     Raises:
         UserError: the file cannot be written.
     """
 
-    def __init__(self, output: Path, rule: PartRule, watch: bool, before: Iterable[Row] = ()) -> None:
+    def __init__(self, output: Path, rule: PartRule, watch: bool, marks: Marks, before: Iterable[Row] = ()) -> None:
         self.path = _parts_file(output)
-        self._rule, self._watch = rule, watch
+        self._rule, self._watch, self._marks = rule, watch, marks
         self._tracker = PartTracker(rule.views, rule.wait if watch else 0.0)
         self._newest: dict[str, Verdict] = {}
         if rule.kind == "none":
@@ -111,7 +116,7 @@ class PartFile:
             # the rows of an earlier start do not know of the photos to come
             self.path.unlink(missing_ok=True)
             if watch:
-                write_text(self.path, csv_text(_COLUMNS, []))
+                write_text(self.path, _header(marks))
         except OSError as error:
             raise UserError(f"cannot write {self.path}: {error.strerror}") from error
         self.write(before)
@@ -140,7 +145,7 @@ class PartFile:
             self._append(self._tracker.due(float("inf")))
         else:
             parts = list(self._tracker.every())
-            write_text(self.path, csv_text(_COLUMNS, map(_cells, parts)))
+            write_text(self.path, _header(self._marks) + csv_lines(map(_cells, parts), self._marks))
             self._newest = {part.part: part.verdict for part in parts}
         counts = Counter(self._newest.values())
         said = ", ".join(f"{counts[verdict]} {verdict}" for verdict in Verdict if counts[verdict])
@@ -161,11 +166,10 @@ class PartFile:
         self._newest |= {part.part: part.verdict for part in parts}
         try:
             with self.path.open("a", encoding="utf-8", newline="") as file:
-                file.write(csv_lines(map(_cells, parts)))
+                file.write(csv_lines(map(_cells, parts), self._marks))
         except OSError as error:
             raise UserError(f"cannot write {self.path}: {error.strerror}; then continue with resume=true") from error
 
 
 def _cells(part: PartVerdict) -> tuple[object, ...]:
-    probability = "" if part.probability is None else repr(part.probability)
-    return part.part, str(part.verdict), part.worst, probability, part.photos, part.missing, part.reason
+    return part.part, str(part.verdict), part.worst, part.probability, part.photos, part.missing, part.reason

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from qc_lightning.config import PredictConfig
+from qc_lightning.core.csv_files import Marks
 from qc_lightning.core.errors import UserError
 from qc_lightning.core.run import Run
 from qc_lightning.core.shutdown import StopRequest
@@ -73,7 +74,7 @@ class Plan:
         model, asked = open_model(config.run), Path(str(config.output)).expanduser().absolute()
         output = shard.output(asked)
         sorted_photos, overlays = (asked.with_name(f"{asked.stem}_{kind}") for kind in ("sorted", "overlays"))
-        written = read_written(output, config.resume)
+        written = read_written(output, config.resume, Marks(config.separator, config.decimal))
         wanted_folders = {sorted_photos: config.sort != "none", overlays: config.overlays}
         for folder, wanted_now in wanted_folders.items():
             if wanted_now and folder.exists() and not config.resume and shard.count == 1:
@@ -84,7 +85,7 @@ class Plan:
         if address := address or next(filter(is_address, source.names), None):
             raise UserError(f"source: {address} is in object storage: give engine=ray ray.address=local")
         parts = part_rule(config, model, source)
-        check_parts_file(output, parts, config.resume)
+        check_parts_file(output, parts, config.resume, written.marks)
 
         def judged(name: str) -> str | None:
             return written.sha256.get(path_text(str(source.root / name)))
@@ -156,8 +157,8 @@ class Plan:
 
     def part_file(self) -> PartFile:
         """Where the rows of parts go; photos that have a row already are in it."""
-        earlier = rows_of(self.output) if self.parts.kind != "none" and self.written.end else ()
-        return PartFile(self.output, self.parts, self.arrivals is not None, earlier)
+        earlier = rows_of(self.output, self.written.marks) if self.parts.kind != "none" and self.written.end else ()
+        return PartFile(self.output, self.parts, self.arrivals is not None, self.written.marks, earlier)
 
     def drawer(self, inspector: "Inspector | ExportedInspector") -> Callable[[Path, str, str], str] | None:
         """What draws rejects, if they are to be drawn: of a file, its verdict and its SHA-256 to why it could not."""

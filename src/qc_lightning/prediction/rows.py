@@ -4,12 +4,13 @@ import csv
 import io
 import json
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
 from qc_lightning.core.atomic import replacing
-from qc_lightning.core.csv_files import as_given, csv_lines
+from qc_lightning.core.csv_files import USUAL, Marks, as_given, csv_lines
 from qc_lightning.core.errors import UserError
 from qc_lightning.inference.tables import parquet_schema, write_parquet, write_xlsx
 
@@ -57,26 +58,26 @@ def is_csv(path: Path) -> bool:
     return path.suffix.lower() == ".csv"
 
 
-def to_text(records: Iterable[Row], path: Path) -> str:
-    """Rows as they are appended to `path`."""
+def to_text(records: Iterable[Row], path: Path, marks: Marks = USUAL) -> str:
+    """Rows as they are appended to `path`, marks of a CSV."""
     if is_csv(path):
-        return csv_lines(records)
+        return csv_lines(records, marks)
     return "".join(json.dumps(row._asdict(), ensure_ascii=False, allow_nan=False) + "\n" for row in records)
 
 
-def header(path: Path) -> str:
+def header(path: Path, marks: Marks = USUAL) -> str:
     """What stands before the first row of `path`."""
-    return csv_lines([Row._fields]) if is_csv(path) else ""
+    return marks.start + csv_lines([Row._fields], marks) if is_csv(path) else ""
 
 
-def read_rows(file: BinaryIO, path: Path) -> Iterator[tuple[Row | None, int]]:
+def read_rows(file: BinaryIO, path: Path, marks: Marks = USUAL) -> Iterator[tuple[Row | None, int]]:
     """Each row and the byte at which it ends; the header counts as a row, None. A torn last row is left out.
 
     Raises:
         UserError: there is something else than rows.
     """
-    parse: Callable[[str], Row] = _csv_row if is_csv(path) else _json_row
-    first = header(path).encode() or b'{"path": '
+    parse: Callable[[str], Row] = partial(_csv_row, marks=marks) if is_csv(path) else _json_row
+    first = header(path, marks).encode() or b'{"path": '
     end, quotes, lines = 0, 0, list[bytes]()
     for line in file:
         lines.append(line)
@@ -155,16 +156,15 @@ def _not_ours(path: Path, start: bytes) -> UserError:
     return UserError(f"{path}: expected the rows of an earlier prediction, found {start[:60]!r}: give another output=")
 
 
-def _csv_row(text: str) -> Row:
-    (fields,) = csv.reader([text])
+def _csv_row(text: str, marks: Marks) -> Row:
+    def number(field: str) -> float | None:
+        return marks.number(field) if field else None
+
+    (fields,) = csv.reader([text], delimiter=marks.separator)
     fields = [as_given(field) for field in fields]
     path, sha256, probability, verdict, seconds, model_id, error, time, threshold, logit, novelty, reason = fields
-    said = error or None, time, float(threshold), _number(logit), _number(novelty), reason or None
-    return Row(path, sha256 or None, _number(probability), verdict, float(seconds), model_id, *said)
-
-
-def _number(text: str) -> float | None:
-    return float(text) if text else None
+    said = error or None, time, marks.number(threshold), number(logit), number(novelty), reason or None
+    return Row(path, sha256 or None, number(probability), verdict, marks.number(seconds), model_id, *said)
 
 
 def _json_row(text: str) -> Row:

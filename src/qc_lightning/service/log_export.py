@@ -4,6 +4,7 @@ from itertools import islice
 from pathlib import Path
 
 from qc_lightning.core.atomic import replacing
+from qc_lightning.core.csv_files import Marks
 from qc_lightning.inference.log_entry import COLUMNS
 from qc_lightning.inference.log_file import query
 from qc_lightning.inference.tables import write_parquet, write_xlsx
@@ -12,14 +13,13 @@ from qc_lightning.service.sinks.files import csv_sink
 _AT_ONCE = 1000  # rows
 
 
-def export_log(log: Path, output: Path, separator: str, decimal: str) -> int:
+def export_log(log: Path, output: Path, marks: Marks) -> int:
     """Write all rows of a log into a file, which appears whole or not at all.
 
     Args:
         log: its file.
         output: named .csv, .xlsx or .parquet.
-        separator: between the fields of a .csv.
-        decimal: of the numbers of a .csv.
+        marks: of a .csv.
 
     Returns:
         The number of rows.
@@ -34,7 +34,7 @@ def export_log(log: Path, output: Path, separator: str, decimal: str) -> int:
         return write(output, COLUMNS, ((number, *entry, digest) for number, entry, digest in entries))
     count = 0
     with replacing(output) as temporary:
-        sink = csv_sink(temporary, separator, decimal)
+        sink = csv_sink(temporary, marks)
         while some := list(islice(entries, _AT_ONCE)):
             sink.deliver(some)
             count += len(some)

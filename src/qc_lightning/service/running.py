@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from qc_lightning.config.serving import ServeConfig
+from qc_lightning.core.csv_files import Marks
 from qc_lightning.inference.exported import ExportedInspector
 from qc_lightning.inference.kept_photos import KeptPhotos
 from qc_lightning.inference.verdict_log import VerdictLog
@@ -90,7 +91,7 @@ def running(config: ServeConfig, inspectors: Mapping[Key, ExportedInspector]) ->
 def _sinks(config: ServeConfig) -> list[Sink]:
     sinks: list[Sink] = []
     if config.csv:
-        sinks.append(csv_sink(Path(config.csv).expanduser(), config.separator, config.decimal))
+        sinks.append(csv_sink(Path(config.csv).expanduser(), Marks(config.separator, config.decimal)))
     if config.jsonl:
         sinks.append(json_lines_sink(Path(config.jsonl).expanduser()))
     if config.webhook:

@@ -1,37 +1,17 @@
 """Rows into a file: CSV for a spreadsheet, JSON lines for programs."""
 
-import csv
-import io
 import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from qc_lightning.core.csv_files import harmless
+from qc_lightning.core.csv_files import Marks, csv_lines
 from qc_lightning.inference.log_entry import HEADER, Row
 
 
-def cell(value: object, decimal: str) -> str:
-    """A field of a CSV.
-
-    >>> cell(0.25, ","), cell(None, ","), cell("=1+1", ".")
-    ('0,25', '', "'=1+1")
-    """
-    if value is None:
-        return ""
-    if isinstance(value, float):
-        return repr(value).replace(".", decimal)
-    return str(harmless(value))
-
-
-def csv_lines(entries: Sequence[Row], separator: str, decimal: str, header: bool) -> str:
+def csv_rows(entries: Sequence[Row], marks: Marks, header: bool) -> str:
     """Rows as lines of a CSV."""
-    text = io.StringIO()
-    writer = csv.writer(text, delimiter=separator, lineterminator="\n")
-    if header:
-        text.write("\ufeff" if separator != "," else "")  # without it a spreadsheet takes UTF-8 for something else
-        writer.writerow(HEADER)
-    writer.writerows([cell(value, decimal) for value in (number, *entry, digest)] for number, entry, digest in entries)
-    return text.getvalue()
+    start = marks.start + csv_lines([HEADER], marks) if header else ""
+    return start + csv_lines([(number, *entry, digest) for number, entry, digest in entries], marks)
 
 
 def as_json(row: Row) -> dict[str, object]:
@@ -65,9 +45,9 @@ class FileSink:
         """Nothing is held open."""
 
 
-def csv_sink(path: Path, separator: str, decimal: str) -> FileSink:
-    """A CSV; with `;` and `,` as a German Excel opens it."""
-    return FileSink("csv", path, lambda entries, first: csv_lines(entries, separator, decimal, first))
+def csv_sink(path: Path, marks: Marks) -> FileSink:
+    """A CSV, as a spreadsheet opens it."""
+    return FileSink("csv", path, lambda entries, first: csv_rows(entries, marks, first))
 
 
 def json_lines_sink(path: Path) -> FileSink:
