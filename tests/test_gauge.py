@@ -55,7 +55,10 @@ def test_the_worked_example_of_the_msa_manual(
     out = capsys.readouterr().out
     assert "84.0%" in out
     assert "6.3%" in out, "a half goes up, as it does there"
-    assert "<script" not in (tmp_path / "gauge" / "gauge.html").read_text()
+    page = (tmp_path / "gauge" / "gauge.html").read_text()
+    assert "<script" not in page
+    for said in (out, page):
+        assert "effectiveness from 0.9 (below 0.8), miss_rate up to 0.02 (above 0.05)" in said
 
 
 def test_cohens_kappa_is_scikit_learns() -> None:
@@ -117,6 +120,14 @@ def test_a_table_that_is_no_study(
     assert call(gauge.main, f"source={path}", f"output={tmp_path / 'out'}") == 2
     assert words in capsys.readouterr().err
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("limits", ["effectiveness=[0.8,0.9]", "miss_rate=[0.05,0.02]"])
+def test_limits_the_wrong_way_round(
+    limits: str, tmp_path: Path, call: Callable[..., int], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert call(gauge.main, f"source={example(tmp_path / 'msa.csv')}", f"output={tmp_path / 'out'}", limits) == 2
+    assert "expected two shares, that of an acceptable appraiser first" in capsys.readouterr().err
 
 
 def test_grades() -> None:

@@ -2,6 +2,7 @@
 
 import json
 import shlex
+import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -119,17 +120,26 @@ def test_from_training_to_a_release(
 
     assert call(certify.main, own, f"data.root={photo_root}") == 2
     assert "are among its own" in capsys.readouterr().err
-    again = qualification / "Correct" / "again.bmp"
-    Image.open(photo_root / "Correct" / "c03.png").save(again)
+    folder, original = qualification / "Correct", photo_root / "Correct"
+    shutil.copy(original / "c02.png", folder / "again1.png")
+    for number in (3, 4, 5, 6):
+        Image.open(original / f"c{number:02d}.png").save(folder / f"again{number}.bmp")
+    shutil.copy(folder / "again3.bmp", folder / "again2.bmp")
     assert call(certify.main, own, f"data.root={qualification}") == 2
-    assert f"saved again, for example {again} of {photo_root}" in capsys.readouterr().err
-    again.unlink()
+    said = capsys.readouterr().err
+    assert "but 6 are among its own or copies of them that were saved again: leave out " in said
+    assert said.count(f"(like {original}") == 5
+    assert f"{folder / 'again2.bmp'} (like {original / 'c03.png'})" in said
+    assert "and 1 more" in said
+    for path in folder.glob("again*"):
+        path.unlink()
     assert call(certify.main, own, f"data.root={qualification}", "escape_rate=0.02") == 1
     assert (
         "60 Incorrect parts without an escape certify 4.87% at 95% confidence; 89 more for 2%"
         in capsys.readouterr().out
     )
     assert call(certify.main, own, f"data.root={qualification}", "overkill_rate=0.05", "by=Ada") == 0
+    assert "(95% interval; certified: at most 5%)" in capsys.readouterr().out
     content = json.loads((run / "decision.json").read_text())
     newest = content["decisions"][-1]
     assert (newest["rule"], newest["who"], newest["id"]) == ("certify", "Ada", 2)
@@ -147,8 +157,11 @@ def test_from_training_to_a_release(
     assert (found["incorrect"]["PASS"], found["correct"]["REJECT"]) == (0, 0)
 
     assert call(release.main, own, "name=line-3", "by=Ada", "reason=first") == 0
+    capsys.readouterr()
     assert call(decide.main, own, "threshold=0.9", "reason=a try") == 0
-    assert "in force" in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert "decision 3 is in force" in said
+    assert "It is not certified, decision 2 was: qc-lightning certify" in said
     assert call(predict.main, "run=line-3", f"source={qualification}", "output=v.jsonl") == 0
     rows = [json.loads(line) for line in Path("v.jsonl").read_text().splitlines()]
     assert {row["threshold"] for row in rows} == {newest["threshold"]}, "the release keeps its decision"
@@ -164,6 +177,27 @@ def test_from_training_to_a_release(
     for main, arguments in ((predict.main, [f"source={qualification}"]), (evaluate.main, []), (decide.main, again)):
         assert call(main, own, *arguments) == 2
         assert "edited by hand" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "line"),
+    [
+        (["rule=escape"], "escape_rate: expected a share with rule=escape, such as 0.02, got None"),
+        (["rule=cost"], "bad_share: expected the line's share of bad parts with rule=cost, got None"),
+        (["rule=escape", "escape_rate=5"], "escape_rate: expected a share between 0 and 1, got 5.0"),
+        (["rule=f1", "costs.escape=-1"], "costs.escape: expected a cost of 0 or more, got -1.0"),
+        (["threshold=43"], "threshold: expected a probability from 0 to 1, got 43.0"),
+        (
+            ["threshold=0.3", "review=[0.6,0.2]"],
+            "review: expected two thresholds [low, high] around threshold=, with rule=fixed, got [0.6, 0.2]",
+        ),
+    ],
+)
+def test_decide_names_its_own_settings(
+    arguments: list[str], line: str, call: Call, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert call(decide.main, "run=any", "reason=why", *arguments) == 2
+    assert capsys.readouterr().err.strip().removeprefix("error: ") == line
 
 
 def test_an_export_keeps_the_certificate_only_with_every_qualification_photo(

@@ -39,7 +39,7 @@ def certify(config: CertifyConfig) -> bool:
         print("\nNot certified: the decision stays as it is.")
         return False
     record = qualification.record(run, inspector, scored, parts, limits, config)
-    for line in qualification.in_words(run, record, parts, names):
+    for line in qualification.in_words(run, record, parts, limits, names):
         print(line)
     if (run.folder / "report.html").is_file():
         write_report(run.folder)

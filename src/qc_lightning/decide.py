@@ -21,7 +21,8 @@ def decide(config: DecideConfig) -> int:
     check_room(run.folder)
     model_id, own, _ = saved_decision(run.best)
     decisions = DecisionFile.read(run.decisions, model_id, own)
-    novelty = decisions.newest.decision.novelty
+    before = decisions.newest
+    novelty = before.decision.novelty
     reason = (config.reason or "").strip()
     if config.threshold is not None:
         band = (config.review[0], config.review[1]) if config.review else None
@@ -39,6 +40,8 @@ def decide(config: DecideConfig) -> int:
     print(f"{run}: decision {decisions.newest.number} is in force: threshold {decision.threshold:g}{band_words}")
     for line in (decision.source, *forecast(run, decision, config.bad_share)):
         print(line)
+    if before.certificate is not None:
+        print(f"It is not certified, decision {before.number} was: qc-lightning certify qualification/ {run.argument}")
     if config.threshold is not None:
         print(
             "If this threshold was read off the run's test photos, their figures are spent: they are too kind now. "

@@ -14,7 +14,7 @@ def gauge(config: GaugeConfig) -> dict[str, Any]:
         UserError: the table is not what it must be.
     """
     from qc_lightning.core.atomic import write_json, write_text
-    from qc_lightning.evaluation.gauge_study import page, read_study, result_lines
+    from qc_lightning.evaluation.gauge_study import limits_in_words, page, read_study, result_lines
     from qc_lightning.metrics.agreement import analyse, grades
 
     source, folder = Path(config.source or "").expanduser(), Path(config.output).expanduser()
@@ -25,11 +25,12 @@ def gauge(config: GaugeConfig) -> dict[str, Any]:
     lines = result_lines(analysis, graded)
     note = f"{len(study.parts)} parts, {len(study.appraisers)} appraisers, {study.verdict.shape[2]} trials each"
     note += ", against a reference." if study.reference is not None else "; no reference: nobody knows who is right."
+    notes = [note, limits_in_words(limits)] if graded else [note]
     write_json(folder / "gauge.json", analysis | {"limits": limits, "grades": graded, "confidence": config.confidence})
-    write_text(folder / "gauge.html", page(source.name, lines, note, f"{100 * config.confidence:.4g}%"))
+    write_text(folder / "gauge.html", page(source.name, lines, notes, f"{100 * config.confidence:.4g}%"))
 
     widths = [max(len(line[column]) for line in lines) for column in range(3)]
-    print(f"{note}\n")
+    print("\n".join(notes) + "\n")
     for line in lines:
         print("  ".join([*(cell.ljust(width) for cell, width in zip(line, widths, strict=False)), line[3]]).rstrip())
     print(f"\ngauge: {folder / 'gauge.html'}")

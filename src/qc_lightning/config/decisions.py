@@ -19,11 +19,6 @@ class CostConfig:
     overkill: float  # a Correct part that was rejected
     review: float | None  # a person looks at the part; null: nobody does
 
-    def __post_init__(self) -> None:
-        for name in ("escape", "overkill", "review"):
-            cost = getattr(self, name)
-            check(cost is None or 0 <= cost < math.inf, f"decision.costs.{name}", "a cost of 0 or more", cost)
-
 
 @dataclass(kw_only=True)
 class DecisionConfig:
@@ -40,14 +35,23 @@ class DecisionConfig:
     def __post_init__(self) -> None:
         valid = self.novelty is None or 0 < self.novelty < 1
         check(valid, "decision.novelty", "a rate between 0 and 1, or null", self.novelty)
-        check(0 <= self.threshold <= 1, "decision.threshold", "a probability from 0 to 1", self.threshold)
-        for name in ("escape_rate", "overkill_rate", "bad_share"):
-            rate = getattr(self, name)
-            check(rate is None or 0 < rate < 1, f"decision.{name}", "a share between 0 and 1", rate)
-        valid = self.rule != "escape" or self.escape_rate is not None
-        check(valid, "decision.escape_rate", "a share with decision.rule=escape, such as 0.02", self.escape_rate)
-        valid = self.rule != "cost" or self.bad_share is not None
-        check(valid, "decision.bad_share", "the line's share of bad parts with decision.rule=cost", self.bad_share)
+        _check_rule(self, "decision.")
+
+
+def _check_rule(settings: "DecisionConfig | DecideConfig", where: str) -> None:
+    """Check a rule and what it needs; `where` stands before the settings' names."""
+    threshold = settings.threshold
+    check(threshold is None or 0 <= threshold <= 1, f"{where}threshold", "a probability from 0 to 1", threshold)
+    for name in ("escape_rate", "overkill_rate", "bad_share"):
+        rate = getattr(settings, name)
+        check(rate is None or 0 < rate < 1, f"{where}{name}", "a share between 0 and 1", rate)
+    for name in ("escape", "overkill", "review"):
+        cost = getattr(settings.costs, name)
+        check(cost is None or 0 <= cost < math.inf, f"{where}costs.{name}", "a cost of 0 or more", cost)
+    valid, rate = settings.rule != "escape" or settings.escape_rate is not None, settings.escape_rate
+    check(valid, f"{where}escape_rate", f"a share with {where}rule=escape, such as 0.02", rate)
+    valid, rate = settings.rule != "cost" or settings.bad_share is not None, settings.bad_share
+    check(valid, f"{where}bad_share", f"the line's share of bad parts with {where}rule=cost", rate)
 
 
 @dataclass(kw_only=True)
@@ -95,8 +99,11 @@ class DecideConfig:
             raise UserError('reason: expected why, which goes on record: give reason="..."')
         valid = (self.rule == "fixed") == (self.threshold is not None)
         check(valid, "threshold", "a probability with rule=fixed, and none with another rule", self.threshold)
-        valid = self.review is None or (self.rule == "fixed" and len(self.review) == 2)
-        check(valid, "review", "two thresholds [low, high] with rule=fixed", self.review)
+        _check_rule(self, "")
+        if self.review is not None:
+            low, high = self.review if len(self.review) == 2 else (math.nan, math.nan)
+            valid = self.threshold is not None and 0 <= low <= self.threshold <= high <= 1
+            check(valid, "review", "two thresholds [low, high] around threshold=, with rule=fixed", self.review)
 
     @property
     def decision(self) -> DecisionConfig:
@@ -153,5 +160,8 @@ class GaugeConfig:
         for name in ("effectiveness", "miss_rate", "false_alarm_rate", "kappa"):
             limits = getattr(self, name)
             valid = len(limits) == 2 and all(0 <= limit <= 1 for limit in limits)
-            check(valid, name, "two shares, such as [0.9, 0.8]", limits)
+            falling = name in ("effectiveness", "kappa")  # the larger the better
+            valid = valid and limits == sorted(limits, reverse=falling)
+            example = "[0.9, 0.8]" if falling else "[0.02, 0.05]"
+            check(valid, name, f"two shares, that of an acceptable appraiser first, such as {example}", limits)
         check(0 < self.confidence < 1, "confidence", "a share between 0 and 1", self.confidence)

@@ -12,7 +12,7 @@ import numpy as np
 
 from qc_lightning.core.errors import UserError
 from qc_lightning.core.reading import read_text
-from qc_lightning.metrics.agreement import Study
+from qc_lightning.metrics.agreement import RISING, Study
 from qc_lightning.metrics.verdict import Verdict
 
 _NEEDED = ("part", "appraiser", "trial", "verdict")
@@ -28,7 +28,8 @@ def read_study(path: Path) -> Study:
     try:
         text = read_text(path, encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"expected a .csv of verdicts in {path}: {' '.join(str(error).split())}") from error
+        reason = getattr(error, "strerror", None) or " ".join(str(error).split())
+        raise UserError(f"expected a .csv of verdicts in {path}: {reason}") from error
     reader = csv.DictReader(io.StringIO(text, newline=""))
     missing = [name for name in _NEEDED if name not in (reader.fieldnames or [])]
     if missing:
@@ -113,7 +114,16 @@ def _value(one: Mapping[str, Any], kappa: bool) -> str:
     return f"{one['value'] + 1e-9:.1%} ({one['low']:.1%} to {one['high']:.1%})"
 
 
-def page(title: str, lines: Sequence[tuple[str, str, str, str]], note: str, confidence: str) -> str:
+def limits_in_words(limits: Mapping[str, Sequence[float]]) -> str:
+    """By what the appraisers are graded; the words are the names of the settings."""
+    words = []
+    for name, (good, poor) in limits.items():
+        ends = ("from", "below") if name in RISING else ("up to", "above")
+        words.append(f"{name} {ends[0]} {good:g} ({ends[1]} {poor:g})")
+    return f"Acceptable (unacceptable): {', '.join(words)}; all four are settings."
+
+
+def page(title: str, lines: Sequence[tuple[str, str, str, str]], notes: Sequence[str], confidence: str) -> str:
     """The figures as one HTML file without scripts."""
     from jinja2 import Environment
 
@@ -122,7 +132,9 @@ def page(title: str, lines: Sequence[tuple[str, str, str, str]], note: str, conf
     style = (Path(report.__file__).parent / "report.css").read_text(encoding="utf-8")
     template = Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True).from_string(_PAGE)
     sections = [(what, [line[1:] for line in group]) for what, group in groupby(lines, key=lambda line: line[0])]
-    return template.render(title=title, sections=sections, note=note, confidence=confidence).replace("/*style*/", style)
+    return template.render(title=title, sections=sections, notes=notes, confidence=confidence).replace(
+        "/*style*/", style
+    )
 
 
 _PAGE = """<!DOCTYPE html>
@@ -142,7 +154,9 @@ _PAGE = """<!DOCTYPE html>
 <header><p class="eyebrow">Attribute agreement study</p><h1><bdi>{{ title }}</bdi></h1></header>
 <main>
 <section>
+  {% for note in notes %}
   <p>{{ note }}</p>
+  {% endfor %}
   <div class="scroll" tabindex="0" role="region" aria-label="Figures">
   <table class="plain">
     <thead><tr><th scope="col">Appraiser</th><th scope="col">Value ({{ confidence }} interval)</th>

@@ -30,6 +30,7 @@ from qc_lightning.metrics.record import DecisionFile, DecisionRecord, now, user
 from qc_lightning.metrics.verdict import escapes, overkills, reviews
 
 _CARD = "## Certificate"
+_NAMED = 5  # copies of the run's photos in a message
 _ASSUMPTIONS = (
     "the parts were drawn at random from those that the line makes, Incorrect ones from those that it makes",
     "photos of one part are known to be of one part (data.group)",
@@ -65,39 +66,45 @@ def check(run: Run, scored: Scored, decode: DecodeSettings) -> list[str]:
         raise UserError(
             f"{len(scored.bad)} qualification photos cannot be read, for example {path} ({reason}): leave them out"
         )
-    seen = {photo.sha256: photo.subset for photo in split_photos(run)}
-    repeated = [photo for photo in scored.photos if photo.sha256 in seen]
-    if repeated:
-        subset = seen[repeated[0].sha256]
-        raise UserError(
-            f"expected photos that {run.folder} has never seen, but {len(repeated)} are among its own, for example "
-            f"{repeated[0].path} ({subset}): leave them out"
-        )
     if not any(photo.label == 1 for photo in scored.photos):
         raise UserError(
             f"expected Incorrect photos among the {len(scored.photos)}, got none: an escape rate needs them"
         )
-    return _refuse_near_duplicates(run, scored, decode)
+    gone, copies = _copies_of_own(run, scored, decode)
+    if copies:
+        some = ", ".join(copies[:_NAMED])
+        rest = f" and {len(copies) - _NAMED} more" if len(copies) > _NAMED else ""
+        raise UserError(
+            f"expected photos that {run.folder} has never seen, but {len(copies)} are among its own or copies of them "
+            f"that were saved again: leave out {some}{rest}"
+        )
+    return [f"{gone} of the run's own photos are gone: copies of them that were saved again are not found"] * (gone > 0)
 
 
-def _refuse_near_duplicates(run: Run, scored: Scored, decode: DecodeSettings) -> list[str]:
-    """Refuse photos of the run that were saved again; as in the checks before a training."""
+def _copies_of_own(run: Run, scored: Scored, decode: DecodeSettings) -> tuple[int, list[str]]:
+    """How many photos of the run are gone, and in words each qualification photo that is one of the run's.
+
+    By the digest of the file, and where the run's photo is there, by pixels too, as in the checks before a training.
+    """
     own = split_photos(run)
     present = [photo for photo in own if photo.path.is_file()]
     paths = [photo.path for photo in (*present, *scored.photos)]
     store = open_store(paths, decode, "ram", Path())
     readable = np.array([row for row in range(len(paths)) if row not in store.bad], dtype=np.int64)
     small = measure_appearance(store, readable).small
-    copies, _ = find_copies([store.sha256[row] for row in readable], small, store, readable, np.arange(len(readable)))
-    between = [pair for pair in copies if readable[pair.first] < len(present) <= readable[pair.second]]
-    if between:
-        first, second = (paths[readable[place]] for place in (between[0].first, between[0].second))
-        raise UserError(
-            f"expected photos that {run.folder} has never seen, but {len(between)} are copies of its own that were "
-            f"saved again, for example {second} of {first}: leave them out"
-        )
-    gone = len(own) - len(present)
-    return [f"{gone} of the run's own photos are gone: copies of them that were saved again are not found"] * (gone > 0)
+    pairs, _ = find_copies([store.sha256[row] for row in readable], small, store, readable, np.arange(len(readable)))
+    first_of_own = int(np.searchsorted(readable, len(present)))
+    original = {pair.second: pair.first for pair in pairs if pair.first < first_of_own <= pair.second}
+    for pair in sorted(pairs, key=lambda pair: pair.kind == "bytes"):  # of equal photos only the first was compared
+        if pair.kind != "alike" and pair.first in original:
+            original[pair.second] = original[pair.first]
+    by_pixels = {paths[readable[copy]]: paths[readable[own]] for copy, own in original.items()}
+    by_digest = {photo.sha256: photo.path for photo in own}
+    copies = []
+    for photo in scored.photos:
+        if like := by_digest.get(photo.sha256) or by_pixels.get(photo.path):
+            copies.append(str(photo.path) if like == photo.path else f"{photo.path} (like {like})")
+    return len(own) - len(present), copies
 
 
 def parts(scored: Scored) -> Parts:
@@ -156,13 +163,16 @@ def _into_card(run: Run, record: DecisionRecord) -> None:
     write_text(card, f"{text}\n\n{_CARD}\n\n" + "\n".join(lines) + "\n")
 
 
-def in_words(run: Run, record: DecisionRecord, parts: Parts, classes: Sequence[str]) -> list[str]:
+def in_words(
+    run: Run, record: DecisionRecord, parts: Parts, limits: Sequence[Limit], classes: Sequence[str]
+) -> list[str]:
     """What the certified decision does with parts, in sentences.
 
     Args:
         run: which knows the line's share of bad parts, if anybody has said it.
         record: the decision.
         parts: that it was certified on.
+        limits: what was certified.
         classes: what the user calls Correct and Incorrect.
     """
     decision = record.decision
@@ -175,7 +185,7 @@ def in_words(run: Run, record: DecisionRecord, parts: Parts, classes: Sequence[s
     ]
     if not parts.bad.all():
         low, high = wilson(int(overkills_.sum()), int((~parts.bad).sum()))
-        lines.append(
-            f"overkill on the line: {low:.2%} to {high:.2%} of {classes[0]} parts (95% interval, no guarantee)"
-        )
+        certified = next((f"{100 * limit.rate:.4g}%" for limit in limits if limit.kind == "overkill"), None)
+        guarantee = f"certified: at most {certified}" if certified else "no guarantee, give overkill_rate= for one"
+        lines.append(f"overkill on the line: {low:.2%} to {high:.2%} of {classes[0]} parts (95% interval; {guarantee})")
     return lines + review_forecast(reviewed, parts.bad, RunRecord.read(run).training.decision.bad_share)

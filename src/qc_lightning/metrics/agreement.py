@@ -17,6 +17,7 @@ from qc_lightning.metrics.verdict import Verdict
 
 IntArray = npt.NDArray[np.int64]
 _PRIOR = 10  # parts that independent disagreements count for beside the measured variance of kappa
+RISING = ("effectiveness", "kappa")  # graded figures that are the better the larger they are
 _BETA = 0.55  # of the Beta interval; 0.5 (Jeffreys) covers 91% at kappa 0.9 with 50 parts
 
 
@@ -180,7 +181,7 @@ def grades(analysis: Mapping[str, Any], limits: Mapping[str, Sequence[float]]) -
     """The grade of each appraiser by each limit; that of kappa is for the one against the reference."""
     by_limit = {key: analysis.get("kappa_reference" if key == "kappa" else key, {}) for key in limits}
     return {
-        key: {name: graded(one["value"], two, key in ("effectiveness", "kappa")) for name, one in by_limit[key].items()}
+        key: {name: graded(one["value"], two, key in RISING) for name, one in by_limit[key].items()}
         for key, two in limits.items()
         if by_limit[key]
     }
