@@ -18,7 +18,8 @@ from qc_lightning.deployment.on_demand import on_demand
 from qc_lightning.deployment.onnx_model import to_onnx
 from qc_lightning.deployment.photos import gate_photos
 from qc_lightning.explanation.evidence import evidence
-from qc_lightning.inference.exported import EVIDENCE, ExportedInspector
+from qc_lightning.inference.export_metadata import EVIDENCE
+from qc_lightning.inference.exported import ExportedInspector
 from qc_lightning.inference.inspector import Inspector
 from settings import model_settings
 

@@ -9,7 +9,8 @@ import numpy.typing as npt
 from qc_lightning.core.bars import Progress
 from qc_lightning.data.photo import Photo
 from qc_lightning.inference.drift import Reference, critical_value
-from qc_lightning.inference.exported import FEATURES, LOGIT, NOVELTY, ExportedInspector
+from qc_lightning.inference.export_metadata import FEATURES, LOGIT, NOVELTY
+from qc_lightning.inference.exported import ExportedInspector
 from qc_lightning.inference.inspection import decode_photo
 from qc_lightning.inference.measures import PIXEL_STATISTICS, Components, Floats, of_pixels, small_picture
 

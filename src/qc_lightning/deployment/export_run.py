@@ -21,7 +21,8 @@ from qc_lightning.deployment.gate import GateResult, pass_gate
 from qc_lightning.deployment.onnx_model import add_metadata, to_onnx
 from qc_lightning.deployment.photos import golden_places
 from qc_lightning.evaluation.evaluation_set import verified
-from qc_lightning.inference.exported import DRIFT, GOLDEN, METADATA, ExportedInspector, ExportMetadata
+from qc_lightning.inference.export_metadata import DRIFT, GOLDEN, METADATA, ExportMetadata
+from qc_lightning.inference.exported import ExportedInspector
 from qc_lightning.inference.golden import Golden
 from qc_lightning.inference.inspection import Inspection
 from qc_lightning.inference.inspector import Inspector

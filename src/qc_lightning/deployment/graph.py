@@ -5,7 +5,7 @@ from torch import Tensor, nn
 
 from qc_lightning.data.decode import scaled
 from qc_lightning.explanation.evidence import has_evidence, lay_out
-from qc_lightning.inference.exported import EVIDENCE, FEATURES, LOGIT, NOVELTY, PROBABILITY
+from qc_lightning.inference.export_metadata import EVIDENCE, FEATURES, LOGIT, NOVELTY, PROBABILITY
 from qc_lightning.models.network import FLIPS, Look, Network, Pool, laid_back
 from qc_lightning.models.novelty import Novelty, pixel_features
 from qc_lightning.models.tiles import max_over_tiles, split

@@ -12,7 +12,7 @@ from torch import nn
 from qc_lightning.core.errors import UserError
 from qc_lightning.deployment.graph import ExportedGraph
 from qc_lightning.deployment.on_demand import on_demand
-from qc_lightning.inference.exported import EVIDENCE, PIXELS, WITH_EVIDENCE
+from qc_lightning.inference.export_metadata import EVIDENCE, PIXELS, WITH_EVIDENCE
 from qc_lightning.models.novelty import Novelty
 
 _MOST = 4096  # photos in a batch: the exporter wants a limit

@@ -5,7 +5,7 @@ import os
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, overload
 
@@ -14,8 +14,19 @@ import numpy.typing as npt
 
 from qc_lightning.core.errors import UserError, reading
 from qc_lightning.core.system import cores
-from qc_lightning.data.decode_settings import DecodeSettings
 from qc_lightning.inference.drift import Reference
+from qc_lightning.inference.export_metadata import (
+    DRIFT,
+    EVIDENCE,
+    FEATURES,
+    GOLDEN,
+    LOGIT,
+    METADATA,
+    NOVELTY,
+    PIXELS,
+    WITH_EVIDENCE,
+    ExportMetadata,
+)
 from qc_lightning.inference.golden import TOLERANCE, Golden
 from qc_lightning.inference.inspection import (
     Decoded,
@@ -32,48 +43,6 @@ from qc_lightning.metrics.verdict import Verdict
 
 if TYPE_CHECKING:
     import onnxruntime
-
-METADATA, GOLDEN, DRIFT = "qc_lightning", "qc_lightning.golden", "qc_lightning.drift"
-"""Keys of the metadata, each with a JSON text; `DRIFT`, the reference of the training, is there when a run has one."""
-
-PIXELS, PROBABILITY, LOGIT = "pixels", "probability", "logit"
-FEATURES, NOVELTY, EVIDENCE = "features", "novelty", "evidence"
-"""Names of the graph's input and outputs; the last three are there where the network has them."""
-
-WITH_EVIDENCE = "with_evidence"
-"""Name of an optional input, a boolean: without it the evidence is not computed, and its output is empty."""
-
-
-@dataclass(frozen=True)
-class ExportMetadata:
-    """What an exported inspector says of itself.
-
-    Attributes:
-        model_id: first 12 digits of the SHA-256 over the weights, as in the run.
-        class_names: what the user calls Correct and Incorrect.
-        decode: how a file becomes the uint8 [3, H, W] that the graph takes.
-        decision: the decision record in force when the inspector was exported, as decision.json has it.
-        release: of qc-lightning that exported it.
-        doubt: why the run's own figures say that it tells nothing apart; empty when they do not.
-    """
-
-    model_id: str
-    class_names: tuple[str, str]
-    decode: DecodeSettings
-    decision: dict[str, Any]
-    release: str
-    doubt: str = ""
-
-    def to_json(self) -> str:
-        """The text of the metadata."""
-        return json.dumps(asdict(self), ensure_ascii=False, allow_nan=False, sort_keys=True)
-
-    @classmethod
-    def from_json(cls, text: str) -> "ExportMetadata":
-        """Read back `to_json`."""
-        stored = json.loads(text)
-        correct, incorrect = stored.pop("class_names")
-        return cls(decode=DecodeSettings(**stored.pop("decode")), class_names=(correct, incorrect), **stored)
 
 
 class ExportedInspector:

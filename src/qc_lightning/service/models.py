@@ -19,7 +19,8 @@ from qc_lightning.inference import log_file, log_queries
 from qc_lightning.inference.drift import REMEMBERED, DriftMonitor, in_words
 from qc_lightning.inference.escapes import Claim, EscapeMonitor, stopped_elsewhere
 from qc_lightning.inference.escapes import replayed as escapes_in
-from qc_lightning.inference.exported import EVIDENCE, ExportedInspector
+from qc_lightning.inference.export_metadata import EVIDENCE
+from qc_lightning.inference.exported import ExportedInspector
 from qc_lightning.inference.inspection import Inspection, PhotoLike, decode_photo
 from qc_lightning.inference.log_entry import Entry, Row
 from qc_lightning.inference.validity import certificate_line, void_because
