@@ -20,7 +20,8 @@ from statistics import NormalDist
 import numpy as np
 import numpy.typing as npt
 
-from qc_lightning.metrics.intervals import f1_interval, mean_of, proportion, ranking
+from qc_lightning.metrics.intervals import f1_interval, mean_of, proportion
+from qc_lightning.metrics.ranking import ranking
 
 SIZES = ((8, 60), (20, 20), (20, 200), (60, 60), (200, 20), (200, 200))
 AUROCS = (0.7, 0.9, 0.95, 0.995)

@@ -9,15 +9,8 @@ from hypothesis import strategies as st
 from scipy.stats import binomtest
 from sklearn.metrics import average_precision_score, roc_auc_score
 
-from qc_lightning.metrics.intervals import (
-    design_effect,
-    f1_interval,
-    mean_interval,
-    mean_of,
-    proportion,
-    ranking,
-    wilson,
-)
+from qc_lightning.metrics.intervals import design_effect, f1_interval, mean_interval, mean_of, proportion, wilson
+from qc_lightning.metrics.ranking import ranking
 
 
 # Newcombe 1998, Statistics in Medicine 17, table I, method 3; the first is 82% of 54 photos

@@ -8,7 +8,8 @@ import numpy as np
 import numpy.typing as npt
 
 from qc_lightning.metrics.decision import Decision
-from qc_lightning.metrics.intervals import f1_interval, mean_interval, mean_of, proportion, ranking, wilson
+from qc_lightning.metrics.intervals import f1_interval, mean_interval, mean_of, proportion, wilson
+from qc_lightning.metrics.ranking import ranking
 from qc_lightning.metrics.verdict import Verdict, Verdicts, by_part, escapes, overkills, reviews
 
 if TYPE_CHECKING:

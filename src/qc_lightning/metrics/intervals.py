@@ -6,7 +6,6 @@ as these photos do. docs/statistics.md has the coverage of each in simulations.
 
 import math
 from statistics import NormalDist
-from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -16,9 +15,8 @@ FloatArray = npt.NDArray[np.float64]
 IntArray = npt.NDArray[np.int64]
 Interval = tuple[float, float]
 
-# Chosen in simulations (benchmarks/coverage.py): further photos that look like the other class, which the lower end of
-# AUROC and average precision reckons with, and groups that a model of F1's variance counts for beside the measured one.
-_AUROC_MORE, _PRECISION_MORE, _F1_PRIOR = 1 / 3, 1.0, 1
+# groups that a model of F1's variance counts for beside what is measured, chosen in simulations: benchmarks/coverage.py
+_F1_PRIOR = 1
 
 
 def wilson(successes: float, n: float, confidence: float = 0.95, design_effect: float = 1.0) -> Interval:
@@ -119,7 +117,9 @@ def f1_interval(flagged: BoolArray, bad: BoolArray, group: IntArray | None, conf
     of_bad, of_good = hit[bad] * (m / count), hit[~bad] * (-caught * (len(bad) - m) / count)
     alone = count / design_effect(flagged[either] == bad[either], unit[either])
     parts = len(np.unique(unit[bad]))
-    low, high = _steady(caught, _variance(of_bad, of_good, bad, unit), parts, 1 / alone, _F1_PRIOR, alone, confidence)
+    low, high = _steady(
+        caught, influence_variance(of_bad, of_good, bad, unit), parts, 1 / alone, _F1_PRIOR, alone, confidence
+    )
     return 2 * low / (1 + low), 2 * high / (1 + high)
 
 
@@ -137,92 +137,7 @@ def mean_interval(value: FloatArray, group: IntArray | None, confidence: float =
     return mean * math.exp(-half), mean * math.exp(half)
 
 
-class Ranking(NamedTuple):
-    """How well scores rank Incorrect above Correct, with 95% intervals."""
-
-    auroc: float
-    auroc_interval: Interval
-    average_precision: float
-    average_precision_interval: Interval
-
-
-def ranking(score: FloatArray, bad: BoolArray, group: IntArray | None = None, confidence: float = 0.95) -> Ranking:
-    """AUROC and average precision with intervals.
-
-    The variance of both is that of the influence of single photos (for AUROC: DeLong, DeLong & Clarke-Pearson 1988,
-    Biometrics 44; with groups Obuchowski 1997, Biometrics 53), and the interval is Wilson's of as many photos as give a
-    proportion that variance. Photos that were not met are the risk: one odd Correct photo above all Incorrect ones can
-    cost more than all mistakes seen. So the lower end is that of the photos with a further Correct one that looks like
-    an Incorrect one, and the other way round; their mean loss and its square are added, in parts, as Fay & Feuer (1997,
-    Statistics in Medicine 16) do for a sum of weighted Poisson counts.
-
-    Args:
-        score: float [n], finite; equal ones count half for AUROC and together for average precision.
-        bad: bool [n], both values occur.
-        group: int [n], 0 <= group, or None when each photo stands for itself.
-        confidence: in (0, 1).
-    """
-    unit = np.arange(len(score)) if group is None else group
-    high, low = np.sort(score[bad]), np.sort(score[~bad])
-    m, n = len(high), len(low)
-    # a further photo comes with those of its part
-    with_bad, with_good = (design_effect(np.zeros(k, dtype=bool), unit[side]) for k, side in ((m, bad), (n, ~bad)))
-    few = min(m / with_bad, n / with_good)
-
-    above = (np.searchsorted(low, score[bad], "left") + np.searchsorted(low, score[bad], "right")) / (2 * n)
-    below = 1 - (np.searchsorted(high, score[~bad], "left") + np.searchsorted(high, score[~bad], "right")) / (2 * m)
-    auroc = float(above.mean())
-    costs = with_bad / m, with_good / n  # at most, of a further photo, which loses a share of it between 0 and 1
-    more = _AUROC_MORE * sum(costs) / 2, _AUROC_MORE * (costs[0] ** 2 + costs[1] ** 2) / 3
-    variance = _variance(above, below, bad, unit)
-    ends = _unless_unmet(max(auroc, 1 - auroc), variance, more, few, confidence)
-    auroc_interval = ends if auroc >= 0.5 else (1 - ends[1], 1 - ends[0])
-
-    # precision where each Incorrect photo is the last one rejected; caught and overkill count photos at or above it
-    caught, overkill = m - np.searchsorted(high, high, "left"), n - np.searchsorted(low, high, "left")
-    precision = caught / (caught + overkill)
-    average = float(precision.mean())
-    gain = np.cumsum(overkill / (caught + overkill) ** 2)
-    loss = np.concatenate([[0.0], np.cumsum(caught / (caught + overkill) ** 2)])
-    place = np.searchsorted(high, score[bad], "right")
-    of_bad = precision[place - 1] + gain[place - 1]
-    of_good = -(n / m) * loss[np.searchsorted(high, score[~bad], "right")]
-    # a further Correct photo at the place of each Incorrect one, a further Incorrect photo at that of each Correct one
-    good_costs = np.cumsum(precision - caught / (caught + overkill + 1))[np.searchsorted(high, high, "right") - 1] / m
-    gains = np.concatenate([[0.0], np.cumsum((caught + 1) / (caught + overkill + 1) - precision)])
-    first, beside = np.searchsorted(high, low, "left"), n - np.searchsorted(low, low, "left")
-    own = (m - first + 1) / (m - first + beside + 1)
-    bad_costs = average - (average * m + gains[first] + own) / (m + 1)
-    losses = with_good * good_costs, with_bad * bad_costs
-    more = (
-        _PRECISION_MORE * float(losses[0].mean() + losses[1].mean()),
-        _PRECISION_MORE * float((losses[0] ** 2).mean() + (losses[1] ** 2).mean()),
-    )
-    average_interval = _unless_unmet(average, _variance(of_bad, of_good, bad, unit), more, few, confidence)
-    return Ranking(auroc, auroc_interval, average, average_interval)
-
-
-def _unless_unmet(value: float, variance: float, more: tuple[float, float], few: float, confidence: float) -> Interval:
-    """Wilson's interval of as many photos as give a proportion this variance; its lower end with photos not met yet.
-
-    Args:
-        value: the figure, in [0, 1].
-        variance: as measured.
-        more: what photos that were not met lose on average, and the average of its square.
-        few: photos to assume where the figure does not vary.
-        confidence: in (0, 1).
-    """
-
-    def end(lost: float, variance: float, side: int) -> float:
-        odds = lost * (1 - lost)
-        n = odds / variance if odds > 1e-15 and variance > 1e-15 else few
-        return 1 - wilson(lost * n, n, confidence)[side]
-
-    worse = min(1.0, max(1 - value, 1 - value + more[0]))
-    return min(value, end(worse, variance + more[1], 1)), max(value, end(1 - value, variance, 0))
-
-
-def _variance(of_bad: FloatArray, of_good: FloatArray, bad: BoolArray, unit: IntArray) -> float:
+def influence_variance(of_bad: FloatArray, of_good: FloatArray, bad: BoolArray, unit: IntArray) -> float:
     """Variance of a figure from the influence of each photo, whose mean it is, over groups."""
     influences = np.zeros(len(bad))
     for of_class, influence in ((bad, of_bad), (~bad, of_good)):
