@@ -14,7 +14,8 @@ from qc_lightning.deployment.photos import gate_photos
 from qc_lightning.inference.exported import ExportedInspector
 from qc_lightning.inference.inspector import Inspector
 from qc_lightning.inference.log_file import query
-from qc_lightning.service.models import Models, read_table
+from qc_lightning.service.model_files import read_table
+from qc_lightning.service.models import Models
 from settings import model_settings
 from test_service import Server
 from test_sinks import until

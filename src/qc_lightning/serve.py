@@ -15,7 +15,7 @@ def serve(config: ServeConfig) -> None:
     from qc_lightning.service import server
     from qc_lightning.service.app import build_app
     from qc_lightning.service.limits import Limits, is_loopback, token_of
-    from qc_lightning.service.models import check_models, load_inspectors, read_table
+    from qc_lightning.service.model_files import check_models, load_inspectors, read_table
     from qc_lightning.service.running import running
 
     token = token_of(config)

@@ -1,7 +1,6 @@
 """The models of a service: one, or a table of several that product and camera choose from, without a restart."""
 
 import base64
-import csv
 import io
 import json
 import threading
@@ -23,8 +22,7 @@ from qc_lightning.inference.export_metadata import EVIDENCE
 from qc_lightning.inference.exported import ExportedInspector
 from qc_lightning.inference.inspection import Inspection, PhotoLike, decode_photo
 from qc_lightning.inference.log_entry import Entry, Row
-from qc_lightning.inference.validity import certificate_line, void_because
-from qc_lightning.metrics.verdict import Verdict
+from qc_lightning.inference.validity import void_because
 
 Key = tuple[str, str]
 """Product and camera; an empty text stands for any."""
@@ -110,7 +108,7 @@ class Models:
     """Which model inspects what, and the product that the line makes now.
 
     Args:
-        inspectors: by product and camera, as `load_inspectors` gives them.
+        inspectors: by product and camera, as `model_files.load_inspectors` gives them.
         log: file of the record of the verdicts; the product in force is kept beside it. None: it is not kept.
 
     Attributes:
@@ -184,68 +182,3 @@ class Models:
             except OSError as error:
                 raise UserError(f"product: cannot write {self._file} ({error.strerror})") from error
         self.product = product
-
-
-def load_inspectors(files: Mapping[Key, Path], unreadable: Verdict) -> dict[Key, ExportedInspector]:
-    """Load each file once.
-
-    Args:
-        files: by product and camera, as `read_table` gives them.
-        unreadable: the verdict on a photo that cannot be read.
-
-    Raises:
-        UserError: a file is missing, damaged, not ours or newer.
-    """
-    loaded: dict[Path, ExportedInspector] = {}
-    for file in files.values():
-        if file not in loaded:
-            loaded[file] = ExportedInspector.load(file, unreadable)
-    return {key: loaded[file] for key, file in files.items()}
-
-
-def check_models(inspectors: Mapping[Key, ExportedInspector], force: bool) -> list[str]:
-    """Replay the golden inputs of each model; what serves by which decision, in lines.
-
-    Args:
-        inspectors: by product and camera.
-        force: serve a model too whose own figures say that it tells nothing apart.
-
-    Raises:
-        UserError: they say so, or this machine computes otherwise than the one of the export.
-    """
-    for one in inspectors.values():
-        if one.metadata.doubt and not force:
-            raise UserError(f"{one.path} is not served: {one.metadata.doubt}; force=true serves it all the same")
-    gaps = {one.path: one.verify_golden() for one in inspectors.values()}
-    lines = []
-    for (product, camera), one in inspectors.items():
-        place = "".join(f"{word} {name}, " for word, name in (("product", product), ("camera", camera)) if name)
-        lines.append(f"{one.path}: {place}model {one.model_id}, threshold {one.decision.threshold:g}")
-        lines += [words] if (words := certificate_line(one)) else []
-        inputs = f"{len(one.golden.logit)} golden inputs as exported"
-        lines.append(f"{inputs}, logits differ by at most {gaps[one.path]:.2g}")
-    return lines
-
-
-def read_table(path: Path) -> dict[Key, Path]:
-    """The files of a table `product,camera,model`; paths count from its folder.
-
-    Raises:
-        UserError: it cannot be read, lacks the columns or models, or names product and camera twice.
-    """
-    try:
-        with path.open(encoding="utf-8-sig", newline="") as file:
-            records = list(csv.DictReader(file))
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise UserError(f"models: expected a .csv with product,camera,model, cannot read {path} ({error})") from error
-    files: dict[Key, Path] = {}
-    for number, row in enumerate(records, start=2):
-        product, camera, model = ((row.get(name) or "").strip() for name in ("product", "camera", "model"))
-        if not model:
-            raise UserError(f"models: expected columns product,camera,model in {path}, line {number} has no model")
-        if (product, camera) in files:
-            raise UserError(f"models: {path} line {number} has product '{product}' and camera '{camera}' again")
-        files[product, camera] = (path.parent / Path(model).expanduser()).absolute()
-    if not files:
-        raise UserError(f"models: expected columns product,camera,model in {path}, it has no rows")
-    return files
