@@ -5,15 +5,21 @@ import os
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 
+from qc_lightning.config.model import ModelConfig
 from qc_lightning.core.atomic import replacing
 from qc_lightning.core.errors import UserError, reading
 from qc_lightning.core.run import Run
 from qc_lightning.data.decode import DecodeSettings
 from qc_lightning.metrics.decision import Decision
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from qc_lightning.models.novelty import Novelty
 
 
 def read_checkpoint(path: Path) -> dict[str, Any]:
@@ -110,13 +116,67 @@ def saved_decision(path: Path) -> tuple[str, Decision, dict[str, Any]]:
     Raises:
         UserError: it is missing, damaged, or was not finished.
     """
-    checkpoint = read_checkpoint(path)
-    if "inspector" not in checkpoint:
-        raise UserError(f"{path} is of a run that was stopped before it was measured; finish it with resume=<run>")
+    checkpoint = _finished(path)
     with reading(path):
         saved = checkpoint["inspector"]
         decode = DecodeSettings(**saved["decode"]).plain()
         return str(saved["model_id"]), Decision.from_dict(saved["decision"]), decode
+
+
+def _finished(path: Path) -> dict[str, Any]:
+    checkpoint = read_checkpoint(path)
+    if "inspector" not in checkpoint:
+        raise UserError(f"{path} is of a run that was stopped before it was measured; finish it with resume=<run>")
+    return checkpoint
+
+
+class Restored(NamedTuple):
+    """What a finished checkpoint holds, ready to inspect; the network and novelty are in eval mode on the device."""
+
+    network: "nn.Module"
+    decode: DecodeSettings
+    decision: Decision
+    class_names: tuple[str, str]
+    model_id: str
+    device: torch.device
+    novelty: "Novelty | None"
+
+
+def restore(path: Path, device: str) -> Restored:
+    """Build the network of a finished checkpoint, with its weights.
+
+    Args:
+        path: of the checkpoint.
+        device: as `chosen_device` takes it.
+
+    Raises:
+        UserError: it is missing, damaged, not finished or of another release, or the device is not here.
+    """
+    from qc_lightning.models.novelty import Novelty
+    from qc_lightning.models.registry import build_network, check_widths
+
+    checkpoint = _finished(path)
+    where_to = chosen_device(device)
+    with reading(path):
+        parts, prefix = checkpoint["inspector"], "network."
+        stored = checkpoint["state_dict"].items()
+        state = {key.removeprefix(prefix): value for key, value in stored if key.startswith(prefix)}
+        decode = DecodeSettings(**parts["decode"])
+        model = ModelConfig.stored(checkpoint["hyper_parameters"]["model"])
+        check_widths(model, decode, state)
+        try:
+            tiles = (decode.rows, decode.columns)
+            network = build_network(model, decode.tile, load_weights=False, tiles=tiles)
+            network.load_state_dict(state)
+        except RuntimeError as error:  # layers that this release does not have
+            reason = str(error).splitlines()[0]
+            raise UserError(f"{path} was made by another release of qc-lightning ({reason}): train again") from error
+        correct, incorrect = (str(name) for name in parts["class_names"])
+        decision, model_id = Decision.from_dict(parts["decision"]), str(parts["model_id"])
+        distances = parts.get("novelty")
+        novelty = None if distances is None else Novelty.from_state(distances).to(where_to).eval()
+    network = network.to(where_to).eval().requires_grad_(False)
+    return Restored(network, decode, decision, (correct, incorrect), model_id, where_to, novelty)
 
 
 def _digest(state: dict[str, torch.Tensor]) -> str:

@@ -9,8 +9,7 @@ from typing import TYPE_CHECKING, Any, overload
 import numpy as np
 import numpy.typing as npt
 
-from qc_lightning.config.model import ModelConfig
-from qc_lightning.core.errors import UserError, reading
+from qc_lightning.core.errors import UserError
 from qc_lightning.core.run import Run
 from qc_lightning.data.decode import DecodeSettings, scaled
 from qc_lightning.inference.exported import ExportedInspector
@@ -101,43 +100,16 @@ class Inspector:
             if device not in ("auto", "cpu"):
                 raise UserError(f"device={device}: expected auto or cpu, an exported inspector runs on the CPU")
             return ExportedInspector.load(where, unreadable)
-        from qc_lightning.inference.checkpoint import chosen_device, locate, read_checkpoint
-        from qc_lightning.models.novelty import Novelty
-        from qc_lightning.models.registry import build_network, check_widths
+        from qc_lightning.inference.checkpoint import locate, restore
 
         path, run = locate(where)
-        checkpoint = read_checkpoint(path)
-        if "inspector" not in checkpoint:
-            raise UserError(f"{path} is of a run that was stopped before it was measured; finish it with resume=<run>")
-        where_to = chosen_device(device)
-        with reading(path):
-            parts, prefix = checkpoint["inspector"], "network."
-            stored = checkpoint["state_dict"].items()
-            state = {key.removeprefix(prefix): value for key, value in stored if key.startswith(prefix)}
-            decode = DecodeSettings(**parts["decode"])
-            model = ModelConfig.stored(checkpoint["hyper_parameters"]["model"])
-            check_widths(model, decode, state)
-            try:
-                tiles = (decode.rows, decode.columns)
-                network = build_network(model, decode.tile, load_weights=False, tiles=tiles)
-                network.load_state_dict(state)
-            except RuntimeError as error:  # layers that this release does not have
-                reason = str(error).splitlines()[0]
-                raise UserError(
-                    f"{path} was made by another release of qc-lightning ({reason}): train again"
-                ) from error
-            correct, incorrect = (str(name) for name in parts["class_names"])
-            own, model_id = Decision.from_dict(parts["decision"]), str(parts["model_id"])
-            distances = parts.get("novelty")
-            novelty = None if distances is None else Novelty.from_state(distances).to(where_to).eval()
-        network = network.to(where_to).eval().requires_grad_(False)
-        decision, certificate = own, None
+        saved, certificate = restore(path, device), None
         if run is not None:
-            record = DecisionFile.read(run.decisions, model_id, own).named(run)
+            record = DecisionFile.read(run.decisions, saved.model_id, saved.decision).named(run)
             kept = (record.certificate or {}).items()
-            decision, certificate = record.decision, {key: value for key, value in kept if key != "photos"} or None
-        names = (correct, incorrect)
-        return cls(network, decode, decision, names, model_id, where_to, unreadable, novelty, certificate)
+            saved = saved._replace(decision=record.decision)
+            certificate = {key: value for key, value in kept if key != "photos"} or None
+        return cls(**saved._asdict(), unreadable=unreadable, certificate=certificate)
 
     @property
     def backend(self) -> dict[str, str]:
