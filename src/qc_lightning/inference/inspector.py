@@ -4,6 +4,7 @@ import os
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, overload
 
 import numpy as np
@@ -106,9 +107,8 @@ class Inspector:
         saved, certificate = restore(path, device), None
         if run is not None:
             record = DecisionFile.read(run.decisions, saved.model_id, saved.decision).named(run)
-            kept = (record.certificate or {}).items()
             saved = saved._replace(decision=record.decision)
-            certificate = {key: value for key, value in kept if key != "photos"} or None
+            certificate = {key: value for key, value in (record.certificate or {}).items() if key != "photos"} or None
         return cls(**saved._asdict(), unreadable=unreadable, certificate=certificate)
 
     @property
@@ -150,8 +150,7 @@ class Inspector:
             ValueError: it is an array of another shape than [H, W, 3].
         """
         if not isinstance(photo, list | tuple):
-            (one,) = self.inspect_decoded([decode_photo(photo, self.decode)])
-            return one
+            return self.inspect_decoded([decode_photo(photo, self.decode)])[0]
         results: list[Inspection] = []
         for start in range(0, len(photo), _AT_ONCE):
             results += self.inspect_decoded([decode_photo(one, self.decode) for one in photo[start : start + _AT_ONCE]])
@@ -185,10 +184,6 @@ class Inspector:
         measured = logit.tolist(), probabilities(logit).tolist(), None if novelty is None else novelty.tolist()
         return conclude(photos, *measured, self.decision, self.model_id, self.unreadable, seconds)
 
-    def logits(self, pixels: npt.NDArray[np.uint8]) -> "torch.Tensor":
-        """Logits of P(Incorrect), float32 [B] on the CPU; arguments and errors as of `scores`."""
-        return self.scores(pixels)[0]
-
     def scores(self, pixels: npt.NDArray[np.uint8]) -> "tuple[torch.Tensor, torch.Tensor | None]":
         """Logits of P(Incorrect), and how unlike the training photos each photo is, float32 [B] each, on the CPU.
 
@@ -206,13 +201,23 @@ class Inspector:
         """
         import torch
 
-        from qc_lightning.models.network import block_of, blockwise
+        from qc_lightning.models.tiles import blockwise
 
         check_decoded(pixels, self.decode)
         if self.device.type != "cpu" or len(pixels) == 0:
             return self.batch_scores(pixels)
-        outputs = blockwise(self._run, torch.from_numpy(pixels), block_of(self.network))
+        few, many = self._blocks
+        outputs = blockwise(self._run, torch.from_numpy(pixels), few if len(pixels) <= few else many)
         return outputs[0], outputs[1] if len(outputs) > 1 else None
+
+    @cached_property
+    def _blocks(self) -> tuple[int, int]:
+        """How many photos are in a block: where there are no more of them, tried out once, and where there are."""
+        from qc_lightning.models.network import block_of
+        from qc_lightning.models.tiles import smallest_block
+
+        many = block_of(self.network)
+        return smallest_block(self._run, self.decode.shape, many), many
 
     def batch_scores(self, pixels: npt.NDArray[np.uint8]) -> "tuple[torch.Tensor, torch.Tensor | None]":
         """As `scores`, of decoded photos uint8 [B, 3, H, W] as one batch."""
@@ -241,5 +246,5 @@ class Inspector:
         return tuple(each.float().cpu() for each in outputs)
 
     def probabilities(self, pixels: npt.NDArray[np.uint8]) -> npt.NDArray[np.float64]:
-        """P(Incorrect), float64 [B] in [0, 1], for decoded photos; arguments and errors as of `logits`."""
-        return probabilities(self.logits(pixels))
+        """P(Incorrect), float64 [B] in [0, 1], for decoded photos; arguments and errors as of `scores`."""
+        return probabilities(self.scores(pixels)[0])

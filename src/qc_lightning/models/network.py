@@ -228,16 +228,3 @@ def block_of(network: nn.Module) -> int:
     which is no slower there and is how the training of a frozen network computed its features.
     """
     return 1 if isinstance(network, Network) else _BLOCK
-
-
-def blockwise(forward: Callable[[Tensor], tuple[Tensor, ...]], batch: Tensor, block: int) -> tuple[Tensor, ...]:
-    """Run a batch in blocks of one size, the last one filled up with zeros.
-
-    Args:
-        forward: [block, ...] to tensors of as many rows each.
-        batch: [B, ...], at least one row.
-        block: as `block_of` gives it.
-    """
-    filled = torch.cat([batch, batch.new_zeros(-len(batch) % block, *batch.shape[1:])])
-    parts = [forward(filled[start : start + block]) for start in range(0, len(filled), block)]
-    return tuple(torch.cat(each)[: len(batch)] for each in zip(*parts, strict=True))

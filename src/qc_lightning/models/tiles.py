@@ -1,8 +1,14 @@
-"""Large photos as a grid of tiles: a part is as bad as its worst tile."""
+"""The portions in which photos go through a network: a large one as a grid of tiles, the worst of which counts; many
+in blocks, so that on a CPU no photo's result depends on those beside it.
+"""
 
+from collections.abc import Callable, Sequence
+
+import torch
 from torch import Tensor, nn
 
 Grid = tuple[int, int]  # rows and columns
+Forward = Callable[[Tensor], tuple[Tensor, ...]]  # [B, ...] to tensors of as many rows each
 
 
 def split(image: Tensor, grid: Grid) -> Tensor:
@@ -46,3 +52,32 @@ class Mosaic(nn.Module):
     def forward(self, maps: Tensor) -> Tensor:
         """Return the photos' maps."""
         return maps if self.grid == (1, 1) else join(maps, self.grid)
+
+
+def smallest_block(forward: Forward, shape: Sequence[int], block: int) -> int:
+    """The least photos that this machine computes exactly as in blocks of that size: a photo alone needs no more.
+
+    Args:
+        forward: uint8 [B, *shape] to tensors of as many rows each.
+        shape: of a photo.
+        block: as `block_of` gives it.
+    """
+    noise = torch.randint(256, (block, *shape), generator=torch.Generator().manual_seed(0)).byte()
+    wanted = forward(noise)
+    for size in range(4, block, 4):
+        if all(map(torch.equal, wanted, blockwise(forward, noise, size))):
+            return size
+    return block
+
+
+def blockwise(forward: Forward, batch: Tensor, block: int) -> tuple[Tensor, ...]:
+    """Run a batch in blocks of one size, the last one filled up with zeros.
+
+    Args:
+        forward: [block, ...] to tensors of as many rows each.
+        batch: [B, ...], at least one row.
+        block: as `block_of` gives it.
+    """
+    filled = torch.cat([batch, batch.new_zeros(-len(batch) % block, *batch.shape[1:])])
+    parts = [forward(filled[start : start + block]) for start in range(0, len(filled), block)]
+    return tuple(torch.cat(each)[: len(batch)] for each in zip(*parts, strict=True))

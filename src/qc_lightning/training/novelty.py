@@ -13,8 +13,9 @@ from qc_lightning.data.dataset import PhotoSet
 from qc_lightning.data.decode import scaled
 from qc_lightning.metrics.batch import batch_limit
 from qc_lightning.metrics.intervals import wilson
-from qc_lightning.models.network import Network, block_of, blockwise
+from qc_lightning.models.network import Network, block_of
 from qc_lightning.models.novelty import FOLDS, MOST_REFERENCES, Novelty, held_out_distances, limit_of, pixel_features
+from qc_lightning.models.tiles import blockwise
 from qc_lightning.training.feature_data import FeatureDataModule
 from qc_lightning.training.features import extract_features
 
