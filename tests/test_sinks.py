@@ -18,8 +18,9 @@ from qc_lightning.inference.log_entry import HEADER
 from qc_lightning.inference.verdict_log import VerdictLog
 from qc_lightning.service.sinks.delivery import Delivery, Sink
 from qc_lightning.service.sinks.files import csv_sink, json_lines_sink
-from qc_lightning.service.sinks.modbus import Modbus, Registers
+from qc_lightning.service.sinks.modbus import Registers
 from qc_lightning.service.sinks.mqtt import Mqtt
+from qc_lightning.service.sinks.plc import Plc, PlcSink
 from qc_lightning.service.sinks.webhook import Webhook
 from test_log import entry
 
@@ -215,7 +216,7 @@ def test_a_plc_sees_the_newest_verdict_and_a_heartbeat(log: VerdictLog) -> None:
     def now(verdict: str) -> Any:
         return entry(0)._replace(time=datetime.now(UTC).isoformat(timespec="milliseconds"), verdict=verdict)
 
-    delivery = Delivery(Modbus(Registers(f"modbus://127.0.0.1:{port}/10"), 5.0), log)
+    delivery = Delivery(PlcSink(Plc(Registers(f"modbus://127.0.0.1:{port}/10")), 5.0), log)
     until(lambda: registers()[0] >= 1)
     log.submit(now("PASS")).result(30)
     until(lambda: registers()[1:] == [1, 0, 1])

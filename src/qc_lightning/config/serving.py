@@ -53,6 +53,8 @@ class ServeConfig:
     webhook: str | None = None  # http://host/path that gets the rows by POST
     mqtt: str | None = None  # mqtt://[user:password@]host:1883/topic that gets each row; extra mqtt
     modbus: str | None = None  # modbus://host:502/<base register> of a PLC that gets the verdicts; extra modbus
+    opcua: str | None = None  # opc.tcp://host:4840#<node> of a PLC, in its place; extra opcua
+    opcua_security: str | None = None  # Basic256Sha256,SignAndEncrypt,certificate.der,key.pem; null: not encrypted
     deadline: float = 2.0  # seconds after which the PLC gets REJECT for a trigger, and no older verdict any more
     token_file: str | None = None  # file with the token; or QC_LIGHTNING_TOKEN
     tls_cert: str | None = None  # certificate, PEM
@@ -73,7 +75,18 @@ class ServeConfig:
         check(self.masters is None or self.masters > 0, "masters", "hours above 0", self.masters)
         asked = [
             name
-            for name in ("source", "camera", "spot_check", "masters", "csv", "jsonl", "webhook", "mqtt", "modbus")
+            for name in (
+                "source",
+                "camera",
+                "spot_check",
+                "masters",
+                "csv",
+                "jsonl",
+                "webhook",
+                "mqtt",
+                "modbus",
+                "opcua",
+            )
             if getattr(self, name)
         ]
         check(not asked or self.log is not None, ", ".join(asked), "log= too, whose rows they are", None)
@@ -83,6 +96,8 @@ class ServeConfig:
         check(self.interval is None or self.camera is not None, "interval", "camera= beside it", None)
         check(self.interval is None or 0.01 <= self.interval <= 86400, "interval", "0.01 to 86400 s", self.interval)
         check(0 < self.deadline <= 3600, "deadline", "seconds above 0, at most 3600", self.deadline)
+        check(not (self.modbus and self.opcua), "modbus, opcua", "one PLC", "both")
+        check(not self.opcua_security or bool(self.opcua), "opcua_security", "opcua= beside it", None)
         self.shift_starts()
         check_marks(self.separator, self.decimal)
         check(1 <= self.queue <= 10_000, "queue", "1 to 10000 photos", self.queue)

@@ -22,8 +22,10 @@ from qc_lightning.service.service import Service
 from qc_lightning.service.shifts import Shifts
 from qc_lightning.service.sinks.delivery import Delivery, Sink
 from qc_lightning.service.sinks.files import csv_sink, json_lines_sink
-from qc_lightning.service.sinks.modbus import Modbus, Registers
+from qc_lightning.service.sinks.modbus import Registers
 from qc_lightning.service.sinks.mqtt import Mqtt
+from qc_lightning.service.sinks.opcua import Variables
+from qc_lightning.service.sinks.plc import Plc, PlcSink
 from qc_lightning.service.sinks.webhook import Webhook
 
 
@@ -47,10 +49,10 @@ def running(config: ServeConfig, inspectors: Mapping[Key, ExportedInspector]) ->
     Raises:
         UserError: the log cannot be written, an address is none, or there is no such folder or camera.
     """
-    sinks, plc = _sinks(config), Registers(config.modbus) if config.modbus else None
+    sinks, plc = _sinks(config), _plc(config)
     triggered = config.camera is not None and config.interval is None
     if plc and not triggered:
-        sinks.append(Modbus(plc, config.deadline))
+        sinks.append(PlcSink(plc, config.deadline))
     with ExitStack() as ending:
         log = VerdictLog(Path(config.log).expanduser()) if config.log else None
         if log:
@@ -86,6 +88,12 @@ def running(config: ServeConfig, inspectors: Mapping[Key, ExportedInspector]) ->
                 service.beside["plc"] = trigger = PlcTrigger(plc, started.camera, config.deadline)
                 ending.callback(trigger.close)
         yield started
+
+
+def _plc(config: ServeConfig) -> Plc | None:
+    if config.opcua:
+        return Plc(Variables(config.opcua, config.opcua_security))
+    return Plc(Registers(config.modbus)) if config.modbus else None
 
 
 def _sinks(config: ServeConfig) -> list[Sink]:

@@ -1,42 +1,33 @@
-"""Verdicts to a PLC by Modbus TCP; the PLC is the server, its holding registers are the contract.
+"""A PLC by Modbus TCP: its holding registers.
 
-| register | written by | content |
-|---|---|---|
-| base | service | heartbeat, counts up once a second: if it stands still, the service is gone |
-| base + 1 | service | verdict: 1 PASS, 2 REVIEW, 3 REJECT |
-| base + 2, base + 3 | service | number of its row, high and low 16 bits; written after the verdict and the part |
-| base + 4 | service | ready: 1 when verdicts can be given |
-| base + 5 | service | alarms, a bit each in the order of `counters.ALARMS`, the first is bit 0 |
-| base + 6, base + 7 | service | part number of the verdict; 0 where it is no number below 2^32 |
-| base + 8 | service | the trigger that the verdict answers; written last |
-| base + 9 | PLC | trigger: another number than before asks for a photo; 0 asks for nothing |
-| base + 10, base + 11 | PLC | part number, written before the trigger |
-
-A verdict that is older than the deadline is not sent: by then the PLC has rejected the part.
+| register | value of the contract, see `sinks.plc` |
+|---|---|
+| base | heartbeat |
+| base + 1 | verdict |
+| base + 2, base + 3 | row, high and low 16 bits |
+| base + 4 | ready |
+| base + 5 | alarms |
+| base + 6, base + 7 | part, high and low 16 bits; 0 where it is no number below 2^32 |
+| base + 8 | answered |
+| base + 9 | trigger |
+| base + 10, base + 11 | trigger_part, high and low 16 bits |
 """
 
-import time
-from collections.abc import Callable, Sequence
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from qc_lightning.core.errors import UserError
-from qc_lightning.inference.log_entry import Row
 from qc_lightning.metrics.verdict import Verdict
 from qc_lightning.service.sinks.delivery import SinkError
+from qc_lightning.service.sinks.plc import CODES, Values, number_of
 
 if TYPE_CHECKING:
     from pymodbus.client import ModbusTcpClient
     from pymodbus.pdu import ModbusPDU
 
-_CODES = {Verdict.PASS: 1, Verdict.REVIEW: 2, Verdict.REJECT: 3}
-_SECONDS, _BEAT = 2.0, 1.0
-_VERDICT, _ROW, _READY, _PART, _ANSWERED, _TRIGGER = 1, 2, 4, 6, 8, 9  # places from the base on
+_SECONDS = 2.0
+_PLACES = {"heartbeat": 0, "verdict": 1, "row": 2, "ready": 4, "alarms": 5, "part": 6, "answered": 8, "trigger": 9}
 _LAST = 11
-
-State = Callable[[], tuple[bool, int]]
-"""Whether verdicts can be given, and the alarms as bits."""
 
 
 class Registers:
@@ -47,11 +38,12 @@ class Registers:
 
     Attributes:
         target: which PLC, in words.
-        state: of the service.
 
     Raises:
         UserError: it is no such address, or pymodbus is missing.
     """
+
+    name, poll = "modbus", 0.01
 
     def __init__(self, url: str) -> None:
         try:
@@ -64,49 +56,26 @@ class Registers:
             raise UserError(f"modbus: expected modbus://host:502/0 with the base register, got {url}")
         self._host, self._port, self._base = parts.hostname, parts.port or 502, int(base)
         self.target = f"modbus://{self._host}:{self._port}/{base}"
-        self.state: State = lambda: (False, 0)
-        self._beats, self._beaten = 0, 0.0
         self._client: ModbusTcpClient | None = None
 
-    def beat(self) -> None:
-        """Write heartbeat, ready and alarms once a second; SinkError when the PLC does not take them."""
-        if time.monotonic() - self._beaten < _BEAT:
-            return
-        ready, alarms = self.state()
-        self._write(_READY, int(ready), alarms)
-        self._beats, self._beaten = (self._beats + 1) % 65536, time.monotonic()
-        self._write(0, self._beats)
+    def write(self, values: Values) -> None:
+        """Write some values, in that order; SinkError when the PLC does not take them."""
+        client = self._connected()
+        for name, value in values.items():
+            _accepted(client.write_registers(self._base + _PLACES[name], _words(name, value)))
 
-    def answer(self, verdict: Verdict, part: str, row: int, trigger: int | None = None) -> None:
-        """Write a verdict; SinkError when the PLC does not take it.
-
-        Args:
-            verdict: that the line gets.
-            part: number of the part.
-            row: number of its row, 0 for none.
-            trigger: that it answers; None: the part came another way.
-        """
-        number = int(part) if part.isdecimal() and int(part) < 2**32 else 0
-        self._write(_VERDICT, _CODES[verdict])
-        self._write(_PART, *_halves(number))
-        self._write(_ROW, *_halves(row))
-        if trigger is not None:
-            self._write(_ANSWERED, trigger)
-
-    def trigger(self) -> tuple[int, int]:
+    def trigger(self) -> tuple[int, str]:
         """The PLC's trigger and the part number beside it; SinkError when the PLC does not give them."""
-        answer = _accepted(self._connected().read_holding_registers(self._base + _TRIGGER, count=3))
-        trigger, high, low = answer.registers
-        return trigger, high << 16 | low
+        place = self._base + _PLACES["trigger"]
+        trigger, high, low = _accepted(self._connected().read_holding_registers(place, count=3)).registers
+        part = high << 16 | low
+        return trigger, str(part) if part else ""
 
     def close(self) -> None:
         """Close the connection."""
         if self._client is not None:
             self._client.close()  # type: ignore[no-untyped-call]
             self._client = None
-
-    def _write(self, place: int, *values: int) -> None:
-        _accepted(self._connected().write_registers(self._base + place, list(values)))
 
     def _connected(self) -> "ModbusTcpClient":
         from pymodbus.client import ModbusTcpClient
@@ -115,43 +84,20 @@ class Registers:
             client = ModbusTcpClient(self._host, port=self._port, timeout=_SECONDS, retries=0)
             if not client.connect():  # type: ignore[no-untyped-call]
                 raise SinkError("no connection")
-            self._client, self._beaten = client, 0.0
+            self._client = client
         return self._client
 
 
-class Modbus:
-    """A PLC that gets the verdicts of all sources.
+def _words(name: str, value: int | str | Verdict) -> list[int]:
+    """A value as registers.
 
-    Args:
-        registers: of the PLC.
-        deadline: seconds from a row's time after which its verdict is not sent.
+    >>> _words("row", 65537), _words("part", "4711"), _words("verdict", Verdict.REJECT)
+    ([1, 1], [0, 4711], [3])
     """
-
-    name = "modbus"
-    beat: float | None = _BEAT
-
-    def __init__(self, registers: Registers, deadline: float) -> None:
-        self._registers, self._deadline, self.target = registers, deadline, registers.target
-
-    def deliver(self, entries: Sequence[Row]) -> None:
-        """Write the verdicts that are not too old, in order, and the heartbeat when it is due."""
-        try:
-            self._registers.beat()
-            for number, entry, _ in entries:
-                age = (datetime.now(UTC) - datetime.fromisoformat(entry.time)).total_seconds()
-                if entry.overrides is None and age <= self._deadline:
-                    self._registers.answer(Verdict(entry.verdict), entry.part, number)
-        except Exception as error:  # pymodbus raises kinds of its own
-            self.close()
-            raise SinkError(str(error)) from error
-
-    def close(self) -> None:
-        """Close the connection."""
-        self._registers.close()
-
-
-def _halves(number: int) -> tuple[int, int]:
-    return number >> 16 & 0xFFFF, number & 0xFFFF
+    if isinstance(value, Verdict):
+        return [CODES[value]]
+    number = number_of(value) if isinstance(value, str) else value
+    return [number >> 16 & 0xFFFF, number & 0xFFFF] if name in ("row", "part") else [number]
 
 
 def _accepted(answer: "ModbusPDU") -> "ModbusPDU":

@@ -1,0 +1,156 @@
+"""A PLC, or whatever else serves OPC UA: variables below one of its nodes, found by their names.
+
+The variables are those of the contract in `sinks.plc`. Each value is sent as the type that its variable has: the
+verdict as a number or as a word, a part as a number or as text.
+"""
+
+import logging
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from urllib.parse import unquote, urlsplit
+
+from qc_lightning.core.errors import UserError
+from qc_lightning.metrics.verdict import Verdict
+from qc_lightning.service.sinks.delivery import SinkError
+from qc_lightning.service.sinks.plc import CODES, Values, number_of
+
+if TYPE_CHECKING:
+    from asyncua.sync import Client, SyncNode
+    from asyncua.ua import VariantType
+
+_SECONDS = 2.0  # for an answer
+_WRITTEN = ("heartbeat", "ready", "alarms", "verdict", "part", "row")
+_TRIGGERED = ("answered", "trigger", "trigger_part")  # where the PLC asks
+
+
+class Variables:
+    """The variables of a PLC.
+
+    Args:
+        url: opc.tcp://[user:password@]host[:4840][/path]#<node>, the node as ns=2;s=Inspector or ns=4;i=12.
+        security: as asyncua has it: policy,mode,certificate,key[,server's certificate]; None: not encrypted.
+
+    Attributes:
+        target: which PLC, in words.
+
+    Raises:
+        UserError: it is no such address, or asyncua is missing.
+    """
+
+    name, poll = "opcua", 0.05
+
+    def __init__(self, url: str, security: str | None = None) -> None:
+        try:
+            from asyncua import ua
+            from asyncua.ua.uaerrors import UaStringParsingError
+        except ModuleNotFoundError as error:
+            raise UserError("opcua: needs asyncua: pip install 'qc-lightning[opcua]'") from error
+        logging.getLogger("asyncua").setLevel(logging.CRITICAL)  # what matters is said in one line of ours
+        parts = urlsplit(url)
+        try:
+            self._node = ua.NodeId.from_string(parts.fragment)
+            valid = parts.scheme == "opc.tcp" and bool(parts.hostname) and bool(parts.fragment)
+        except UaStringParsingError:
+            valid = False
+        if not valid:
+            raise UserError("opcua: expected opc.tcp://host:4840#ns=2;s=Inspector, the node that holds the variables")
+        host = f"{parts.hostname}:{parts.port or 4840}"
+        self.target = f"opc.tcp://{host}{parts.path}#{parts.fragment}"
+        files = (security or "").split(",")[2:]
+        if security is not None and (len(files) not in (2, 3) or not all(Path(file).is_file() for file in files)):
+            raise UserError(
+                "opcua_security: expected Basic256Sha256,SignAndEncrypt,certificate.der,key.pem with files that are "
+                f"there, got {security}"
+            )
+        self._url, self._security = f"opc.tcp://{host}{parts.path}", security
+        self._user, self._password = unquote(parts.username or ""), unquote(parts.password or "")
+        self._client: Client | None = None
+        self._variables: dict[str, tuple[SyncNode, VariantType]] = {}
+
+    def write(self, values: Values) -> None:
+        """Write some values in one request; SinkError when the PLC does not take them."""
+        from asyncua import ua
+
+        client = self._connected()
+        nodes, variants = [], []
+        for name, value in values.items():
+            node, kind = self._variable(name)
+            nodes.append(node)
+            # without times: Siemens' servers refuse a value that brings its own
+            variants.append(ua.DataValue(ua.Variant(as_kind(value, kind.name), kind)))
+        client.write_values(nodes, variants)
+
+    def trigger(self) -> tuple[int, str]:
+        """The PLC's trigger and the part number beside it; SinkError when the PLC does not give them."""
+        client = self._connected()
+        trigger, part = client.read_values([self._variable(name)[0] for name in _TRIGGERED[1:]])
+        return int(trigger), str(part or "")
+
+    def close(self) -> None:
+        """Close the connection."""
+        client, self._client = self._client, None
+        if client is not None:
+            _let_go(client)
+
+    def _variable(self, name: str) -> "tuple[SyncNode, VariantType]":
+        if name not in self._variables:
+            expected = ", ".join((*_WRITTEN, *_TRIGGERED))
+            raise SinkError(f"no variable '{name}' below that node; expected {expected}")
+        return self._variables[name]
+
+    def _connected(self) -> "Client":
+        if self._client is None:
+            from asyncua.sync import Client
+
+            client = Client(self._url, timeout=_SECONDS, sync_wrapper_timeout=5 * _SECONDS)
+            try:
+                if self._user:
+                    client.set_user(self._user)
+                    client.set_password(self._password)
+                if self._security:
+                    client.application_uri = _uri_of(Path(self._security.split(",")[2]))
+                    client.set_security_string(self._security)
+                client.connect()
+                self._variables = _variables(client.get_node(self._node))
+            except BaseException:
+                _let_go(client)
+                raise
+            self._client = client
+        return self._client
+
+
+def _variables(node: "SyncNode") -> "dict[str, tuple[SyncNode, VariantType]]":
+    """The variables below a node that are of the contract, with their types."""
+    names = {one.read_browse_name().Name.lower(): one for one in node.get_children()}
+    contract = {name: names[name] for name in (*_WRITTEN, *_TRIGGERED) if name in names}
+    return {name: (one, one.read_data_type_as_variant_type()) for name, one in contract.items()}
+
+
+def _uri_of(certificate: Path) -> str:
+    """The application that a certificate is of: servers refuse one that is of another than asks."""
+    from cryptography import x509
+
+    data = certificate.read_bytes()
+    load = x509.load_pem_x509_certificate if data.startswith(b"-----") else x509.load_der_x509_certificate
+    names = load(data).extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+    return names.get_values_for_type(x509.UniformResourceIdentifier)[0]
+
+
+def _let_go(client: "Client") -> None:
+    """Disconnect; from a server that is gone there is nothing to say goodbye to."""
+    try:
+        client.disconnect()
+    except Exception:  # the thread behind the connection has ended all the same
+        return
+
+
+def as_kind(value: int | str | Verdict, kind: str) -> Any:
+    """A value as the type that a variable has.
+
+    >>> as_kind(Verdict.PASS, "Int16"), as_kind("A-12", "String"), as_kind("4711", "UInt32")
+    (1, 'A-12', 4711)
+    """
+    if kind == "String":
+        return str(value)
+    number = CODES[value] if isinstance(value, Verdict) else number_of(value) if isinstance(value, str) else value
+    return bool(number) if kind == "Boolean" else float(number) if kind in ("Float", "Double") else number
