@@ -56,12 +56,18 @@ def test_bounds_are_scipys_one_sided_clopper_pearson(n: int, share: float, confi
     assert lower_bound(k, n, confidence) == pytest.approx(greater.low, abs=1e-12)
 
 
+def test_bounds_are_at_95_percent_unless_another_confidence_is_given() -> None:
+    ends = [binomtest(3, 30, alternative=side).proportion_ci(0.95, method="exact") for side in ("less", "greater")]
+    assert (upper_bound(3, 30), lower_bound(3, 30)) == pytest.approx((ends[0].high, ends[1].low), abs=1e-12)
+
+
 def test_27_parts_without_an_escape() -> None:
     assert upper_bound(0, 27) == pytest.approx(0.105, abs=5e-4)
     assert upper_bound(0, 30) == pytest.approx(0.095, abs=5e-4)
     text = str(escape_limit(np.linspace(0.5, 0.9, 27), 0.05))
     assert "27 Incorrect parts without an escape certify 10.5% at 95% confidence; 32 more for 5%" in text
     assert "0 Correct parts certify nothing; 29 parts are needed for 10%" in str(overkill_limit(np.zeros(0), 0.1))
+    assert "overkill rate 5% not shown: 1 of 59 Correct parts score 1" in str(overkill_limit(np.ones(59), 0.05))
 
 
 def test_the_worst_photo_decides_for_a_part() -> None:

@@ -326,3 +326,22 @@ def test_a_further_value_exceeds_the_limit_as_rarely_as_promised(count, rate):
     assert np.mean(above) <= rate + 1e-12
     assert np.mean(above) > rate - 1 / (count + 1) - 1e-12  # and not much more rarely
     assert exceeded_by(np.arange(count - 1.0), rate) is None or count > 1 / rate
+
+
+def test_the_largest_of_19_values_is_exceeded_by_one_of_20():
+    assert exceeded_by(np.arange(19.0), 0.05) == 18
+    assert exceeded_by(np.arange(20.0), 0.05) == 19
+    assert exceeded_by(np.arange(39.0), 0.05) == 37
+
+
+def test_the_threshold_of_overkills_lies_half_way_to_the_next_correct_photo():
+    """The 39th of 40 is exceeded by at most 5%: ceil(0.95 * 41) = 39."""
+    correct = np.arange(40) / 100
+    assert choose_threshold(correct, np.zeros(40), "overkill").threshold == pytest.approx(0.385)
+
+
+@pytest.mark.parametrize(("incorrect", "few"), [(19, True), (20, False)])
+def test_fewer_than_20_incorrect_photos_set_no_threshold_alone(incorrect, few):
+    label = np.arange(100) < incorrect
+    source = choose_threshold(np.linspace(0.9, 0.1, 100), label.astype(int), "even").source
+    assert ("only 19 Incorrect" in source) == few

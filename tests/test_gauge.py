@@ -85,6 +85,14 @@ def test_full_agreement_of_few_parts_is_no_certainty() -> None:
     assert cohen_kappa(same * 0, same * 0)["value"] is None
 
 
+def test_disagreement_about_every_part_is_nearly_sure() -> None:
+    """Of 50 that all differ at least 93% do at 97.5% confidence; 58% would by chance, as 15 and 35 parts are bad."""
+    first = (np.arange(50) < 15)[:, None].astype(int)
+    found = cohen_kappa(first, 1 - first)
+    assert found["value"] == found["low"] == pytest.approx(1 - 1 / 0.58)
+    assert found["high"] == pytest.approx(1 - 0.025 ** (1 / 50) / 0.58, abs=0.06)
+
+
 @pytest.mark.parametrize("kappa", [0.6, 0.8, 0.9, 0.98])
 def test_kappa_is_covered_as_often_as_is_said(kappa: float) -> None:
     """50 parts: with probability kappa two ratings are one, else they are drawn independently."""

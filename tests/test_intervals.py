@@ -91,6 +91,17 @@ def test_auroc_and_average_precision_are_those_of_scikit_learn(ties, seed, n):
         assert 0 <= low <= value <= high <= 1
 
 
+def test_f1_is_wilsons_interval_of_as_many_photos_as_give_its_variance():
+    """10 Incorrect, 6 caught, 30 Correct, 3 rejected: 6 caught of the 13 that are either, worked out by hand."""
+    bad = np.arange(40) < 10
+    flagged = np.isin(np.arange(40), [0, 1, 2, 3, 4, 5, 20, 21, 22])
+    of_bad, of_good = (10 / 13) ** 2 * 0.6 * 0.4 / 9, (6 / 13 * 30 / 13) ** 2 * 0.1 * 0.9 / 29
+    odds = 6 / 13 * 7 / 13
+    assert odds / 13 < of_bad + of_good  # what 13 photos would vary by: averaged in, it makes nothing narrower
+    low, high = wilson(6 / 13 * odds / (of_bad + of_good), odds / (of_bad + of_good))
+    assert f1_interval(flagged, bad, None) == pytest.approx((2 * low / (1 + low), 2 * high / (1 + high)), abs=1e-12)
+
+
 def f1_of(y, hard):
     return 2 * hard[y == 1].sum() / (y.sum() + hard.sum())
 

@@ -141,8 +141,7 @@ def _kappa(
     spread = max(variance, (n * variance + _PRIOR * odds / n) / (n + _PRIOR))
     alone = odds / spread if odds > 0 and spread > 0 else float(n)
     a, b, tail = observed * alone + _BETA, (1 - observed) * alone + _BETA, (1 - confidence) / 2
-    low = 0.0 if observed == 0 else float(betaincinv(a, b, tail))
-    high = 1.0 if observed == 1 else float(betaincinv(a, b, 1 - tail))
+    low, high = float(betaincinv(a, b, tail)), float(betaincinv(a, b, 1 - tail))
     ends = (max(-1.0, 1 - high / by_chance), 1 - low / by_chance)
     return {"value": kappa, "low": min(kappa, ends[0]), "high": max(kappa, ends[1]), "n": n}
 
