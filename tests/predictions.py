@@ -1,6 +1,7 @@
 """Photos of one grey whose probabilities are known by hand, and verdicts read back."""
 
 import csv
+import json
 import math
 from pathlib import Path
 
@@ -26,6 +27,14 @@ def ten_photos(folder: Path) -> Path:
     return folder
 
 
+def forty_photos(folder: Path) -> Path:
+    """Greys 0, 6, ... 234, and one that cannot be read."""
+    for number in range(40):
+        save(folder / f"{number:02d}.png", number * 6)
+    (folder / "broken.png").write_bytes(b"no photo")
+    return folder
+
+
 def read(path: Path) -> list[dict[str, str]]:
     with path.open(newline="", encoding="utf-8") as file:
         return list(csv.DictReader(file))
@@ -37,3 +46,16 @@ def names(path: Path) -> list[str]:
 
 def tree(folder: Path) -> set[str]:
     return {path.relative_to(folder).as_posix() for path in folder.rglob("*") if not path.is_dir()}
+
+
+def rows(folder: Path) -> list[dict[str, object]]:
+    """Those of a folder of part files."""
+    import pyarrow.parquet
+
+    found: list[dict[str, object]] = []
+    for part in sorted(folder.glob("part-*")):
+        if part.suffix == ".jsonl":
+            found += [json.loads(line) for line in part.read_text().splitlines()]
+        else:
+            found += pyarrow.parquet.read_table(part).to_pylist()
+    return found

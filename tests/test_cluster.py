@@ -1,11 +1,9 @@
 """`engine=ray` on a real cluster of this machine: rows as `predict` gives them, each once, whatever dies."""
 
 import csv
-import hashlib
 import json
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -16,7 +14,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from predictions import probability_of, save
+from predictions import forty_photos, probability_of, rows, save
 from qc_lightning.core.ray_environment import prepare_ray
 
 prepare_ray()
@@ -60,22 +58,7 @@ def cluster() -> Iterator[str]:
 
 @pytest.fixture
 def photos(tmp_path: Path) -> Path:
-    for number in range(40):
-        save(tmp_path / "photos" / f"{number:02d}.png", number * 6)
-    (tmp_path / "photos" / "broken.png").write_bytes(b"no photo")
-    return tmp_path / "photos"
-
-
-def rows(folder: Path) -> list[dict[str, object]]:
-    import pyarrow.parquet
-
-    found: list[dict[str, object]] = []
-    for part in sorted(folder.glob("part-*")):
-        if part.suffix == ".jsonl":
-            found += [json.loads(line) for line in part.read_text().splitlines()]
-        else:
-            found += pyarrow.parquet.read_table(part).to_pylist()
-    return found
+    return forty_photos(tmp_path / "photos")
 
 
 def test_rows_are_those_of_predict_each_once(cluster: str, predict: Predict, photos: Path) -> None:
@@ -227,143 +210,3 @@ def test_two_workers_are_nearly_twice_as_fast_as_one(cluster: str, predict: Pred
         first, last = (datetime.fromisoformat(text) for text in (times[0], times[-1]))
         seconds[workers] = (last - first).total_seconds()
     assert seconds[1] / seconds[2] >= 1.7, seconds
-
-
-@pytest.fixture
-def bucket(monkeypatch: pytest.MonkeyPatch, photos: Path) -> Iterator[str]:
-    """A local S3 server; its user may list all of s3://photos and use what is below a/ only."""
-    pytest.importorskip("s3fs")
-    boto3 = pytest.importorskip("boto3")
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    names = [f"{folder}/{path.name}" for folder in "ab" for path in sorted(photos.iterdir())[:5]]
-    calls = 1 + len(names) + 3  # before rights count
-    environment = {**os.environ, "INITIAL_NO_AUTH_ACTION_COUNT": str(calls + 1)}
-    server = subprocess.Popen(
-        [sys.executable, "-m", "moto.server", "-p", str(port)], env=environment, stderr=subprocess.DEVNULL
-    )
-    try:
-        end = time.monotonic() + 60
-        while time.monotonic() < end:
-            try:
-                socket.create_connection(("127.0.0.1", port), 1).close()
-                break
-            except OSError:
-                time.sleep(0.1)
-        monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://127.0.0.1:{port}")
-        monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
-        keys = {"aws_access_key_id": "root", "aws_secret_access_key": "root"}
-        s3, iam = (boto3.client(name, **keys) for name in ("s3", "iam"))
-        s3.create_bucket(Bucket="photos")
-        for name in names:
-            s3.put_object(Bucket="photos", Key=name, Body=(photos / name.partition("/")[2]).read_bytes())
-        allowed = [
-            {"Effect": "Allow", "Action": "s3:ListBucket", "Resource": "*"},
-            {"Effect": "Allow", "Action": "s3:*", "Resource": "arn:aws:s3:::photos/a/*"},
-        ]
-        iam.create_user(UserName="line")
-        policy = json.dumps({"Version": "2012-10-17", "Statement": allowed})
-        iam.put_user_policy(UserName="line", PolicyName="line", PolicyDocument=policy)
-        key = iam.create_access_key(UserName="line")["AccessKey"]
-        iam.list_users()
-        monkeypatch.setenv("AWS_ACCESS_KEY_ID", key["AccessKeyId"])
-        monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", key["SecretAccessKey"])
-        yield "s3://photos"
-    finally:
-        server.kill()
-        server.wait()
-
-
-def test_object_storage(bucket: str, run_folder: Path, predict: Predict, photos: Path, tmp_path: Path) -> None:
-    code, _, errors = predict(f"source={bucket}", "engine=ray", "output=out")
-    assert (code, errors.count("\n")) == (2, 1)
-    assert "5 of 10 photos cannot be read, they are in s3://photos/b (no right to read it)" in errors
-    code, _, errors = predict(f"source={bucket}/a", "engine=ray", "output=s3://photos/b/out", "ray.address=local")
-    assert code == 2
-    assert "cannot write s3://photos/b/out/index.json: no right to read it" in errors
-    command = [sys.executable, "-m", "qc_lightning.predict", f"run={run_folder}", f"source={bucket}/a", "engine=ray"]
-    done = subprocess.run(
-        [*command, "ray.address=local", f"output={bucket}/a/out.jsonl"], cwd=tmp_path, capture_output=True, text=True
-    )
-    assert done.returncode == 0, done.stderr
-    import fsspec
-
-    system = fsspec.filesystem("s3")
-    (part,) = system.glob("photos/a/out.jsonl/part-*.jsonl")
-    found = {row["path"]: row for row in map(json.loads, system.cat_file(part).decode().splitlines())}
-    for number in range(5):
-        row = found[f"s3://photos/a/{number:02d}.png"]
-        assert row["probability"] == pytest.approx(probability_of(number * 6), rel=1e-4)
-        assert row["sha256"] == hashlib.sha256((photos / f"{number:02d}.png").read_bytes()).hexdigest()
-
-
-@pytest.fixture
-def many_photos(tmp_path: Path) -> Path:
-    (tmp_path / "photos").mkdir()
-    one = save(tmp_path / "one.png", 9)
-    for number in range(6000):
-        os.link(one, tmp_path / f"photos/{number}.png")
-    return tmp_path / "photos"
-
-
-def begin(run_folder: Path, photos: Path, address: str, *arguments: str) -> "subprocess.Popen[str]":
-    """A prediction that writes a part for each task, and gives up after five seconds without a node."""
-    script = (
-        "from qc_lightning.prediction import part_files; part_files._SECONDS = 0.0;"
-        "from qc_lightning.data import worker_pool; worker_pool._PATIENCE = 5.0; worker_pool._NOTICE = 2.0;"
-        "from qc_lightning.predict import main; main()"
-    )
-    return subprocess.Popen(
-        [sys.executable, "-c", script, f"run={run_folder}", f"source={photos}", "engine=ray",
-         f"ray.address={address}", f"output={photos.parent / 'out'}", *arguments],
-        cwd=photos.parent, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
-    )  # fmt: skip
-
-
-def wait_for_part(working: "subprocess.Popen[str]", output: Path) -> None:
-    end = time.monotonic() + 120
-    while time.monotonic() < end and not list(output.glob("part-*")) and working.poll() is None:
-        time.sleep(0.01)
-
-
-def names_of(output: Path) -> list[str]:
-    return sorted(str(row["path"]) for row in rows(output))
-
-
-@pytest.mark.parametrize("cores_of_head", [1, 0])
-def test_a_lost_node_loses_and_doubles_nothing(cores_of_head: int, run_folder: Path, many_photos: Path) -> None:
-    """The other node finishes the work; where it has no room, the prediction ends in one line, and can be continued."""
-    from ray.cluster_utils import Cluster
-
-    small = {"object_store_memory": 150 << 20}
-    output = many_photos.parent / "out"
-    expected = sorted(map(str, many_photos.iterdir()))
-    nodes = Cluster(initialize_head=True, head_node_args={"num_cpus": cores_of_head, **small})
-    try:
-        lost = nodes.add_node(num_cpus=1, **small)
-        nodes.wait_for_nodes()
-        working = begin(run_folder, many_photos, nodes.address)
-        wait_for_part(working, output)
-        nodes.remove_node(lost, allow_graceful=False)
-        said, errors = working.communicate(timeout=240)
-        if cores_of_head:
-            assert working.returncode == 0, errors
-        else:
-            assert working.returncode == 2, errors
-            *_, line = errors.splitlines()
-            done = names_of(output)
-            assert 0 < len(done) < len(expected)
-            assert "no node has had room for a worker, which needs 1 cores, 1.0 GB of memory: add a node" in line
-            assert line.endswith(f"{len(done)} of 6000 photos are done, resume=true continues")
-            assert "Traceback" not in errors
-            assert json.loads((output / "index.json").read_text())["complete"] is False
-            nodes.add_node(num_cpus=1, **small)
-            nodes.wait_for_nodes()
-            working = begin(run_folder, many_photos, nodes.address, "resume=true")
-            said, errors = working.communicate(timeout=240)
-            assert working.returncode == 0, errors
-            assert f"{len(done)} have a row" in said
-    finally:
-        nodes.shutdown()
-    assert names_of(output) == expected
