@@ -1,4 +1,4 @@
-"""Runs with random networks, to be exported."""
+"""Runs with random networks, and their exports."""
 
 import hashlib
 from dataclasses import asdict
@@ -13,7 +13,10 @@ from qc_lightning.core.atomic import write_text
 from qc_lightning.core.csv_files import csv_text
 from qc_lightning.core.run import Run
 from qc_lightning.data.decode import DecodeSettings
+from qc_lightning.deployment.export_run import export_inspector
+from qc_lightning.deployment.photos import gate_photos
 from qc_lightning.inference.checkpoint import complete_checkpoint
+from qc_lightning.inference.inspector import Inspector
 from qc_lightning.metrics.decision import Decision
 from qc_lightning.models.registry import build_network
 from settings import model_settings
@@ -54,3 +57,10 @@ def run_of(
     complete_checkpoint(run.best, decode, decision or Decision(0.5, "test"), ("Correct", "Incorrect"))
     write_text(run.split, csv_text(("path", "label", "group", "subset", "sha256"), rows))
     return run
+
+
+def exported(path: Path, model: ModelConfig = PAPER, size: int = 16) -> Path:
+    """The export of a run with a random network, which lies beside it."""
+    run = run_of(path.with_suffix(""), model, DecodeSettings(size, size))
+    export_inspector(Inspector.load(run, "cpu"), {"threshold": 0.5}, gate_photos(run), path)
+    return path

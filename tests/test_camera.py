@@ -14,13 +14,9 @@ import pytest
 from PIL import Image
 
 from conftest import save_photo
-from exported_runs import PAPER, run_of
+from exported_runs import exported
 from qc_lightning.core.errors import UserError
-from qc_lightning.data.decode import DecodeSettings
-from qc_lightning.deployment.export_run import export_inspector
-from qc_lightning.deployment.photos import gate_photos
 from qc_lightning.inference.exported import ExportedInspector
-from qc_lightning.inference.inspector import Inspector
 from qc_lightning.inference.log_file import query
 from qc_lightning.service.camera import Camera, CameraGone
 from test_service import Server
@@ -29,10 +25,7 @@ from test_sinks import free_port, until
 
 @pytest.fixture(scope="module")
 def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("camera")
-    run = run_of(folder, PAPER, DecodeSettings(16, 16))
-    export_inspector(Inspector.load(run, "cpu"), {"threshold": 0.5}, gate_photos(run), folder / "inspector.onnx")
-    return folder / "inspector.onnx"
+    return exported(tmp_path_factory.mktemp("camera") / "inspector.onnx")
 
 
 def frames(folder: Path, count: int) -> list[Path]:

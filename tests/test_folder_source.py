@@ -9,12 +9,8 @@ from pathlib import Path
 import pytest
 
 from conftest import save_photo
-from exported_runs import PAPER, run_of
-from qc_lightning.data.decode import DecodeSettings
-from qc_lightning.deployment.export_run import export_inspector
-from qc_lightning.deployment.photos import gate_photos
+from exported_runs import exported
 from qc_lightning.inference.exported import ExportedInspector
-from qc_lightning.inference.inspector import Inspector
 from qc_lightning.inference.log_entry import Entry
 from qc_lightning.inference.log_file import first_fault, query
 from test_service import Server
@@ -23,10 +19,7 @@ from test_sinks import until
 
 @pytest.fixture(scope="module")
 def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("folder")
-    run = run_of(folder, PAPER, DecodeSettings(16, 16))
-    export_inspector(Inspector.load(run, "cpu"), {"threshold": 0.5}, gate_photos(run), folder / "inspector.onnx")
-    return folder / "inspector.onnx"
+    return exported(tmp_path_factory.mktemp("folder") / "inspector.onnx")
 
 
 @pytest.fixture

@@ -13,14 +13,10 @@ from pathlib import Path
 import pytest
 
 from conftest import save_photo
-from exported_runs import PAPER, run_of
+from exported_runs import exported
 from qc_lightning import log as log_command
 from qc_lightning.core.errors import UserError
-from qc_lightning.data.decode import DecodeSettings
-from qc_lightning.deployment.export_run import export_inspector
-from qc_lightning.deployment.photos import gate_photos
 from qc_lightning.inference import log_file
-from qc_lightning.inference.inspector import Inspector
 from qc_lightning.inference.log_entry import HEADER, Entry
 from qc_lightning.inference.log_file import first_fault, query
 from qc_lightning.inference.verdict_log import VerdictLog
@@ -214,9 +210,7 @@ def test_another_file_is_refused_in_one_line(tmp_path: Path, content: bytes | No
 
 
 def test_the_service_answers_once_the_row_is_written(tmp_path: Path, log: Callable[..., tuple[int, str, str]]) -> None:
-    run = run_of(tmp_path, PAPER, DecodeSettings(16, 16))
-    model, path, kept = tmp_path / "inspector.onnx", tmp_path / "line.sqlite", tmp_path / "kept"
-    export_inspector(Inspector.load(run, "cpu"), {"threshold": 0.5}, gate_photos(run), model)
+    model, path, kept = exported(tmp_path / "inspector.onnx"), tmp_path / "line.sqlite", tmp_path / "kept"
     server = Server(f"model={model}", f"log={path}", QC_LIGHTNING_TOKEN=TOKEN)
     server.client.headers["authorization"] = f"Bearer {TOKEN}"
     answers = []

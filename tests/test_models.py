@@ -6,13 +6,9 @@ from pathlib import Path
 import pytest
 
 from conftest import save_photo
-from exported_runs import PAPER, run_of
+from exported_runs import exported
 from qc_lightning.core.errors import UserError
-from qc_lightning.data.decode import DecodeSettings
-from qc_lightning.deployment.export_run import export_inspector
-from qc_lightning.deployment.photos import gate_photos
 from qc_lightning.inference.exported import ExportedInspector
-from qc_lightning.inference.inspector import Inspector
 from qc_lightning.inference.log_file import query
 from qc_lightning.service.model_files import read_table
 from qc_lightning.service.models import Models
@@ -25,10 +21,8 @@ from test_sinks import until
 def exports(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with two inspectors whose networks and photo sizes differ."""
     folder = tmp_path_factory.mktemp("models")
-    other = model_settings("model=mlp input_size=24 hidden=[4]")
-    for name, model, size in (("lid", PAPER, 16), ("box", other, 24)):
-        run = run_of(folder / name, model, DecodeSettings(size, size))
-        export_inspector(Inspector.load(run, "cpu"), {"threshold": 0.5}, gate_photos(run), folder / f"{name}.onnx")
+    exported(folder / "lid.onnx")
+    exported(folder / "box.onnx", model_settings("model=mlp input_size=24 hidden=[4]"), size=24)
     return folder
 
 

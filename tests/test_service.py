@@ -17,13 +17,10 @@ import numpy as np
 import pytest
 
 from conftest import save_photo
-from exported_runs import PAPER, run_of
+from exported_runs import exported
 from qc_lightning.data.decode import DecodeSettings
-from qc_lightning.deployment.export_run import export_inspector
-from qc_lightning.deployment.photos import gate_photos
 from qc_lightning.inference.exported import ExportedInspector
 from qc_lightning.inference.inspection import Decoded, Inspection
-from qc_lightning.inference.inspector import Inspector
 from qc_lightning.metrics.verdict import Verdict
 from qc_lightning.service.engine import Busy, Engine
 
@@ -65,10 +62,7 @@ class Server:
 
 @pytest.fixture(scope="module")
 def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    run = run_of(tmp_path_factory.mktemp("service"), PAPER, DecodeSettings(16, 16))
-    output = run.folder / "export" / "inspector.onnx"
-    export_inspector(Inspector.load(run, "cpu"), {"threshold": 0.5}, gate_photos(run), output)
-    return output
+    return exported(tmp_path_factory.mktemp("service") / "inspector.onnx")
 
 
 @pytest.fixture(scope="module")

@@ -8,11 +8,7 @@ from pathlib import Path
 import pytest
 
 from conftest import save_photo
-from exported_runs import PAPER, run_of
-from qc_lightning.data.decode import DecodeSettings
-from qc_lightning.deployment.export_run import export_inspector
-from qc_lightning.deployment.photos import gate_photos
-from qc_lightning.inference.inspector import Inspector
+from exported_runs import exported
 from qc_lightning.inference.verdict_log import VerdictLog
 from qc_lightning.metrics.verdict import Verdict
 from qc_lightning.service.parts import views_of
@@ -52,9 +48,7 @@ def test_the_newest_of_each_camera_counts_and_a_person_before_the_model(log: Ver
 
 
 def test_a_view_is_awaited_and_without_it_nothing_passes(tmp_path: Path) -> None:
-    run = run_of(tmp_path, PAPER, DecodeSettings(16, 16))
-    export_inspector(Inspector.load(run, "cpu"), {"threshold": 0.5}, gate_photos(run), tmp_path / "x.onnx")
-    server = Server(f"model={tmp_path / 'x.onnx'}", f"log={tmp_path / 'line.sqlite'}", "views=2")
+    server = Server(f"model={exported(tmp_path / 'x.onnx')}", f"log={tmp_path / 'line.sqlite'}", "views=2")
     photos = [save_photo(tmp_path / "new" / f"{seed}.png", bright=seed % 2 == 0, seed=seed) for seed in range(10)]
     data = [photo.read_bytes() for photo in photos]
     verdict = [server.client.post("/v1/inspect", content=one).json()["verdict"] for one in data]
