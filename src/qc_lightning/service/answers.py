@@ -1,5 +1,6 @@
 """What a client gets for a photo."""
 
+from dataclasses import fields
 from typing import Literal
 
 from pydantic import BaseModel
@@ -50,18 +51,11 @@ class Answer(BaseModel):
             row: its number; None without a log.
             evidence: the evidence map, a PNG in base64.
         """
+        same = (field.name for field in fields(result) if field.name in cls.model_fields)
         return cls(
-            verdict=result.verdict,
-            probability=result.probability,
-            logit=result.logit,
-            threshold=result.threshold,
-            novelty=result.novelty,
-            reason=result.reason,
-            error=result.error,
-            sha256=result.sha256,
+            **{name: getattr(result, name) for name in same},
             part=part,
             camera=camera,
-            model_id=result.model_id,
             certificate=model.certificate,
             milliseconds=round(milliseconds, 3),
             row=row,
