@@ -27,6 +27,7 @@ from qc_lightning.metrics.decision import Decision
 from qc_lightning.models.registry import build_network
 
 Predict = Callable[..., tuple[int, str, str]]
+pytest_plugins = ["grey_photos"]
 
 
 @pytest.fixture(autouse=True)

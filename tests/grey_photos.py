@@ -1,4 +1,4 @@
-"""Photos of one grey each for the pixel store, and what it has to hold of them."""
+"""Photos of one grey each for the pixel store, and what it has to hold of them; a plugin of conftest.py."""
 
 import hashlib
 from pathlib import Path
@@ -15,8 +15,10 @@ SMALL = DecodeSettings(8, 8)
 COUNT, BAD = 70, 33  # more than a few tasks of 16
 
 
-def grey_photos(folder: Path) -> list[Path]:
+@pytest.fixture
+def paths(tmp_path: Path) -> list[Path]:
     """70 photos of one grey each, 0, 1, ..., in an order that is not that of their names; number 33 is no photo."""
+    folder = tmp_path / "photos"
     folder.mkdir()
     paths = [folder / f"{(index * 37) % COUNT:03d}.png" for index in range(COUNT)]
     for index, path in enumerate(paths):
@@ -25,7 +27,8 @@ def grey_photos(folder: Path) -> list[Path]:
     return paths
 
 
-def recorded_reads(monkeypatch: pytest.MonkeyPatch) -> list[Path]:
+@pytest.fixture
+def reads(monkeypatch: pytest.MonkeyPatch) -> list[Path]:
     """Files that are decoded to build a store, from now on."""
     seen: list[Path] = []
     read = store_module.read

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from qc_lightning.core.errors import UserError
 from qc_lightning.data.photo import Photo
-from qc_lightning.data.split import split
+from qc_lightning.data.split import folds, split
 from settings import split_settings
 
 
@@ -94,6 +94,16 @@ def test_fixed_subsets_stay() -> None:
     subsets = split(of, split_settings(test=0.9, val=0.2, seed=0))
     assert [i for i, subset in enumerate(subsets) if subset == "test"] == list(range(0, 40, 4))
     assert subsets.count("val") == 6  # a fifth of 15 a class
+    fixed = [
+        Photo(p.path, p.name, p.label, p.group, "val" if i % 4 == 0 else None) for i, p in enumerate(photos(20, 20))
+    ]
+    subsets = split(fixed, split_settings(test=0.2, val=0.9, seed=0))
+    assert {i for i, subset in enumerate(subsets) if subset == "val"} <= set(range(0, 40, 4)), "none beside them"
+
+
+def test_a_class_in_one_group_cannot_be_cross_validated() -> None:
+    assert folds(photos(20, 20, group=20), 5, 0) == [0] * 40
+    assert sorted(set(folds(photos(20, 20, group=10), 5, 0))) == [0, 1]
 
 
 def test_too_few_photos_name_the_part() -> None:

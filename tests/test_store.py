@@ -13,20 +13,10 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from grey_photos import BAD, COUNT, SMALL, cache_files, check, good, grey_photos, recorded_reads
+from grey_photos import BAD, COUNT, SMALL, cache_files, check, good
 from qc_lightning.data import pixel_cache as cache_module
 from qc_lightning.data.decode import DecodeSettings, decode
 from qc_lightning.data.pixel_store import PixelStore, open_store
-
-
-@pytest.fixture
-def paths(tmp_path: Path) -> list[Path]:
-    return grey_photos(tmp_path / "photos")
-
-
-@pytest.fixture
-def reads(monkeypatch: pytest.MonkeyPatch) -> list[Path]:
-    return recorded_reads(monkeypatch)
 
 
 @pytest.mark.parametrize("cache", ["disk", "ram", "off"])

@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from grey_photos import COUNT, SMALL, cache_files, check, grey_photos, recorded_reads
+from grey_photos import COUNT, SMALL, cache_files, check
 from qc_lightning.core.atomic import replacing
 from qc_lightning.core.errors import UserError
 from qc_lightning.data import pixel_cache as cache_module
@@ -24,16 +24,6 @@ from qc_lightning.data.decode import DecodeSettings
 from qc_lightning.data.pixel_cache import clear, size_of
 from qc_lightning.data.pixel_store import open_store
 from qc_lightning.data.unfinished_pixels import unfinished
-
-
-@pytest.fixture
-def paths(tmp_path: Path) -> list[Path]:
-    return grey_photos(tmp_path / "photos")
-
-
-@pytest.fixture
-def reads(monkeypatch: pytest.MonkeyPatch) -> list[Path]:
-    return recorded_reads(monkeypatch)
 
 
 def photos(folder: Path, count: int) -> list[Path]:
