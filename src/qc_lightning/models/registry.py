@@ -17,7 +17,7 @@ from qc_lightning.models import weights
 from qc_lightning.models.backbones import Backbone, StageBackbone, TimmBackbone, wide_depth
 from qc_lightning.models.mlp import MLP
 from qc_lightning.models.network import Network
-from qc_lightning.models.stages import fold_batch_norms, stage_ends
+from qc_lightning.models.stages import fold_batch_norms, map_layer, stage_ends
 from qc_lightning.models.tokens import TokenBackbone, VectorBackbone
 
 # what a torchvision network has around its stages
@@ -205,7 +205,7 @@ def _timm(config: ModelConfig, load: bool, shape: tuple[int, int]) -> tuple[Back
         _needs_stages(config, len(model.blocks))
         return TokenBackbone(model, config.stages, shape, normalisation), made_for, file
     ends = stage_ends(model)
-    layer = _map_layer(model, made_for)
+    layer = map_layer(model, made_for)
     _needs_maps(config, layer is not None)
     if layer is not None:
         backbone = TimmBackbone(model, config.stages, layer, normalisation)
@@ -218,25 +218,6 @@ def _timm(config: ModelConfig, load: bool, shape: tuple[int, int]) -> tuple[Back
         made_for,
         file,
     )
-
-
-def _map_layer(model: Any, size: int) -> str | None:
-    """Name of the module whose output is the map [1, C, H, W] that a timm network pools; None when it pools no such."""
-    shapes: list[tuple[str, torch.Size]] = []
-
-    def listen(name: str) -> Any:
-        return lambda module, inputs, out: shapes.append((name, out.shape)) if isinstance(out, Tensor) else None
-
-    hooks = [module.register_forward_hook(listen(name)) for name, module in model.named_modules() if name]
-    model.eval()
-    with torch.no_grad():
-        out = model.forward_features(torch.zeros(1, 3, size, size))
-    model.train()
-    for hook in hooks:
-        hook.remove()
-    if not isinstance(out, Tensor) or out.ndim != 4 or out.shape[1] != model.num_features:
-        return None
-    return next((name for name, shape in reversed(shapes) if shape == out.shape), None)
 
 
 def _needs_maps(config: ModelConfig, has_maps: bool) -> None:

@@ -5,7 +5,8 @@ from collections.abc import Sequence
 from itertools import pairwise
 from typing import Any, cast
 
-from torch import nn
+import torch
+from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_weights
 
 
@@ -39,6 +40,25 @@ def stage_ends(model: nn.Module) -> list[str]:
     modules = dict(model.named_modules())
     # some, as HRNet's, are the names of what is no module
     return [stage["module"] for stage in feature_info(model) if stage["module"] in modules]
+
+
+def map_layer(model: Any, size: int) -> str | None:
+    """Name of the module whose output is the map [1, C, H, W] that a timm network pools; None when it pools no such."""
+    shapes: list[tuple[str, torch.Size]] = []
+
+    def listen(name: str) -> Any:
+        return lambda module, inputs, out: shapes.append((name, out.shape)) if isinstance(out, Tensor) else None
+
+    hooks = [module.register_forward_hook(listen(name)) for name, module in model.named_modules() if name]
+    model.eval()
+    with torch.no_grad():
+        out = model.forward_features(torch.zeros(1, 3, size, size))
+    model.train()
+    for hook in hooks:
+        hook.remove()
+    if not isinstance(out, Tensor) or out.ndim != 4 or out.shape[1] != model.num_features:
+        return None
+    return next((name for name, shape in reversed(shapes) if shape == out.shape), None)
 
 
 def cut_parameters(model: nn.Module, ends: Sequence[str]) -> list[list[nn.Parameter]]:
