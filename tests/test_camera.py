@@ -1,6 +1,8 @@
 """Cameras through OpenCV: numbered images, and one in the network that goes away and comes back."""
 
+import hashlib
 import shutil
+import sqlite3
 import threading
 import time
 from collections.abc import Iterator
@@ -71,6 +73,27 @@ def test_a_photo_at_each_interval(model: Path, tmp_path: Path) -> None:
     rows = list(query(log))
     assert len({entry.sha256 for _, entry, _ in rows}) == min(len(rows), 50), "each is a new photo"
     assert {entry.source for _, entry, _ in rows} == {"camera"}
+
+
+@pytest.mark.slow
+def test_no_photo_that_was_taken_is_lost_while_the_log_cannot_be_written(model: Path, tmp_path: Path) -> None:
+    files, log = frames(tmp_path / "in", 50), tmp_path / "line.sqlite"
+    camera = f"camera={tmp_path / 'in' / 'frame_%02d.png'}"
+    server = Server(f"model={model}", f"log={log}", camera, "interval=0.2")
+    until(lambda: server.client.get("/v1/rows").json()["newest"] >= 3)
+    with sqlite3.connect(log) as other:  # as a full disk would
+        other.execute("BEGIN IMMEDIATE")
+        until(lambda: "log" in server.client.get("/v1/state").json()["alarms"], 40)
+        other.rollback()
+    other.close()
+    newest = server.client.get("/v1/rows").json()["newest"]
+    until(lambda: server.client.get("/v1/rows").json()["newest"] > newest + 3, 40)
+    assert server.client.get("/v1/state").json()["alarms"] == {}
+    assert server.stop() == 0
+    pictures = [np.asarray(Image.open(file).convert("RGB")) for file in files]
+    names = [hashlib.sha256(b"P6 %d %d 255\n" % one.shape[1::-1] + one.tobytes()).hexdigest() for one in pictures]
+    places = [names.index(entry.sha256) for _, entry, _ in query(log)]
+    assert places == [place % 50 for place in range(len(places))], "each in its turn, none left out, none twice"
 
 
 class NetworkCamera:

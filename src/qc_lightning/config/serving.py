@@ -43,7 +43,7 @@ class ServeConfig:
     shifts: str = "06:00,14:00,22:00"  # when shifts begin, local time: the page counts by shift
     source: str | None = None  # a folder to watch; its photos are inspected, their verdicts are rows of the log
     rest: float = 0.4  # seconds without a change before a file of that folder is looked into
-    camera: str | None = None  # USB index, rtsp://..., a video file or numbered images frames_%03d.png; extra camera
+    camera: str | None = None  # USB index, rtsp://..., genicam:producer.cti[#serial], a video file or frames_%03d.png
     camera_name: str = "camera"  # what rows and the table of models call it
     interval: float | None = None  # seconds between its photos; null: at a trigger, POST /v1/trigger or the PLC's
     csv: str | None = None  # file that gets each row of the log, .csv

@@ -1,19 +1,13 @@
-"""Photos from a camera through OpenCV: USB, RTSP, a video file or numbered images, all in the same way."""
+"""Photos from a camera that stays open, whatever its kind: a frame from after the call, in time or not at all."""
 
-import os
-import sys
+import contextlib
 import threading
 import time
-from typing import TYPE_CHECKING
-from urllib.parse import urlsplit
 
 from qc_lightning.core.errors import UserError
+from qc_lightning.service.frames import READ_SECONDS, Frames, OpenCvFrames, open_capture, without_secrets
 
-if TYPE_CHECKING:
-    import cv2
-
-_OPEN_SECONDS, _READ_SECONDS = 5.0, 2.0  # after which a camera in the network is given up
-_QUIET = {"OPENCV_LOG_LEVEL": "ERROR", "OPENCV_FFMPEG_LOGLEVEL": "-8"}  # what matters is said in one line of ours
+_GENICAM = "genicam:"
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.5, 10.0  # seconds before a camera that is gone is opened again
 
 
@@ -28,27 +22,22 @@ class Camera:
     photo is the next frame; after the last one it is opened again.
 
     Args:
-        address: index of a USB camera; rtsp:// or http://; a video file; numbered images such as frames_%03d.png.
+        address: index of a USB camera; rtsp:// or http://; a video file; numbered images such as frames_%03d.png;
+            genicam:producer.cti[#camera].
 
     Attributes:
         trouble: why there are no frames; empty when there are.
 
     Raises:
-        UserError: OpenCV is missing, or there is no such camera.
+        UserError: a package is missing, or there is no such camera.
     """
 
     def __init__(self, address: str) -> None:
-        for name, quiet in _QUIET.items():
-            os.environ.setdefault(name, quiet)
-        try:
-            import cv2  # noqa: F401
-        except ModuleNotFoundError as error:
-            raise UserError("camera: needs OpenCV: pip install 'qc-lightning[camera]'") from error
         self.trouble = ""
-        self._address, self._name = address, _without_secrets(address)
-        self._live = address.isdigit() or "://" in address
-        self._capture = _opened(address)
-        if self._capture is None:
+        self._address, self._name = address, without_secrets(address)
+        self._live = _is_live(address)
+        self._frames: Frames | None = _open_frames(address)
+        if self._frames is None:
             raise UserError(f"camera: there is none at {self._name}: give another index, address or file")
         self._ended = threading.Event()
         self._one = threading.Lock()  # one photo after the other
@@ -86,7 +75,7 @@ class Camera:
         self._ended.set()
         with self._change:
             self._change.notify_all()
-        self._thread.join(_READ_SECONDS)
+        self._thread.join(READ_SECONDS)
 
     def _run(self) -> None:
         pause = _FIRST_PAUSE
@@ -97,12 +86,10 @@ class Camera:
                 wanted = self._wanted
             if not (wanted or self._live):
                 continue
-            photo = self._next(wanted)
+            photo, why = self._next(wanted)
             if photo is None:
-                if self._capture is not None:
-                    self._capture.release()
-                self._capture = None
-                self.trouble = f"{self._name} gives no frames"
+                self._release()
+                self.trouble = f"{self._name} gives no frames{why}"
                 self._ended.wait(pause)
                 pause = min(2 * pause, _LONGEST_PAUSE)
                 continue
@@ -111,50 +98,40 @@ class Camera:
                 if wanted and self._wanted:
                     self._photo, self._wanted = photo, False
                     self._change.notify_all()
-        if self._capture is not None:
-            self._capture.release()
+        self._release()
 
-    def _next(self, wanted: bool) -> bytes | None:
-        """The next frame as a file, or an empty one when nobody wants it; None when there is none."""
+    def _next(self, wanted: bool) -> tuple[bytes | None, str]:
+        """As `Frames.read`, and why there is none where that is known."""
         try:
-            self._capture = self._capture or _opened(self._address)
-            if self._capture is None or not self._capture.grab():
-                return None
-            if not wanted:
-                return b""
-            there, frame = self._capture.retrieve()
-        except Exception:  # cv2.error, whose text is of OpenCV's source
-            return None
-        if not there or frame is None or frame.ndim != 3:
-            return None
-        height, width = frame.shape[:2]
-        return f"P6 {width} {height} 255\n".encode() + frame[..., ::-1].tobytes()
+            self._frames = self._frames or _open_frames(self._address)
+            return (self._frames.read(wanted) if self._frames else None), ""
+        except (UserError, ValueError) as error:
+            return None, f" ({error})"
+        except Exception:  # cv2.error, whose text is of OpenCV's source, and what harvesters raises
+            return None, ""
+
+    def _release(self) -> None:
+        frames, self._frames = self._frames, None
+        if frames:
+            with contextlib.suppress(Exception):  # one that is gone
+                frames.release()
 
 
-def _opened(address: str) -> "cv2.VideoCapture | None":
-    import cv2
+def _open_frames(address: str) -> Frames | None:
+    """The camera at an address; None where there is none.
 
-    if address.isdigit():
-        kind = cv2.CAP_DSHOW if sys.platform == "win32" else cv2.CAP_ANY
-        capture = cv2.VideoCapture(int(address), kind)
-        capture.set(cv2.CAP_PROP_BUFFERSIZE, 1)
-    elif "://" in address:
-        limits = (cv2.CAP_PROP_OPEN_TIMEOUT_MSEC, _OPEN_SECONDS), (cv2.CAP_PROP_READ_TIMEOUT_MSEC, _READ_SECONDS)
-        options = [number for key, seconds in limits for number in (key, int(1000 * seconds))]
-        capture = cv2.VideoCapture(address, cv2.CAP_FFMPEG, options)
-    else:
-        capture = cv2.VideoCapture(address)
-    if capture.isOpened():
-        return capture
-    capture.release()
-    return None
-
-
-def _without_secrets(address: str) -> str:
-    """An address as messages have it, without user and password.
-
-    >>> _without_secrets("rtsp://admin:secret@10.0.0.5:554/one"), _without_secrets("0")
-    ('rtsp://10.0.0.5:554/one', '0')
+    Raises:
+        UserError: the package that it needs is missing, or why there is none is known.
     """
-    parts = urlsplit(address)
-    return address if "@" not in parts.netloc else parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl()
+    if address.startswith(_GENICAM):
+        from qc_lightning.service.genicam import GenICamFrames
+
+        producer, _, device = address.removeprefix(_GENICAM).partition("#")
+        return GenICamFrames(producer, device)
+    capture = open_capture(address)
+    return OpenCvFrames(capture) if capture else None
+
+
+def _is_live(address: str) -> bool:
+    """Whether frames grow old when nobody reads them; those of files do not."""
+    return address.isdigit() or "://" in address or address.startswith(_GENICAM)

@@ -91,11 +91,12 @@ class CameraSource:
         except CameraGone as error:
             inspection = _without_verdict(model, f"no photo: {error}")
             return self._recorded(model, inspection, part_of(master) if master else part, begun, seconds, master)
-        return self._inspected(model, photo, part_of(master) if master else part, begun, seconds, master)
+        inspection = self._inspected(model, photo, begun, seconds, master)
+        return self._recorded(model, inspection, part_of(master) if master else part, begun, seconds, master)
 
     def _inspected(
-        self, model: ServedModel, photo: bytes, part: str, begun: float, seconds: float, master: Kind | None = None
-    ) -> Outcome:
+        self, model: ServedModel, photo: bytes, begun: float, seconds: float, master: Kind | None = None
+    ) -> Inspection:
         try:
             left = max(0.0, _VERDICT * seconds - (time.perf_counter() - begun))
             inspection = self._service.engine.submit(photo, model.inspector).result(left)
@@ -104,7 +105,7 @@ class CameraSource:
             inspection = _without_verdict(model, f"no verdict within {_VERDICT * seconds:g} s")
         if self._service.kept:
             self._service.kept.keep(photo, inspection)
-        return self._recorded(model, inspection, part, begun, seconds, master)
+        return inspection
 
     def _recorded(
         self, model: ServedModel, inspection: Inspection, part: str, begun: float, seconds: float, master: Kind | None
@@ -131,7 +132,12 @@ class CameraSource:
             try:
                 model = self._service.models.choose(camera=self.name)
                 photo = self._camera.photo(self._service.seconds)
-                self._inspected(model, photo, "", begun, self._service.seconds)
+                inspection = self._inspected(model, photo, begun, self._service.seconds)
+                spent = time.perf_counter() - begun
+                entry = model.entry(inspection, "", self.name, 1000 * spent)
+                row = self._service.record_at_last(entry, self._ended.is_set)
+                if row is not None:
+                    self._service.note(model, inspection, entry, row, spent)
                 self._problem = ""
             except Exception as error:  # whatever it is: a thread that ended would say nothing
                 self._problem = str(error) or type(error).__name__

@@ -83,14 +83,9 @@ class FolderSource:
             if hashlib.sha256(data).hexdigest() == inspection.sha256:
                 self._service.kept.keep(data, inspection)
         entry = model.entry(inspection, name, str(self.folder), 1000 * seconds)
-        while not self._ended():  # a full disk: nothing is lost, the photos wait in the folder
-            try:
-                number = self._log.submit(entry).result()
-            except UserError:
-                time.sleep(_PAUSE)
-                continue
+        number = self._service.record_at_last(entry, self._ended)  # a full disk: the photos wait in the folder
+        if number is not None:
             self._service.note(model, inspection, entry, number, seconds)
-            return
 
     def _in_the_way(self) -> str:
         if not self.folder.is_dir():

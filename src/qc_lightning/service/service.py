@@ -2,6 +2,8 @@
 
 import asyncio
 import shutil
+import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
@@ -22,6 +24,7 @@ from qc_lightning.service.shifts import Shifts
 from qc_lightning.service.streaks import Streaks
 
 _RETRY_SECONDS = 1
+_PAUSE_SECONDS = 0.5  # before a row is tried again
 _LEAST_FREE = 1e9  # bytes: a day of a fast line, some 100,000 rows of 1 kB, and time to act
 
 
@@ -138,6 +141,20 @@ class Service:
         except TimeoutError:
             detail = f"no verdict within {self.seconds:g} s: treat the part as rejected"
         raise HTTPException(503, detail, headers={"Retry-After": str(_RETRY_SECONDS)})
+
+    def record_at_last(self, entry: Entry, ended: Callable[[], bool]) -> int | None:
+        """The number of an entry's row, however long the log cannot be written; None when the end came before.
+
+        Args:
+            entry: to write.
+            ended: whether the caller has to end.
+        """
+        while self.log and not ended():
+            try:
+                return self.log.submit(entry).result()
+            except UserError:
+                time.sleep(_PAUSE_SECONDS)
+        return None
 
     async def record(self, entry: Entry) -> int | None:
         """The number of an entry's row, once it is safe in the log; None where there is no log.

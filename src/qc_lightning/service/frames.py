@@ -1,0 +1,102 @@
+"""What a camera has to give, and cameras through OpenCV."""
+
+import os
+import sys
+from typing import TYPE_CHECKING, Protocol
+from urllib.parse import urlsplit
+
+import numpy as np
+
+from qc_lightning.core.errors import UserError
+
+if TYPE_CHECKING:
+    import cv2
+    from numpy.typing import NDArray
+
+OPEN_SECONDS, READ_SECONDS = 5.0, 2.0  # after which a camera in the network is given up
+_QUIET = {"OPENCV_LOG_LEVEL": "ERROR", "OPENCV_FFMPEG_LOGLEVEL": "-8"}  # what matters is said in one line of ours
+
+
+class Frames(Protocol):
+    """An open camera."""
+
+    def read(self, wanted: bool) -> bytes | None:
+        """The next frame as a file in the PPM format, or an empty one when nobody wants it; None when there is none.
+
+        Whatever it raises means that there is none, too.
+        """
+        ...
+
+    def release(self) -> None:
+        """Let go of the camera."""
+        ...
+
+
+def without_secrets(address: str) -> str:
+    """An address as messages have it, without user and password.
+
+    >>> without_secrets("rtsp://admin:secret@10.0.0.5:554/one"), without_secrets("0")
+    ('rtsp://10.0.0.5:554/one', '0')
+    """
+    parts = urlsplit(address)
+    return address if "@" not in parts.netloc else parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl()
+
+
+def ppm(pixels: "NDArray[np.uint8]") -> bytes:
+    """Pixels as a file: uint8 [H, W, 3], RGB."""
+    height, width = pixels.shape[:2]
+    return f"P6 {width} {height} 255\n".encode() + pixels.tobytes()
+
+
+class OpenCvFrames:
+    """A camera through OpenCV: USB, RTSP, a video file or numbered images.
+
+    Args:
+        capture: that is open.
+    """
+
+    def __init__(self, capture: "cv2.VideoCapture") -> None:
+        self._capture = capture
+
+    def read(self, wanted: bool) -> bytes | None:
+        """The next frame, decoded only when it is wanted."""
+        if not self._capture.grab():
+            return None
+        if not wanted:
+            return b""
+        there, frame = self._capture.retrieve()
+        if not there or frame is None or frame.ndim != 3:
+            return None
+        return ppm(np.asarray(frame[..., ::-1], np.uint8))  # it comes as BGR
+
+    def release(self) -> None:
+        """Close it."""
+        self._capture.release()
+
+
+def open_capture(address: str) -> "cv2.VideoCapture | None":
+    """A camera of OpenCV; None where there is none.
+
+    Raises:
+        UserError: OpenCV is missing.
+    """
+    for name, quiet in _QUIET.items():
+        os.environ.setdefault(name, quiet)
+    try:
+        import cv2
+    except ModuleNotFoundError as error:
+        raise UserError("camera: needs OpenCV: pip install 'qc-lightning[camera]'") from error
+    if address.isdigit():
+        kind = cv2.CAP_DSHOW if sys.platform == "win32" else cv2.CAP_ANY
+        capture = cv2.VideoCapture(int(address), kind)
+        capture.set(cv2.CAP_PROP_BUFFERSIZE, 1)
+    elif "://" in address:
+        limits = (cv2.CAP_PROP_OPEN_TIMEOUT_MSEC, OPEN_SECONDS), (cv2.CAP_PROP_READ_TIMEOUT_MSEC, READ_SECONDS)
+        options = [number for key, seconds in limits for number in (key, int(1000 * seconds))]
+        capture = cv2.VideoCapture(address, cv2.CAP_FFMPEG, options)
+    else:
+        capture = cv2.VideoCapture(address)
+    if capture.isOpened():
+        return capture
+    capture.release()
+    return None
