@@ -5,6 +5,7 @@ import sys
 from collections.abc import Callable
 from typing import Any
 
+from qc_lightning.core.console import escape_unprintable
 from qc_lightning.core.errors import UserError
 from qc_lightning.core.room import without_room
 from qc_lightning.core.shutdown import Stopped
@@ -31,6 +32,7 @@ def run(command: Callable[..., Any], name: str) -> None:
     from qc_lightning.cli.arguments import hydra_arguments
     from qc_lightning.cli.commands import COMMANDS
 
+    escape_unprintable()
     words = sys.argv[1:]
     front_door = words[:1] == [name]  # called as qc-lightning <name>
     if {"-h", "--help"} & set(words):

@@ -7,6 +7,7 @@ from typing import Any, NoReturn, TypeVar
 
 from qc_lightning.config.build import build
 from qc_lightning.config.settings import settings_of
+from qc_lightning.core.console import escape_unprintable
 from qc_lightning.core.errors import UserError
 from qc_lightning.core.room import without_room
 
@@ -23,6 +24,7 @@ def run_plain(command: Callable[[T], Any], schema: type[T], path: str) -> None:
         schema: their dataclass, with defaults for what may be left out; `--help` prints its docstring above them.
         path: the settings that arguments without `=` are the values of, in order, with spaces between.
     """
+    escape_unprintable()
     arguments = sys.argv[1:]
     if {"-h", "--help"} & set(arguments):
         print(f"{inspect.getdoc(schema)}\n\nSettings, given as key=value:\n\n{_settings(schema)}")
