@@ -1,6 +1,7 @@
 """Commands that read files of a run that are broken: each reads them or refuses in one line."""
 
 import contextlib
+import faulthandler
 import hashlib
 import io
 import json
@@ -161,6 +162,13 @@ def prepare(work: Path) -> None:
         assert end.code == 0, end.output
 
 
+def _keep(data: bytes) -> Path:
+    FOUND.mkdir(exist_ok=True)
+    path = FOUND / hashlib.sha256(data).hexdigest()[:12]
+    path.write_bytes(data)
+    return path
+
+
 def attack(work: Path, seed: int, count: int) -> Counter[str]:
     """So many broken files, one at a time, in copies of a folder; faults are printed, and counted by their place."""
     template, name = work.with_name("template"), ""
@@ -179,6 +187,7 @@ def attack(work: Path, seed: int, count: int) -> Counter[str]:
         names = [one for one in ways[name] if one not in _SLOW or rng.random() < 1 / 8]
         reader = names[int(rng.integers(len(names)))]
         start = time.monotonic()
+        work.with_name("now").write_bytes(data)
         end, why = ending(ways[name][reader])
         seen[f"{name} {end}"] += 1
         peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
@@ -186,8 +195,7 @@ def attack(work: Path, seed: int, count: int) -> Counter[str]:
             seen["faults"] += 1
             took = f"{time.monotonic() - start:.1f} s, {(peak - before) / 1000:.0f} MB more"
             print(f"FAULT {name}, {how}, {reader}: {why} ({took})", file=sys.__stdout__, flush=True)
-            FOUND.mkdir(exist_ok=True)
-            (FOUND / f"{hashlib.sha256(data).hexdigest()[:12]}-{Path(name).name}").write_bytes(data)
+            _keep(data)
         before = max(before, peak)
     return seen
 
@@ -204,6 +212,7 @@ def fuzz(scratch: Path, seed: int, count: int) -> Counter[str]:
         work = scratch / "work"
 
         def act(start: int = start, work: Path = work) -> None:
+            faulthandler.enable()
             seen = attack(work, seed * 100_003 + start, min(_BATCH, count - start))
             print("SEEN " + json.dumps(seen), file=sys.__stdout__, flush=True)
 
@@ -217,7 +226,8 @@ def fuzz(scratch: Path, seed: int, count: int) -> Counter[str]:
                 print(f"{start + _BATCH:,} files, {total['faults']} faults", flush=True)
         if end.code:
             total["faults"] += 1
-            print(f"batch {start} ended with {end.code}: {end.output[-300:]}", flush=True)
+            kept = _keep((scratch / "now").read_bytes())
+            print(f"batch {start} ended with {end.code} at {kept}: {end.output[-3000:]}", flush=True)
     return total
 
 

@@ -6,15 +6,17 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
 import bad_run_files
 from qc_lightning.core import release
-from qc_lightning.core.errors import UserError
+from qc_lightning.core.errors import UserError, reading
 from qc_lightning.core.run import Run
 from qc_lightning.evaluation.evaluation_set import split_photos
 from qc_lightning.inference.checkpoint import saved_decision
+from qc_lightning.inference.golden import Golden
 from qc_lightning.inference.inspector import Inspector
 from qc_lightning.models.novelty import Novelty
 from qc_lightning.sweep.folder import Record, Sweep
@@ -41,6 +43,9 @@ LAST: list[tuple[tuple[Any, ...], object]] = [
     (("callbacks",), 5),
     (("optimizer_states",), [1]),
     (("optimizer_states", 0, "state"), {0: {"step": "x"}}),
+    (("optimizer_states", 0, "state", 0, "exp_avg"), torch.zeros(2, 2, dtype=torch.int64)),  # crashed the process
+    (("optimizer_states", 0, "state", 1, "exp_avg_sq"), torch.zeros(0)),
+    (("optimizer_states", 0, "state", 1, "step"), torch.zeros(0)),
     (("optimizer_states", 0, "param_groups"), [{}]),
     (("loops",), {"fit_loop": None}),
     (("hyper_parameters",), {"model": None}),
@@ -63,6 +68,35 @@ def test_a_last_checkpoint_that_was_edited(train: Train, tmp_path: Path) -> None
         assert code == 2, (way, value, out)
         error = next(line for line in out.splitlines() if line.startswith("error: "))
         assert "last.ckpt" in error or "expected model.hidden=" in error, (way, value, out)
+
+
+BEST: list[tuple[tuple[Any, ...], object]] = [
+    (("state_dict",), torch.zeros(2)),
+    (("state_dict",), {"network.layers.1.weight": 1}),
+    (("callbacks",), 5),
+    (("callbacks", "Checkpoints"), {}),
+    (("loops",), None),
+    (("hyper_parameters",), 1),
+]
+
+
+def test_a_best_checkpoint_that_was_edited_before_the_training_is_continued(train: Train, tmp_path: Path) -> None:
+    """Nothing new is the best: at the end the one that was there is read."""
+    code, run, out = train(*SMALL, "trainer.max_epochs=1")
+    assert code == 0, out
+    for way, value in BEST:
+        copy = tmp_path / "copy"
+        shutil.rmtree(copy, ignore_errors=True)
+        shutil.copytree(run, copy)
+        best = copy / "checkpoints" / "best.ckpt"
+        content = torch.load(best, weights_only=True)
+        put(content, way, value)
+        best.unlink()
+        torch.save(content, best)
+        code, _, out = train(f"resume={copy}", "trainer.max_epochs=1", folder=copy)
+        assert code in (0, 2), (way, value, out)
+        assert code == 0 or "best.ckpt" in out, (way, value, out)
+        assert code == 2 or way[0] != "state_dict"
 
 
 @pytest.mark.parametrize(
@@ -119,8 +153,12 @@ def test_a_split_with_other_subsets(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     "content",
-    [[], {"jobs": 1}, {"jobs": [1]}, {"jobs": [{"number": "0"}]}, {"fixed": 1}, {"total": []}, {"command": None}],
-)
+    [
+        [], {"jobs": 1}, {"jobs": [1]}, {"jobs": [{"number": "0"}]}, {"fixed": 1}, {"total": []}, {"command": None},
+        {"jobs": [{"number": n, "point": {f"optim.{n}": "1"}, "repeat": {}} for n in (0, 1)]},
+        {"jobs": [{"number": n, "point": {}, "repeat": {"seed": "1"} if n else {}} for n in (0, 1)]},
+    ],
+)  # fmt: skip
 def test_a_plan_of_a_sweep_that_was_edited(tmp_path: Path, content: object) -> None:
     whole = {"command": [], "objective": "val_loss", "fixed": [], "jobs": [], "total": 0}
     (tmp_path / "sweep.json").write_text(json.dumps({**whole, **content} if isinstance(content, dict) else content))
@@ -137,6 +175,17 @@ def test_a_record_of_a_job_that_was_edited(tmp_path: Path, content: object) -> N
     record = Record.read(tmp_path)
     assert record is not None
     assert (record.status, "job.json is damaged" in record.message) == ("failed", True)
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [("logit", [0.5]), ("logit", [[0.5], [0.5]]), ("logit", ["x", "y"]), ("png", []), ("png", ["AAAA", "AAAA"])],
+)
+def test_golden_inputs_that_were_edited(key: str, value: object) -> None:
+    whole = Golden(np.zeros((2, 3, 4, 4), np.uint8), np.zeros(2, np.float32)).to_dict()
+    assert Golden.from_dict(whole).pixels.shape == (2, 3, 4, 4)
+    with pytest.raises(UserError, match=r"^f.onnx is damaged"), reading("f.onnx"):
+        Golden.from_dict({**whole, key: value})
 
 
 @pytest.mark.slow

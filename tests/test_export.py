@@ -111,8 +111,10 @@ def test_the_same_bytes_again(paper: tuple[Run, Path], tmp_path: Path) -> None:
         (lambda data: helper.make_model(helper.make_graph([], "g", [], [])).SerializeToString(), "no inspector"),
         (lambda data: seal(data[:-92]).replace(b"0001 ", b"0002 "), "has format 2, this release reads up to 1"),
         (lambda data: seal(helper.make_model(helper.make_graph([], "g", [], [])).SerializeToString()), "onnxruntime"),
+        (lambda data: seal(data[:-92].replace(b'"class_names"', b'"cl\xffss_names"')), "is damaged"),
+        (lambda data: seal(data[:-92].replace(b'"logit": [', b'"logit": [1,')), "is damaged|onnxruntime"),
     ],
-    ids=["torn", "a byte", "the threshold", "empty", "foreign", "newer", "no graph"],
+    ids=["torn", "a byte", "the threshold", "empty", "foreign", "newer", "no graph", "no text", "too long"],
 )
 def test_a_wrong_file_is_refused_in_one_line(
     paper: tuple[Run, Path], tmp_path: Path, damage: Callable[[bytes], bytes], words: str
@@ -140,6 +142,18 @@ def test_a_machine_that_computes_otherwise_is_refused(paper: tuple[Run, Path], t
     with pytest.raises(UserError, match="golden inputs"):
         ExportedInspector.load(tmp_path / "coarse.onnx").verify_golden()
     assert ExportedInspector.load(paper[1]).verify_golden() < 1e-5
+
+
+def test_a_graph_that_was_edited_and_sealed_again_is_one_line(paper: tuple[Run, Path], tmp_path: Path) -> None:
+    """A seal finds what happens to a file, not what somebody does to it."""
+    model = onnx.load_from_string(paper[1].read_bytes()[:-92])
+    for constant in model.graph.initializer:
+        if constant.data_type == TensorProto.INT64:
+            constant.CopyFrom(numpy_helper.from_array(np.full(list(constant.dims), 10**6), constant.name))
+    (tmp_path / "edited.onnx").write_bytes(seal(model.SerializeToString()))
+    with pytest.raises(UserError, match=r"edited.onnx: onnxruntime .* cannot run it") as error:
+        ExportedInspector.load(tmp_path / "edited.onnx").verify_golden()
+    assert "\n" not in str(error.value)
 
 
 def inspection(logit: float, verdict: Verdict) -> Inspection:

@@ -24,7 +24,7 @@ def train(config: TrainConfig, run: Run, record: RunRecord | None = None, in_swe
     from qc_lightning.training.modes import build_module
     from qc_lightning.training.novelty import fit_novelty
     from qc_lightning.training.start import begin
-    from qc_lightning.training.trainer import build_trainer, fit
+    from qc_lightning.training.trainer import build_trainer, fit, predict_all
 
     trainer = build_trainer(config, run, in_sweep)
     timing.done("imports")
@@ -34,7 +34,7 @@ def train(config: TrainConfig, run: Run, record: RunRecord | None = None, in_swe
     begin(run, config, photos, trainer, module, record)
     timing.done("setup")
     finished = fit(trainer, module, data, run, resume=config.resume is not None)
-    trainer.predict(module, data, return_predictions=False, ckpt_path=run.best, weights_only=True)
+    predict_all(trainer, module, data, run, resume=config.resume is not None)
     decision = outcome.decide(module.logits, photos.photos, config.decision)
     if finished and config.score_test:  # after Ctrl-C the test part stays unseen until all is trained
         module.threshold = decision.threshold

@@ -70,12 +70,13 @@ class ExportedInspector:
         check_unreadable(unreadable)
         self.path, self.unreadable, self._threads = path, unreadable, threads
         self._session = _session(path, threads, read_sealed(path) if content is None else content)
-        stored = self._session.get_modelmeta().custom_metadata_map
         with reading(path, "export it again"):
+            stored = self._session.get_modelmeta().custom_metadata_map
             self.metadata = ExportMetadata.from_json(stored[METADATA])
             self.golden = Golden.from_dict(json.loads(stored[GOLDEN]))
             self.decode, self.class_names = self.metadata.decode, self.metadata.class_names
             self.decision, self.model_id = Decision.from_dict(self.metadata.decision), self.metadata.model_id
+            check_decoded(self.golden.pixels, self.decode)
         self.drift = stored.get(DRIFT)
         with reading(f"{path}: its reference for drift", "export it again"):
             self.reference = None if self.drift is None else Reference.from_json(self.drift)
@@ -196,12 +197,16 @@ class ExportedInspector:
 
         Raises:
             TypeError, ValueError: the pixels are no decoded photos.
+            UserError: onnxruntime cannot compute it.
         """
         check_decoded(pixels, self.decode)
         inputs: dict[str, npt.NDArray[Any]] = {PIXELS: pixels}
         if EVIDENCE in names:
             inputs[WITH_EVIDENCE] = np.array(True)
-        results: list[npt.NDArray[Any]] = self._session.run(list(names), inputs)
+        try:
+            results: list[npt.NDArray[Any]] = self._session.run(list(names), inputs)
+        except Exception as error:  # onnxruntime raises kinds of its own
+            raise _cannot_run(self.path, error, "export it again") from error
         return results
 
     def verify_golden(self) -> float:
@@ -234,7 +239,11 @@ def _session(path: Path, threads: int, content: bytes) -> "onnxruntime.Inference
     try:
         return onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
     except Exception as error:  # onnxruntime raises kinds of its own
-        reason = str(error).splitlines()[0][:200]
-        raise UserError(
-            f"{path}: onnxruntime {onnxruntime.__version__} cannot run it ({reason}); install a newer one"
-        ) from error
+        raise _cannot_run(path, error, "install a newer one") from error
+
+
+def _cannot_run(path: Path, error: Exception, advice: str) -> UserError:
+    import onnxruntime
+
+    reason = str(error).splitlines()[0][:200]
+    return UserError(f"{path}: onnxruntime {onnxruntime.__version__} cannot run it ({reason}); {advice}")

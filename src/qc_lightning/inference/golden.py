@@ -35,8 +35,16 @@ class Golden:
 
     @classmethod
     def from_dict(cls, stored: Mapping[str, Any]) -> Self:
-        """Read back `to_dict`."""
-        return cls(np.stack([_pixels(text) for text in stored["png"]]), np.array(stored["logit"], np.float32))
+        """Read back `to_dict`.
+
+        Raises:
+            LookupError, TypeError, ValueError: it is something else.
+        """
+        pixels = np.stack([_pixels(text) for text in stored["png"]])
+        logit = np.array(stored["logit"], np.float32)
+        if logit.shape != pixels.shape[:1]:
+            raise ValueError(f"{len(pixels)} golden inputs, logits of shape {logit.shape}")
+        return cls(pixels, logit)
 
     def gap(self, logit: npt.NDArray[np.float32]) -> float:
         """How far logits [n] of the golden inputs are from what they were, at most; infinite where one is no number."""
@@ -51,5 +59,8 @@ def _png(pixels: npt.NDArray[np.uint8]) -> str:
 
 
 def _pixels(png: str) -> npt.NDArray[np.uint8]:
-    with Image.open(io.BytesIO(base64.b64decode(png)), formats=["PNG"]) as image:
-        return np.ascontiguousarray(np.asarray(image, np.uint8).transpose(2, 0, 1))
+    try:
+        with Image.open(io.BytesIO(base64.b64decode(png)), formats=["PNG"]) as image:
+            return np.ascontiguousarray(np.asarray(image, np.uint8).transpose(2, 0, 1))
+    except OSError as error:
+        raise ValueError(f"a golden input is no PNG ({error})") from error

@@ -115,6 +115,8 @@ class Sweep:
             content = json.loads(read_text(folder / "sweep.json", RECORD))
             total = content.get("total", len(content["jobs"]))  # older ones had all jobs from the start
             plan = build(Plan, {"fixed": content["fixed"], "jobs": content["jobs"], "total": total})
+            if len({(frozenset(job.point), frozenset(job.repeat)) for job in plan.jobs}) > 1:
+                raise ValueError("its jobs try different settings")
             return cls(folder, [str(word) for word in content["command"]], str(content["objective"]), plan)
         except (OSError, ValueError, AttributeError, KeyError, TypeError, RecursionError, UserError):
             raise UserError(f"{key}: expected a sweep's folder (with a readable sweep.json), got {where}") from None

@@ -69,6 +69,23 @@ class TrainingProgressBar(ProgressBar):
         """Asked for by Lightning in every process but the first, where no bar is ever opened."""
 
 
+class CheckOptimizer(Callback):
+    """See that the state of an optimizer fits its weights: torch's fused steps trust it, and read beyond its end."""
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Look at what came out of a checkpoint.
+
+        Raises:
+            ValueError: a number or a tensor is not the one of its weight.
+        """
+        for optimizer in trainer.optimizers:
+            for weight, state in optimizer.state.items():
+                for name, value in state.items():
+                    expected = torch.Size() if name == "step" else weight.shape
+                    if not (isinstance(value, torch.Tensor) and value.shape == expected):
+                        raise ValueError(f"{name} of a weight of {tuple(weight.shape)} in the state of the optimizer")
+
+
 class SeedEpochs(Callback):
     """Seed torch before each epoch from (seed, epoch, process): a resumed run draws what an unbroken one draws."""
 

@@ -71,6 +71,8 @@ def _check_resume(run: Run, trainer: Trainer, module: LightningModule) -> None:
             f"trainer.max_epochs: expected at least {epoch + 1}, the epochs that {run.folder} already has, got {limit}"
         )
     if _epoch_of(run.best) == best_epoch:
+        with reading(f"resume: {run.best}", "train again"):
+            _same_weights(read_checkpoint(run.best)["state_dict"], module)
         return
     if best_epoch != epoch:
         raise UserError(f"resume: {run.best} is not the checkpoint of epoch {best_epoch}, the best one: train again")

@@ -17,7 +17,15 @@ from qc_lightning.core.run import Run
 from qc_lightning.core.shutdown import Stopped
 from qc_lightning.core.suggestions import nearest
 from qc_lightning.core.system import cores
-from qc_lightning.training.callbacks import Checkpoints, History, SeedEpochs, StopTogether, TrainingProgressBar
+from qc_lightning.training.callbacks import (
+    CheckOptimizer,
+    Checkpoints,
+    History,
+    SeedEpochs,
+    StopTogether,
+    TrainingProgressBar,
+)
+from qc_lightning.training.classifier import Classifier
 from qc_lightning.training.loggers import build_loggers
 
 # what a run decides itself where nothing is said: no batches before the training, no table of the layers
@@ -61,7 +69,8 @@ def build_trainer(config: TrainConfig, run: Run, in_sweep: bool) -> Trainer:
         raise UserError("trainer=ddp does not work inside a multirun (-m): give each job one device, trainer.devices=1")
     _quieten()
     checkpoints = Checkpoints(run, restarts=in_sweep)
-    callbacks: list[Callback] = [SeedEpochs(config.seed), StopTogether(), History(run), checkpoints]
+    callbacks: list[Callback] = [CheckOptimizer(), SeedEpochs(config.seed), StopTogether(), History(run)]
+    callbacks.append(checkpoints)
     if patience is not None:
         callbacks.append(EarlyStopping("val_loss", patience=patience))
     if flags.get("enable_progress_bar", True):
@@ -127,6 +136,21 @@ def fit(trainer: Trainer, model: LightningModule, data: LightningDataModule, run
             raise KeyboardInterrupt from None
         return False
     return True
+
+
+def predict_all(trainer: Trainer, model: Classifier, data: LightningDataModule, run: Run, resume: bool) -> None:
+    """Fill the model's logits with those of the best checkpoint.
+
+    Raises:
+        UserError: it was there before the training was resumed, and does not fit.
+    """
+    try:
+        trainer.predict(model, data, return_predictions=False, ckpt_path=run.best, weights_only=True)
+    except _UNFIT as error:
+        if resume and not model.logits:
+            reason = " ".join(f"{type(error).__name__}: {error}".split())[:200]
+            raise UserError(f"resume: {run.best} does not fit this training ({reason}): train again") from error
+        raise
 
 
 def _begun(trainer: Trainer) -> bool:
