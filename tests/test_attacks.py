@@ -1,6 +1,7 @@
 """Broken files and kills: no traceback, no hang, nothing torn; `make torture` runs the same for longer."""
 
 import itertools
+import os
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +13,7 @@ from bad_files import stream
 from forked import command, import_all
 from kills import Phase, kill_and_continue, unbroken
 from predictions import save
-from qc_lightning.core.atomic import replacing
+from qc_lightning.core.atomic import replacing, write_json
 from qc_lightning.data.decode import BadImage, DecodeSettings, decode_bytes
 
 SETTINGS = DecodeSettings(24, 16, "letterbox")
@@ -77,3 +78,18 @@ def test_an_unfinished_file_of_a_dead_process_is_removed_and_a_living_ones_is_no
         living.write_text("a")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["a.csv", "b.csv"]
     assert (tmp_path / "a.csv").read_text() == "a"
+
+
+def test_contents_reach_the_disk_before_the_name_does(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Else a power cut leaves an empty file under the final name."""
+    steps: list[str] = []
+    sync = os.fsync
+
+    def noted(handle: int) -> None:
+        name = Path(f"/proc/self/fd/{handle}").readlink()
+        steps.append(f"{'folder' if name.is_dir() else 'file'}, named: {(tmp_path / 'a.json').exists()}")
+        sync(handle)
+
+    monkeypatch.setattr(os, "fsync", noted)
+    write_json(tmp_path / "a.json", {"a": 1})
+    assert steps == ["file, named: False", "folder, named: True"]

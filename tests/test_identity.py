@@ -178,6 +178,18 @@ def test_sorted_links_and_copies_follow_the_bytes(predict: Predict) -> None:
             assert sha256_of(folder / "REJECT/a.bmp") == read(Path("copy.csv"))[1]["sha256"]
 
 
+def test_an_overlay_is_of_the_bytes_of_the_last_row(predict: Predict) -> None:
+    photo, overlay = bitmap(Path("in/a"), BRIGHT), Path("verdicts_overlays/a.bmp.png")
+    predict("source=in", "overlays=true")
+    before = overlay.read_bytes()
+    predict("source=in", "overlays=true", "resume=true")
+    assert overlay.read_bytes() == before
+    bitmap(photo, BRIGHT + 40)
+    predict("source=in", "overlays=true", "resume=true")
+    assert [verdict for _, verdict in verdicts()] == ["REJECT", "REJECT"]
+    assert overlay.read_bytes() != before
+
+
 @pytest.mark.parametrize("setting", ["sort=copy", "sort=link", "overlays=true"])
 def test_names_that_take_no_suffix_are_errors_of_those_photos(predict: Predict, setting: str) -> None:
     """255 bytes are the longest name; an overlay's is four longer, a second copy's 17."""

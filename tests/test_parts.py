@@ -178,6 +178,32 @@ def test_killed_render_leaves_no_folder_and_is_not_trusted(tmp_path: Path) -> No
     assert list(tmp_path.glob("[!.]*")) == []
     folder = ensure_parts(tmp_path, 4, 0)
     assert len(contents(folder)) == 4 + 2 + 1
+    assert [path.name for path in tmp_path.iterdir()] == [folder.name], "what the dead one left is gone"
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not Path("/proc/self/task").is_dir(), reason="children are looked up in /proc")
+def test_the_processes_of_a_killed_render_end_with_it(tmp_path: Path) -> None:
+    process = start(tmp_path, 1200)
+    children = Path(f"/proc/{process.pid}/task/{process.pid}/children")
+    while not list(tmp_path.glob(".parts-v1-1200-0-*/*/*.jpg")):
+        assert process.poll() is None
+        time.sleep(0.01)
+    workers = children.read_text().split()
+    assert len(workers) > 1, "else nobody renders beside it"
+    process.kill()
+    process.wait()
+    until = time.monotonic() + 30
+    while alive := [pid for pid in workers if _is_alive(pid)]:
+        assert time.monotonic() < until, alive
+        time.sleep(0.05)
+
+
+def _is_alive(pid: str) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] != "Z"
+    except FileNotFoundError:
+        return False
 
 
 @pytest.mark.parametrize(("count", "seed", "expected"), [(0, 0, "at least 1"), (4, -1, "seed"), (4, 2**32, "seed")])

@@ -1,5 +1,6 @@
 """A run's own record and claim: what config.yaml keeps, what a damaged one says, whose a folder is."""
 
+import itertools
 import json
 import multiprocessing
 import os
@@ -148,21 +149,52 @@ def test_a_living_run_is_not_resumed_and_not_the_latest(train: Train, tmp_path: 
     assert train(f"resume={run}", "trainer.max_epochs=2")[0] == 0
 
 
+CODE = (
+    {"_target_": "os.system", "command": "touch PWNED"},
+    {"_target_": "timeit.timeit", "stmt": "open('PWNED', 'w')", "number": 1},
+    {"_target_": "cProfile.run", "statement": "open('PWNED', 'w')"},
+    {"_target_": "pathlib.Path.touch", "self": {"_target_": "pathlib.Path", "_args_": ["PWNED"]}},
+    {"_target_": "shutil.rmtree", "path": "VICTIM"},
+)
+
+
 def test_resume_takes_nothing_but_settings_out_of_a_record(train: Train) -> None:
     _, run, _ = train(*SMALL)
+    Path("VICTIM").mkdir()
     record = RunRecord.read(Run(run))
-    evil = ["+hydra.callbacks.x={_target_: os.system, command: 'touch PWNED'}"]
-    replace(record, overrides=evil).write(Run(run))
+    evil = [f"+hydra.callbacks.x{at}={json.dumps(code)}" for at, code in enumerate(CODE)]
+    replace(record, overrides=evil, command="touch PWNED", directory="$(touch PWNED)").write(Run(run))
     train(f"resume={run}", "trainer.max_epochs=2")
-    for settings in (
-        {**record.settings, "hydra": {"callbacks": {"x": {"_target_": "os.system", "command": "touch PWNED"}}}},
-        {**record.settings, "trainer": {"callbacks": {"_target_": "os.system", "command": "touch PWNED"}}},
-    ):
-        replace(record, settings=settings).write(Run(run))
-        code, _, output = train(f"resume={run}", "trainer.max_epochs=2")
-        assert code == 2, output
+    places: list[Callable[[object], dict[str, object]]] = [
+        lambda code: {"hydra": {"callbacks": {"x": code}}},
+        lambda code: {"trainer": {"callbacks": code}},
+        lambda code: {"trainer": {"profiler": code}},
+        lambda code: {"logger": code},
+        lambda code: {"model": code},
+        lambda code: {"data": {**record.settings["data"], "root": code}},
+    ]
+    for code, place in itertools.product(CODE, places):
+        replace(record, settings={**record.settings, **place(code)}).write(Run(run))
+        rc, _, output = train(f"resume={run}", "trainer.max_epochs=2")
+        assert rc == 2, output
         assert "Traceback" not in output
+    yaml_code = "!!python/object/apply:os.system ['touch PWNED']"
+    Run(run).record.write_text(record.to_yaml().replace("optim:", f"x: {yaml_code}\n  optim:"))
+    rc, _, output = train(f"resume={run}", "trainer.max_epochs=2")
+    assert (rc, "config.yaml is damaged" in output) == (2, True), output
+    assert Path("VICTIM").is_dir()
     assert not Path("PWNED").exists()
+
+
+def test_what_a_record_says_is_not_looked_up(train: Train, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SECRET", "s3cret")
+    _, run, _ = train(*SMALL)
+    record = RunRecord.read(Run(run))
+    data = {**record.settings["data"], "classes": {"correct": "${oc.env:SECRET}", "incorrect": "B"}}
+    replace(record, settings={**record.settings, "data": data}).write(Run(run))
+    _, _, output = train(f"resume={run}", "trainer.max_epochs=2")
+    assert "s3cret" not in output
+    assert not [path for path in run.rglob("*") if path.is_file() and b"s3cret" in path.read_bytes()]
 
 
 def test_resume_keeps_what_it_was_resumed_with(train: Train) -> None:
