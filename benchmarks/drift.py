@@ -19,7 +19,7 @@ from qc_lightning.evaluation.evaluation_set import split_photos
 from qc_lightning.inference.drift import MIX, DriftMonitor
 from qc_lightning.inference.exported import ExportedInspector
 
-HALVINGS, STREAMS = 200, 3
+CLEAN, STREAMS = 100_000, 3
 
 
 def halves(groups: np.ndarray, rng: np.random.Generator) -> np.ndarray:
@@ -42,8 +42,9 @@ def main() -> None:
         values = (*one.pixels, one.logit, *unusual, *monitor.reference.components.project(one.features))
         monitor.add(row, values, bool(1 / (1 + np.exp(-one.logit)) >= threshold))
 
-    seen = camera = mix = 0
-    for _ in range(HALVINGS):
+    seen = camera = mix = halvings = 0
+    while seen < CLEAN:
+        halvings += 1
         line = halves(groups, rng)
         reference = reference_of(
             [*trained, *(one for one, its in zip(others, line, strict=True) if not its)], inspector
@@ -56,7 +57,7 @@ def main() -> None:
         camera += any(name != MIX for name in monitor.first)
         mix += MIX in monitor.first
     print(f"{run}: {len(trained)} photos of the training, {len(others)} others; {len(monitor.largest)} statistics")
-    print(f"false alarms: {camera} on the camera, {mix} on the mix, in {seen} photos of {HALVINGS} halvings")
+    print(f"false alarms: {camera} on the camera, {mix} on the mix, in {seen} photos of {halvings} halvings")
 
     line = np.flatnonzero(halves(groups, rng))
     keep = set(range(len(others))) - set(line.tolist())
