@@ -8,6 +8,7 @@ import pytest
 import torch
 from sklearn.linear_model import LogisticRegression, Ridge
 from sklearn.metrics import brier_score_loss, log_loss, roc_auc_score
+from sklearn.preprocessing import StandardScaler, normalize
 
 from qc_lightning.metrics.calibration import auroc, calibration, platt, uncalibrated
 from qc_lightning.metrics.curves import reliability_of
@@ -36,6 +37,21 @@ def fitted(
     """A logistic head, and its out-of-fold logits."""
     head = LinearHead(x.shape[1], clip)
     return head, head.fit(x[:, None], photos_of(label, fold, balance), [Recipe("logistic", 0.1)])
+
+
+def test_features_are_standardised_cut_off_and_scaled_as_scikit_learn_does() -> None:
+    x = problem()[0] * torch.linspace(0.1, 20, 40) + torch.linspace(-30, 30, 40)
+    head = LinearHead(40, clip=2.0)
+    head.adapt(x)
+    expected = normalize(np.clip(StandardScaler().fit_transform(x.double().numpy()), -2, 2))
+    assert head.normalise(x).numpy() == pytest.approx(expected, abs=1e-5)
+    torch.testing.assert_close(head.normalise(x.view(30, 4, 40)), head.normalise(x).view(30, 4, 40))
+
+
+def test_photos_that_cannot_be_cross_validated_are_not_said_to_be() -> None:
+    _, label = problem()
+    assert photos_of(label, np.arange(120) % 2).validated
+    assert not photos_of(label, np.ones(120, dtype=np.int64)).validated, "a fold 1 without a fold 0 holds nobody out"
 
 
 @pytest.mark.parametrize("penalty", [0.03, 1.0])
