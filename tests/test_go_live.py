@@ -61,6 +61,7 @@ def test_one_of_36_says_nothing_about_5_percent() -> None:
     text = " ".join(in_words(found, ("ok", "scratched")))
     assert "1 of 36 scratched parts passed" in text
     assert "an escape rate above 12.5% at 95% confidence" in text
+    assert "No overkill rate was asked for: 5 of 50 ok parts were rejected." in text
     json.dumps(found, allow_nan=False)
 
 
@@ -153,7 +154,9 @@ def test_from_training_to_a_release(
     # the certified threshold keeps the photos that it was made from, by the command that the line uses
     capsys.readouterr()
     assert call(evaluate.main, own, f"data.root={qualification}", "name=again") == 0
-    found = json.loads((run / "evaluations" / "again" / "metrics.json").read_text())["test"]["verdicts"]
+    evaluated = json.loads((run / "evaluations" / "again" / "metrics.json").read_text())
+    assert "120 of these photos chose the threshold (certify): its figures are too kind." in evaluated["warnings"]
+    found = evaluated["test"]["verdicts"]
     assert (found["incorrect"]["PASS"], found["correct"]["REJECT"]) == (0, 0)
 
     assert call(release.main, own, "name=line-3", "by=Ada", "reason=first") == 0

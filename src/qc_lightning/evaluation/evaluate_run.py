@@ -20,6 +20,7 @@ from qc_lightning.metrics.batch import unlike_training
 from qc_lightning.metrics.comparison import compare
 from qc_lightning.metrics.compute import FIGURES, finite
 from qc_lightning.metrics.decision import probabilities
+from qc_lightning.metrics.record import DecisionFile
 from qc_lightning.metrics.table import table
 
 
@@ -31,6 +32,10 @@ def evaluate_run(run: Run, inspector: Inspector, labelled: EvaluationSet, scored
     metrics["warnings"] += scored.notes
     if not labelled.own and (seen := trained_on(run, scored.photos)):
         metrics["warnings"].append(f"{seen} of these photos were used to train {run.folder}: its figures are too kind.")
+    certificate = DecisionFile.read(run.decisions, inspector.model_id, inspector.decision).named(run).certificate or {}
+    chose = {photo["sha256"] for photo in certificate.get("photos", [])}
+    if seen := sum(photo.sha256 in chose for photo in scored.photos):
+        metrics["warnings"].append(f"{seen} of these photos chose the threshold (certify): its figures are too kind.")
     if not labelled.own and scored.novelty is not None and (why := unlike_training(run, scored.novelty.tolist())):
         metrics["warnings"].append(why)
     if scored.bad:

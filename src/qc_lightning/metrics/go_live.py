@@ -134,6 +134,11 @@ def in_words(answer: Mapping[str, Any], classes: Sequence[str] = ("Correct", "In
     asked = " and ".join(f"{words} of at most {_percent(rate)}" for rate, words in rates if rate is not None)
     if asked:
         lines.insert(0, f"{answer['answer'].capitalize()}: {asked} was asked for.")
+        if target["overkill_rate"] is None and claim["overkills"]:
+            lines.append(
+                f"No overkill rate was asked for: {claim['overkills']:,} of {claim['correct_parts']:,} {classes[0]} "
+                "parts were rejected."
+            )
     if needed["more"]:
         lines.append(
             f"To show an escape rate of {_percent(needed['escape_rate'])} takes {needed['incorrect_parts']} "
