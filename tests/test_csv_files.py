@@ -1,6 +1,7 @@
 """Tables come back as they were given, and no spreadsheet runs what stands in them."""
 
 import csv
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
@@ -30,6 +31,15 @@ def test_a_table_comes_back(tmp_path: Path) -> None:
     rows = [("=1+1", "'=1+1", "a,b"), ("-0.5", "", 'say "x"\nand y'), ("@SUM(A1)", "''", "+49 30 123")]
     (tmp_path / "t.csv").write_bytes(csv_text(("a", "b", "c"), rows).encode())
     assert [tuple(row.values()) for row in read_table(tmp_path / "t.csv")] == rows
+
+
+@given(st.lists(st.tuples(*[st.text(st.sampled_from("a \r\n\",;='\u2028\x85"), max_size=5)] * 2), max_size=4))
+@settings(max_examples=200, deadline=None)
+def test_any_text_comes_back(rows: list[tuple[str, str]]) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "t.csv"
+        path.write_bytes(csv_text(("a", "b"), rows).encode())
+        assert [tuple(row.values()) for row in read_table(path)] == rows
 
 
 @pytest.mark.parametrize("text", ["a,b\n1,2", "a,b\n1\n", "a,b\n1,2,3\n", "a,b\n1,\xff\n"])

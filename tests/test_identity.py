@@ -190,6 +190,19 @@ def test_an_overlay_is_of_the_bytes_of_the_last_row(predict: Predict) -> None:
     assert overlay.read_bytes() != before
 
 
+def test_names_that_a_table_has_to_quote(predict: Predict) -> None:
+    names = {"a\rb", "a\nb", "a\r\nb", 'a"b', "a,b", "a;b", " a ", "=1+1"}
+    for name in names:
+        bitmap(Path("in") / name, BRIGHT)
+    for again in (False, True):
+        code, _, errors = predict("source=in", "sort=copy", f"resume={str(again).lower()}")
+        assert code == 0, errors
+        rows = read(Path("verdicts.csv"))
+        assert {Path(row["path"]).stem.lstrip("'") for row in rows} == names
+        assert len(rows) == len(names)
+    assert tree(Path("verdicts_sorted")) == {f"REJECT/{name}.bmp" for name in names}
+
+
 @pytest.mark.parametrize("setting", ["sort=copy", "sort=link", "overlays=true"])
 def test_names_that_take_no_suffix_are_errors_of_those_photos(predict: Predict, setting: str) -> None:
     """255 bytes are the longest name; an overlay's is four longer, a second copy's 17."""

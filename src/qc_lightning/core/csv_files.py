@@ -56,10 +56,20 @@ def csv_lines(lines: Iterable[Sequence[object]], marks: Marks = USUAL) -> str:
     def cell(value: object) -> object:
         return str(value).replace(".", marks.decimal) if isinstance(value, float) else harmless(value)
 
-    text = io.StringIO()
-    writer = csv.writer(text, delimiter=marks.separator, lineterminator="\n")
+    written = _Lines()
+    writer = csv.writer(written, delimiter=marks.separator, lineterminator=written.END)
     writer.writerows([cell(value) for value in row] for row in lines)
-    return text.getvalue()
+    return "".join(written)
+
+
+class _Lines(list[str]):
+    """Rows that a `csv.writer` ended in CR LF, ended in LF: Python quotes a CR only where rows end in one."""
+
+    END = "\r\n"
+
+    def write(self, row: str) -> None:
+        """Keep a row; the writer calls this once for each."""
+        self.append(row.removesuffix(self.END) + "\n")
 
 
 def read_table(path: Path, encoding: str = "utf-8", errors: str = "strict") -> list[dict[str, str]]:
