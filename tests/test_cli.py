@@ -18,6 +18,11 @@ Train = Callable[..., tuple[int, Path, str]]
     ("arguments", "line"),
     [
         (["optim.lrr=1"], "error: there is no setting 'optim.lrr' (did you mean optim.lr?)"),
+        (
+            ["data.classes=[good,bad]"],
+            "error: data.classes: expected data.classes.correct=, data.classes.incorrect=, got a list",
+        ),
+        (["model.pool={a:1}"], "error: model.pool: expected a list, got settings"),
         (["lr=1"], "error: there is no setting 'lr' (did you mean optim.lr?)"),
         (["+optim.lrr=1"], "error: there is no setting 'optim.lrr' (did you mean optim.lr?)"),
         (["modle=mlp"], "error: there is no setting 'modle' (did you mean model"),

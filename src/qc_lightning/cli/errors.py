@@ -35,6 +35,13 @@ def one_line(error: BaseException, command: str | None = None) -> str:
     if isinstance(cause, MissingMandatoryValue):
         return f"{cause.full_key}: expected a value, got none: give {cause.full_key}=..."
     key_of = getattr(cause, "full_key", None)
+    if key_of and "Cannot merge DictConfig with ListConfig" in str(cause):
+        below = [f"{name}=" for name in _settings(command) if name.startswith(f"{key_of}.")]
+        return (
+            f"{key_of}: expected {', '.join(below)}, got a list"
+            if below
+            else f"{key_of}: expected a list, got settings"
+        )
     lines = [line.strip() for line in str(getattr(cause, "msg", None) or cause).splitlines()]
     message = ", ".join(lines[:2] if "parsing override" in lines[0] else lines[:1])
     return f"{key_of}: {message}" if key_of else message
