@@ -10,9 +10,10 @@ from sklearn.linear_model import LogisticRegression, Ridge
 from sklearn.metrics import brier_score_loss, log_loss, roc_auc_score
 from sklearn.preprocessing import StandardScaler, normalize
 
-from qc_lightning.metrics.calibration import auroc, calibration, platt, uncalibrated
+from qc_lightning.metrics.calibration import auroc, auroc_gain, calibration, platt, uncalibrated
 from qc_lightning.metrics.curves import reliability_of
 from qc_lightning.models.heads.fitted import FittedHead
+from qc_lightning.models.heads.kernel_solver import KernelSolver
 from qc_lightning.models.heads.linear import Folds, LinearHead
 from qc_lightning.models.heads.patches import PatchHead
 from qc_lightning.models.heads.perceptron import PerceptronHead, Schedule
@@ -29,6 +30,11 @@ def problem(n: int = 120, width: int = 40, seed: int = 0) -> tuple[torch.Tensor,
 def photos_of(label: torch.Tensor, fold: np.ndarray, balance: bool = True, group: np.ndarray | None = None) -> Folds:
     number = np.arange(len(label)) if group is None else group
     return Folds(label, torch.from_numpy(fold), torch.from_numpy(number), balance)
+
+
+def solver_of(x: torch.Tensor, group: np.ndarray | None = None) -> Solver | KernelSolver:
+    number = torch.from_numpy(np.arange(len(x)) if group is None else group)
+    return Solver(x, number) if len(x) > x.shape[1] else KernelSolver(x, number)
 
 
 def fitted(
@@ -58,12 +64,12 @@ def test_photos_that_cannot_be_cross_validated_are_not_said_to_be() -> None:
 @pytest.mark.parametrize("width", [40, 300])  # fewer and more features than photos
 def test_solution_is_scikit_learns(penalty: float, width: int) -> None:
     x, label = problem(width=width)
-    ours = Solver(x).minimise(label, torch.ones(len(x), 1), Recipe("logistic", penalty))
-    theirs = LogisticRegression(C=1 / penalty, tol=1e-8, max_iter=10_000).fit(x.numpy(), label.numpy())
-    assert ours.weight[:, 0].numpy() == pytest.approx(theirs.coef_[0], abs=2e-2 * float(np.abs(theirs.coef_).max()))
-    assert (x @ ours.weight[:, 0] + ours.bias[0]).numpy() == pytest.approx(
-        theirs.decision_function(x.numpy()), abs=0.05
-    )
+    ours = solver_of(x).minimise(label, torch.ones(len(x), 1), Recipe("logistic", penalty))
+    exact = x.double().numpy()
+    theirs = LogisticRegression(C=1 / penalty, tol=1e-10, max_iter=10_000).fit(exact, label.numpy())
+    off = 1e-3 if len(x) < width else 2e-2
+    assert ours.weight[:, 0].numpy() == pytest.approx(theirs.coef_[0], abs=off * float(np.abs(theirs.coef_).max()))
+    assert (x @ ours.weight[:, 0] + ours.bias[0]).numpy() == pytest.approx(theirs.decision_function(exact), abs=off)
 
 
 def test_class_weights_are_scikit_learns_balanced() -> None:
@@ -140,19 +146,20 @@ def test_hidden_layers_do_not_depend_on_what_was_drawn_before() -> None:
 def test_a_ridge_is_scikit_learns(width: int) -> None:
     x, label = problem(width=width)
     weight = class_weights(label, torch.ones(len(label), 1))
-    ours = Solver(x).minimise(label, weight, Recipe("ridge", 0.3))
+    ours = solver_of(x).minimise(label, weight, Recipe("ridge", 0.3))
     theirs = Ridge(0.3).fit(x.numpy(), 2 * label.numpy() - 1, sample_weight=weight[:, 0].numpy())
     assert (x @ ours.weight[:, 0] + ours.bias[0]).numpy() == pytest.approx(theirs.predict(x.numpy()), abs=1e-3)
 
 
-def test_group_intercepts_are_further_features_with_the_same_penalty() -> None:
+@pytest.mark.parametrize("width", [30, 300])
+def test_group_intercepts_are_further_features_with_the_same_penalty(width: int) -> None:
     """By hand: a column of sqrt(tau) for each group beside the features, dropped afterwards."""
-    x, label = problem(width=30)
+    x, label = problem(width=width)
     group = np.arange(len(x)) // 20
-    ours = Solver(x, torch.from_numpy(group)).minimise(label, torch.ones(len(x), 1), Recipe("logistic", 0.5, tau=2.0))
+    ours = solver_of(x, group).minimise(label, torch.ones(len(x), 1), Recipe("logistic", 0.5, tau=2.0))
     wide = np.concatenate([x.numpy(), 2**0.5 * np.eye(group.max() + 1)[group]], axis=1)
     theirs = LogisticRegression(C=2.0, tol=1e-10, max_iter=10_000).fit(wide, label.numpy())
-    assert ours.weight[:, 0].numpy() == pytest.approx(theirs.coef_[0][:30], abs=2e-3)
+    assert ours.weight[:, 0].numpy() == pytest.approx(theirs.coef_[0][:width], abs=2e-3)
     assert ours.bias.item() == pytest.approx(theirs.intercept_[0], abs=2e-2)
 
 
@@ -193,6 +200,22 @@ def test_auroc_and_platt_scaling() -> None:
     assert offset == pytest.approx(theirs.intercept_[0], rel=0.05)
     assert platt([0.0, 0.1, 5.0, 6.0], [0, 0, 1, 1])[0] < 100, "finite where nothing overlaps"
     assert platt([1.0, 2.0, 3.0, 4.0], [1, 1, 0, 0])[0] >= 0, "never turned over"
+
+
+def test_the_error_of_a_gain_in_auroc_is_delongs() -> None:
+    """Against the definition, pair by pair; scores of one photo set go up and down together."""
+    draw = np.random.RandomState(3)
+    label = (np.arange(50) < 20).astype(int)
+    base = (draw.normal(size=50) + label).round(1)  # with ties
+    other = (base + 0.5 * draw.normal(size=50)).round(1)
+    pairs = []
+    for score in (other, base):
+        above = score[label == 1][:, None] - score[label == 0][None]
+        pairs.append((above > 0) + 0.5 * (above == 0))
+    gained = pairs[0] - pairs[1]
+    error = np.sqrt(gained.mean(1).var(ddof=1) / 20 + gained.mean(0).var(ddof=1) / 30)
+    assert auroc_gain(other, base, label) == pytest.approx((gained.mean(), error), abs=1e-12)
+    assert auroc_gain(base, base, label) == (0, 0)
 
 
 def test_brier_score_and_log_loss_are_scikit_learns_with_both_classes_weighing_alike() -> None:

@@ -68,8 +68,9 @@ class Novelty(nn.Module):
         # |a - b|^2 = |a|^2 + |b|^2 - 2 ab
         at = self.coordinates(features.flatten(0, 1)).to(self._precision)
         reference, length = self._prepared.for_reference(self.reference, self._precision)
-        squared = at.square().sum(1, keepdim=True) + length - 2 * at @ reference.T
-        nearest = squared.amin(1).clamp(min=0).sqrt()
+        # in one operation: what lies between them would be written to memory and read three times
+        squared = torch.addmm(length, at, reference.T, alpha=-2).amin(1) + at.square().sum(1)
+        nearest = squared.clamp(min=0).sqrt()
         return nearest.view(-1, features.shape[1]).float()
 
     def coordinates(self, features: Tensor) -> Tensor:
@@ -80,16 +81,19 @@ class Novelty(nn.Module):
         return (filled[:, self.order] * self.sign).view(-1, count, len(self.order) // count).sum(2)
 
     @classmethod
-    def from_features(cls, features: Tensor, far_apart: int | None = None) -> "Novelty":
+    def from_features(
+        cls, features: Tensor, far_apart: int | None = None, precision: torch.dtype = torch.float64
+    ) -> "Novelty":
         """Take scale and references from training photos.
 
         Args:
             features: float [n, tiles, width].
             far_apart: keep so many tiles that lie far apart from each other, some several times if there are not so
                 many; None: up to 4,096 evenly spaced ones.
+            precision: of the distances.
         """
         vectors = features.flatten(0, 1)
-        novelty = cls(vectors.shape[1], far_apart or min(len(vectors), MOST_REFERENCES))
+        novelty = cls(vectors.shape[1], far_apart or min(len(vectors), MOST_REFERENCES), precision)
         novelty.mean.copy_(vectors.mean(0))
         spread = vectors.std(0, correction=0)
         smallest = _FLOOR * (novelty.mean.abs() + spread.median())

@@ -4,6 +4,7 @@ Of small patches where the network has them (PatchCore, Roth et al. 2022), else 
 """
 
 import math
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -15,7 +16,6 @@ from qc_lightning.models.novelty import MOST_REFERENCES, Novelty
 
 FARTHEST = 3  # patches that stand for a photo
 _MOST_PHOTOS = 500  # whose tiles the references are taken from
-_AT_ONCE = 16  # photos
 
 
 class DistanceHead(nn.Module):
@@ -60,40 +60,57 @@ class DistanceHead(nn.Module):
         far = distances.topk(FARTHEST, dim=1).values.mean(1) if self.of_patches else distances.amax(1)
         return torch.maximum(far, self.least)
 
-    def fit(self, pooled: Tensor, patches: Tensor, photos: Folds, measured: Tensor | None = None) -> Tensor:
-        """Take references from the Correct training photos, and measure each photo without its own fold.
+    def fit(self, pooled: Tensor, patches: Tensor, photos: Folds) -> "HeldOutDistances":
+        """Take references from the Correct training photos, and say how far each photo is from those of other folds.
 
         Args:
             pooled: float [n, tiles, width]; the farthest tile counts.
             patches: float16 [n, cells, channels].
             photos: the photos; not all Correct ones in one fold.
-            measured: positions of the photos that are measured, all by default; references come from all.
-
-        Returns:
-            Out-of-fold distances, float32 [n]; not a number where not measured.
         """
         tiles, correct = (patches if self.of_patches else pooled), photos.label == 0
-        distances, asked = torch.full((len(tiles),), torch.nan), torch.zeros(len(tiles), dtype=torch.bool)
-        asked[slice(None) if measured is None else measured] = True
+        self.near.load_state_dict(_references(tiles, correct).state_dict())
         self.least.zero_()
-        for number in range(int(photos.fold.max()) + 1):
-            held = photos.fold == number
-            self._refer_to(tiles, correct & ~held)
-            places = torch.nonzero(held & asked)[:, 0]
-            for some in torch.split(places, _AT_ONCE):
-                distances[some] = self.of_photo(self.of_cells(tiles[some]))
-        self._refer_to(tiles, correct)
-        self.least.fill_(distances[correct & asked].min())
-        return distances
+        of_others = [_references(tiles, correct & (photos.fold != fold)) for fold in range(int(photos.fold.max()) + 1)]
+        return HeldOutDistances(self, tiles, photos.fold, of_others)
 
-    def _refer_to(self, tiles: Tensor, among: Tensor) -> None:
-        some = evenly(torch.nonzero(among)[:, 0], _MOST_PHOTOS)
-        self.near.load_state_dict(Novelty.from_features(tiles[some].float(), MOST_REFERENCES).state_dict())
+    def begin_at(self, of_correct: Tensor) -> None:
+        """Let distances begin at the smallest of Correct photos, [n], that are not among the references."""
+        self.least.fill_(of_correct.min())
 
     def scale(self, slope: float, offset: float) -> None:
         """Set the score to slope * distance + offset."""
         self.slope.fill_(slope)
         self.offset.fill_(offset)
+
+
+class HeldOutDistances(NamedTuple):
+    """Distances of training photos to Correct ones of other folds: measured when asked, as each takes milliseconds.
+
+    Attributes:
+        head: the head that is fitted.
+        tiles: patches or pooled features of all photos, [n, cells, channels].
+        fold: int [n], of each photo.
+        near: references for the photos of each fold.
+    """
+
+    head: DistanceHead
+    tiles: Tensor
+    fold: Tensor
+    near: list[Novelty]
+
+    def measure(self, places: Tensor) -> Tensor:
+        """Return the distances of the photos at these places, float32 [len(places)]."""
+        far = torch.empty(len(places))
+        for at, place in enumerate(places.tolist()):  # one at a time, whose numbers fit into the processor's cache
+            near = self.near[int(self.fold[place])].of_tiles(self.tiles[place][None].float())
+            far[at] = self.head.of_photo(near)[0]
+        return far
+
+
+def _references(tiles: Tensor, among: Tensor) -> Novelty:
+    some = evenly(torch.nonzero(among)[:, 0], _MOST_PHOTOS)
+    return Novelty.from_features(tiles[some].float(), MOST_REFERENCES, torch.float32)
 
 
 def evenly(places: Tensor, most: int) -> Tensor:

@@ -10,8 +10,8 @@ import math
 import torch
 from torch import Tensor, nn
 
-from qc_lightning.metrics.calibration import auroc, balanced_loss, platt
-from qc_lightning.models.heads.distance import DistanceHead, evenly, odds
+from qc_lightning.metrics.calibration import auroc, auroc_gain, balanced_loss, platt
+from qc_lightning.models.heads.distance import DistanceHead, HeldOutDistances, evenly, odds
 from qc_lightning.models.heads.linear import FEW, RIDGES, TAUS, Folds, LinearHead
 from qc_lightning.models.heads.patches import PatchHead, highest
 from qc_lightning.models.heads.solver import Recipe
@@ -19,7 +19,14 @@ from qc_lightning.models.heads.solver import Recipe
 _TAIL_WEIGHTS = (0.0, 1.0, 2.0)  # of a fine-tuned tail's logit beside the logit of both heads
 _PATCH_WEIGHTS = (0.5, 1.0, 2.0)  # beside the pooled features', both scores at standard deviation 1; or none
 _ENOUGH = 250  # photos of each class that the weight of the distance is chosen on
-_DISTANCE_WEIGHTS = (0.0, 0.5, 1.0, 2.0, 4.0)  # of the distance to Correct photos beside the sum of these, likewise
+_DISTANCE_WEIGHTS = (
+    0.0,
+    0.5,
+    1.0,
+    2.0,
+    4.0,
+    8.0,
+)  # of the distance to Correct photos beside the sum of both
 _OF_FEW = 2.0  # that weight where Incorrect photos are too few for out-of-fold scores to choose it
 
 
@@ -113,7 +120,8 @@ class FittedHead(nn.Module):
             penalty: of the logistic loss.
 
         Returns:
-            Out-of-fold logits, float32 [n]: photo i's from the fit to all folds but `fold[i]`.
+            Out-of-fold logits, float32 [n / times], of the photos without the copies that come after them: photo i's
+            from the fit to all folds but `fold[i]`.
         """
         pooled, patches = self.split(features)
         if not photos.label.any():
@@ -122,7 +130,7 @@ class FittedHead(nn.Module):
         self.choice, self.tried = self.pooled.recipe.words, dict(self.pooled.tried) if photos.validated else {}
         if not photos.validated:
             self.distance = None  # nothing says what it is worth
-            return score
+            return score[: photos.once]
         label, weight, second = photos.label.numpy(), 0.0, torch.zeros(())
         first = score / score.std()
         if self.patches is not None:
@@ -132,9 +140,10 @@ class FittedHead(nn.Module):
             weight = max(sums, key=sums.__getitem__)
             self.choice += f", patches weigh {weight:g}"
             self.tried |= {f"the best of these, patches weigh {w:g}": value for w, value in sums.items()}
-        total = first + weight * second
+        once = photos.once
+        total, label = (first + weight * second)[:once], label[:once]
         if self.distance is not None:
-            total, far = self._add_distance(total, pooled, patches[:, 0], photos)
+            total, far = self._add_distance(total, self.distance.fit(pooled, patches[:, 0], photos), photos)
         slope, offset = platt(total.numpy(), label)
         self.platt = _at_standard(slope, offset, total)
         _scale(self.pooled.linear, slope / float(score.std()), offset)
@@ -176,38 +185,46 @@ class FittedHead(nn.Module):
         self.tried = frozen.tried | of_tail
         return slope * total + offset
 
-    def _add_distance(self, total: Tensor, pooled: Tensor, patches: Tensor, photos: Folds) -> tuple[Tensor, float]:
+    def _add_distance(self, total: Tensor, distances: HeldOutDistances, photos: Folds) -> tuple[Tensor, float]:
         """Out-of-fold scores [n] with their distances to Correct photos added, and what a distance is multiplied by.
 
-        Some photos choose the weight. Where it is 0 the distance is dropped: it would cost time with every photo.
+        Some photos choose the weight. Where it gains no more than the standard error of the gain, the distance is
+        dropped: it would cost time with every photo.
         """
-        assert self.distance is not None
+        everyone, label = torch.arange(photos.once), photos.label[: photos.once]
         if photos.few:
             self.choice += f", distance to Correct photos weighs {_OF_FEW:g}"
-            distances = self.distance.fit(pooled, patches, photos)
-            far = _OF_FEW / float(distances.std())
-            return total + far * distances, far
-        once = photos.label[: len(total) // photos.times]  # without the augmented copies, which come after
-        some = torch.cat([evenly(torch.nonzero(once == kind)[:, 0], _ENOUGH) for kind in (0, 1)])
-        part = self.distance.fit(pooled, patches, photos, some)[some]
-        label, spread = photos.label[some].numpy(), float(part.std())
-        sums = {w: auroc((total[some] + w * part / spread).numpy(), label) for w in _DISTANCE_WEIGHTS}
-        weight = max(sums, key=sums.__getitem__)
-        self.tried |= {f"then the distance weighs {w:g}": value for w, value in sums.items()}
-        self.choice += f", distance to Correct photos weighs {weight:g}"
-        if weight == 0:
-            self.distance = None
-            return total, 0.0
-        far = weight / spread
-        return total + far * self.distance.fit(pooled, patches, photos), far
+            measured = distances.measure(everyone)
+            far = _OF_FEW / float(measured.std())
+        else:
+            some = torch.cat([evenly(torch.nonzero(label == kind)[:, 0], _ENOUGH) for kind in (0, 1)])
+            measured = torch.full((photos.once,), torch.nan)
+            measured[some] = distances.measure(some)
+            spread = float(measured[some].std())
+            sums = {w: (total[some] + w * measured[some] / spread).numpy() for w in _DISTANCE_WEIGHTS}
+            ranked = {w: auroc(values, label[some].numpy()) for w, values in sums.items()}
+            weight = max(ranked, key=ranked.__getitem__)
+            gain, error = auroc_gain(sums[weight], sums[0.0], label[some].numpy())
+            weight = weight if gain > error else 0.0
+            self.tried |= {f"then the distance weighs {w:g}": value for w, value in ranked.items()}
+            self.choice += f", distance to Correct photos weighs {weight:g}"
+            if weight == 0:
+                self.distance = None
+                return total, 0.0
+            rest = torch.nonzero(measured.isnan())[:, 0]
+            measured[rest] = distances.measure(rest)
+            far = weight / spread
+        distances.head.begin_at(measured[label == 0])
+        return total + far * measured, far
 
     def _fit_to_correct(self, pooled: Tensor, patches: Tensor, photos: Folds) -> Tensor:
         """Without Incorrect photos the distance to Correct ones is all there is."""
         assert self.distance is not None
         for linear in (part.linear for part in (self.pooled, self.patches) if part is not None):
             _scale(linear, 0.0, 0.0)
-        distances = self.distance.fit(pooled, patches, photos)
-        slope, offset = odds(distances[: len(distances) // photos.times])
+        distances = self.distance.fit(pooled, patches, photos).measure(torch.arange(photos.once))
+        self.distance.begin_at(distances)
+        slope, offset = odds(distances)
         self.distance.scale(slope, offset)
         what = "small patches" if self.distance.of_patches else "pooled features"
         self.choice = f"distance of {what} to those of Correct photos, as there are no Incorrect ones"

@@ -13,7 +13,8 @@ import torch
 from torch import Tensor, nn
 
 from qc_lightning.metrics.calibration import auroc
-from qc_lightning.models.heads.solver import Recipe, Solution, Solver, class_weights
+from qc_lightning.models.heads.kernel_solver import KernelSolver
+from qc_lightning.models.heads.solver import EXACT, Recipe, Solution, Solver, class_weights
 
 RIDGES = (0.03, 0.3, 1.0, 3.0)  # penalties
 TAUS = (0.5, 2.0)  # variances of the groups' intercepts
@@ -76,6 +77,11 @@ class Folds(NamedTuple):
     balance: bool
     times: int = 1
     taught: Tensor | None = None
+
+    @property
+    def once(self) -> int:
+        """How many there are without the augmented copies, which come after them."""
+        return len(self.label) // self.times
 
     @property
     def weight(self) -> Tensor:
@@ -167,9 +173,11 @@ class LinearHead(FeatureScaler):
     def problem(self, features: Tensor, group: Tensor) -> "Problem":
         """Standardise features [n, tiles, width] by their mean and scale, for fits to photos of these groups [n]."""
         tiles = features.shape[1]
-        self.adapt(features.flatten(0, 1))
-        solver = Solver(features.flatten(0, 1), group.repeat_interleave(tiles), self.normalise)
-        return Problem(tiles, solver)
+        rows, group = features.flatten(0, 1), group.repeat_interleave(tiles)
+        self.adapt(rows)
+        if len(rows) <= min(EXACT, rows.shape[1]):
+            return Problem(tiles, KernelSolver(self.normalise(rows), group))
+        return Problem(tiles, Solver(rows, group, self.normalise))
 
 
 class Problem(NamedTuple):
@@ -181,7 +189,7 @@ class Problem(NamedTuple):
     """
 
     tiles: int
-    solver: Solver
+    solver: KernelSolver | Solver
 
     def fit(self, photos: Folds, recipe: Recipe) -> Fit:
         """Solve for all folds.

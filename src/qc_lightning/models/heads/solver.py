@@ -82,14 +82,9 @@ class Solver:
         else:
             x = torch.cat([transform(part) for part in torch.split(x, _AT_ONCE)])
             self._score = lambda inside, weight: x @ weight
-            if x.shape[0] < x.shape[1]:
-                self._values, vectors = _eigen(x @ x.T)
-                self._unfold = lambda inside: x.double().T @ (vectors / self._values.sqrt() @ inside)
-                self._z = vectors * self._values.sqrt()
-            else:
-                self._values, vectors = _eigen(x.T @ x)
-                self._unfold = lambda inside: vectors @ inside
-                self._z = x.double() @ vectors
+            self._values, vectors = _eigen(x.T @ x)
+            self._unfold = lambda inside: vectors @ inside
+            self._z = x.double() @ vectors
         self._across = self._z.T.contiguous()
         self._group = group
         self._last: tuple[Recipe, Tensor] | None = None
