@@ -14,10 +14,10 @@ from qc_lightning.metrics.calibration import auroc, auroc_gain, calibration, pla
 from qc_lightning.metrics.curves import reliability_of
 from qc_lightning.models.heads.fitted import FittedHead
 from qc_lightning.models.heads.kernel_solver import KernelSolver
-from qc_lightning.models.heads.linear import Folds, LinearHead
+from qc_lightning.models.heads.linear import Folds, LinearHead, class_weights
 from qc_lightning.models.heads.patches import PatchHead
 from qc_lightning.models.heads.perceptron import PerceptronHead, Schedule
-from qc_lightning.models.heads.solver import Recipe, Solver, class_weights
+from qc_lightning.models.heads.solver import Recipe, Solver
 
 
 def problem(n: int = 120, width: int = 40, seed: int = 0) -> tuple[torch.Tensor, torch.Tensor]:

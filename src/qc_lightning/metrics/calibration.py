@@ -54,10 +54,10 @@ def auroc(score: npt.ArrayLike, label: npt.ArrayLike) -> float:
     >>> auroc([0.1, 0.4, 0.4, 0.9], [0, 0, 1, 1])
     0.875
     """
-    positive = np.asarray(label) == 1
-    rank = _ranks(np.asarray(score))
-    bad, good = int(positive.sum()), int((~positive).sum())
-    return float((rank[positive].sum() - bad * (bad + 1) / 2) / (bad * good))
+    values, positive = np.asarray(score), np.asarray(label) == 1
+    good, bad = np.sort(values[~positive]), values[positive]
+    # ties count half
+    return float((np.searchsorted(good, bad, "left") + np.searchsorted(good, bad, "right")).mean() / 2 / len(good))
 
 
 def auroc_gain(candidate: npt.ArrayLike, baseline: npt.ArrayLike, label: npt.ArrayLike) -> tuple[float, float]:
@@ -83,16 +83,14 @@ def _placements(
     score: npt.NDArray[Any], positive: npt.NDArray[np.bool_]
 ) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
     """Of each Incorrect photo the share of Correct ones below it; of each Correct one that of Incorrect ones above."""
-    rank = _ranks(score)
-    bad, good = score[positive], score[~positive]
-    return (rank[positive] - _ranks(bad)) / len(good), 1 - (rank[~positive] - _ranks(good)) / len(bad)
+    good, bad = np.sort(score[~positive]), np.sort(score[positive])
 
+    def below(values: npt.NDArray[Any], among: npt.NDArray[Any]) -> npt.NDArray[np.float64]:
+        twice = np.searchsorted(among, values, "left") + np.searchsorted(among, values, "right")
+        share: npt.NDArray[np.float64] = twice / 2 / len(among)
+        return share
 
-def _ranks(score: npt.NDArray[Any]) -> npt.NDArray[np.float64]:
-    """Ranks from 1; ties share their mean rank."""
-    _, place, counts = np.unique(score, return_inverse=True, return_counts=True)
-    ranks: npt.NDArray[np.float64] = (np.cumsum(counts) - (counts - 1) / 2)[place]
-    return ranks
+    return below(score[positive], good), 1 - below(score[~positive], bad)
 
 
 def platt(score: npt.ArrayLike, label: npt.ArrayLike, steps: int = 100) -> tuple[float, float]:

@@ -15,9 +15,8 @@ from torch import Tensor, nn
 from qc_lightning.config import ModelConfig, OptimConfig
 from qc_lightning.models.backbones import TimmBackbone
 from qc_lightning.models.heads.fitted import FittedHead
-from qc_lightning.models.heads.linear import Folds
+from qc_lightning.models.heads.linear import Folds, class_weights
 from qc_lightning.models.heads.patches import highest
-from qc_lightning.models.heads.solver import class_weights
 from qc_lightning.models.network import FLIPS, Network
 from qc_lightning.models.tail import Tail
 from qc_lightning.models.tiles import Grid

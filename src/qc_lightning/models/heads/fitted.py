@@ -12,9 +12,8 @@ from torch import Tensor, nn
 
 from qc_lightning.metrics.calibration import auroc, auroc_gain, balanced_loss, platt
 from qc_lightning.models.heads.distance import DistanceHead, HeldOutDistances, evenly, odds
-from qc_lightning.models.heads.linear import FEW, RIDGES, TAUS, Folds, LinearHead
+from qc_lightning.models.heads.linear import FEW, TAUS, Folds, LinearHead, recipes_for
 from qc_lightning.models.heads.patches import PatchHead, highest
-from qc_lightning.models.heads.solver import Recipe
 
 _TAIL_WEIGHTS = (0.0, 1.0, 2.0)  # of a fine-tuned tail's logit beside the logit of both heads
 _PATCH_WEIGHTS = (0.5, 1.0, 2.0)  # beside the pooled features', both scores at standard deviation 1; or none
@@ -126,7 +125,7 @@ class FittedHead(nn.Module):
         pooled, patches = self.split(features)
         if not photos.label.any():
             return self._fit_to_correct(pooled, patches[:, 0], photos)
-        score = self.pooled.fit(pooled, photos, self._recipes(photos, penalty), TAUS)
+        score = self.pooled.fit(pooled, photos, recipes_for(photos, penalty), TAUS)
         self.choice, self.tried = self.pooled.recipe.words, dict(self.pooled.tried) if photos.validated else {}
         if not photos.validated:
             self.distance = None  # nothing says what it is worth
@@ -229,13 +228,6 @@ class FittedHead(nn.Module):
         what = "small patches" if self.distance.of_patches else "pooled features"
         self.choice = f"distance of {what} to those of Correct photos, as there are no Incorrect ones"
         return slope * distances + offset
-
-    def _recipes(self, photos: Folds, penalty: float) -> list[Recipe]:
-        logistic, ridges = Recipe("logistic", penalty), [Recipe("ridge", ridge) for ridge in RIDGES]
-        if not photos.validated:
-            return [logistic]
-        # with few photos of a class nothing can be chosen, and a ridge is the steadier
-        return [Recipe("ridge", 1.0)] if photos.few else [logistic, *ridges]
 
 
 def _drop_distance(head: FittedHead, state: dict[str, Tensor], prefix: str, *_: object) -> None:

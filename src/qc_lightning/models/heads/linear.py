@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from qc_lightning.metrics.calibration import auroc
 from qc_lightning.models.heads.kernel_solver import KernelSolver
-from qc_lightning.models.heads.solver import EXACT, Recipe, Solution, Solver, class_weights
+from qc_lightning.models.heads.solver import EXACT, Recipe, Solution, Solver
 
 RIDGES = (0.03, 0.3, 1.0, 3.0)  # penalties
 TAUS = (0.5, 2.0)  # variances of the groups' intercepts
@@ -56,6 +56,16 @@ class FeatureScaler(nn.Module):
         """Return standardised features of length 1, float32 [..., width]."""
         standard = ((features - self.mean) / self.scale).clamp(-self.clip, self.clip)
         return nn.functional.normalize(standard, dim=-1)
+
+
+def class_weights(label: Tensor, used: Tensor) -> Tensor:
+    """Weights that give both classes the same total in each column: n / (2 * photos of the class), [n, columns]."""
+    positive = label[:, None].to(used)
+    total = used.sum(0)
+    incorrect = (used * positive).sum(0)
+    correct = total - incorrect
+    # at least 1: a column that uses no photo weighs nothing, not 0 / 0
+    return (positive / incorrect.clamp(min=1) + (1 - positive) / correct.clamp(min=1)) * total / 2
 
 
 class Folds(NamedTuple):
@@ -213,3 +223,17 @@ class Problem(NamedTuple):
             tile_weight = updated
         out_of_fold = photos.held_out(score.amax(1)).float()
         return Fit(recipe, solution, out_of_fold, auroc(out_of_fold.numpy(), np.asarray(label)))
+
+
+def recipes_for(photos: Folds, penalty: float) -> list[Recipe]:
+    """The recipes to choose from: one alone where nothing can be chosen.
+
+    Args:
+        photos: the training photos.
+        penalty: of the logistic loss.
+    """
+    logistic, ridges = Recipe("logistic", penalty), [Recipe("ridge", ridge) for ridge in RIDGES]
+    if not photos.validated:
+        return [logistic]
+    # with few photos of a class nothing can be chosen, and a ridge is the steadier
+    return [Recipe("ridge", 1.0)] if photos.few else [logistic, *ridges]

@@ -49,16 +49,6 @@ class Solution(NamedTuple):
     score: Tensor
 
 
-def class_weights(label: Tensor, used: Tensor) -> Tensor:
-    """Weights that give both classes the same total in each column: n / (2 * photos of the class), [n, columns]."""
-    positive = label[:, None].to(used)
-    total = used.sum(0)
-    incorrect = (used * positive).sum(0)
-    correct = total - incorrect
-    # at least 1: a column that uses no photo weighs nothing, not 0 / 0
-    return (positive / incorrect.clamp(min=1) + (1 - positive) / correct.clamp(min=1)) * total / 2
-
-
 class Solver:
     """Minimise sum_i weight_i * loss(x_i w + b + sqrt(tau) u_group(i)) + penalty / 2 * (|w|^2 + |u|^2) over w, b, u.
 
