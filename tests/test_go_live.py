@@ -11,7 +11,6 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from scipy.stats import binomtest
 
 from conftest import save_photo
 from qc_lightning import certify, decide, evaluate, export, predict, release, releases, serve
@@ -26,8 +25,7 @@ from qc_lightning.metrics import compute
 from qc_lightning.metrics.certificate import upper_bound
 from qc_lightning.metrics.curves import sweep
 from qc_lightning.metrics.decision import Decision
-from qc_lightning.metrics.go_live import _per_1000, doubt, go_live, in_words
-from qc_lightning.metrics.verdict import Verdict
+from qc_lightning.metrics.go_live import doubt, go_live, in_words
 from qc_lightning.report.advice import advice
 from settings import decision_settings
 
@@ -345,16 +343,3 @@ def test_the_commands_of_the_report_work_when_pasted(
         _, name, *words = shlex.split(command)
         root = [f"data.root={qualification}" if word == "qualification/" else word for word in words]
         assert call(mains[name], *root) == 0, capsys.readouterr().err
-
-
-def test_per_1000_parts_adds_up_by_hand():
-    """10 bad parts: 7 rejected, 2 passed, 1 to review; 50 good ones: 45 passed, 4 rejected, 1 to review; 2% bad."""
-    bad = {Verdict.REJECT: 7, Verdict.PASS: 2, Verdict.REVIEW: 1}
-    good = {Verdict.PASS: 45, Verdict.REJECT: 4, Verdict.REVIEW: 1}
-    counted = _per_1000(0.02, {"incorrect": bad, "correct": good})
-    got = [counted[key]["value"] for key in ("caught", "escaped", "rejected_for_nothing", "to_review")]
-    np.testing.assert_allclose(got, [20 * 0.7, 20 * 0.2, 980 * 0.08, 20 * 0.1 + 980 * 0.02], rtol=1e-12)
-    interval = binomtest(2, 10).proportion_ci(method="wilson")
-    np.testing.assert_allclose((counted["escaped"]["low"], counted["escaped"]["high"]), 20 * np.array(interval))
-    none = dict.fromkeys(Verdict, 0)
-    assert _per_1000(0.02, {"incorrect": none, "correct": good})["to_review"]["value"] is None
