@@ -45,7 +45,8 @@ class Stream:
         self._inspector, self._batch_size = inspector, batch_size
         self._threads = threads or cores()
         self._torch_threads, alone = 0, None
-        self._exact, self._network_in_pool = False, True
+        # a small network is done on one core before the others have begun, on a busy machine long before
+        self._exact, self._network_in_pool, self._small = False, True, False
         if isinstance(inspector, Inspector):
             import torch
 
@@ -55,6 +56,7 @@ class Stream:
             # a frozen network's training saw each photo alone
             self._exact = exact and not (cpu and isinstance(network, Network) and network.frozen)
             self._network_in_pool = cpu and not self._exact
+            self._small = self._network_in_pool and not isinstance(network, Network)
             self._torch_threads = torch.get_num_threads()
             alone = partial(torch.set_num_threads, 1) if self._network_in_pool else None
         self._pool = ThreadPoolExecutor(self._threads, initializer=alone)
@@ -87,8 +89,9 @@ class Stream:
         """
         to_come = iter(paths)
         first = list(islice(to_come, 2))
-        if len(first) == 1:  # a photo alone, as it comes in while watching: no thread could help
-            yield self._judge(self._decode_some(first))
+        if len(first) == 1:  # a photo alone, as it comes in while watching: no further thread could help to decode it
+            photo = self._decode_some(first)
+            yield self._pool.submit(self._judge, photo).result() if self._small else self._judge(photo)
             return
         judged: deque[Future[list[Inspection]]] = deque()
         for batch in self._batches(chain(first, to_come)):
