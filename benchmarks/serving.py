@@ -43,6 +43,11 @@ def memory(pid: int) -> int:
     return int(status.split("VmRSS:")[1].split()[0]) // 1024
 
 
+def processor_seconds(pid: int) -> float:
+    user, system = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[11:13]
+    return (int(user) + int(system)) / os.sysconf("SC_CLK_TCK")
+
+
 def percentiles(seconds: list[float]) -> str:
     p50, p99 = np.percentile(1000 * np.array(seconds), (50, 99))
     return f"p50 {p50:.1f} ms, p99 {p99:.1f} ms"
@@ -64,15 +69,21 @@ def main() -> None:
     assert client.connection.getresponse().read()
     print(f"ready after {time.perf_counter() - begun:.1f} s, {memory(service.pid)} MB resident")
 
-    inside, outside = [], []
+    inside, outside, own = [], [], 0.0
+    spent_before = processor_seconds(service.pid)
     for number in range(ONE_CLIENT):
         data = photos[number % len(photos)]
-        before = time.perf_counter()
+        before, own_before = time.perf_counter(), time.process_time()
         inspector(data)
+        own += time.process_time() - own_before
         inside.append(time.perf_counter() - before)
         outside.append(client.inspect(data)[2])
     print(f"one client, {ONE_CLIENT} photos: {percentiles(outside)}; in a process of its own: {percentiles(inside)}")
-    over = [out - own for out, own in zip(outside, inside, strict=True)]
+    spent = 1000 * (processor_seconds(service.pid) - spent_before) / ONE_CLIENT
+    print(
+        f"processor time a request: {spent:.2f} ms in the service, {1000 * own / ONE_CLIENT:.2f} ms in its own process"
+    )
+    over = [out - alone for out, alone in zip(outside, inside, strict=True)]
     print(f"a request over decoding and network: {percentiles(over)}")
 
     before = time.perf_counter()
@@ -90,7 +101,7 @@ def main() -> None:
     ]
     gap = max(abs(got - (wanted or 0.0)) for got, wanted in logits)
     print(f"{MANY} photos from {CLIENTS} clients: {wrong} wrong or lost, logits differ by at most {gap:.1e}", end=", ")
-    print(f"{MANY / seconds:.0f} a second, {percentiles([spent for *_, spent in answers])}", end="; ")
+    print(f"{MANY / seconds:.0f} a second, {percentiles([took for *_, took in answers])}", end="; ")
     print(f"{memory(service.pid)} MB resident")
 
     with ThreadPoolExecutor(CLIENTS) as pool:

@@ -1,5 +1,6 @@
 """The service over real sockets: verdicts as the model gives them, limits kept, an end without losses."""
 
+import http.client
 import json
 import os
 import signal
@@ -100,6 +101,28 @@ def test_many_clients_get_the_models_verdicts(server: Server, model: Path, tmp_p
         if line.startswith("qc_verdicts_total")
     )
     assert counted >= 200
+
+
+def test_an_answer_does_not_wait_for_the_network_and_leaves_the_processor_to_others(
+    server: Server, tmp_path: Path
+) -> None:
+    photo = save_photo(tmp_path / "one.png", bright=True, seed=1).read_bytes()
+    connection = http.client.HTTPConnection(server.url.removeprefix("http://"))
+    status, times = Path(f"/proc/{server.process.pid}/stat"), []
+
+    def processor_seconds() -> float:
+        user, system = status.read_text().rpartition(")")[2].split()[11:13] if status.exists() else ("0", "0")
+        return (int(user) + int(system)) / os.sysconf("SC_CLK_TCK")
+
+    before = processor_seconds()
+    for _ in range(50):
+        begun = time.perf_counter()
+        connection.request("POST", "/v1/inspect", photo)
+        connection.getresponse().read()
+        times.append(time.perf_counter() - begun)
+    connection.close()
+    assert min(times) < 0.035, "Nagle's algorithm and delayed acknowledgements cost 40 ms"
+    assert processor_seconds() - before < 50 * 0.012, "threads that wait for the next photo are not busy"
 
 
 def test_raw_pixels(server: Server, model: Path) -> None:
