@@ -186,4 +186,4 @@ def test_the_threshold_of_overkills_lies_half_way_to_the_next_correct_photo():
 def test_fewer_than_20_incorrect_photos_set_no_threshold_alone(incorrect, few):
     label = np.arange(100) < incorrect
     source = choose_threshold(np.linspace(0.9, 0.1, 100), label.astype(int), "even").source
-    assert ("only 19 Incorrect" in source) == few
+    assert ("rests on only" in source) == few
