@@ -125,17 +125,8 @@ class ExportedInspector:
             logit, features = outputs[LOGIT], outputs.get(FEATURES)
             novelty = outputs[NOVELTY].tolist() if NOVELTY in outputs else None
         seconds = (time.perf_counter() - begun) / max(1, len(pixels))
-        probability = sigmoid(logit)
-        results = conclude(
-            photos,
-            logit.tolist(),
-            probability.tolist(),
-            novelty,
-            self.decision,
-            self.model_id,
-            self.unreadable,
-            seconds,
-        )
+        measured = logit.tolist(), sigmoid(logit).tolist(), novelty
+        results = conclude(photos, *measured, self.decision, self.model_id, self.unreadable, seconds)
         return results if self.reference is None else self._measured(results, photos, self.reference, features)
 
     def _measured(
