@@ -1,6 +1,7 @@
 """Files of a run as they come broken, torn or edited by hand."""
 
 import contextlib
+import copy
 import csv
 import io
 import json
@@ -21,7 +22,7 @@ _ODD: tuple[Any, ...] = (
 
 
 def _odd(rng: np.random.Generator) -> Any:
-    return _ODD[int(rng.integers(len(_ODD)))]
+    return copy.deepcopy(_ODD[int(rng.integers(len(_ODD)))])  # edits of edits would make one hold itself
 
 
 def _places(node: Any, above: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
