@@ -1,4 +1,4 @@
-"""data.roi: nothing outside the region of interest reaches the network, nor gets heat."""
+"""data.roi and data.mask: nothing outside the region of interest reaches the network."""
 
 import io
 import json
@@ -10,8 +10,11 @@ import pytest
 from PIL import Image, ImageOps
 
 from qc_lightning import Inspector
+from qc_lightning.core.errors import UserError
 from qc_lightning.core.run import Run
 from qc_lightning.data.decode import DecodeSettings, decode_bytes
+from qc_lightning.data.mask import unpack_mask
+from qc_lightning.data.mask_file import read_mask
 from qc_lightning.data.shape import common_shape
 from qc_lightning.explanation.explanations import on_photo
 
@@ -89,3 +92,67 @@ def test_a_run_does_not_see_what_lies_outside(
     assert inspector(photo).logit == inspector(other).logit
     assert "only a region of each photo counts" in (run / "report.html").read_text(encoding="utf-8").lower()
     assert "the region 0% to 50% across" in (run / "model_card.md").read_text(encoding="utf-8")
+
+
+def drawn(path: Path, shape: tuple[int, int]) -> Path:
+    """A mask that leaves the left half."""
+    grey = np.zeros(shape, np.uint8)
+    grey[:, : shape[1] // 2] = 255
+    Image.fromarray(grey).save(path)
+    return path
+
+
+@pytest.mark.parametrize("orientation", [1, 6])
+def test_a_mask_hides_what_is_black_in_it(orientation: int, tmp_path: Path) -> None:
+    size = (40, 64, 3) if orientation == 1 else (64, 40, 3)
+    stored = np.random.default_rng(0).integers(0, 256, size, np.uint8)
+    data = in_file(Image.fromarray(stored), orientation=orientation)
+    packed = read_mask(drawn(tmp_path / "mask.png", (80, 128)), (16, 24), None)
+    plain, hidden = (decode_bytes(data, DecodeSettings(16, 24, mask=mask)) for mask in (None, packed))
+    np.testing.assert_array_equal(hidden[:, :, :12], plain[:, :, :12])
+    assert (hidden[:, :, 12:] == 128).all()
+
+
+def test_a_mask_is_cut_to_the_region(tmp_path: Path) -> None:
+    packed = read_mask(drawn(tmp_path / "mask.png", (80, 128)), (8, 8), (0.25, 0.0, 1.0, 1.0))
+    # a third of what is left of the photo lies in its left half
+    np.testing.assert_array_equal(unpack_mask(packed, (8, 8)).all(0), [1, 1, 1, 0, 0, 0, 0, 0])
+
+
+def test_a_mask_survives_a_file_and_damage_is_seen(tmp_path: Path) -> None:
+    settings = DecodeSettings(16, 24, mask=read_mask(drawn(tmp_path / "mask.png", (16, 24)), (16, 24), None))
+    assert DecodeSettings(**json.loads(json.dumps(settings.plain()))) == settings
+    for damaged in ("no base64!", settings.mask[:-8] if settings.mask else ""):
+        with pytest.raises(UserError, match="mask"):
+            DecodeSettings(16, 24, mask=damaged)
+    with pytest.raises(UserError, match="another size"):
+        DecodeSettings(64, 64, mask=settings.mask)
+
+
+def test_a_run_with_a_mask_does_not_see_what_it_hides(
+    train: Callable[..., tuple[int, Path, str]], photo_root: Path, tmp_path: Path
+) -> None:
+    small = ("data.image_size=16", "model.hidden=[8]", "trainer.max_epochs=2")
+    photo = np.asarray(Image.open(next((photo_root / "Incorrect").iterdir())).convert("RGB"))
+    mask = drawn(tmp_path / "mask (1).png", photo.shape[:2])
+    code, run, said = train("data=folder", f"data.root={photo_root}", f"data.mask='{mask}'", *small)
+    assert code == 0, said
+    inspector = Inspector.load(Run(run), "cpu")
+    other = photo.copy()
+    other[:, photo.shape[1] // 2 + 1 :] = 7
+    assert inspector(photo).logit == inspector(other).logit
+    assert "only a region of each photo counts" in (run / "report.html").read_text(encoding="utf-8").lower()
+    assert "of it the 50% that a mask leaves" in (run / "model_card.md").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize(("grey", "said"), [(0, "everything"), (255, "nothing"), (None, "cannot be read")])
+def test_what_is_no_mask_is_one_line(
+    grey: int | None, said: str, train: Callable[..., tuple[int, Path, str]], photo_root: Path, tmp_path: Path
+) -> None:
+    mask = tmp_path / "mask.png"
+    if grey is not None:
+        Image.new("L", (20, 20), grey).save(mask)
+    code, _, output = train("data=folder", f"data.root={photo_root}", f"data.mask='{mask}'")
+    assert code == 2
+    assert said in output
+    assert output.strip().count("\n") == 0

@@ -67,6 +67,7 @@ class DataConfig:
     image_size: int  # photos become about image_size x image_size pixels
     resize: Resize  # most photos' own shape, a square, a square with bars; never a crop
     roi: list[float] | None  # [left, top, right, bottom], shares from 0 to 1: the region of the photo that counts
+    mask: str | None  # a black and white image of the photos' shape: what is black in it does not count
     bit_depth: int  # real bits of 16-bit files
     on_bad_file: Literal["error", "skip"]  # what to do with a file that is no readable photo
     max_bad_share: float  # skip refuses when more than this share is unreadable
@@ -89,6 +90,8 @@ class DataConfig:
         check(side <= 16384, "data.tiles", "at most 16384 pixels of tiles along each side", side)
         if self.roi is not None:
             check_roi(self.roi)
+        if self.mask is not None and self.resize == "letterbox":
+            raise UserError("data.mask: takes data.resize=shape or squash, got letterbox, whose bars differ by photo")
         check(self.bit_depth in BIT_DEPTHS, "data.bit_depth", "9 to 16 bits", self.bit_depth)
         check(self.max_pixels >= 1, "data.max_pixels", "at least 1 pixel", self.max_pixels)
         check(0 <= self.max_bad_share < 1, "data.max_bad_share", "a share from 0 to below 1", self.max_bad_share)

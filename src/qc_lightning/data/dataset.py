@@ -15,6 +15,7 @@ from qc_lightning.data.catalog import read_catalog
 from qc_lightning.data.checks import check_photos, copies_across_subsets
 from qc_lightning.data.decode import DecodeSettings
 from qc_lightning.data.group_checks import check_groups
+from qc_lightning.data.mask_file import read_mask
 from qc_lightning.data.photo import SUBSETS, Photo
 from qc_lightning.data.pixel_cache import key_of
 from qc_lightning.data.pixel_store import PixelStore, open_store
@@ -75,7 +76,11 @@ def decode_settings(config: DataConfig, paths: Sequence[Path]) -> tuple[DecodeSe
     resize = "letterbox" if config.resize == "letterbox" else "squash"
     notes += bit_depth_note(paths, config.bit_depth)
     roi = None if config.roi is None else (config.roi[0], config.roi[1], config.roi[2], config.roi[3])
-    return DecodeSettings(height, width, resize, config.bit_depth, *config.grid, config.max_pixels, roi), notes
+    settings = DecodeSettings(height, width, resize, config.bit_depth, *config.grid, config.max_pixels, roi)
+    if config.mask is not None:
+        mask = read_mask(Path(config.mask).expanduser(), settings.shape[1:], roi)
+        settings = replace(settings, mask=mask)
+    return settings, notes
 
 
 def read_photos(config: AnyData, progress: bool = True, good_only: bool = False) -> PhotoSet:

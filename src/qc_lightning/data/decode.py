@@ -48,6 +48,7 @@ from qc_lightning.data.image_file import (
     open_header,
     reason_of,
 )
+from qc_lightning.data.mask import masked
 from qc_lightning.data.pages import choose_page
 from qc_lightning.data.wide import bits_of, is_wide_colour, read_colour, scale_gray
 
@@ -139,7 +140,8 @@ def _decoded(image: Image.Image, data: bytes, settings: DecodeSettings) -> npt.N
         raise
     except Exception as error:  # a damaged file makes Pillow raise nearly anything
         raise BadImage(reason_of(error)) from error
-    return finish(small, orientation, settings.shape)
+    pixels = finish(small, orientation, settings.shape)
+    return pixels if settings.mask is None else masked(pixels, settings.mask)
 
 
 def _loaded(

@@ -6,6 +6,7 @@ from typing import Any
 from qc_lightning.config.data import BIT_DEPTHS, check_roi
 from qc_lightning.core.errors import UserError
 from qc_lightning.data.image_file import MAX_PIXELS
+from qc_lightning.data.mask import unpack_mask
 
 
 @dataclass(frozen=True)
@@ -22,6 +23,7 @@ class DecodeSettings:
         max_pixels: Photos with more are refused by their header, before any memory is taken.
         roi: Left, top, right and bottom of the region of interest, in shares of the upright photo's width and height,
             0 to 1; None for the whole photo. Nothing outside it reaches the network.
+        mask: Where the photo counts, as `data.mask` packs it; None for everywhere. The rest becomes mid grey.
 
     Raises:
         UserError: A value is out of its range.
@@ -35,6 +37,7 @@ class DecodeSettings:
     columns: int = 1
     max_pixels: int = MAX_PIXELS
     roi: tuple[float, float, float, float] | None = None
+    mask: str | None = None
 
     def __post_init__(self) -> None:
         if not (8 <= self.height <= 8192 and 8 <= self.width <= 8192):
@@ -49,6 +52,8 @@ class DecodeSettings:
         if self.roi is not None:
             check_roi(self.roi)
             object.__setattr__(self, "roi", tuple(self.roi))  # a list, where it comes out of a file
+        if self.mask is not None:
+            unpack_mask(self.mask, self.shape[1:])
 
     def plain(self) -> dict[str, Any]:
         """The settings as JSON can hold them: `DecodeSettings(**plain)` gives them back."""

@@ -5,6 +5,7 @@ from typing import Any
 
 from qc_lightning.config import TrainConfig
 from qc_lightning.data.decode_settings import DecodeSettings
+from qc_lightning.data.mask import unpack_mask
 from qc_lightning.metrics.calibration import shifted
 from qc_lightning.metrics.compute import FIGURES
 from qc_lightning.metrics.decision import Decision
@@ -38,6 +39,8 @@ def model_card(
         if decode.roi is None
         else "the region {} to {} across, {} to {} down".format(*(f"{decode.roi[side]:.0%}" for side in (0, 2, 1, 3)))
     )
+    if decode.mask is not None:
+        region += f", of it the {unpack_mask(decode.mask, decode.shape[1:]).mean():.0%} that a mask leaves"
     frozen = f", {model.copies} augmented copies of each training photo" if model.copies else ""
     tiles = f", {config.data.tiles} tiles of that size, the worst one counts" if config.data.tiles != "1x1" else ""
     recipe = [

@@ -112,8 +112,7 @@ def _content(run: Path) -> dict[str, Any]:
     depth = bits if isinstance(bits, int) else 16
     wrong = mistakes(predictions, classes[1], by_path, run, starts, depth, side, pictures)
     odd = most_novel(predictions, starts, depth, side, pictures)
-    roi = config.get("roi")
-    regions = region_pictures(predictions, starts, roi, depth, side, pictures) if roi else []
+    regions = region_pictures(predictions, starts, config.get("roi"), config.get("mask"), depth, side, pictures)
     drawings = [
         {"name": path.stem.replace("_", " "), "data": data}
         for path in sorted((run / "figures").glob("*.png"))

@@ -1,0 +1,41 @@
+"""The file of a mask: a black and white image of the photos' shape."""
+
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from qc_lightning.core.errors import UserError
+from qc_lightning.data.geometry import region
+from qc_lightning.data.mask import HIDDEN, pack_mask
+
+_LARGEST = 64_000_000  # pixels
+
+
+def read_mask(path: Path, shape: tuple[int, int], roi: tuple[float, float, float, float] | None) -> str:
+    """Read a mask file as decode settings hold it.
+
+    Args:
+        path: an image of the shape of the photos; what is lighter than mid grey counts.
+        shape: height and width of the decoded photo.
+        roi: the region of interest that photos are cut to; the mask is cut alike.
+
+    Raises:
+        UserError: no image, or one that hides nothing or everything.
+    """
+    try:
+        with Image.open(path) as image:
+            if image.width * image.height > _LARGEST:
+                raise UserError(f"data.mask: expected at most {_LARGEST} pixels, got {image.width} x {image.height}")
+            grey = image.convert("L")
+    except (OSError, Image.DecompressionBombError) as error:
+        raise UserError(
+            f"data.mask: expected a black and white image, {path} cannot be read as one: {error}"
+        ) from error
+    rows, columns = region(roi, (grey.height, grey.width))
+    part = grey.crop((columns.start, rows.start, columns.stop, rows.stop))
+    counts = np.asarray(part.resize((shape[1], shape[0]), Image.Resampling.BOX)) >= HIDDEN
+    if counts.all() or not counts.any():
+        what = "nothing" if counts.all() else "everything"
+        raise UserError(f"data.mask: expected white where photos count and black elsewhere, {path} hides {what}")
+    return pack_mask(counts)
