@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 from hydra.core.global_hydra import GlobalHydra
+from hypothesis import settings
 from omegaconf import DictConfig, OmegaConf
 from PIL import Image
 
@@ -28,6 +29,8 @@ from qc_lightning.models.registry import build_network
 
 Predict = Callable[..., tuple[int, str, str]]
 pytest_plugins = ["grey_photos"]
+settings.register_profile("busy", deadline=None)  # how long an example takes says nothing on a busy machine
+settings.load_profile("busy")
 
 
 @pytest.fixture(autouse=True)

@@ -18,7 +18,7 @@ Train = Callable[..., tuple[int, Path, str]]
 
 
 @given(st.text(st.sampled_from("'=+-@\t\rab1,\"\n"), max_size=6))
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 def test_a_text_is_no_formula_and_comes_back(text: str) -> None:
     field = harmless(text)
     assert isinstance(field, str)
@@ -34,7 +34,7 @@ def test_a_table_comes_back(tmp_path: Path) -> None:
 
 
 @given(st.lists(st.tuples(*[st.text(st.sampled_from("a \r\n\",;='\u2028\x85"), max_size=5)] * 2), max_size=4))
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 def test_any_text_comes_back(rows: list[tuple[str, str]]) -> None:
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "t.csv"

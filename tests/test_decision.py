@@ -102,7 +102,7 @@ def test_a_novel_photo_is_never_passed():
 scores = st.one_of(st.floats(0, 1), st.just(float("nan")))
 
 
-@settings(max_examples=12, deadline=None)
+@settings(max_examples=12)
 @given(st.lists(st.tuples(scores, st.integers(0, 1)), min_size=1, max_size=30), probabilities)
 def test_without_a_band_the_figures_are_those_of_the_threshold_alone(pairs, threshold):
     p, y = np.array([p for p, _ in pairs]), np.array([y for _, y in pairs])
