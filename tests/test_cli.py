@@ -90,3 +90,16 @@ def test_every_shipped_config_composes(train: Train) -> None:
         code, _, output = train(f"{path.parent.name}={path.stem}", *extra, "--cfg", "job")
         assert code == 0, output
         assert OmegaConf.create(output).data.image_size >= 8
+
+
+def test_a_reader_that_stops_early_ends_the_command_without_a_traceback(tmp_path: Path) -> None:
+    rows = "".join(f"{part},{name},1,PASS\n" for part in range(30) for name in "abc")
+    (tmp_path / "verdicts.csv").write_text(f"part,appraiser,trial,verdict\n{rows}")
+    command = [sys.executable, "-m", "qc_lightning", "gauge", "verdicts.csv"]
+    process = subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    assert process.stdout is not None
+    process.stdout.close()
+    _, said = process.communicate(timeout=120)
+    assert "Traceback" not in said
+    assert "BrokenPipe" not in said
+    assert process.returncode in (0, 141)

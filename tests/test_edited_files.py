@@ -48,6 +48,7 @@ LAST: list[tuple[tuple[Any, ...], object]] = [
     (("optimizer_states", 0, "state", 1, "step"), torch.zeros(0)),
     (("optimizer_states", 0, "param_groups"), [{}]),
     (("loops",), {"fit_loop": None}),
+    (("loops", "fit_loop", "epoch_progress", "total", "processed"), ""),  # found when the epoch was over
     (("hyper_parameters",), {"model": None}),
     (("hyper_parameters", "model", "hidden"), torch.zeros(2)),
     (("state_dict",), {"network.layers.1.weight": None}),

@@ -10,13 +10,19 @@ from qc_lightning.core.errors import UserError
 from qc_lightning.core.room import without_room
 from qc_lightning.core.shutdown import Stopped
 
+_NOBODY_READS = 141  # exit code of what a closed pipe ended, as shells give it
+
 
 def show(text: str) -> None:
     """Print a page; whoever reads it may stop before its end (`| head`)."""
     try:
         print(text, flush=True)
     except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _close_output()
+
+
+def _close_output() -> None:
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def run(command: Callable[..., Any], name: str) -> None:
@@ -45,9 +51,13 @@ def run(command: Callable[..., Any], name: str) -> None:
         from qc_lightning.cli.start import start
 
         start(command, name, arguments)
+        sys.stdout.flush()
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         raise SystemExit(2) from None
+    except BrokenPipeError:
+        _close_output()
+        raise SystemExit(_NOBODY_READS) from None
     except OSError as error:
         if (line := without_room(error)) is None:
             raise
