@@ -92,6 +92,19 @@ def test_every_shipped_config_composes(train: Train) -> None:
         assert OmegaConf.create(output).data.image_size >= 8
 
 
+@pytest.mark.parametrize(
+    "words", [["predict"], ["train"], ["audit"], ["evaluate", "run="], ["log"], ["train", "resume="]]
+)
+def test_a_name_too_long_for_any_file_is_one_line(words: list[str], tmp_path: Path) -> None:
+    command, *setting = words
+    path = "".join(setting) + "é" * 300
+    done = subprocess.run(
+        [sys.executable, "-m", "qc_lightning", command, path], cwd=tmp_path, capture_output=True, text=True, timeout=120
+    )
+    assert done.returncode == 2, done.stderr
+    assert done.stderr.strip().count("\n") == 0
+
+
 def test_a_reader_that_stops_early_ends_the_command_without_a_traceback(tmp_path: Path) -> None:
     rows = "".join(f"{part},{name},1,PASS\n" for part in range(30) for name in "abc")
     (tmp_path / "verdicts.csv").write_text(f"part,appraiser,trial,verdict\n{rows}")

@@ -50,6 +50,7 @@ LAST: list[tuple[tuple[Any, ...], object]] = [
     (("loops",), {"fit_loop": None}),
     (("loops", "fit_loop", "epoch_progress", "total", "processed"), ""),  # found when the epoch was over
     (("hyper_parameters",), {"model": None}),
+    (("hyper_parameters", "model", "pool"), torch.zeros(2, 2)),  # of several lines
     (("hyper_parameters", "model", "hidden"), torch.zeros(2)),
     (("state_dict",), {"network.layers.1.weight": None}),
 ]

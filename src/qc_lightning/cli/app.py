@@ -53,7 +53,7 @@ def run(command: Callable[..., Any], name: str) -> None:
         start(command, name, arguments)
         sys.stdout.flush()
     except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
+        print("error:", " ".join(str(error).splitlines()), file=sys.stderr)  # a value in it may have several lines
         raise SystemExit(2) from None
     except BrokenPipeError:
         _close_output()

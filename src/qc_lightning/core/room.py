@@ -29,7 +29,10 @@ def check_room(folder: Path) -> None:
 
 
 def without_room(error: OSError) -> str | None:
-    """One line for a place that turned out full, read-only or forbidden; None for any other error."""
+    """One line for a place that turned out full, read-only or forbidden, or a name; None for any other error."""
+    if error.errno == errno.ENAMETOOLONG:
+        name = str(error.filename)
+        return f"expected a name that a file can have, got {name[:40]}... of {len(name)} characters: take a shorter one"
     if error.errno not in _NO_ROOM:
         return None
     return f"expected room for {error.filename or 'the results'}: {error.strerror}; make room or name another place"

@@ -190,7 +190,8 @@ def most_novel(
 def locate(path: str, starts: Sequence[Path]) -> Path:
     """Where a photo lies: an absolute path as it is, a relative one below the first start that has it."""
     places = [start / path for start in starts]
-    return next((place for place in places if place.is_file()), places[0])
+    # a name in an edited table may be too long for any file: Path.is_file would raise
+    return next((place for place in places if os.path.isfile(place)), places[0])  # noqa: PTH113
 
 
 def _jpeg(image: "Image.Image") -> tuple[bytes, str]:
