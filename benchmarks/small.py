@@ -1,7 +1,7 @@
 """Photo sets of the paper's size out of larger ones: `python benchmarks/small.py FOLDER SEEDS [data overrides ...]`.
 
     python benchmarks/small.py small/ 0,1,2,3,4 data=elpv data.group=module
-    python -m qc_lightning.train -m seed=0,1,2,3,4 experiment=recommended data=folder 'data.manifest=small/${seed}.csv'
+    python -m qc_lightning.train seed=0 experiment=recommended data=folder data.manifest=small/0.csv
 
 Draws 90 Correct and 90 Incorrect photos for each seed and writes a manifest of them.
 """

@@ -49,6 +49,8 @@ LAST: list[tuple[tuple[Any, ...], object]] = [
     (("optimizer_states", 0, "param_groups"), [{}]),
     (("loops",), {"fit_loop": None}),
     (("loops", "fit_loop", "epoch_progress", "total", "processed"), ""),  # found when the epoch was over
+    (("loops", "fit_loop", "epoch_loop.state_dict", "_batches_that_stepped"), None),
+    (("loops", "fit_loop", "epoch_progress", "current", "ready"), {}),
     (("hyper_parameters",), {"model": None}),
     (("hyper_parameters", "model", "pool"), torch.zeros(2, 2)),  # of several lines
     (("hyper_parameters", "model", "hidden"), torch.zeros(2)),

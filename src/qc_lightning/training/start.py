@@ -64,8 +64,7 @@ def _check_resume(run: Run, trainer: Trainer, module: LightningModule) -> None:
         epoch, best_epoch = last["epoch"], last["callbacks"]["Checkpoints"]["best_epoch"]
         if not (isinstance(epoch, int) and isinstance(best_epoch, int)):
             raise TypeError(f"epochs {epoch} and {best_epoch}")
-        for loop in last["loops"].values():
-            _check_counts({name: counts for name, counts in loop.items() if name.endswith("progress")})
+        _check_counts(last["loops"]["fit_loop"], trainer.fit_loop.state_dict())
         _same_settings(last["hyper_parameters"], module)
         _same_weights(last["state_dict"], module)
     limit = trainer.max_epochs
@@ -92,13 +91,13 @@ def link(source: Path, target: Path) -> None:
             shutil.copyfile(source, temporary)
 
 
-def _check_counts(progress: Mapping[str, Any]) -> None:
+def _check_counts(stored: Mapping[str, Any], like: Mapping[str, Any]) -> None:
     """Refuse counts of steps and epochs that are none: Lightning adds to them when the epoch is over."""
-    for name, value in progress.items():
-        if isinstance(value, Mapping):
-            _check_counts(value)
-        elif not isinstance(value, int) or value < 0:
-            raise TypeError(f"{name} {value!r}")
+    for name, expected in like.items():
+        if isinstance(expected, Mapping):
+            _check_counts(stored[name], expected)
+        elif not isinstance(stored[name], int) or stored[name] < 0:
+            raise TypeError(f"{name} {stored[name]!r}")
 
 
 def _epoch_of(checkpoint: Path) -> int | None:
