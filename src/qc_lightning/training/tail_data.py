@@ -14,6 +14,7 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 from qc_lightning.core.bars import Progress
 from qc_lightning.core.system import cores
 from qc_lightning.data.dataset import PhotoSet
+from qc_lightning.data.decode import scaled
 from qc_lightning.models.backbones import TimmBackbone
 from qc_lightning.models.network import FLIPS
 from qc_lightning.training.feature_data import FeatureBatch, FeatureDataModule, FeatureStore
@@ -150,7 +151,7 @@ def fine_maps(backbone: TimmBackbone, photos: PhotoSet, position: Places, device
         if device.type == "cpu":
             torch.set_num_threads(1)  # of this worker thread, which has a photo of its own
         with torch.inference_mode():
-            image = torch.from_numpy(photos.pixels(position[place : place + 1])).to(device).float() / 255
+            image = scaled(torch.from_numpy(photos.pixels(position[place : place + 1])).to(device))
             # one view at a time: small maps stay in the cache
             views = [backbone.fine_map(image.flip(axes) if axes else image).half().cpu() for axes in FLIPS]
             return torch.cat(views)
