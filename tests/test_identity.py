@@ -10,9 +10,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from omegaconf import OmegaConf
 
 from predictions import save, tree
-from qc_lightning.config import PredictConfig, RayConfig
+from qc_lightning.config import PredictConfig, parse
+from qc_lightning.config.presets import CONF
 from qc_lightning.core.shutdown import StopRequest
 from qc_lightning.data.fingerprint import sha256_of, stamp_of
 from qc_lightning.inference.inspector import Inspector
@@ -84,12 +86,10 @@ def test_a_photo_that_was_half_written_is_inspected_when_it_is_whole(predict: Pr
 
 
 def plan_of(run: Path, photo: Path) -> Plan:
-    config = PredictConfig(
-        run=str(run), source=str(photo), output=str(photo.parent.parent / "v.csv"), device="cpu", batch_size=8,
-        resume=False, watch=False, sort="none", unreadable="review", overlays=False, shard=None,
-        max_pixels=None, part=None, views=None, part_wait=10.0, engine="local",
-        ray=RayConfig(address="auto", workers=None, cpus=1.0, gpus=0.0, memory=None),
-    )  # fmt: skip
+    defaults = {name: value for name, value in OmegaConf.load(CONF / "predict.yaml").items() if name != "defaults"}
+    given = {"run": str(run), "source": str(photo), "output": str(photo.parent.parent / "v.csv"), "device": "cpu"}
+    ray = OmegaConf.load(CONF / "ray" / "cluster.yaml")
+    config = parse(OmegaConf.create(defaults | given | {"ray": ray}), PredictConfig)
     return Plan.from_config(config, Shard())
 
 
