@@ -33,6 +33,17 @@ def put(content: Any, way: tuple[Any, ...], value: object) -> None:
     content[last] = value
 
 
+def edited(run: Path, checkpoint: str, way: tuple[Any, ...], value: object, copy: Path) -> Path:
+    """A copy of a run with a node of a checkpoint replaced."""
+    shutil.rmtree(copy, ignore_errors=True)
+    shutil.copytree(run, copy)
+    file = copy / "checkpoints" / checkpoint
+    content = torch.load(file, weights_only=True)
+    put(content, way, value)
+    torch.save(content, file)
+    return copy
+
+
 LAST: list[tuple[tuple[Any, ...], object]] = [
     (("epoch",), torch.zeros(2)),
     (("epoch",), None),
@@ -62,12 +73,7 @@ def test_a_last_checkpoint_that_was_edited(train: Train, tmp_path: Path) -> None
     code, run, out = train(*SMALL, "trainer.max_epochs=1")
     assert code == 0, out
     for way, value in LAST:
-        copy = tmp_path / "copy"
-        shutil.rmtree(copy, ignore_errors=True)
-        shutil.copytree(run, copy)
-        content = torch.load(copy / "checkpoints" / "last.ckpt", weights_only=True)
-        put(content, way, value)
-        torch.save(content, copy / "checkpoints" / "last.ckpt")
+        copy = edited(run, "last.ckpt", way, value, tmp_path / "copy")
         code, _, out = train(f"resume={copy}", "trainer.max_epochs=2", folder=copy)
         assert code == 2, (way, value, out)
         error = next(line for line in out.splitlines() if line.startswith("error: "))
@@ -89,14 +95,7 @@ def test_a_best_checkpoint_that_was_edited_before_the_training_is_continued(trai
     code, run, out = train(*SMALL, "trainer.max_epochs=1")
     assert code == 0, out
     for way, value in BEST:
-        copy = tmp_path / "copy"
-        shutil.rmtree(copy, ignore_errors=True)
-        shutil.copytree(run, copy)
-        best = copy / "checkpoints" / "best.ckpt"
-        content = torch.load(best, weights_only=True)
-        put(content, way, value)
-        best.unlink()
-        torch.save(content, best)
+        copy = edited(run, "best.ckpt", way, value, tmp_path / "copy")
         code, _, out = train(f"resume={copy}", "trainer.max_epochs=1", folder=copy)
         assert code in (0, 2), (way, value, out)
         assert code == 0 or "best.ckpt" in out, (way, value, out)

@@ -2,6 +2,7 @@
 
 import io
 import json
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -156,3 +157,9 @@ def test_what_is_no_mask_is_one_line(
     assert code == 2
     assert said in output
     assert output.strip().count("\n") == 0
+
+
+def test_a_mask_that_is_a_pipe_is_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "mask.png")
+    with pytest.raises(UserError, match="cannot be read"):
+        read_mask(tmp_path / "mask.png", (16, 24), None)

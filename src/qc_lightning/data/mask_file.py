@@ -6,10 +6,11 @@ import numpy as np
 from PIL import Image
 
 from qc_lightning.core.errors import UserError
+from qc_lightning.data.decode import BadImage, DecodeSettings, decode_whole
 from qc_lightning.data.geometry import region
 from qc_lightning.data.mask import HIDDEN, pack_mask
 
-_LARGEST = 64_000_000  # pixels
+_LONGEST = 8192  # pixels of a side: a finer mask is made smaller first
 
 
 def read_mask(path: Path, shape: tuple[int, int], roi: tuple[float, float, float, float] | None) -> str:
@@ -24,14 +25,10 @@ def read_mask(path: Path, shape: tuple[int, int], roi: tuple[float, float, float
         UserError: no image, or one that hides nothing or everything.
     """
     try:
-        with Image.open(path) as image:
-            if image.width * image.height > _LARGEST:
-                raise UserError(f"data.mask: expected at most {_LARGEST} pixels, got {image.width} x {image.height}")
-            grey = image.convert("L")
-    except (OSError, Image.DecompressionBombError) as error:
-        raise UserError(
-            f"data.mask: expected a black and white image, {path} cannot be read as one: {error}"
-        ) from error
+        pixels = decode_whole(path, DecodeSettings(), _LONGEST)
+    except (BadImage, OSError) as error:
+        raise UserError(f"data.mask: expected a black and white image, {path} cannot be read as one: {error}") from None
+    grey = Image.fromarray(pixels).convert("L")
     rows, columns = region(roi, (grey.height, grey.width))
     part = grey.crop((columns.start, rows.start, columns.stop, rows.stop))
     counts = np.asarray(part.resize((shape[1], shape[0]), Image.Resampling.BOX)) >= HIDDEN

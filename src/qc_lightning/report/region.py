@@ -1,11 +1,13 @@
 """Pictures of the region of interest: what of a photo the network is shown."""
 
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from qc_lightning.core.errors import UserError
 from qc_lightning.data.decode import BadImage, DecodeSettings, decode
 from qc_lightning.data.geometry import region
 from qc_lightning.data.mask import unpack_mask
@@ -32,7 +34,7 @@ def region_pictures(
         predictions: rows of predictions.csv.
         starts: folders that a relative path may start from.
         roi: region of interest: left, top, right and bottom, in shares of the photo.
-        mask: file of the mask; one that is gone is left out.
+        mask: file of the mask; one that is gone or no mask any more is left out.
         bit_depth: of 16-bit photos.
         side: of the square with as many pixels as the network sees.
         pictures: takes the photos.
@@ -55,8 +57,9 @@ def region_pictures(
             continue
         counts = np.zeros(shape, bool)
         counts[region(None if roi is None else (roi[0], roi[1], roi[2], roi[3]), shape)] = True
-        if mask is not None and Path(mask).expanduser().is_file():
-            counts &= unpack_mask(read_mask(Path(mask).expanduser(), shape, None), shape)
+        if mask is not None:
+            with suppress(UserError):
+                counts &= unpack_mask(read_mask(Path(mask).expanduser(), shape, None), shape)
         if data := pictures.pixels(np.where(counts, pixels, pixels // _DIMMED)):
             shown.append({"path": prediction["path"], "photo": data})
     return shown

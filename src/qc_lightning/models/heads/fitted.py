@@ -18,14 +18,8 @@ from qc_lightning.models.heads.patches import PatchHead, highest
 _TAIL_WEIGHTS = (0.0, 1.0, 2.0)  # of a fine-tuned tail's logit beside the logit of both heads
 _PATCH_WEIGHTS = (0.5, 1.0, 2.0)  # beside the pooled features', both scores at standard deviation 1; or none
 _ENOUGH = 250  # photos of each class that the weight of the distance is chosen on
-_DISTANCE_WEIGHTS = (
-    0.0,
-    0.5,
-    1.0,
-    2.0,
-    4.0,
-    8.0,
-)  # of the distance to Correct photos beside the sum of both
+# of the distance to Correct photos beside the sum of both, likewise
+_DISTANCE_WEIGHTS = (0.0, 0.5, 1.0, 2.0, 4.0, 8.0)
 _OF_FEW = 2.0  # that weight where Incorrect photos are too few for out-of-fold scores to choose it
 
 

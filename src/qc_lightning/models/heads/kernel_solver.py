@@ -13,6 +13,7 @@ from qc_lightning.models.heads.solver import Recipe, Solution
 _STEPS = 50  # of Newton's method, at most
 _SETTLED = 1e-5  # a step that moves no logit by more is the last one: the next would move it by about the square
 _HALVINGS = 20  # of a step that goes too far
+_EQUAL = 1e-12  # losses that differ by this share differ by rounding
 _CERTAIN = 1e-12  # a smaller p (1 - p) counts as this one
 _ROUNDING = 1e-6  # of products of single-precision features of length 1
 
@@ -90,14 +91,17 @@ def _newton(
         of_wanted, of_one = (root * torch.cholesky_solve(root * wanted, torch.linalg.cholesky(inner))).unbind(1)
         next_bias = of_wanted.sum() / of_one.sum()
         next_share = of_wanted - next_bias * of_one
-        for _ in range(_HALVINGS if logistic else 1):
-            next_logit = kernel @ next_share + next_bias
+        next_logit = kernel @ next_share + next_bias
+        if not logistic:  # its loss is a parabola: one step leads to the minimum
+            return next_share, next_bias
+        for _ in range(_HALVINGS):
             next_loss = loss_of(next_logit, next_share, next_bias)
-            if next_loss <= loss:
+            if next_loss <= loss + _EQUAL * loss.abs():
                 break
             next_share, next_bias = (next_share + share) / 2, (next_bias + bias) / 2
+            next_logit = (next_logit + logit) / 2
         moved = float((next_logit - logit).abs().max())
         share, bias, logit, loss = next_share, next_bias, next_logit, next_loss
-        if not logistic or moved < _SETTLED:
+        if moved < _SETTLED:
             break
     return share, bias
