@@ -95,10 +95,9 @@ class ClosedFormClassifier(Classifier):
         head, tiles = self.head, self.network.tiles
         asked = _digest(batch.features, *head.state_dict().values())
         if self._answered is None or self._answered[0] != asked:
-            # into one tensor: small ones of their own would lie between the large ones of the distances, and keep their
-            # memory from being used again
             logit = torch.empty(len(batch.features))
-            with torch.autocast("cpu", enabled=False):
+            # without gradients: in a training step a graph would keep what every photo's logit was made of
+            with torch.no_grad(), torch.autocast("cpu", enabled=False):
                 for place, features in enumerate(batch.features):
                     logit[place : place + 1] = max_over_tiles(head(features), tiles)
             self._answered = asked, logit
