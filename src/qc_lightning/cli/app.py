@@ -53,7 +53,7 @@ def run(command: Callable[..., Any], name: str) -> None:
         start(command, name, arguments)
         sys.stdout.flush()
     except UserError as error:
-        print("error:", " ".join(str(error).splitlines()), file=sys.stderr)  # a value in it may have several lines
+        print("error:", error, file=sys.stderr)
         raise SystemExit(2) from None
     except BrokenPipeError:
         _close_output()

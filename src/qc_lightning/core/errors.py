@@ -5,10 +5,16 @@ from contextlib import contextmanager
 
 
 class UserError(Exception):
-    """Something the user can mend: the message says in one line what was expected, what came and what to do.
+    r"""Something the user can mend: the message says in one line what was expected, what came and what to do.
 
     Commands print it without a traceback and exit with code 2.
+
+    >>> UserError("got tensor([[0],\n[1]])")  # a value in it may have several lines
+    UserError('got tensor([[0], [1]])')
     """
+
+    def __init__(self, message: str) -> None:
+        super().__init__(" ".join(message.splitlines()))
 
 
 @contextmanager
