@@ -12,7 +12,11 @@ from conftest import save_photo
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
-COMMANDS = [line.strip().partition("  #")[0] for line in README.splitlines() if line.startswith("    ")]
+COMMANDS = [
+    line.partition("  #")[0].strip()
+    for block in re.findall(r"```bash\n(.*?)```", README, re.S)
+    for line in block.splitlines()
+]
 SMALL = ("trainer=cpu", "data.count=20", "data.image_size=16", "trainer.max_epochs=1", "report=false")
 
 
