@@ -74,6 +74,23 @@ def test_copies_saved_again_are_grouped_and_different_parts_are_not(
         load(near_duplicates="error")
 
 
+def test_parts_that_differ_in_colour_alone_are_no_copies(tmp_path: Path, load: Callable[..., PhotoSet]) -> None:
+    for seed in range(24):
+        grey = np.asarray(_part(seed), dtype=np.int16)[:, :, None]
+        for label, tint in (("Correct", (12, 0, -12)), ("Incorrect", (-12, 0, 12))):  # the same mean of the channels
+            path = tmp_path / "photos" / label / f"{seed:03d}.png"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            image = Image.fromarray(np.clip(grey + tint, 0, 255).astype(np.uint8))
+            image.save(path)
+            if seed < 6:
+                image.save(path.with_name(f"{seed:03d}-again.jpg"), quality=80)
+    photos = load()
+    group = {photo.name: photo.group for photo in photos.photos}
+    assert len(set(group.values())) == 48
+    assert group["Correct/003.png"] == group["Correct/003-again.jpg"] != group["Incorrect/003.png"]
+    assert not _flagged(photos.notes, "in each class")
+
+
 def test_copies_in_both_classes_and_across_a_fixed_split_are_named(
     tmp_path: Path, load: Callable[..., PhotoSet]
 ) -> None:

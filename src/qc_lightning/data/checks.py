@@ -67,7 +67,7 @@ def check_photos(
     names = [f"{photo.label} {photo.group}" for photo in photos]
     unit = np.unique(names, return_inverse=True)[1].astype(np.int64)
     copies, lookalikes = find_copies(
-        [photo.sha256 or "" for photo in photos], appearance.small, store, positions, unit, progress
+        [photo.sha256 or "" for photo in photos], appearance, store, positions, unit, progress
     )
     if config.near_duplicates == "error":
         _refuse_near_duplicates(photos, copies)

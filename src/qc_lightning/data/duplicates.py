@@ -3,7 +3,8 @@
 The usual perceptual hash compares bits of a small picture and calls many different photos of similar parts duplicates.
 Here the small picture itself is compared, after what it shares with the rest is taken away: its brightness and
 contrast, the mean picture of the set, and then the set's main ways of varying. Different parts are left with little in
-common, copies with nearly all. Figures: docs/audit.md
+common, copies with nearly all. The small picture is gray, so a copy has to have the photo's mean colour too.
+Figures: docs/audit.md
 """
 
 import math
@@ -15,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from qc_lightning.core.bars import Progress
-from qc_lightning.data.appearance import Floats
+from qc_lightning.data.appearance import Appearance, Floats
 from qc_lightning.data.pixel_store import PixelStore
 
 # How much of a photo's own variation its copy may lack. Beyond the mean picture, copies saved as JPEG 80, at half size
@@ -27,6 +28,9 @@ _BEYOND_MEAN, _NEARER, _MOST = 0.012, 0.2, 0.12
 # 0.6: what exceeds the certain limit has to be far nearer than the tenth nearest of either photo.
 _CERTAIN, _FAR_NEARER = 0.02, 0.3
 _NEIGHBOURHOOD, _CLOSEST, _SAMPLE = 10, 0.02, 256
+# How far the mean colour of a copy may be off, beside its brightness: grey levels, or a share of the photo's own tint.
+# Copies as JPEG 80, at half size or 5% lighter were off by at most 0.6 levels, of tints up to 8.
+_TINT, _TINT_SHARE = 1.0, 0.15
 _VARIATIONS = 4
 _BLOCK, _LIKENESSES = 1024, 1 << 25  # photos compared with all others at a time, and pairs of them: 128 MB
 _PER_PHOTO = 16  # nearest copies of a photo that are listed where there are many
@@ -62,7 +66,12 @@ def identical_files(sha256: Sequence[str]) -> list[Copies]:
 
 
 def find_copies(
-    sha256: Sequence[str], small: Floats, store: PixelStore, positions: Indices, unit: Indices, progress: bool = True
+    sha256: Sequence[str],
+    appearance: Appearance,
+    store: PixelStore,
+    positions: Indices,
+    unit: Indices,
+    progress: bool = True,
 ) -> tuple[list[Copies], list[Copies]]:
     """Find the pairs of photos that are copies of each other, and those that only look alike.
 
@@ -71,7 +80,7 @@ def find_copies(
 
     Args:
         sha256: of each file's bytes.
-        small: float32 [n, SIDE, SIDE], the photos' small pictures.
+        appearance: the small pictures and mean colours of the n photos.
         store: their pixels.
         positions: int64 [n], their rows in the store.
         unit: int64 [n], equal for photos that are known to be alike, with one label and one group: such pairs are not
@@ -81,7 +90,7 @@ def find_copies(
     Returns:
         The copies; and of each photo the nearest other one that looks alike, the nearest pairs first.
     """
-    copies = identical_files(sha256)
+    copies, small = identical_files(sha256), appearance.small
     seconds = {pair.second for pair in copies}
     by_picture: dict[bytes, list[int]] = defaultdict(list)
     for index in (index for index in range(len(sha256)) if index not in seconds):
@@ -95,7 +104,7 @@ def find_copies(
             copies.append(Copies(first, index, "pixels", 0.0))
     different = np.array(sorted(index for same_grey in by_picture.values() for index in same_grey), dtype=np.int64)
     lookalikes = list[Copies]()
-    for i, j, distance, kind in _alike(small[different], unit[different], progress):
+    for i, j, distance, kind in _alike(small[different], appearance.colour[different], unit[different], progress):
         pairs = copies if kind == "alike" else lookalikes
         pairs.append(Copies(int(different[i]), int(different[j]), kind, distance))
     return copies, sorted(lookalikes, key=lambda pair: pair.distance)
@@ -106,8 +115,9 @@ def _same_pixels(store: PixelStore, row: int, other: int) -> bool:
     return bool((one == two).all())
 
 
-def _alike(small: Floats, unit: Indices, progress: bool) -> list[tuple[int, int, float, str]]:
+def _alike(small: Floats, colour: Floats, unit: Indices, progress: bool) -> list[tuple[int, int, float, str]]:
     """Pairs i < j of small pictures, float32 [n, SIDE, SIDE], their distance, and whether alike or lookalike."""
+    tint = colour - colour.mean(1, keepdims=True)
     beyond_mean, beyond_variations = _own_parts(small)
     n, pairs = len(small), []
     lack = _limit(beyond_mean)
@@ -124,7 +134,7 @@ def _alike(small: Floats, unit: Indices, progress: bool) -> list[tuple[int, int,
             i, j = np.repeat(np.arange(len(likeness)), nearest.shape[1]), nearest.ravel()
             kept = (likeness[i, j] > limit) & (j > i)
             i, j = i[kept], j[kept]
-        kept = _confirmed(beyond_variations, start + i, start + j)
+        kept = _confirmed(beyond_variations, start + i, start + j) & _same_tint(tint[start + i], tint[start + j])
         pairs += _listed(start, i[kept], j[kept], likeness, "alike")
         likeness[:, : len(likeness)] = np.triu(likeness[:, : len(likeness)], 1)
         likeness[i[kept], j[kept]] = 0
@@ -150,6 +160,13 @@ def _confirmed(own: Floats, i: Indices, j: Indices) -> npt.NDArray[np.bool_]:
         nearest = np.minimum(_neighbourhood(own, i[part]), _neighbourhood(own, j[part]))
         certain[part] = lacking[part] <= _FAR_NEARER * nearest
     return certain
+
+
+def _same_tint(one: Floats, other: Floats) -> npt.NDArray[np.bool_]:
+    """Which of the mean colours less their brightness, both [pairs, 3], are as near as those of copies."""
+    allowed = np.maximum(_TINT, _TINT_SHARE * np.abs(one).max(1))
+    near: npt.NDArray[np.bool_] = np.abs(one - other).max(1) <= allowed
+    return near
 
 
 def _limit(own: Floats) -> float:

@@ -91,8 +91,9 @@ def _copies_of_own(run: Run, scored: Scored, decode: DecodeSettings) -> tuple[in
     paths = [photo.path for photo in (*present, *scored.photos)]
     store = open_store(paths, decode, "ram", Path())
     readable = np.array([row for row in range(len(paths)) if row not in store.bad], dtype=np.int64)
-    small = measure_appearance(store, readable).small
-    pairs, _ = find_copies([store.sha256[row] for row in readable], small, store, readable, np.arange(len(readable)))
+    appearance = measure_appearance(store, readable)
+    digests = [store.sha256[row] for row in readable]
+    pairs, _ = find_copies(digests, appearance, store, readable, np.arange(len(readable)))
     first_of_own = int(np.searchsorted(readable, len(present)))
     original = {pair.second: pair.first for pair in pairs if pair.first < first_of_own <= pair.second}
     for pair in sorted(pairs, key=lambda pair: pair.kind == "bytes"):  # of equal photos only the first was compared
