@@ -7,7 +7,7 @@ from qc_lightning.config import AuditConfig
 
 
 def audit(config: AuditConfig) -> Path:
-    """Photos to what is doubtful in them: a table, audit.csv, audit.json, and a page to correct them from.
+    """Check photos and write the findings: a table, audit.csv, audit.json, and a page to correct labels from.
 
     Returns:
         The folder of the findings.

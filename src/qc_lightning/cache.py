@@ -1,4 +1,4 @@
-"""See and clear what is kept between runs: `python -m qc_lightning.cache`, settings as Hydra overrides."""
+"""Show and clear the cache: `python -m qc_lightning.cache`, settings as Hydra overrides."""
 
 from pathlib import Path
 
@@ -7,7 +7,7 @@ from qc_lightning.config import CacheConfig
 
 
 def cache(config: CacheConfig) -> None:
-    """Say how large each kind of cached files is, or remove them; runs and rendered photos stay."""
+    """Print the size of each kind of cached files, or remove them; runs and rendered photos are kept."""
     from qc_lightning.data import pixel_cache as files
 
     root = Path(config.cache_dir).expanduser()

@@ -1,14 +1,14 @@
-"""Guarantee what a run lets through, with photos that it has never seen: `qc-lightning certify qualification/`."""
+"""Certify a run's escape rate on photos that it has never seen: `qc-lightning certify qualification/`."""
 
 from qc_lightning.cli import app as cli
 from qc_lightning.config import CertifyConfig
 
 
 def certify(config: CertifyConfig) -> bool:
-    """Qualification photos to a decision with a certificate; returns whether every rate is shown.
+    """Derive a decision with a certificate from qualification photos; returns whether every rate is shown.
 
     Raises:
-        UserError: the photos are not what they must be, or the run has seen some of them.
+        UserError: the photos cannot be used, or the run has seen some of them.
     """
     from qc_lightning.core.room import check_room
     from qc_lightning.core.run import Run

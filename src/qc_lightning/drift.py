@@ -1,4 +1,4 @@
-"""Have the photos of a line changed? `qc-lightning drift line-3.sqlite`."""
+"""Detect changes in the photos of a line: `qc-lightning drift line-3.sqlite`."""
 
 from pathlib import Path
 
@@ -7,7 +7,7 @@ from qc_lightning.config.serving import DriftConfig
 
 
 def drift(config: DriftConfig) -> None:
-    """Run the photos and spot checks of the newest model through the monitors that the service uses."""
+    """Replay the newest model's photos and spot checks through the monitors of the service."""
     from qc_lightning.inference.drift_report import replayed, table
 
     monitor, escapes, model_id = replayed(Path(config.file).expanduser())

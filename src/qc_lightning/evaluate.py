@@ -1,11 +1,11 @@
-"""Judge a trained run on photos with labels: `python -m qc_lightning.evaluate`, settings as Hydra overrides."""
+"""Evaluate a run on labelled photos: `python -m qc_lightning.evaluate`, settings as Hydra overrides."""
 
 from qc_lightning.cli import app as cli
 from qc_lightning.config import EvaluateConfig
 
 
 def evaluate(config: EvaluateConfig) -> None:
-    """Labelled photos to the same figures as a training's, and to what sets two runs apart."""
+    """Compute the same metrics as a training, and compare two runs."""
     from qc_lightning.core.atomic import write_json
     from qc_lightning.core.run import Run
     from qc_lightning.core.timing import Timing

@@ -1,4 +1,4 @@
-"""Show where the evidence for verdicts lies: `python -m qc_lightning.explain`, settings as Hydra overrides."""
+"""Draw heat maps of the evidence for verdicts: `python -m qc_lightning.explain`, settings as Hydra overrides."""
 
 import sys
 from pathlib import Path
@@ -9,7 +9,7 @@ from qc_lightning.config import ExplainConfig
 
 
 def explain(config: ExplainConfig) -> None:
-    """Photos to heat maps, pictures of them, and figures on how far they can be trusted."""
+    """Compute heat maps of photos, draw them, and measure how far they can be trusted."""
     from qc_lightning.core.atomic import write_json
     from qc_lightning.core.room import check_room
     from qc_lightning.core.run import Run

@@ -7,7 +7,7 @@ from qc_lightning.config import ExportConfig
 
 
 def export(config: ExportConfig) -> Path:
-    """A run to inspector.onnx, which appears only when it gives the run's own photos their verdicts.
+    """Write inspector.onnx, but only if it gives the run's own photos the same verdicts as the run.
 
     Returns:
         The file.

@@ -1,4 +1,4 @@
-"""Do the model and the inspectors agree? `qc-lightning gauge verdicts.csv`."""
+"""Attribute agreement study of the model and the inspectors: `qc-lightning gauge verdicts.csv`."""
 
 from pathlib import Path
 from typing import Any
@@ -8,10 +8,10 @@ from qc_lightning.config import GaugeConfig
 
 
 def gauge(config: GaugeConfig) -> dict[str, Any]:
-    """Verdicts of appraisers on the same parts to gauge.json, gauge.html and a table; returns the figures.
+    """Analyse the verdicts of several appraisers; writes gauge.json and gauge.html and returns the metrics.
 
     Raises:
-        UserError: the table is not what it must be.
+        UserError: the table does not have the expected columns or values.
     """
     from qc_lightning.core.atomic import write_json, write_text
     from qc_lightning.evaluation.gauge_study import limits_in_words, page, read_study, result_lines

@@ -5,7 +5,7 @@ from qc_lightning.config import LatencyConfig
 
 
 def latency(config: LatencyConfig) -> None:
-    """Photos to milliseconds, decoding and network apart and together, and to whether a line is kept up with."""
+    """Measure milliseconds per photo for decoding and network, and whether they keep up with a line."""
     from qc_lightning.core.atomic import write_json
     from qc_lightning.core.room import check_room
     from qc_lightning.core.run import Run

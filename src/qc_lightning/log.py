@@ -7,7 +7,7 @@ from qc_lightning.config.serving import LogConfig
 
 
 def log(config: LogConfig) -> None:
-    """Check, export or replay a log, or take labelled photos out of it."""
+    """Verify, export or replay a log, or extract labelled photos from it."""
     from qc_lightning.inference import log_file
 
     path = Path(config.file)

@@ -1,4 +1,4 @@
-"""Give photos their verdicts: `python -m qc_lightning.predict`, settings as Hydra overrides."""
+"""Predict verdicts of photos: `python -m qc_lightning.predict`, settings as Hydra overrides."""
 
 from itertools import takewhile
 
@@ -7,7 +7,7 @@ from qc_lightning.config import PredictConfig
 
 
 def predict(config: PredictConfig) -> None:
-    """Photos to rows of verdicts, in one stream from the files to the output."""
+    """Write one row with a verdict per photo, streaming from the files to the output."""
     from qc_lightning.core.shutdown import graceful_shutdown
     from qc_lightning.prediction.plan import Plan
     from qc_lightning.prediction.shards import Shard

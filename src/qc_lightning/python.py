@@ -24,10 +24,10 @@ def fit(photos: str | os.PathLike[str] | None = None, *overrides: str, **setting
         settings: the same as keywords, dotted keys in a dictionary; None is null.
 
     Returns:
-        The run; everything lies in its `folder`.
+        The run; all its files are in its `folder`.
 
     Raises:
-        UserError: a setting or the photos are not what they must be, in one line.
+        UserError: a setting or the photos cannot be used; the message is one line.
     """
     from qc_lightning.config import TrainConfig
     from qc_lightning.config.record import RunRecord
@@ -45,7 +45,7 @@ def fit(photos: str | os.PathLike[str] | None = None, *overrides: str, **setting
 def evaluate_run(
     run: Run | str | os.PathLike[str], photos: str | os.PathLike[str] | None = None, *overrides: str, **settings: object
 ) -> dict[str, Any]:
-    """Judge a run on photos with labels as `qc-lightning evaluate` does; nothing is written.
+    """Evaluate a run on labelled photos as `qc-lightning evaluate` does; nothing is written.
 
     >>> evaluate_run(run, "photos/")["test"]["escape_rate"]["value"]  # doctest: +SKIP
     0.02
@@ -57,10 +57,10 @@ def evaluate_run(
         settings: the same as keywords.
 
     Returns:
-        The figures, as metrics.json of an evaluation holds them.
+        The metrics, as in the metrics.json of an evaluation.
 
     Raises:
-        UserError: as of the command.
+        UserError: as for the command.
     """
     from qc_lightning.config import EvaluateConfig
     from qc_lightning.evaluation.evaluate_run import evaluate_run as measured
@@ -83,7 +83,7 @@ def evaluate_run(
 def _words(
     photos: str | os.PathLike[str] | None, overrides: Sequence[str], settings: Mapping[str, object]
 ) -> list[str]:
-    """What stands behind the command's name on a command line."""
+    """The arguments of the command as words of a command line."""
     path = [] if photos is None else [os.fspath(photos)]
     return [*path, *overrides, *(f"{key}={_text(value)}" for key, value in settings.items())]
 
@@ -97,7 +97,7 @@ def _text(value: object) -> str:
 
 
 def _composed(name: str, words: Sequence[str], schema: type[T]) -> tuple[Path, T]:
-    """The default output folder and the settings of a command; Hydra keeps nothing of it."""
+    """The default output folder and the settings of a command; Hydra's global state is left unchanged."""
     from hydra.core.hydra_config import HydraConfig
     from hydra.errors import HydraException
     from omegaconf.errors import OmegaConfBaseException

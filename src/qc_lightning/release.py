@@ -8,7 +8,7 @@ def release(config: ReleaseConfig) -> None:
     """Write `outputs/releases/<name>.json`.
 
     Raises:
-        UserError: the run cannot be read, or its own figures say that it tells nothing apart.
+        UserError: the run cannot be read, or by its own metrics it cannot tell the classes apart.
     """
     from qc_lightning.core import release as releases
     from qc_lightning.core.errors import UserError

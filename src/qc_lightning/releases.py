@@ -7,7 +7,7 @@ from qc_lightning.config import ReleasesConfig
 
 
 def releases(config: ReleasesConfig) -> None:
-    """Print each name, what it points at, and how to go back to what it pointed at before."""
+    """Print each release, its target, and the command that restores its previous target."""
     from qc_lightning.core.release import RELEASES, all_releases
 
     existing = all_releases()

@@ -1,11 +1,11 @@
-"""Worsen a run's photos and see its verdicts: `python -m qc_lightning.robustness`, settings as Hydra overrides."""
+"""Test a run on corrupted photos: `python -m qc_lightning.robustness`, settings as Hydra overrides."""
 
 from qc_lightning.cli import app as cli
 from qc_lightning.config import RobustnessConfig
 
 
 def robustness(config: RobustnessConfig) -> None:
-    """A run's labelled photos, each through nine corruptions at five strengths, to rates and a picture of them."""
+    """Apply nine corruptions at five strengths to a run's labelled photos; report the rates and draw them."""
     from qc_lightning.core.atomic import write_json, write_text
     from qc_lightning.core.csv_files import csv_text
     from qc_lightning.core.room import check_room

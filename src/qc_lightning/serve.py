@@ -8,7 +8,7 @@ from qc_lightning.core.errors import UserError
 
 
 def serve(config: ServeConfig) -> None:
-    """Load the models, replay their golden inputs, listen until the end."""
+    """Load the models, replay their golden inputs, and serve until stopped."""
     from importlib.metadata import version
 
     from qc_lightning.metrics.verdict import Verdict

@@ -1,11 +1,11 @@
-"""Say who won a sweep: `python -m qc_lightning.sweep_report`, settings as Hydra overrides."""
+"""Report the winner of a sweep: `python -m qc_lightning.sweep_report`, settings as Hydra overrides."""
 
 from qc_lightning.cli import app as cli
 from qc_lightning.config import SweepReportConfig
 
 
 def sweep_report(config: SweepReportConfig) -> None:
-    """A sweep's folder to sweep.csv, sweep.html and the winner's command."""
+    """Write sweep.csv and sweep.html for a sweep's folder and print the winner's command."""
     from qc_lightning.sweep.folder import Sweep
     from qc_lightning.sweep.winner import announce
 

@@ -7,12 +7,12 @@ from qc_lightning.core.run import Run
 
 
 def train(config: TrainConfig, run: Run, record: RunRecord | None = None, in_sweep: bool = False) -> Run:
-    """Photos to a trained, measured and reported classifier; everything lands in the run's folder.
+    """Train, evaluate and report a classifier; all files go to the run's folder.
 
     Args:
-        config: every setting; with `resume`, those that the run is continued with.
-        run: its folder, claimed for a new run.
-        record: what config.yaml is to hold from now on; None leaves it as it is.
+        config: all settings; with `resume`, those for the rest of the training.
+        run: the run's folder, claimed for a new run.
+        record: new content of config.yaml; None leaves it unchanged.
         in_sweep: whether this is a job of a sweep.
     """
     from qc_lightning.core.timing import Timing

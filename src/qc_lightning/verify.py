@@ -5,7 +5,7 @@ from qc_lightning.config import VerifyConfig
 
 
 def verify(config: VerifyConfig) -> None:
-    """Replay the golden inputs, and judge photos again whose verdicts or labels are known."""
+    """Replay the golden inputs, then inspect photos whose verdicts or labels are known."""
     from qc_lightning.core.progress import counted
     from qc_lightning.inference.expectations import read_expectations
     from qc_lightning.inference.exported import ExportedInspector

@@ -1,4 +1,4 @@
-"""How every command starts: its help, its arguments, its mistakes in one line. Hydra is imported once it is needed."""
+"""Start of every command: help, arguments, and errors in one line. Hydra is imported only when needed."""
 
 import os
 import sys
@@ -14,7 +14,7 @@ _NOBODY_READS = 141  # exit code of what a closed pipe ended, as shells give it
 
 
 def show(text: str) -> None:
-    """Print a page; whoever reads it may stop before its end (`| head`)."""
+    """Print a page; the reader may close the pipe early (`| head`)."""
     try:
         print(text, flush=True)
     except BrokenPipeError:
@@ -26,7 +26,7 @@ def _close_output() -> None:
 
 
 def run(command: Callable[..., Any], name: str) -> None:
-    """Run `command` on the settings that `conf/<name>.yaml` and the command line give.
+    """Run `command` with the settings from `conf/<name>.yaml` and the command line.
 
     A mistake of the user's ends in one line on standard error and exit code 2, Ctrl-C in one and 130 unless the command
     has work of its own to save; anything else is a bug and keeps its traceback.

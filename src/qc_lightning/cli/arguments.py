@@ -1,4 +1,4 @@
-"""From what a user types to what Hydra takes: paths, literal text, the recipe for photos of one's own."""
+"""Translate the command line into Hydra overrides: paths, literal text, the recipe for the user's own photos."""
 
 import os
 import re
@@ -57,7 +57,7 @@ def hydra_arguments(command: Command, words: Sequence[str], front_door: bool) ->
 
 
 def _of_own_photos(overrides: list[str], front_door: bool) -> list[str]:
-    """Photos that are named are folder photos; through the front door they get the recipe for real photos."""
+    """Select `data=folder` if photos are named, and the recipe for real photos when called as `qc-lightning`."""
     given = {_key(override): override.partition("=")[2] for override in overrides}
     named = next((key for key in ("data.root", "data.manifest") if given.get(key, "null") not in ("null", "")), None)
     if named is None or "resume" in given:
@@ -83,7 +83,7 @@ def _is_setting(word: str, settings: dict[str, Setting]) -> bool:
 
 
 def _is_mistyped(word: str) -> bool:
-    """Whether a word that is no setting looks like one and is no path."""
+    """Whether a word looks like a misspelt setting and is not a path."""
     return re.match(r"[+~]*[A-Za-z_][\w.]*=", word) is not None and not os.path.lexists(word)
 
 
@@ -101,7 +101,7 @@ def _override(word: str, settings: dict[str, Setting], swept: bool) -> str:
 
 
 def _count(word: str, settings: dict[str, Setting]) -> int:
-    """How many words belong to an option."""
+    """Number of words that belong to an option."""
     if word in _OPTIONS:
         return _OPTIONS[word]
     name = word.lstrip("-").partition("=")[0].replace("-", "_")

@@ -1,4 +1,4 @@
-"""The commands: a line each. A new one is a module of its name, `conf/<name>.yaml`, a dataclass and a line here."""
+"""The commands, one line each. A new one needs a module, `conf/<name>.yaml`, a dataclass and a line here."""
 
 from dataclasses import dataclass
 
@@ -10,12 +10,12 @@ class Command:
     """One command.
 
     Attributes:
-        name: of its module in the package, of its file in `conf/`, and the word on the command line.
-        group: under which the list of commands shows it.
+        name: the word on the command line, and the name of its module and of its file in `conf/`.
+        group: heading in the list of commands.
         summary: what it does, in one line.
         schema: its settings.
-        path: the setting that a bare path on the command line is a value of; empty for none.
-        plain: whether it runs where there is neither Hydra nor YAML, by `cli.plain`.
+        path: the setting that a bare path on the command line sets; empty for none.
+        plain: whether it runs without Hydra and YAML, through `cli.plain`.
     """
 
     name: str
@@ -27,7 +27,7 @@ class Command:
 
     @property
     def schema_name(self) -> str:
-        """What the defaults list in its `conf/` file begins with."""
+        """First entry of the defaults list in its `conf/` file."""
         return f"{self.name}_schema"
 
 

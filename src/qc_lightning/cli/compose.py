@@ -1,4 +1,4 @@
-"""From overrides to settings: the only place that asks Hydra to compose."""
+"""Compose settings from overrides; the only module that calls Hydra's compose."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -17,9 +17,9 @@ from qc_lightning.config.settings import defaults_of
 
 
 def register() -> None:
-    """Make the settings known to Hydra, under the names that the defaults lists in `conf/` begin with.
+    """Register the settings with Hydra, under the first names in the defaults lists of `conf/`.
 
-    As names and defaults alone: `config.build` checks types and ranges, of a stored record as well, and composing over
+    Only names and defaults are registered: `config.build` checks types and ranges, and composing over
     structured configs takes twice as long.
     """
     for command in (entry for entry in COMMANDS.values() if not entry.plain):
@@ -44,7 +44,7 @@ def compose(overrides: Sequence[str] = ()) -> TrainConfig:
 
 
 def composed(name: str, overrides: Sequence[str]) -> DictConfig:
-    """The config of a command with Hydra's own part, which `HydraConfig` gets as `hydra.main` does.
+    """The config of a command including Hydra's own part, which is set in `HydraConfig` as `hydra.main` does.
 
     `hydra.main` composes twice and makes the output folder before anybody has claimed it.
     """

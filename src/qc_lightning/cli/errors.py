@@ -1,4 +1,4 @@
-"""A user's mistake as one line in words of this project."""
+"""Turn a user's mistake into one line in the terms of this project."""
 
 import re
 
@@ -11,7 +11,7 @@ from qc_lightning.core.suggestions import nearest
 
 
 def one_line(error: BaseException, command: str | None = None) -> str:
-    """An error as one line; a mistake of the user's in words of this project."""
+    """Return an error as one line; Hydra's errors are reworded in the terms of this project."""
     text = str(error)
     if not isinstance(error, UserError | HydraException | OmegaConfBaseException):
         return " ".join(f"{type(error).__name__}: {text}".split())

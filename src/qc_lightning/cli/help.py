@@ -1,4 +1,4 @@
-"""What `--help` and a bare `qc-lightning` print. Needs no Hydra, so that it comes at once."""
+"""Text of `--help` and of a bare `qc-lightning`. Needs no Hydra, so it appears at once."""
 
 import textwrap
 from pathlib import Path
@@ -23,7 +23,7 @@ def overview() -> str:
 
 
 def help_of(command: Command) -> str:
-    """What a command does, how it is called, and each of its settings with its default and what it is."""
+    """Summary, usage and settings of a command, each setting with its default and explanation."""
     content = _composed(command.name)
     lines = [str(content["hydra"]["help"]["template"]).rstrip(), ""]
     defaults = _yaml(CONF / f"{command.name}.yaml").get("defaults", [])
@@ -45,7 +45,7 @@ def help_of(command: Command) -> str:
 
 
 def _shown(content: Any, setting: Setting) -> str:
-    """The default of a setting as the command line takes it."""
+    """The default of a setting as one would type it."""
     for part in setting.name.split("."):
         content = content.get(part, setting.default) if isinstance(content, dict) else setting.default
     if content is None or isinstance(content, bool):
@@ -61,7 +61,7 @@ def _yaml(path: Path) -> dict[str, Any]:
 
 
 def _composed(name: str) -> dict[str, Any]:
-    """A command's file over the options that it chooses by default, as Hydra would compose them."""
+    """A command's default config, composed as Hydra would."""
     own = _yaml(CONF / f"{name}.yaml")
     result: dict[str, Any] = {}
     for entry in own.pop("defaults", []):

@@ -1,7 +1,7 @@
-"""torchmetrics without what a training never uses of it: a third of the time that Lightning takes to be imported.
+"""Import torchmetrics without the parts that a training never uses, which take a third of Lightning's import time.
 
 torchmetrics loads torchvision, scipy.signal and matplotlib for metrics of images and sound. Only commands call this,
-whose process is theirs alone: in a user's own process those metrics must stay whole.
+which own their process: in a user's process those metrics must stay available.
 """
 
 import importlib
@@ -16,7 +16,7 @@ _SIGNAL = "scipy.signal"
 def import_torchmetrics() -> None:
     """Import torchmetrics as if torchvision, matplotlib and scipy.signal were not installed.
 
-    They can be imported as usual afterwards. Where torchmetrics is built otherwise than today, it is imported whole.
+    They can be imported as usual afterwards. If torchmetrics is organised differently, it is imported as usual.
     """
     if "torchmetrics" in sys.modules:
         return

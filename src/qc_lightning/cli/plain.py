@@ -1,4 +1,4 @@
-"""How a command of the line starts: `key=value` checked like any other, without Hydra and YAML."""
+"""Start of the commands that run on the line: `key=value` settings, checked as usual, without Hydra and YAML."""
 
 import inspect
 import sys
@@ -17,7 +17,7 @@ _WORDS = {"null": None, "none": None, "true": True, "false": False}
 
 
 def run_plain(command: Callable[[T], Any], schema: type[T], path: str) -> None:
-    """Run `command` on the settings of the command line; how it ends is as for every command, see `cli.app.run`.
+    """Run `command` with the settings of the command line; exit codes are those of `cli.app.run`.
 
     Args:
         command: takes the settings.
@@ -43,13 +43,13 @@ def run_plain(command: Callable[[T], Any], schema: type[T], path: str) -> None:
 
 
 def fail(message: str) -> NoReturn:
-    """Print the one line and exit with code 2."""
+    """Print the message and exit with code 2."""
     print(f"error: {message}", file=sys.stderr)
     raise SystemExit(2)
 
 
 def _parse(arguments: list[str], schema: type, path: str) -> dict[str, object]:
-    """Each setting's value as plain data; a setting of text takes the text as it is, whatever characters it holds."""
+    """Each setting's value as plain data; text settings are taken literally."""
     texts = {setting.name for setting in settings_of(schema) if setting.text}
     settings: dict[str, object] = {}
     bare = iter(path.split())

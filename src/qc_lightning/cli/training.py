@@ -1,4 +1,4 @@
-"""One training, from its settings to a folder of its own: a new run's, or that of the run to resume."""
+"""Start one training in a new run's folder, or in the folder of the run to resume."""
 
 import shlex
 import sys
@@ -34,7 +34,7 @@ class TrainingTask:
         self._train = train
 
     def train(self, *settings: Any, **more: Any) -> Run:
-        """Train, once all that is known without torch has been checked."""
+        """Train, after all checks that do not need torch."""
         import_torchmetrics()
         return self._train(*settings, **more)
 
@@ -85,10 +85,10 @@ class TrainingTask:
 
 
 def resumed(now: Any, stored: RunRecord, overrides: Sequence[str], where: str) -> TrainConfig:
-    """The settings of a resumed training: those on record, but for what the command line names.
+    """The settings of a resumed training: the recorded ones, overridden by the command line.
 
     Args:
-        now: what the command line alone gives, as plain data.
+        now: settings from the command line alone, as plain data.
         stored: the run's record.
         overrides: of the command line.
         where: the run's folder.

@@ -1,7 +1,7 @@
-"""Every setting: its type, its range and one line on what it does. The values live in `conf/`.
+"""All settings: types, ranges and help texts. The values are in `conf/`.
 
 Hydra composes `conf/<command>.yaml` over these classes, so a wrong key or type is refused before anything starts;
-`parse` then checks the ranges and hands plain dataclasses on. Nothing below a command sees a DictConfig.
+`parse` then checks the ranges and returns plain dataclasses. Only commands see a DictConfig.
 """
 
 from collections.abc import Mapping
@@ -93,11 +93,11 @@ T = TypeVar("T")
 
 
 def parse(cfg: "DictConfig", schema: type[T]) -> T:
-    """Turn what Hydra composed into plain dataclasses; Hydra's own part is left out.
+    """Turn a composed config into plain dataclasses, without Hydra's own part.
 
     Raises:
-        UserError: a setting is not known, is missing, is of the wrong type or out of its range.
-        omegaconf.OmegaConfBaseException: an interpolation leads nowhere.
+        UserError: a setting is unknown, missing, of the wrong type or out of range.
+        omegaconf.OmegaConfBaseException: an interpolation cannot be resolved.
     """
     from omegaconf import OmegaConf
 

@@ -12,10 +12,10 @@ class AuditConfig:
     """`qc-lightning audit`."""
 
     data: AnyData
-    model: ModelConfig  # that gives out-of-fold probabilities
-    quick: bool  # leave out what needs the network
-    output: str | None  # folder; null: outputs/audits/<date>/<time>
-    seed: int  # deals the folds of the out-of-fold probabilities
+    model: ModelConfig  # network whose head gives out-of-fold probabilities
+    quick: bool  # skip the checks that need the network
+    output: str | None  # folder of the findings; null: outputs/audits/<date>/<time>
+    seed: int  # of the folds of the out-of-fold probabilities
 
     def __post_init__(self) -> None:
         check(self.model.frozen, "model.mode", "frozen in an audit", self.model.mode)

@@ -8,20 +8,20 @@ from qc_lightning.config.checks import check
 
 @dataclass(kw_only=True)
 class AugmentConfig:
-    """The random change that each training photo gets in each epoch."""
+    """Random augmentation of each training photo in each epoch."""
 
     policy: Literal["ranges", "trivial", "randaugment"]  # ranges: those below
     rotation: float  # degrees, either way
-    zoom: float  # share, nearer or farther
-    shift: float  # share of the side, either way
+    zoom: float  # fraction, in or out
+    shift: float  # fraction of the side, either way
     hflip: float  # probability of a left-right mirror
     vflip: float  # probability of an upside-down mirror
-    brightness: float  # share, more or less
-    contrast: float  # share, more or less
+    brightness: float  # fraction, more or less
+    contrast: float  # fraction, more or less
     blur: float  # sigma up to this many percent of the side
     noise: float  # standard deviation up to this many grey levels of 255
-    mixup: float  # alpha of the Beta distribution that photos are blended by; 0: none
-    probe: bool  # draw what each policy does to Incorrect photos: figures/augment_probe.png
+    mixup: float  # alpha of the Beta distribution of the blending weights; 0: no mixup
+    probe: bool  # draw each policy's effect on Incorrect photos: figures/augment_probe.png
 
     def __post_init__(self) -> None:
         check(0 <= self.rotation <= 180, "augment.rotation", "0 to 180 degrees", self.rotation)

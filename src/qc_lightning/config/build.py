@@ -1,4 +1,4 @@
-"""From plain data (composed settings, a stored record) to the dataclasses of `config/`, every type checked.
+"""Build the dataclasses of `config/` from plain data (composed settings, a stored record), checking every type.
 
 OmegaConf's structured configs know neither `Literal` nor a choice between dataclasses, and composing over them takes
 twice as long: Hydra composes plain data, and this turns it into the types.
@@ -18,15 +18,15 @@ T = TypeVar("T")
 
 
 def build(schema: type[T], settings: Mapping[str, object], where: str = "") -> T:
-    """Make a dataclass of plain data.
+    """Build a dataclass from plain data.
 
     Args:
         schema: the dataclass; its own checks run too.
         settings: a value for each field without a default, nested dataclasses as mappings.
-        where: what stands before the names in messages, such as `data.`.
+        where: prefix of the names in messages, such as `data.`.
 
     Raises:
-        UserError: a setting is not known, is missing, or is of another type than its field.
+        UserError: a setting is unknown, missing, or not of its field's type.
     """
     names = [field.name for field in fields(cast(Any, schema))]
     for key in settings:
@@ -42,23 +42,23 @@ def build(schema: type[T], settings: Mapping[str, object], where: str = "") -> T
 
 
 def parts_of(hint: Any) -> list[Any]:
-    """The types that a type hint allows beside None: one, or the dataclasses to choose from."""
+    """The types that a type hint allows, without None: one, or the dataclasses to choose from."""
     inner = typing.get_args(hint) if typing.get_origin(hint) in (Union, types.UnionType) else (hint,)
     return [part for part in inner if part is not type(None)]
 
 
 def choices_of(hint: Any) -> tuple[Any, ...]:
-    """The values that a type hint lists, those of several lists together; empty where it lists none."""
+    """All values of the `Literal`s in a type hint; empty if there are none."""
     parts = parts_of(hint)
     listed = all(typing.get_origin(part) is Literal for part in parts)
     return tuple(choice for part in parts for choice in typing.get_args(part)) if listed else ()
 
 
 def typed(hint: Any, value: object, key: str) -> object:
-    """The value as a type hint wants it; an integer is a number too.
+    """Check a value against a type hint and convert it; an integer is also a float.
 
     Raises:
-        UserError: it is of another type, or none of the listed values.
+        UserError: it is of another type, or not one of the listed values.
     """
     if hint is Any:
         return value

@@ -1,4 +1,4 @@
-"""What the schemas check their values with: one line that says what was expected and what came."""
+"""Checks for the values of settings; an error is one line with what was expected and what came."""
 
 import re
 from collections.abc import Sequence
@@ -18,7 +18,7 @@ def check_choice(key: str, got: object, choices: Sequence[object]) -> None:
 
 
 def check_device(got: str) -> None:
-    """Raise UserError unless `got` is a device's name; whether it is there is known once torch is."""
+    """Raise UserError unless `got` is the name of a device; whether it exists is checked later, with torch."""
     check(re.fullmatch(r"auto|cpu|cuda(:\d+)?", got) is not None, "device", "auto, cpu, cuda or cuda:<n>", got)
 
 

@@ -1,4 +1,4 @@
-"""The settings of work on a Ray cluster."""
+"""Settings of work on a Ray cluster."""
 
 import re
 from dataclasses import dataclass
@@ -8,13 +8,13 @@ from qc_lightning.config.checks import check
 
 @dataclass(kw_only=True)
 class RayConfig:
-    """Which cluster, and what one worker gets of it: of predictions, features and sweeps alike."""
+    """The cluster and the resources of one worker, for predictions, features and sweeps."""
 
-    address: str  # auto: the cluster that this machine belongs to | <head>:6379 | local: one of its own
-    workers: int | None  # at a time; null: as many as the cluster has room for now
+    address: str  # auto: the cluster that this machine belongs to | <head>:6379 | local: a new one on this machine
+    workers: int | None  # number of workers; null: as many as currently fit
     cpus: float  # cores of one worker
     gpus: float  # GPUs of one worker; 0.5: two workers share one
-    memory: float | None  # gigabytes set aside for one worker; null: an estimate
+    memory: float | None  # gigabytes reserved for one worker; null: an estimate
 
     def __post_init__(self) -> None:
         valid = self.address in ("auto", "local") or re.fullmatch(r"\S+:\d{1,5}", self.address) is not None

@@ -17,23 +17,23 @@ class PredictConfig:
 
     run: str | None  # a run folder, latest or a release's name; null: the only release, else latest
     source: str | None  # a photo, a folder, a glob, a .txt list or a .csv with a column path
-    output: str | None  # verdicts: .csv, .jsonl (JSON lines), .parquet or .xlsx; of engine=ray a folder
-    separator: str  # between the fields of a .csv
-    decimal: str  # of the numbers of a .csv
+    output: str | None  # verdicts: .csv, .jsonl (JSON lines), .parquet or .xlsx; a folder with engine=ray
+    separator: str  # between fields of a .csv
+    decimal: str  # decimal mark in a .csv
     device: str  # auto | cpu | cuda | cuda:<n>
     batch_size: int  # photos that go through the network at a time
     resume: bool  # keep the rows of an output, add the missing ones
     watch: bool  # keep running as photos arrive
-    sort: Literal["none", "copy", "link"]  # photos into a folder for each verdict
+    sort: Literal["none", "copy", "link"]  # copy or link photos into one folder per verdict
     unreadable: Literal["review", "reject"]  # the verdict on a photo that cannot be read
-    overlays: bool  # a picture of each reject: where the evidence against it lies
-    shard: str | None  # i/n: the i-th of n shares; null asks torchrun and SLURM, else all photos
+    overlays: bool  # draw each reject with the evidence against it
+    shard: str | None  # i/n: the i-th of n shards; null: set by torchrun or Slurm, else all photos
     max_pixels: int | None  # photos with more are refused; null: the training's data.max_pixels
     part: Literal["none", "folder", "prefix", "column"] | None  # photos of one part; null: as in the run
-    views: int | None  # photos of every part: one that has fewer is never PASS; null: not known
+    views: int | None  # photos per part; a part with fewer is never PASS; null: unknown
     part_wait: float  # seconds that a part waits for a missing photo while watching
     engine: Literal["local", "ray"]  # this machine, or a cluster
-    ray: RayConfig  # of engine=ray
+    ray: RayConfig  # for engine=ray
 
     def __post_init__(self) -> None:
         if self.source is None:
@@ -71,7 +71,7 @@ class PredictConfig:
 
 @dataclass(kw_only=True)
 class OtherNames:
-    """The two classes where they are called otherwise than in the run."""
+    """Class names that differ from those of the run."""
 
     correct: str | None  # folder or label of good parts; null: as in the run
     incorrect: str | None  # folder or label of bad parts; null: as in the run
@@ -79,7 +79,7 @@ class OtherNames:
 
 @dataclass(kw_only=True)
 class OtherPhotosConfig:
-    """Photos with labels that are not the run's own."""
+    """Labelled photos that are not the run's own."""
 
     root: str | None  # a folder with a folder for each class
     manifest: str | None  # or a CSV: path,label[,group]
@@ -92,10 +92,10 @@ class EvaluateConfig:
     """`python -m qc_lightning.evaluate`."""
 
     run: str | None  # a run folder, latest or a release's name; null: the only release, else latest
-    against: str | None  # another run, to compare with on the same photos
+    against: str | None  # another run to compare with on the same photos
     data: OtherPhotosConfig
     subset: Subset | None  # of the run's own photos; null: test, unless data.* names others
-    name: str | None  # of the folder under <run>/evaluations; null: the time
+    name: str | None  # of the folder in <run>/evaluations; null: the time
     device: str  # auto | cpu | cuda | cuda:<n>
 
     def __post_init__(self) -> None:
@@ -127,8 +127,8 @@ class LatencyConfig:
     run: str | None  # a run folder, latest or a release's name; null: the only release, else latest
     source: str | None  # photos as predict takes them; null: the run's test photos
     batch_sizes: list[int]  # photos that go through the network at a time
-    line_rate: float | None  # parts a second that come down the line
-    seconds: float  # that each figure is measured for
+    line_rate: float | None  # parts per second on the line
+    seconds: float  # duration of each measurement
     device: str  # auto | cpu | cuda | cuda:<n>
 
     def __post_init__(self) -> None:
@@ -150,8 +150,8 @@ class SweepReportConfig:
 class CacheConfig:
     """`python -m qc_lightning.cache`."""
 
-    cache_dir: str  # where decoded photos and features are kept
-    clear: bool  # remove what is kept
+    cache_dir: str  # folder of decoded photos and features
+    clear: bool  # remove the cached files
 
 
 @dataclass(kw_only=True)
@@ -160,12 +160,12 @@ class ExplainConfig:
 
     run: str | None  # a run folder, latest or a release's name; null: the only release, else latest
     source: str | None  # photos as predict takes them; null: the run's own
-    subset: Subset  # which of the run's own
+    subset: Subset  # of the run's own photos
     photos: int | None  # at most; null: all
     method: Method  # auto: evidence for a pretrained network with a linear head, else hirescam
-    target: Literal["verdict", "incorrect"]  # what speaks for the verdict that was given, or always for Incorrect
-    checks: bool  # hold each map against random ones, and the network against one with other weights
-    compare: bool  # judge every method that the network can have
+    target: Literal["verdict", "incorrect"]  # show evidence for the given verdict, or always for Incorrect
+    checks: bool  # compare each map with random ones, and the network with one that has other weights
+    compare: bool  # check every method that the network supports
     masks: str | None  # a folder with <photo's stem>.png for each defect
     output: str | None  # folder of the pictures
     batch_size: int  # photos at a time; halved when memory runs out
@@ -191,14 +191,14 @@ class ExportConfig:
 
 @dataclass(kw_only=True)
 class VerifyConfig:
-    """Check an exported inspector on the machine that serves: golden inputs, then photos whose verdicts are known.
+    """Check an exported inspector on the machine that serves it: golden inputs, then photos with known verdicts.
 
       qc-lightning verify model=inspector.onnx
       qc-lightning verify model=inspector.onnx source=qualification/       with qualification/Correct and /Incorrect
       qc-lightning verify model=inspector.onnx source=verdicts.csv         rows of predict, predictions.csv, split.csv
 
-    A recorded verdict must come again; of a photo with a label only, an Incorrect part must not pass and a Correct one
-    not be rejected. Exit codes: 0 all as expected; 1 some verdicts differ, each in a line; 2 a mistake, or golden
+    A recorded verdict must be reproduced; if only the label is known, an Incorrect part must not pass and a Correct one
+    must not be rejected. Exit codes: 0 all as expected; 1 some verdicts differ, one line each; 2 a mistake, or golden
     inputs that this machine gets wrong.
     """
 

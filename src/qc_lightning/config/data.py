@@ -1,4 +1,4 @@
-"""The settings of the photos: a dataclass a source."""
+"""Settings of the photos, one dataclass per source."""
 
 import re
 from collections.abc import Sequence
@@ -12,11 +12,11 @@ Resize = Literal["shape", "squash", "letterbox"]
 Cache = Literal["disk", "ram", "off"]
 Group = Literal["none", "folder", "prefix"]
 Subset = Literal["train", "val", "test"]
-BIT_DEPTHS = range(9, 17)  # real bits of a 16-bit file
+BIT_DEPTHS = range(9, 17)  # significant bits of a 16-bit file
 
 
 def check_roi(roi: Sequence[float]) -> None:
-    """Refuse a region of interest that is no rectangle inside the photo; raises UserError."""
+    """Raise UserError unless a region of interest is a rectangle inside the photo."""
     expected = "[left, top, right, bottom], shares of the photo from 0 to 1, such as [0.1,0.2,0.9,0.8]"
     inside = len(roi) == 4 and 0 <= roi[0] < roi[2] <= 1 and 0 <= roi[1] < roi[3] <= 1
     check(inside, "data.roi", expected, list(roi))
@@ -41,13 +41,13 @@ class ClassNames:
 
 @dataclass(kw_only=True)
 class SplitConfig:
-    """How the photos are dealt into train, val and test."""
+    """How the photos are split into train, val and test."""
 
-    test: float  # share of all photos, looked at once, at the end
-    val: float  # share of the rest, which chooses the checkpoint and the threshold; 0 for no validation part
-    seed: int  # deals the photos; the run's seed unless given
-    folds: int  # with fold: the training part is dealt into this many
-    fold: int | None  # this one is the validation part, instead of val; from folds on, those of further dealings
+    test: float  # fraction of all photos, evaluated once, at the end
+    val: float  # fraction of the rest, which chooses the checkpoint and the threshold; 0 for no validation part
+    seed: int  # of the split; by default the run's seed
+    folds: int  # with fold: number of folds of the training part
+    fold: int | None  # this fold is the validation part, instead of val; numbers from folds on repeat with other seeds
 
     def __post_init__(self) -> None:
         check(self.folds >= 2, "data.split.folds", "at least 2", self.folds)
@@ -58,27 +58,27 @@ class SplitConfig:
 
 @dataclass(kw_only=True)
 class DataConfig:
-    """What all sources share: which photos, and how they become batches."""
+    """Settings that all sources share: the photos, and how they become batches."""
 
-    source: str  # chosen by data=
+    source: str  # set by data=
     classes: ClassNames
-    group: Group | Literal["module"]  # which photos show one part and stay together; module: data=elpv
+    group: Group | Literal["module"]  # which photos show one part and stay together; module: only data=elpv
     split: SplitConfig
     image_size: int  # photos become about image_size x image_size pixels
     resize: Resize  # most photos' own shape, a square, a square with bars; never a crop
     roi: list[float] | None  # [left, top, right, bottom], shares from 0 to 1: the region of the photo that counts
     mask: str | None  # a black and white image of the photos' shape: what is black in it does not count
-    bit_depth: int  # real bits of 16-bit files
-    on_bad_file: Literal["error", "skip"]  # what to do with a file that is no readable photo
-    max_bad_share: float  # skip refuses when more than this share is unreadable
-    cache: Cache  # decoded photos: kept, decoded in every run, decoded in every epoch
+    bit_depth: int  # significant bits of 16-bit files
+    on_bad_file: Literal["error", "skip"]  # for files that are not readable photos
+    max_bad_share: float  # skip fails if more than this fraction is unreadable
+    cache: Cache  # decoded photos: on disk, in memory (decoded in every run), or none (decoded in every epoch)
     cache_dir: str  # where decoded photos and features are kept
-    batch_size: int  # photos in a step
+    batch_size: int  # photos per step
     max_pixels: int  # photos with more are refused
-    cache_limit: float  # gigabytes of decoded photos kept there; the longest unused make room
-    tiles: str  # rows x columns of about image_size x image_size that a photo is cut into
-    corrections: str | None  # a corrections.csv that a page has saved
-    near_duplicates: Literal["warn", "group", "error"]  # what to do about photos that are nearly copies of others
+    cache_limit: float  # gigabytes of decoded photos in cache_dir; the least recently used are evicted
+    tiles: str  # rows x columns of tiles of about image_size x image_size pixels that a photo is cut into
+    corrections: str | None  # a corrections.csv saved by a report or an audit
+    near_duplicates: Literal["warn", "group", "error"]  # for photos that are nearly copies of others
 
     def __post_init__(self) -> None:
         if self.group == "module" and self.source != "elpv":
@@ -105,17 +105,17 @@ class DataConfig:
         return int(down), int(across)
 
     def of_folder(self, **settings: Any) -> "FolderConfig":
-        """These settings for photos of one's own: `root` or `manifest`, and any other that differs."""
+        """These settings for the user's own photos: `root` or `manifest`, and any other that differs."""
         shared = {field.name: getattr(self, field.name) for field in fields(DataConfig)}
         return FolderConfig(**{**shared, **settings, "source": "folder"})
 
 
 @dataclass(kw_only=True)
 class PartsConfig(DataConfig):
-    """Photos of a machined part, which the package renders."""
+    """Photos of a machined part, rendered by the package."""
 
     source: Literal["parts"]
-    count: int  # parts: how many photos to render
+    count: int  # parts: number of photos to render
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -124,10 +124,10 @@ class PartsConfig(DataConfig):
 
 @dataclass(kw_only=True)
 class FolderConfig(DataConfig):
-    """Photos of one's own, by folder or by table."""
+    """The user's own photos, by folder or by table."""
 
     source: Literal["folder"]
-    root: str | None  # folder of your photos, with a folder for each class; or where a manifest's paths count from
+    root: str | None  # folder of your photos with one folder per class; or the base of a manifest's relative paths
     manifest: str | None  # a CSV instead of folders: path,label[,group][,subset][,kind]
 
     def __post_init__(self) -> None:

@@ -1,4 +1,4 @@
-"""The settings of what the line does: the rule of a training, and the commands that decide."""
+"""Settings of decisions: the rule of a training, and the commands certify, decide, release and gauge."""
 
 import math
 from dataclasses import dataclass
@@ -17,7 +17,7 @@ class CostConfig:
 
     escape: float  # an Incorrect part that passed
     overkill: float  # a Correct part that was rejected
-    review: float | None  # a person looks at the part; null: nobody does
+    review: float | None  # a person looks at the part; null: no review
 
 
 @dataclass(kw_only=True)
@@ -26,11 +26,11 @@ class DecisionConfig:
 
     rule: Rule  # fixed: the threshold below; others choose it on validation photos
     threshold: float  # fixed: REJECT when P(Incorrect) is at least this
-    escape_rate: float | None  # at most this share of Incorrect parts may pass
-    overkill_rate: float | None  # at most this share of Correct parts may be rejected
+    escape_rate: float | None  # largest fraction of Incorrect parts that may pass
+    overkill_rate: float | None  # largest fraction of Correct parts that may be rejected
     costs: CostConfig
-    bad_share: float | None  # of the parts on the line; null: shown for 0.1%, 1% and 5%
-    novelty: float | None  # share of good photos that may be called unlike all others; null: not measured
+    bad_share: float | None  # fraction of Incorrect parts on the line; null: shown for 0.1%, 1% and 5%
+    novelty: float | None  # fraction of good photos that may be flagged as novel; null: not measured
 
     def __post_init__(self) -> None:
         valid = self.novelty is None or 0 < self.novelty < 1
@@ -59,11 +59,11 @@ class CertifyConfig:
     """`qc-lightning certify`."""
 
     run: str | None  # a run folder, latest or a release's name; null: the only release, else latest
-    data: OtherPhotosConfig  # qualification photos, with labels, that the run has never seen
-    escape_rate: float  # the largest share of Incorrect parts that may pass
-    overkill_rate: float | None  # the largest share of Correct parts that may be rejected; null: not certified
-    confidence: float  # of the statement, from 0 to 1
-    together: bool  # both rates at once at this confidence, not each for itself
+    data: OtherPhotosConfig  # labelled qualification photos that the run has never seen
+    escape_rate: float  # largest fraction of Incorrect parts that may pass
+    overkill_rate: float | None  # largest fraction of Correct parts that may be rejected; null: not certified
+    confidence: float  # of the claims, from 0 to 1
+    together: bool  # both rates hold jointly at this confidence, not only separately
     by: str | None  # who certifies; null: the account
     reason: str | None  # why, on record with it
     device: str  # auto | cpu | cuda | cuda:<n>
@@ -82,13 +82,13 @@ class DecideConfig:
     """`qc-lightning decide`."""
 
     run: str | None  # a run folder, latest or a release's name; null: the only release, else latest
-    rule: Rule  # all but fixed look at the run's validation photos
-    threshold: float | None  # of rule=fixed
-    review: list[float] | None  # [low, high] of rule=fixed: a person looks at parts between
-    escape_rate: float | None  # of rule=escape: the largest share of Incorrect parts that may pass
-    overkill_rate: float | None  # the largest share of Correct parts that may be rejected
+    rule: Rule  # all but fixed use the run's validation photos
+    threshold: float | None  # for rule=fixed
+    review: list[float] | None  # [low, high] for rule=fixed: a person looks at parts in between
+    escape_rate: float | None  # for rule=escape: largest fraction of Incorrect parts that may pass
+    overkill_rate: float | None  # largest fraction of Correct parts that may be rejected
     costs: CostConfig
-    bad_share: float | None  # of rule=cost: the share of Incorrect parts on the line
+    bad_share: float | None  # for rule=cost: fraction of Incorrect parts on the line
     reason: str | None  # why, on record with it
     by: str | None  # who decides; null: the account
     device: str  # auto | cpu | cuda | cuda:<n>
@@ -107,7 +107,7 @@ class DecideConfig:
 
     @property
     def decision(self) -> DecisionConfig:
-        """As the training has it."""
+        """These settings as a training's."""
         return DecisionConfig(
             rule=self.rule,
             threshold=0.5 if self.threshold is None else self.threshold,
@@ -128,7 +128,7 @@ class ReleaseConfig:
     decision: int | None  # number in its decision.json; null: the newest
     reason: str | None  # why, on record with it
     by: str | None  # who releases it; null: the account
-    force: bool  # although its own figures say that it tells nothing apart
+    force: bool  # release even if by its own metrics it cannot tell the classes apart
 
     def __post_init__(self) -> None:
         if self.run is None or self.name is None:
@@ -145,7 +145,7 @@ class GaugeConfig:
     """`qc-lightning gauge`."""
 
     source: str | None  # a .csv with the columns part, appraiser, trial, verdict and, if known, reference
-    output: str  # a folder for gauge.json and gauge.html
+    output: str  # folder of gauge.json and gauge.html
     effectiveness: list[float]  # at least the first is acceptable, below the second is not
     miss_rate: list[float]  # at most the first is acceptable, above the second is not
     false_alarm_rate: list[float]  # of Correct parts rejected: at most the first is acceptable, above the second is not

@@ -1,4 +1,4 @@
-"""Settings that do nothing beside others: a sweep over them is refused, a single one is named."""
+"""Settings without effect given the other ones: a sweep over them is refused, a single one is reported."""
 
 from collections.abc import Iterable
 
@@ -6,7 +6,7 @@ from qc_lightning.config.training import TrainConfig
 
 
 def without_effect(config: TrainConfig, keys: Iterable[str]) -> dict[str, str]:
-    """Which of these settings can change nothing of the model, and why.
+    """Return which of these settings cannot change the model, and why.
 
     Args:
         config: all settings together.

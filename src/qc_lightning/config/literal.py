@@ -1,4 +1,4 @@
-"""Text on Hydra's command line, taken literally: paths and names may hold any characters."""
+"""Literal text on Hydra's command line: paths and names may contain any characters."""
 
 import re
 
@@ -7,7 +7,7 @@ _SWEEPS = re.compile(r"(choice|range|interval|glob|shuffle|sort|tag|int|float|st
 
 
 def quoted(text: str) -> str:
-    r"""A text as a value that Hydra reads as this text.
+    r"""Quote a text so that Hydra reads it literally.
 
     >>> print(quoted("photos (2024)"), quoted("o'brien"), quoted("C:\\"))
     'photos (2024)' 'o\'brien' 'C:\\'
@@ -19,21 +19,21 @@ def quoted(text: str) -> str:
 
 
 def escaped(text: str) -> str:
-    """A text that OmegaConf looks nothing up in."""
+    """Escape a text so that OmegaConf does not interpolate it."""
     return re.sub(r"(\\*)\$\{", r"\1\1\\${", text)
 
 
 def is_quoted(value: str) -> bool:
-    """Whether a value is quoted already, as Hydra's grammar has it."""
+    """Whether a value is already quoted by Hydra's grammar."""
     return _QUOTED.fullmatch(value) is not None
 
 
 def literal(value: str, exists: bool, swept: bool) -> str:
-    """A text value as it was typed, as Hydra is to read it.
+    """Convert a text value as typed to a value that Hydra reads literally.
 
     Args:
-        value: what stands behind `=`; quotes around all of it are the user's own and stay.
-        exists: whether there is a file or folder of just that name.
+        value: the text after `=`; quotes around all of it are kept.
+        exists: whether a file or folder with exactly that name exists.
         swept: whether commas separate several values, as with -m.
     """
     if exists:

@@ -1,6 +1,6 @@
-"""The settings of the network.
+"""Settings of the network.
 
-What a value of `model.mode` means is said here, by properties; `training/modes.py` picks the module by it.
+The properties define what each value of `model.mode` means; `training/modes.py` selects the module by them.
 """
 
 import math
@@ -22,21 +22,21 @@ class ModelConfig:
     """The network."""
 
     library: Literal["own", "torchvision", "timm"]  # own: the paper's mlp
-    name: str  # the library's name for it
+    name: str  # the library's name of the network
     weights: str  # none | auto (an installed package, the torch hub folder, a download) | a file
     mode: Literal["scratch", "frozen", "tail", "finetune"]  # frozen: the head learns; tail, finetune: then stages too
-    stages: int  # how many of the last stages feed the head; small defects live in the earlier ones
-    pool: list[Literal["avg", "max", "std"]]  # avg, max, std: what the head gets of a stage's map
-    input_size: int  # side of the photos it was made for; data.image_size follows it
-    hidden: list[int]  # widths of the hidden layers, of the mlp or of the head; [] for a linear head
-    dropout: float  # share of a hidden layer's outputs that a step leaves out
-    views: Literal[1, 2, 4]  # features are averaged over the photo, its mirror image, both upside down
-    penalty: float  # of a pretrained network: weight of the squared norm of its linear head as it is fitted
-    copies: int  # of a pretrained network: augmented copies of each training photo that its head is fitted to too
-    clip: float  # of a pretrained network: standard deviations at which a feature is cut off; inf: never
-    resize: Resize  # of photos that are not square; data.resize follows it
-    patches: bool  # of a pretrained network with a linear head: let it see small patches too, if they help
-    distance: bool  # of such a head: score the distance to Correct photos; always where no photo is Incorrect
+    stages: int  # number of last stages that feed the head; small defects show in the earlier ones
+    pool: list[Literal["avg", "max", "std"]]  # statistics of each stage's map that the head gets: avg, max, std
+    input_size: int  # side of the photos it was trained on; default of data.image_size
+    hidden: list[int]  # widths of the hidden layers of the mlp or the head; [] for a linear head
+    dropout: float  # dropout probability after each hidden layer
+    views: Literal[1, 2, 4]  # views whose features are averaged: the photo, its mirror image, both upside down
+    penalty: float  # pretrained networks: L2 penalty of the linear head
+    copies: int  # pretrained networks: augmented copies of each training photo, also used to fit the head
+    clip: float  # pretrained networks: standard deviations at which a feature is cut off; inf: never
+    resize: Resize  # default of data.resize, for photos that are not square
+    patches: bool  # pretrained networks with a linear head: also score small patches, if this helps
+    distance: bool  # such a head: also score the distance to Correct photos; always used if no photo is Incorrect
 
     def __post_init__(self) -> None:
         check(self.penalty > 0, "model.penalty", "a weight above 0", self.penalty)
@@ -55,34 +55,34 @@ class ModelConfig:
 
     @classmethod
     def stored(cls, settings: Mapping[str, Any]) -> "ModelConfig":
-        """The settings that a checkpoint holds; what was no setting yet when it was made is as it was then.
+        """Read the settings in a checkpoint; a setting newer than the checkpoint gets the value that it had implicitly.
 
         Raises:
-            TypeError: they are another release's.
+            TypeError: another release wrote them.
         """
         return cls(**{"clip": math.inf, "resize": "squash", "patches": False, "distance": False, **settings})
 
     @property
     def pretrained(self) -> bool:
-        """Whether it begins with published weights, under a head that is fitted to their features."""
+        """Whether the network starts from published weights with a head fitted to its features."""
         return self.mode in PRETRAINED_MODES
 
     @property
     def frozen(self) -> bool:
-        """Whether only the head learns."""
+        """Whether only the head is trained."""
         return self.mode == "frozen"
 
     @property
     def tail(self) -> bool:
-        """Whether copies of two stages learn for the patches, beside the head of a frozen network."""
+        """Whether copies of two stages are fine-tuned for the patches, in addition to a frozen network's head."""
         return self.mode == "tail"
 
     @property
     def cross_validated(self) -> bool:
-        """Whether cross-validation chooses, so that no validation part is needed."""
+        """Whether cross-validation replaces the validation part."""
         return self.frozen or self.tail
 
     @property
     def solved(self) -> bool:
-        """Whether all that learns is solved exactly, in one step."""
+        """Whether everything trainable is solved exactly, in one step."""
         return self.frozen and not self.hidden

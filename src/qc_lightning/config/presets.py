@@ -1,4 +1,4 @@
-"""Where `conf/` lies, and what of it the code itself reads."""
+"""Location of `conf/`, and the presets in it that the code reads."""
 
 from pathlib import Path
 from typing import Any
@@ -6,17 +6,17 @@ from typing import Any
 from qc_lightning.config.augment import AugmentConfig
 
 _PACKAGE = Path(__file__).resolve().parents[1]
-# inside a wheel conf/ lies in the package, in a checkout it stands at the top
+# in a wheel conf/ is inside the package, in a checkout at the top level
 CONF = next((path for path in (_PACKAGE / "conf", _PACKAGE.parents[1] / "conf") if path.is_dir()), _PACKAGE / "conf")
 
 
 def options(group: Path) -> list[str]:
-    """What a folder of `conf/` offers; `base` is what its options start from."""
+    """Names of the options in a folder of `conf/`, without `base`, from which they inherit."""
     return sorted(path.stem for path in group.glob("*.yaml") if path.stem != "base")
 
 
 def augmentations() -> dict[str, AugmentConfig]:
-    """Every augmentation that `conf/augment` offers but `none`, by name."""
+    """All augmentations in `conf/augment` except `none`, by name."""
     from omegaconf import OmegaConf
 
     def settings(name: str) -> dict[str, Any]:

@@ -1,7 +1,7 @@
-"""A run's own record, `config.yaml` in its folder: what it was called with and every setting, resolved.
+"""A run's record, `config.yaml` in its folder: the command and every setting, resolved.
 
-The only place that reads or writes stored settings. They are plain data: nothing in a record is looked up, resolved or
-run, so a record from a stranger can do no more than name settings.
+The only module that reads or writes stored settings. They are plain data: nothing in a record is resolved or
+executed, so a record from a stranger can only set settings.
 """
 
 from collections.abc import Iterator, Mapping
@@ -27,13 +27,13 @@ _LARGEST = 1 << 18  # bytes; ours have a few thousand, and a megabyte takes a mi
 
 @dataclass(frozen=True)
 class RunRecord:
-    """What `config.yaml` holds.
+    """Content of `config.yaml`.
 
     Attributes:
-        command: what was typed, as one line for a shell.
-        overrides: the settings that it gave, as Hydra takes them.
-        directory: where relative paths count from.
-        settings: of the training, as plain data.
+        command: the command as typed, one line for a shell.
+        overrides: the settings in it, as Hydra overrides.
+        directory: base of relative paths.
+        settings: the training's settings, as plain data.
     """
 
     command: str
@@ -43,7 +43,7 @@ class RunRecord:
 
     @classmethod
     def from_config(cls, config: TrainConfig, command: str, overrides: list[str]) -> "RunRecord":
-        """The record of a training that begins here and now."""
+        """The record of a training that starts now in this directory."""
         return cls(command, overrides, str(Path.cwd()), asdict(config))
 
     def to_yaml(self) -> str:
@@ -55,7 +55,7 @@ class RunRecord:
         return text
 
     def write(self, run: Run) -> None:
-        """Put it into a run's folder, in place of the one that is there."""
+        """Write it to a run's folder, replacing an earlier one."""
         write_text(run.record, self.to_yaml())
 
     @classmethod
@@ -63,7 +63,7 @@ class RunRecord:
         """Read the record of a run.
 
         Raises:
-            UserError: there is none, it is damaged, or another release wrote it.
+            UserError: it is missing, damaged, or from another release.
         """
         content = read_yaml(run)
         if content.get("format") != FORMAT:
@@ -82,14 +82,14 @@ class RunRecord:
         """The settings as dataclasses.
 
         Raises:
-            UserError: they are not those of this release.
+            UserError: another release wrote them.
         """
         with _of_this_release():
             return build(TrainConfig, self.settings)
 
     @property
     def data(self) -> AnyData:
-        """The settings of the photos; raises as `training` does."""
+        """The settings of the photos; errors as for `training`."""
         with _of_this_release():
             return cast(AnyData, typed(AnyData, self.settings.get("data"), "data"))
 
@@ -98,7 +98,7 @@ def read_yaml(run: Run) -> dict[str, Any]:
     """A run's `config.yaml` as plain data.
 
     Raises:
-        UserError: there is no such file, or it is no YAML that this project has written.
+        UserError: there is no such file, or it was not written by this project.
     """
     import yaml
 
@@ -120,7 +120,7 @@ def _loader() -> "type[yaml.SafeLoader]":
     import yaml
 
     class Loader(yaml.SafeLoader):
-        """Plain data only; no aliases, which a few lines can make expand without end."""
+        """Loads plain data without aliases, with which a few lines can expand without limit."""
 
         def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
             if self.check_event(yaml.AliasEvent):

@@ -1,4 +1,4 @@
-"""The settings of the service; its values are here, because it runs where no YAML can be read."""
+"""Settings of the service, with their values, because it runs without a YAML library."""
 
 from dataclasses import dataclass
 from datetime import datetime, time
@@ -28,41 +28,41 @@ class ServeConfig:
     """
 
     model: str | None = None  # an exported inspector, .onnx
-    run: str | None = None  # a run or release, instead of model; its export is made when missing or outdated
+    run: str | None = None  # a run or release, instead of model; exported if the export is missing or outdated
     models: str | None = None  # or a table of several, .csv: product,camera,model
-    force: bool = False  # although its own figures say that it tells nothing apart
-    host: str = "127.0.0.1"  # address to listen on; others than loopback need a token
+    force: bool = False  # serve even if by its own metrics it cannot tell the classes apart
+    host: str = "127.0.0.1"  # address to listen on; any but loopback needs a token
     port: int = 8000  # 0: any free one
-    log: str | None = None  # file of the record of every verdict, .sqlite
+    log: str | None = None  # file of the verdict log, .sqlite
     keep: Literal["none", "review", "all"] = "none"  # photos to keep; review: those of REVIEW and REJECT
-    photos: str | None = None  # folder of kept photos; null: beside the log
-    keep_gigabytes: float = 10.0  # of kept photos; the oldest make room
-    views: int = 1  # photos that every part has, each from a camera of its own: see /v1/parts
-    spot_check: int | None = None  # one part in so many is put to a person, whatever its verdict: shows the escape rate
-    masters: float | None = None  # hours after which master parts have to be shown again; null: no reminder
-    shifts: str = "06:00,14:00,22:00"  # when shifts begin, local time: the page counts by shift
-    source: str | None = None  # a folder to watch; its photos are inspected, their verdicts are rows of the log
-    rest: float = 0.4  # seconds without a change before a file of that folder is looked into
+    photos: str | None = None  # folder of kept photos; null: next to the log
+    keep_gigabytes: float = 10.0  # limit of kept photos; the oldest are removed
+    views: int = 1  # photos per part, each from its own camera: see /v1/parts
+    spot_check: int | None = None  # send one part in this many to a person, whatever its verdict: measures escapes
+    masters: float | None = None  # hours after which master parts are due again; null: no reminder
+    shifts: str = "06:00,14:00,22:00"  # start of each shift, local time: the page counts by shift
+    source: str | None = None  # a folder to watch; the verdicts on its photos go to the log
+    rest: float = 0.4  # seconds without a change before a file in that folder is read
     camera: str | None = None  # USB index, rtsp://..., genicam:producer.cti[#serial], a video file or frames_%03d.png
-    camera_name: str = "camera"  # what rows and the table of models call it
-    interval: float | None = None  # seconds between its photos; null: at a trigger, POST /v1/trigger or the PLC's
-    csv: str | None = None  # file that gets each row of the log, .csv
-    separator: str = ","  # between the fields of that file; a German Excel wants ;
-    decimal: str = "."  # of its numbers; a German Excel wants ,
-    jsonl: str | None = None  # file that gets each row as a line of JSON
-    webhook: str | None = None  # http://host/path that gets the rows by POST
-    mqtt: str | None = None  # mqtt://[user:password@]host:1883/topic that gets each row; extra mqtt
-    modbus: str | None = None  # modbus://host:502/<base register> of a PLC that gets the verdicts; extra modbus
-    opcua: str | None = None  # opc.tcp://host:4840#<node> of a PLC, in its place; extra opcua
+    camera_name: str = "camera"  # its name in log rows and in the table of models
+    interval: float | None = None  # seconds between its photos; null: on a trigger, POST /v1/trigger or the PLC's
+    csv: str | None = None  # file that receives each log row, .csv
+    separator: str = ","  # field separator of that file; a German Excel expects ;
+    decimal: str = "."  # decimal mark of that file; a German Excel expects ,
+    jsonl: str | None = None  # file that receives each row as a line of JSON
+    webhook: str | None = None  # http://host/path that receives the rows by POST
+    mqtt: str | None = None  # mqtt://[user:password@]host:1883/topic that receives each row; extra mqtt
+    modbus: str | None = None  # modbus://host:502/<base register> of a PLC that receives the verdicts; extra modbus
+    opcua: str | None = None  # opc.tcp://host:4840#<node> of a PLC, instead of modbus; extra opcua
     opcua_security: str | None = None  # Basic256Sha256,SignAndEncrypt,certificate.der,key.pem; null: not encrypted
-    deadline: float = 2.0  # seconds after which the PLC gets REJECT for a trigger, and no older verdict any more
+    deadline: float = 2.0  # seconds after which a PLC's trigger gets REJECT; older verdicts are not sent
     token_file: str | None = None  # file with the token; or QC_LIGHTNING_TOKEN
     tls_cert: str | None = None  # certificate, PEM
     tls_key: str | None = None  # key of the certificate, PEM
-    unreadable: Literal["review", "reject"] = "review"  # the verdict on what cannot be read
-    queue: int = 32  # photos on their way at a time; more get 503
-    max_megabytes: float = 50.0  # of a request's body
-    timeout: float = 10.0  # seconds for a body to arrive, and for a verdict
+    unreadable: Literal["review", "reject"] = "review"  # verdict on a photo that cannot be read
+    queue: int = 32  # photos in progress at a time; more get 503
+    max_megabytes: float = 50.0  # largest request body
+    timeout: float = 10.0  # seconds for a body to arrive and for a verdict
 
     def __post_init__(self) -> None:
         if [self.model, self.run, self.models].count(None) < 2:
@@ -107,14 +107,14 @@ class ServeConfig:
             raise UserError("tls_cert, tls_key: expected both or none")
 
     def shift_starts(self) -> list[time]:
-        """When shifts begin, local time."""
+        """Start of each shift, local time."""
         try:
             return [datetime.strptime(text.strip(), "%H:%M").time() for text in self.shifts.split(",")]
         except ValueError:
             raise UserError(f"shifts: expected times such as 06:00,14:00,22:00, got {self.shifts!r}") from None
 
     def keeping(self) -> tuple[Path, bool, int] | None:
-        """Folder of the photos to keep, whether all of them, bytes that they may take; None to keep none."""
+        """Folder of the kept photos, whether all are kept, and their limit in bytes; None if none are kept."""
         if self.keep == "none":
             return None
         folder = Path(self.photos).expanduser() if self.photos else photos_beside(Path(str(self.log)).expanduser())
@@ -123,17 +123,17 @@ class ServeConfig:
 
 @dataclass(kw_only=True)
 class LogConfig:
-    """Read the record of every verdict that `qc-lightning serve log=line-3.sqlite` keeps, while it serves or later.
+    """Read the verdict log of `qc-lightning serve log=line-3.sqlite`, while it serves or later.
 
-      qc-lightning log line-3.sqlite verify                              is every row as it was written?
+      qc-lightning log line-3.sqlite verify                              is every row unchanged?
       qc-lightning log line-3.sqlite export line-3.csv separator=';' decimal=','     as a German Excel opens it
       qc-lightning log line-3.sqlite export line-3.xlsx                  or .parquet
-      qc-lightning log line-3.sqlite replay model=inspector.onnx         the photos that were kept, the same verdicts?
+      qc-lightning log line-3.sqlite replay model=inspector.onnx         do kept photos get the same verdicts?
       qc-lightning log line-3.sqlite dataset corrected/ beside=outputs/<date>/<time>/split.csv
       qc-lightning train data.manifest=corrected/labels.csv
 
-    dataset copies the photos whose verdict a person gave, a folder for each class, and lists them in labels.csv after
-    the photos of the training so far, whose validation and test part stay as they are.
+    dataset copies the photos with a person's verdict into one folder per class and lists them in labels.csv after
+    the photos of the previous training, whose validation and test parts stay the same.
 
     verify prints the last digest: kept elsewhere, it also shows later that no rows were cut off at the end. Exit codes:
     0 all is well; 1 a row is not as it was written, or a verdict differs; 2 a mistake, said in one line.
@@ -143,10 +143,10 @@ class LogConfig:
     action: Literal["verify", "export", "replay", "dataset"] = "verify"  # what to do with it
     output: str | None = None  # export: a .csv, .xlsx (extra xlsx) or .parquet (extra parquet); dataset: a new folder
     model: str | None = None  # replay: an exported inspector, .onnx
-    photos: str | None = None  # folder of kept photos; null: the one beside the log
-    beside: str | None = None  # dataset: split.csv of the training so far
-    separator: str = ","  # export: between the fields; a German Excel wants ;
-    decimal: str = "."  # export: of the numbers; a German Excel wants ,
+    photos: str | None = None  # folder of kept photos; null: the one next to the log
+    beside: str | None = None  # dataset: split.csv of the previous training
+    separator: str = ","  # export: field separator; a German Excel expects ;
+    decimal: str = "."  # export: decimal mark; a German Excel expects ,
 
     def __post_init__(self) -> None:
         check_marks(self.separator, self.decimal)
@@ -163,12 +163,12 @@ class LogConfig:
 
 @dataclass(kw_only=True)
 class DriftConfig:
-    """Compare the photos of a log with the training's photos: camera, light, lens, product, and the share of bad parts.
+    """Compare the photos of a log with the training photos: camera, light, lens, product, and the fraction rejected.
 
       qc-lightning drift line-3.sqlite
 
-    For each statistic: the look at which it came nearest to its limit, and the first row beyond it, if there is one.
-    The limits allow one false alarm in 100,000 photos. Then the escape rate that spot checks show, beside the certified
+    For each statistic it prints the comparison nearest to its limit, and the first row beyond the limit, if any.
+    The limits allow one false alarm in 100,000 photos. Then follow the escape rate in spot checks and the certified
     one. Exit codes: 0 nothing has changed; 1 something has, or the certificate is void; 2 a mistake, said in one line.
     """
 
@@ -176,12 +176,12 @@ class DriftConfig:
 
 
 def photos_beside(log: Path) -> Path:
-    """Where the photos of a log are kept unless settings say otherwise: `line-3.sqlite`, `line-3_photos`."""
+    """Default folder of a log's kept photos: `line-3_photos` for `line-3.sqlite`."""
     return log.with_name(f"{log.stem}_photos")
 
 
 def check_token(token: str) -> str:
-    """The token without the line's end.
+    """Strip the line end of a token and check its length.
 
     Raises:
         UserError: it is too short to be a secret.

@@ -1,4 +1,4 @@
-"""What a dataclass of settings says of itself: the names below it, their types, the comments beside them."""
+"""Read names, types and help comments of the settings in a dataclass."""
 
 import ast
 import inspect
@@ -17,12 +17,12 @@ class Setting:
 
     Attributes:
         name: dotted, as on the command line.
-        comment: what stands beside it in its dataclass.
-        text: whether its value is text, taken literally on the command line.
+        comment: its comment in the dataclass, the help text.
+        text: whether its value is text, which the command line takes literally.
         optional: whether it may be null.
-        open: whether any names may stand below it, as below `trainer`.
-        parent: whether it is a dataclass with settings below it.
-        default: of the dataclass; None where `conf/` has it.
+        open: whether it accepts any nested names, like `trainer`.
+        parent: whether it is a dataclass with nested settings.
+        default: from the dataclass; None if `conf/` has it.
     """
 
     name: str
@@ -35,7 +35,7 @@ class Setting:
 
 
 def settings_of(schema: type, prefix: str = "") -> list[Setting]:
-    """Every setting of a dataclass and of those in it, each parent before its children."""
+    """All settings of a dataclass, including nested ones; parents come before their children."""
     settings, hints, comments = [], typing.get_type_hints(schema), _comments(schema)
     for field in fields(cast(Any, schema)):
         hint = hints[field.name]
@@ -57,7 +57,7 @@ def settings_of(schema: type, prefix: str = "") -> list[Setting]:
 
 
 def defaults_of(schema: type) -> dict[str, Any]:
-    """The defaults of a dataclass as plain data, `???` where there is none."""
+    """The defaults of a dataclass as plain data; `???` for a missing default."""
     hints = typing.get_type_hints(schema)
     plain: dict[str, Any] = {}
     for field in fields(cast(Any, schema)):
@@ -72,7 +72,7 @@ def defaults_of(schema: type) -> dict[str, Any]:
 
 
 def _comments(schema: type) -> dict[str, str]:
-    """The comment behind each field, its continuation in lines of their own included."""
+    """The comment after each field, including continuation lines."""
     comments: dict[str, str] = {}
     for base in reversed([base for base in schema.__mro__ if is_dataclass(base)]):
         lines = Path(inspect.getfile(base)).read_text(encoding="utf-8").splitlines()

@@ -1,4 +1,4 @@
-"""The settings of a training."""
+"""Settings of a training."""
 
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -14,10 +14,10 @@ from qc_lightning.core.errors import UserError
 
 @dataclass(kw_only=True)
 class OptimConfig:
-    """How the weights are moved."""
+    """The optimizer."""
 
-    lr: float  # the step size
-    weight_decay: float  # how strongly weights are drawn to 0
+    lr: float  # learning rate
+    weight_decay: float  # L2 penalty, decoupled for adamw
     patience: int | None  # stop when the validation loss has not fallen for this many epochs; null: never
     name: Literal["adam", "adamw", "sgd"]  # sgd with momentum 0.9
 
@@ -29,16 +29,16 @@ class OptimConfig:
 
 @dataclass(kw_only=True)
 class LoggerConfig:
-    """Where the figures of every epoch and of the test go besides the run folder: any number of these.
+    """Loggers that receive the metrics of every epoch and of the test; any number of these.
 
-    The values are here, because options that are listed (logger=[tensorboard,mlflow]) say only what they switch on.
+    The values are here, because listed options (logger=[tensorboard,mlflow]) contain only what they switch on.
     """
 
     csv: bool = True  # history.csv, which every run writes
     tensorboard: bool = False  # event files in the run folder; needs the extra "tensorboard"
     mlflow: bool = False  # outputs/mlflow.db, or the server that MLFLOW_TRACKING_URI names; needs the extra "mlflow"
     wandb: bool = False  # Weights & Biases; needs the extra "wandb"
-    project: str = "qc-lightning"  # what MLflow and Weights & Biases file the run under
+    project: str = "qc-lightning"  # project in MLflow and Weights & Biases
 
 
 @dataclass(kw_only=True)
@@ -46,12 +46,12 @@ class SweepConfig:
     """Many trainings from one command."""
 
     sampler: Literal["grid", "random", "tpe"]  # every combination, or sweep.trials points
-    params: dict[str, str]  # key: values to try, as on the command line, which replaces them
-    trials: int  # points of random and tpe
-    seed: int  # draws the points of random and tpe
-    objective: str  # figure of the validation part that the winner is best in: val_auroc, val_loss, ...
-    retrain: bool  # true: the winner once more on train and val together, tested once
-    resume: str | None  # a sweep's folder, or latest, to continue; finished jobs are not run again
+    params: dict[str, str]  # key: values to try, as on the command line, which overrides them
+    trials: int  # number of points of random and tpe
+    seed: int  # of the points of random and tpe
+    objective: str  # validation metric that selects the winner: val_auroc, val_loss, ...
+    retrain: bool  # true: train the winner again on train and val together, and test it once
+    resume: str | None  # a sweep's folder, or latest, to continue; finished jobs are skipped
 
     def __post_init__(self) -> None:
         check(self.trials >= 1, "sweep.trials", "at least 1", self.trials)
@@ -70,14 +70,14 @@ class TrainConfig:
     trainer: dict[str, Any]  # flags of lightning.Trainer
     logger: LoggerConfig
     decision: DecisionConfig
-    imbalance: Literal["auto", "none", "pos_weight", "sampler", "focal"]  # auto: pos_weight for a class below 40%
-    seed: int  # split, weights, order, augmentation and dropout follow from it
+    imbalance: Literal["auto", "none", "pos_weight", "sampler", "focal"]  # auto: pos_weight if a class is below 40%
+    seed: int  # of split, weights, order, augmentation and dropout
     resume: str | None  # a run folder, or latest, to continue from its last.ckpt
     report: bool  # figures/ and report.html
-    score_test: bool  # false: the test part stays unseen
+    score_test: bool  # false: the test photos are not evaluated
     sweep: SweepConfig
-    engine: Literal["local", "ray"]  # where features of pretrained networks are computed: here, or on a cluster
-    ray: RayConfig  # of engine=ray and of hydra/launcher=ray_cluster
+    engine: Literal["local", "ray"]  # compute features of pretrained networks on this machine or on a cluster
+    ray: RayConfig  # for engine=ray and hydra/launcher=ray_cluster
     experiment: Any = None  # name of a recipe in conf/experiment, resolved by Hydra
 
     def __post_init__(self) -> None:

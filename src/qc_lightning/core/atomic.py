@@ -1,4 +1,4 @@
-"""Files that appear whole or not at all."""
+"""Write files atomically: a file appears complete or not at all."""
 
 import errno
 import json
@@ -23,9 +23,9 @@ _looked_through: set[Path] = set()  # folders whose abandoned files this process
 
 @contextmanager
 def replacing(path: Path, durable: bool = True) -> Iterator[Path]:
-    """Give a temporary name beside `path` to write to, and rename it to `path` when the block ends well.
+    """Yield a temporary path in the folder of `path`, and rename it to `path` if the block succeeds.
 
-    What killed processes left unfinished in the folder is removed.
+    Unfinished files of killed processes in the folder are removed.
 
     Args:
         path: the file to write or replace; its folder is made when missing.
@@ -58,7 +58,7 @@ def replacing(path: Path, durable: bool = True) -> Iterator[Path]:
 
 
 def remove_abandoned(folder: Path) -> int:
-    """Remove the files that killed processes left unfinished in a folder; gives the bytes freed."""
+    """Remove the unfinished files of killed processes from a folder; returns the bytes freed."""
     freed = 0
     for file in folder.glob(f"{UNFINISHED}*"):
         with suppress(OSError):
@@ -72,18 +72,18 @@ def remove_abandoned(folder: Path) -> int:
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write a text file whole or not at all."""
+    """Write a text file atomically."""
     with replacing(path) as temporary:
         temporary.write_text(text, encoding="utf-8")
 
 
 def write_json(path: Path, content: Any) -> None:
-    """Write JSON whole or not at all; a number that is not finite is refused, never written as NaN."""
+    """Write JSON atomically; a non-finite number is refused, never written as NaN."""
     write_text(path, json.dumps(content, indent=2, allow_nan=False) + "\n")
 
 
 def try_lock(handle: int) -> bool:
-    """Lock an open file until it is closed; false when another has it, or where there are no locks."""
+    """Lock an open file until it is closed; False if another process has it or locks are unsupported."""
     try:
         import fcntl
 
@@ -94,7 +94,7 @@ def try_lock(handle: int) -> bool:
 
 
 def _sync(path: Path) -> None:
-    """Wait until a file's contents, or a folder's names, are on the disk."""
+    """Flush a file's contents, or a folder's names, to disk."""
     try:
         handle = os.open(path, os.O_RDONLY)
     except PermissionError:  # Windows opens no folders, a file may be write-only

@@ -1,4 +1,4 @@
-"""How far a command is: a bar on a terminal, now and then a line in a log file."""
+"""Progress: a bar on a terminal, an occasional line in a log file."""
 
 import sys
 from typing import TYPE_CHECKING, Any
@@ -14,7 +14,7 @@ _SECONDS = 30.0  # between two lines
 
 
 class Progress(_Bar):
-    """tqdm, but where standard error is no terminal it writes a line every half minute instead of redrawing a bar.
+    """tqdm that writes a line every half minute, instead of redrawing a bar, if standard error is not a terminal.
 
     Args:
         arguments: of tqdm.
@@ -35,7 +35,7 @@ class Progress(_Bar):
             print(self, file=self.fp, flush=True)
 
     def close(self) -> None:
-        """Leave the bar as it is; a last line for what has shown one or began without a delay."""
+        """Keep the bar on screen; write a last line if one was shown or there was no delay."""
         if not self._lines:
             super().close()
         elif not self.disable:

@@ -1,4 +1,4 @@
-"""Whose a run folder is: claimed by one training, and held while that works in it."""
+"""Ownership of a run folder: one training claims it and locks it while it works."""
 
 import contextlib
 import itertools
@@ -17,16 +17,16 @@ from qc_lightning.core.run import Run
 def claimed(folder: Path, record: str, named: bool) -> Iterator[Run]:
     """Claim a folder for a new run, and hold it while the block runs.
 
-    The claim is the run's `config.yaml`, made exclusively: of two trainings that start in one second, one gets the
+    The claim is the run's `config.yaml`, created exclusively: of two trainings that start in one second, one gets the
     folder. A block that ends before its run has begun (before split.csv is there) leaves nothing behind.
 
     Args:
-        folder: where the run is to be.
+        folder: for the run.
         record: text of `config.yaml`.
         named: whether the user named the folder; the default one gets a suffix when it is taken.
 
     Raises:
-        UserError: the folder holds a run, or cannot be written to.
+        UserError: the folder contains a run or cannot be written to.
     """
     check_room(folder)
     made = [path for path in (folder, *folder.parents) if not path.exists()]
@@ -48,7 +48,7 @@ def claimed(folder: Path, record: str, named: bool) -> Iterator[Run]:
 
 
 def claim_sweep(folder: Path, named: bool) -> Path:
-    """Claim a folder for a new sweep, by an empty sweep.json; arguments and errors as of `claimed`."""
+    """Claim a folder for a new sweep with an empty sweep.json; arguments and errors as for `claimed`."""
     check_room(folder)
     kept = ("sweep.json",)
     return _claim(folder, kept, named, "sweep", "continue it with sweep.resume={}")

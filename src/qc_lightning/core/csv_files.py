@@ -1,4 +1,4 @@
-"""Tables as CSV, which people open in a spreadsheet: no text of theirs may run there as a formula."""
+"""CSV tables that are safe to open in a spreadsheet: no text can run there as a formula."""
 
 import csv
 import io
@@ -9,12 +9,12 @@ from typing import NamedTuple
 
 from qc_lightning.core.reading import read_text
 
-_FORMULA = re.compile("'*[=+@\t\r-]")  # what a spreadsheet takes for one, behind marks
-_MARK = "'"  # behind it, spreadsheets show the rest as text
+_FORMULA = re.compile("'*[=+@\t\r-]")  # what a spreadsheet takes for a formula, after any apostrophes
+_MARK = "'"  # spreadsheets show what follows as text
 
 
 class Marks(NamedTuple):
-    """What a spreadsheet expects of a CSV: a German Excel wants `;` and `,`.
+    """Field separator and decimal mark of a CSV; a German Excel expects `;` and `,`.
 
     Attributes:
         separator: between fields, one character.
@@ -26,7 +26,7 @@ class Marks(NamedTuple):
 
     @property
     def start(self) -> str:
-        """What the file begins with: without it a spreadsheet takes UTF-8 for another encoding."""
+        """Byte order mark, without which some spreadsheets misread UTF-8; empty for the usual marks."""
         return "" if self == Marks() else "\ufeff"
 
     def number(self, text: str) -> float:
@@ -42,12 +42,12 @@ USUAL = Marks()
 
 
 def csv_text(header: Sequence[str], lines: Iterable[Sequence[object]]) -> str:
-    """A CSV file as text; None is an empty field, fields as of `harmless`."""
+    """A CSV file as text; None is an empty field, and text is escaped by `harmless`."""
     return csv_lines([header, *lines])
 
 
 def csv_lines(lines: Iterable[Sequence[object]], marks: Marks = USUAL) -> str:
-    r"""Rows as lines of a CSV; fields as of `csv_text`.
+    r"""Rows as lines of a CSV; fields as for `csv_text`.
 
     >>> csv_lines([(0.25, None, "=1+1", "a;b")], Marks(";", ","))
     '0,25;;\'=1+1;"a;b"\n'
@@ -63,7 +63,7 @@ def csv_lines(lines: Iterable[Sequence[object]], marks: Marks = USUAL) -> str:
 
 
 class _Lines(list[str]):
-    """Rows that a `csv.writer` ended in CR LF, ended in LF: Python quotes a CR only where rows end in one."""
+    """Collects rows of a `csv.writer` with LF instead of CR LF: Python quotes a CR only if rows end in one."""
 
     END = "\r\n"
 
@@ -73,12 +73,12 @@ class _Lines(list[str]):
 
 
 def read_table(path: Path, encoding: str = "utf-8", errors: str = "strict") -> list[dict[str, str]]:
-    """The rows of a CSV with a header, as `csv_text` was given them.
+    """Read the rows of a CSV with a header; undoes `csv_text`.
 
     Raises:
-        OSError: it cannot be read; as of `read_bytes`.
-        ValueError: it is no text of that encoding, was cut off, or a row has not as many fields as the header.
-        csv.Error: it is no CSV.
+        OSError: it cannot be read, as for `read_bytes`.
+        ValueError: it is not text in that encoding, is cut off, or a row and the header differ in length.
+        csv.Error: it is not a CSV.
     """
     text = read_text(path, encoding=encoding, errors=errors)
     if text and not text.endswith("\n"):
@@ -92,7 +92,7 @@ def read_table(path: Path, encoding: str = "utf-8", errors: str = "strict") -> l
 
 
 def harmless(value: object) -> object:
-    """A field that no spreadsheet runs: a text that begins like a formula gets an apostrophe before it.
+    """Escape a field for spreadsheets: text that begins like a formula gets a leading apostrophe.
 
     >>> harmless("=1+1"), harmless("-0.5"), harmless(-0.5), harmless("a=b")
     ("'=1+1", '-0.5', -0.5, 'a=b')
@@ -101,7 +101,7 @@ def harmless(value: object) -> object:
 
 
 def as_given(field: str) -> str:
-    """What `harmless` was given.
+    """Undo `harmless`.
 
     >>> as_given("'=1+1"), as_given("'quoted'")
     ('=1+1', "'quoted'")

@@ -5,7 +5,7 @@ from contextlib import contextmanager
 
 
 class UserError(Exception):
-    r"""Something the user can mend: the message says in one line what was expected, what came and what to do.
+    r"""A mistake that the user can fix: the message says in one line what was expected, what came and what to do.
 
     Commands print it without a traceback and exit with code 2.
 
@@ -19,7 +19,7 @@ class UserError(Exception):
 
 @contextmanager
 def reading(what: object, advice: str = "restore it or train again") -> Iterator[None]:
-    """Around code that makes something of a file's content: what does not fit becomes one line.
+    """Wrap code that interprets a file's content: an unexpected content becomes a one-line `UserError`.
 
     Args:
         what: the file, or files, in words.

@@ -1,4 +1,4 @@
-"""A lock on a folder that ends with its process, whatever ends that."""
+"""A lock on a folder that is released when its process ends, however it ends."""
 
 import os
 import time
@@ -31,9 +31,9 @@ def held(folder: Path) -> Iterator[None]:
 
 @contextmanager
 def in_turn(file: Path) -> Iterator[None]:
-    """Wait until no other process is in a block with this lock file, which is made and stays.
+    """Wait until no other process is in a block with this lock file, which is created and kept.
 
-    There is no wait where the system has no locks or the file cannot be made.
+    Does not wait if the system has no locks or the file cannot be created.
     """
     with ExitStack() as stack:
         with suppress(ImportError, OSError):
@@ -56,7 +56,7 @@ def is_held(folder: Path) -> bool:
 
 
 def _lock(handle: int, exclusive: bool) -> bool:
-    """Whether nobody else holds the folder; also True where the system has no such locks."""
+    """Lock the folder; False if another process holds it, True also if the system has no such locks."""
     try:
         import fcntl
     except ImportError:

@@ -1,4 +1,4 @@
-"""A count on standard error, where no progress bar's library is at hand."""
+"""A progress count on standard error that needs no library."""
 
 import sys
 import time
@@ -12,12 +12,12 @@ _INTERVAL, _LOG_INTERVAL = 0.5, 30.0  # on a terminal, where one count is writte
 
 
 def counted(items: Iterable[T], total: int, unit: str) -> Iterator[T]:
-    """Hand items on and show how many came, once that takes longer than two seconds.
+    """Yield the items and show a count once this takes longer than two seconds.
 
     Args:
-        items: of any kind.
-        total: how many there will be.
-        unit: what they are, in the plural.
+        items: any values.
+        total: number of items.
+        unit: their name, in the plural.
     """
     due, shown = time.monotonic() + _DELAY, False
     terminal = sys.stderr.isatty()

@@ -1,13 +1,13 @@
-"""What Ray reads of the environment when it is imported, set before that."""
+"""Environment variables that Ray reads on import, set before it."""
 
 import os
 from pathlib import Path
 
 
 def prepare_ray() -> None:
-    """Send no usage statistics, connect when asked only, use the token of a cluster that asks for one.
+    """Disable usage statistics and automatic connection, and use a token if there is one.
 
-    What the user has set stays.
+    Variables that the user has set are kept.
 
     By Ray's announcement local clusters ask for a token by default since 2.59, all from 2.61 on. A driver reads its
     token of its own accord only when it starts a cluster or finds one on its machine; with `<head>:6379` it needs
@@ -21,7 +21,7 @@ def prepare_ray() -> None:
 
 
 def has_token() -> bool:
-    """Whether there is a token where Ray looks for one."""
+    """Whether a token is available in one of the places where Ray looks."""
     if os.environ.get("RAY_AUTH_TOKEN"):
         return True
     named = os.environ.get("RAY_AUTH_TOKEN_PATH")

@@ -1,4 +1,4 @@
-"""Files read within bounds: a pipe would wait, a device has no end, and what claims to be small may not be."""
+"""Read files with a size limit, and regular files only: pipes block and devices never end."""
 
 import os
 import stat
@@ -12,10 +12,10 @@ def read_bytes(path: Path, most: int = TABLE) -> bytes:
 
     Args:
         path: of the file; a link is followed.
-        most: bytes that it may have.
+        most: largest size in bytes.
 
     Raises:
-        OSError: it cannot be read, is no regular file, or is larger; `strerror` says why.
+        OSError: it cannot be read, is not a regular file, or is larger; `strerror` says which.
     """
     if not stat.S_ISREG(path.stat().st_mode):  # asked before it is opened, which waits for a pipe's other end
         raise OSError(None, "not a regular file", str(path))
@@ -27,9 +27,9 @@ def read_bytes(path: Path, most: int = TABLE) -> bytes:
 
 
 def read_text(path: Path, most: int = TABLE, encoding: str = "utf-8", errors: str = "strict") -> str:
-    """The text of a regular file, line ends as they are; arguments and errors as of `read_bytes`.
+    """The text of a regular file with its line ends; arguments and errors as for `read_bytes`.
 
     Raises:
-        UnicodeDecodeError: it is no text of that encoding.
+        UnicodeDecodeError: it is not text in that encoding.
     """
     return read_bytes(path, most).decode(encoding, errors)

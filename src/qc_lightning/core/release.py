@@ -1,4 +1,4 @@
-"""Releases: names that point at a run and a decision, given on purpose; what the line uses."""
+"""Releases: names, given on purpose, for a run and a decision; the line uses them."""
 
 import json
 import re
@@ -22,14 +22,14 @@ class Release:
     Attributes:
         name: letters, digits, dots, dashes and underscores.
         run: the run's folder.
-        model_id: of its model.
+        model_id: id of its model.
         decision: number of the decision, 1 for the training's own.
         digest: of that decision.
         certified: whether the decision has a certificate.
-        who: gave the name.
+        who: the person who made the release.
         when: ISO 8601 with the offset from UTC.
-        why: in the words of who gave it.
-        former: what the name pointed at before, newest last: {"run", "decision", "who", "when", "why"}.
+        why: the reason, in that person's words.
+        former: previous targets, newest last: {"run", "decision", "who", "when", "why"}.
     """
 
     name: str
@@ -44,7 +44,7 @@ class Release:
     former: tuple[dict[str, object], ...] = ()
 
     def write(self) -> Path:
-        """Write it; what the name pointed at before is kept in `former`."""
+        """Write the release; its previous target is appended to `former`."""
         path = path_of(self.name)
         before = read(self.name) if path.is_file() else None
         former: tuple[dict[str, object], ...] = ()
@@ -60,7 +60,7 @@ def path_of(name: str) -> Path:
     """The file of a release.
 
     Raises:
-        UserError: it is no name.
+        UserError: it is not a valid name.
     """
     if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", name) or name == "latest":
         raise UserError(f"name: expected letters, digits, dots, dashes and underscores, not latest, got {name!r}")
@@ -100,5 +100,5 @@ def _checked(name: str, value: Any) -> Any:
 
 
 def all_releases() -> list[Release]:
-    """Every release below ./outputs, by name."""
+    """All releases below ./outputs, sorted by name."""
     return [read(path.stem) for path in sorted(RELEASES.glob("*.json"))]

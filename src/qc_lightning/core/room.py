@@ -1,4 +1,4 @@
-"""Room for what a command writes: looked for before it works, and one line when it runs out all the same."""
+"""Disk space for a command's output: checked before it works, with a one-line error if it runs out later."""
 
 import errno
 import tempfile
@@ -11,13 +11,13 @@ _NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, 
 
 
 def check_room(folder: Path) -> None:
-    """Make sure, before work starts, that files can be written to a folder; nothing is left there.
+    """Check, before work starts, that files can be written to a folder; leaves nothing there.
 
     Args:
-        folder: need not be there; the nearest one above it that is gets the trial.
+        folder: may be missing; then its nearest existing parent is tested.
 
     Raises:
-        UserError: a place is full, read-only, forbidden, or a file.
+        UserError: the place is full, read-only, forbidden, or a file.
     """
     try:
         nearest = next(place for place in (folder.absolute(), *folder.absolute().parents) if place.exists())
@@ -29,7 +29,7 @@ def check_room(folder: Path) -> None:
 
 
 def without_room(error: OSError) -> str | None:
-    """One line for a place that turned out full, read-only or forbidden, or a name; None for any other error."""
+    """One line for a full, read-only or forbidden place or an unusable name; None for any other error."""
     if error.errno == errno.ENAMETOOLONG:
         name = str(error.filename)
         return f"expected a name that a file can have, got {name[:40]}... of {len(name)} characters: take a shorter one"

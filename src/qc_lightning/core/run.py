@@ -1,4 +1,4 @@
-"""A run folder: what lies where in it, how to start, open and find one."""
+"""A run folder: the paths in it, and how to start, open and find one."""
 
 import re
 import shlex
@@ -22,7 +22,7 @@ class Run:
     Attributes:
         folder: `outputs/<date>/<time>`, or the folder of a job in a sweep.
         decision: digest of the decision in force, as a release names it; None for the newest.
-        release: the name that it was opened by, if any.
+        release: the release that it was opened by, if any.
     """
 
     folder: Path
@@ -39,17 +39,17 @@ class Run:
 
     @property
     def record(self) -> Path:
-        """What it was called with and all its settings."""
+        """config.yaml: the command and all settings."""
         return self.folder / "config.yaml"
 
     @property
     def split(self) -> Path:
-        """path,label,group,subset,sha256 of every photo."""
+        """split.csv: path,label,group,subset,sha256 of every photo."""
         return self.folder / "split.csv"
 
     @property
     def best(self) -> Path:
-        """Checkpoint of the epoch that validation chose."""
+        """Checkpoint of the best epoch."""
         return self.folder / "checkpoints" / "best.ckpt"
 
     @property
@@ -59,43 +59,43 @@ class Run:
 
     @property
     def history(self) -> Path:
-        """A row an epoch."""
+        """history.csv: one row per epoch."""
         return self.folder / "history.csv"
 
     def read_history(self) -> list[dict[str, float | None]]:
-        """The rows of history.csv as numbers, None where a figure was not measured."""
+        """The rows of history.csv as numbers; None where a metric was not measured."""
         records = read_table(self.history)
         return [{name: float(value) if value else None for name, value in row.items()} for row in records]
 
     @property
     def metrics(self) -> Path:
-        """Figures with intervals of every subset."""
+        """metrics.json: metrics with intervals of every subset."""
         return self.folder / "metrics.json"
 
     @property
     def validation(self) -> Path:
-        """Validation or out-of-fold photos with their probabilities, which every rule of a decision looks at."""
+        """validation.csv: validation or out-of-fold photos with the probabilities that decision rules use."""
         return self.folder / "validation.csv"
 
     @property
     def decisions(self) -> Path:
-        """The decisions of this run, newest last."""
+        """decision.json: the decisions of this run, newest last."""
         return self.folder / "decision.json"
 
     @property
     def pictures(self) -> Path:
-        """Folder of the pictures."""
+        """figures/: the charts."""
         return self.folder / "figures"
 
     def start(self, split: str) -> None:
-        """Write split.csv: from here on the folder is a run."""
+        """Write split.csv, which makes the folder a run."""
         write_text(self.split, split)
 
     def resume(self, split: str) -> None:
         """Check that the run can be continued.
 
         Raises:
-            UserError: it has no finished epoch, or was begun on other photos than these.
+            UserError: it has no finished epoch, or was started on other photos.
         """
         if not self.last.is_file():
             raise UserError(
@@ -113,9 +113,9 @@ class Run:
         """Open a run by its folder, by the name of a release, or the newest one by the word `latest`.
 
         Args:
-            where: what the user said; None for the only release or, without one, the newest run.
-            key: of the setting that said it. For `resume` the newest run is the one that was begun last; for all others
-                the one that was measured last and is not being trained again.
+            where: the user's value; None for the only release or, without one, the newest run.
+            key: name of that setting. For `resume` the newest run is the one that was started last; for all others
+                the one that was evaluated last and is not being trained again.
 
         Raises:
             UserError: there is no run there.

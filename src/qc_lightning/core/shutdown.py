@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM as a wish to end, not as an accident."""
+"""Treat Ctrl-C and SIGTERM as requests to stop, not as crashes."""
 
 import signal
 from collections.abc import Iterator
@@ -8,14 +8,14 @@ from typing import Any
 
 
 class Stopped(Exception):
-    """The user has asked to end, and all processes of a training have agreed on where."""
+    """The user asked to stop, and all processes of a training have agreed on the step."""
 
 
 class StopRequest:
-    """Whether the user has asked to end.
+    """Whether the user has asked to stop.
 
     Attributes:
-        signal: number of the signal that asked, 0 when none did.
+        signal: number of the received signal, 0 for none.
     """
 
     signal: int = 0
@@ -23,7 +23,7 @@ class StopRequest:
 
 @contextmanager
 def graceful_shutdown() -> Iterator[StopRequest]:
-    """Note the first Ctrl-C or SIGTERM instead of dying of it; a second one acts as usual."""
+    """Record the first Ctrl-C or SIGTERM instead of ending; a second one acts as usual."""
     stop = StopRequest()
     before: dict[int, Any] = {}  # handlers
 

@@ -1,4 +1,4 @@
-"""The near miss: what a user may have meant."""
+"""Suggestions for misspelt names."""
 
 import difflib
 

@@ -1,4 +1,4 @@
-"""The machine: how many cores a process may use, what becomes of memory that was freed."""
+"""The machine: usable cores, and reuse of freed memory."""
 
 import ctypes
 import os
@@ -10,9 +10,9 @@ _KEPT = 1 << 30
 
 
 def keep_freed_memory() -> None:
-    """Tell glibc to keep up to 1 GB that was freed; elsewhere than on Linux with glibc nothing happens.
+    """Make glibc keep up to 1 GB of freed memory; does nothing on other systems.
 
-    By default it hands the maps of a network back to the system layer by layer, and the next layer's memory is cleared
+    By default it returns the maps of a network to the system layer by layer, and the next layer's memory is cleared
     page by page on first touch: a fifth of the time of a small network on a CPU.
     """
     try:
@@ -24,10 +24,10 @@ def keep_freed_memory() -> None:
 
 
 def cores() -> int:
-    """Cores that the process is allowed, at least 1; all of the machine's where the system does not say (macOS)."""
+    """Cores that the process may use, at least 1; all of the machine's if the system does not say (macOS)."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def process_number() -> int:
-    """Which of the processes of one training this is, from 0: as Lightning, torchrun and srun number them."""
+    """Rank of this process in a distributed training, from 0, as Lightning, torchrun or srun set it."""
     return int(next((os.environ[name] for name in ("RANK", "LOCAL_RANK", "SLURM_PROCID") if name in os.environ), 0))

@@ -1,4 +1,4 @@
-"""Where the time of a command went."""
+"""Time spent in the stages of a command."""
 
 import time
 
@@ -17,7 +17,7 @@ class Timing:
         self.seconds: dict[str, float] = {}
 
     def done(self, stage: str) -> None:
-        """Book the time since the last mark on `stage`."""
+        """Add the time since the last mark to `stage`."""
         now = time.perf_counter()
         self.seconds[stage] = round(now - self._last, 3)
         self._last = now

@@ -1,1 +1,1 @@
-"""Where photos come from and how they become batches."""
+"""Sources of photos, and how they become batches."""

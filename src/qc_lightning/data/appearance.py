@@ -1,4 +1,4 @@
-"""Small pictures and mean colours of decoded photos: what the checks of a photo set compare."""
+"""Small pictures and mean colours of decoded photos, which the checks of a dataset compare."""
 
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -20,7 +20,7 @@ Floats = npt.NDArray[np.float32]
 
 @dataclass(frozen=True)
 class Appearance:
-    """What n photos look like from afar.
+    """Coarse appearance of n photos.
 
     Attributes:
         small: float32 [n, SIDE, SIDE], mean grey of each cell, 0 to 255.
@@ -35,7 +35,7 @@ class Appearance:
 
 
 def measure_appearance(store: PixelStore, positions: npt.NDArray[np.int64], progress: bool = True) -> Appearance:
-    """Measure some rows of the store, on all cores, a block at a time."""
+    """Measure some photos of the store, on all cores, block by block."""
     n = len(positions)
     appearance = Appearance(
         np.empty((n, SIDE, SIDE), np.float32), np.empty((n, 9), np.float32), np.empty((n, 3), np.float32)

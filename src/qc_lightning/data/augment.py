@@ -1,4 +1,4 @@
-"""Random changes to training photos: a whole batch at once, on its device, each photo with its own draw."""
+"""Augment training photos: a complete batch at once on its device, each photo with its own random draw."""
 
 import math
 
@@ -10,7 +10,7 @@ from qc_lightning.config import AugmentConfig
 
 
 def augment(images: Tensor, config: AugmentConfig, generator: Generator | None = None) -> Tensor:
-    """Change each photo by its own random draw: geometry in one resampling, then light, sharpness and noise.
+    """Augment each photo by its own random draw: geometry in one resampling, then light, sharpness and noise.
 
     Corners that turn in from outside are filled by reflection, so no black wedge gives a turned photo away. The draws
     come from the CPU, so they are the same whatever the device.

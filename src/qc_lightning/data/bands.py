@@ -1,4 +1,4 @@
-"""Photos resized a band of rows at a time: what a conversion needs beside a large photo is a band's, not a photo's."""
+"""Resize large photos in bands of rows, so that conversions need extra memory for one band only."""
 
 from collections.abc import Callable
 from dataclasses import dataclass

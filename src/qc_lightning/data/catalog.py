@@ -1,4 +1,4 @@
-"""The catalog: which photos there are, with the label and the group of each.
+"""The catalog: all photos with label and group.
 
 Four sources give the same thing, a list of `Photo` in an order that does not depend on how a directory lists its files:
 a folder per class, a manifest (CSV), the rendered parts, and the ELPV solar cells.
@@ -58,5 +58,5 @@ def read_catalog(config: AnyData, one_class: bool = False, good_only: bool = Fal
 
 
 def path_text(path: str) -> str:
-    """A path as it is written to a file: bytes that are no valid UTF-8 appear as a backslash, x and two hex digits."""
+    """A path as text for files: bytes that are not valid UTF-8 become a backslash, x and two hex digits."""
     return os.fsencode(path).decode("utf-8", "backslashreplace")

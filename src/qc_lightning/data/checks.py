@@ -1,4 +1,4 @@
-"""The checks that every photo set goes through before it is split: copies, and shortcuts to the class."""
+"""Checks of every dataset before its split: copies, and shortcuts to the class."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -23,7 +23,7 @@ _NAMES = {"bytes": "copies_bytes", "pixels": "copies_pixels", "alike": "near_dup
 
 @dataclass(frozen=True)
 class CheckedPhotos:
-    """Photos after the checks, with what these measured.
+    """Photos after the checks, with the measurements.
 
     Attributes:
         photos: the photos, copies of each other in one group.
@@ -47,7 +47,7 @@ def check_photos(
     config: DataConfig,
     progress: bool = True,
 ) -> CheckedPhotos:
-    """Look for copies and for shortcuts, and put copies into one group as `data.near_duplicates` says.
+    """Search for copies and shortcuts, and group copies according to `data.near_duplicates`.
 
     Args:
         photos: readable photos, with sha256.
@@ -84,7 +84,7 @@ _measured: WeakKeyDictionary[PixelStore, tuple[Appearance, list[FileFacts]]] = W
 
 
 def join_identical(photos: Sequence[Photo]) -> tuple[list[Photo], list[str]]:
-    """Give photos whose files are the same byte for byte one group; also what a person should know of them."""
+    """Put photos with identical files into one group; also return notes on them."""
     copies = identical_files([photo.sha256 or "" for photo in photos])
     groups, _ = join_copies([photo.group for photo in photos], copies, near=False)
     joined = [replace(photo, group=group) for photo, group in zip(photos, groups, strict=True)]
@@ -92,7 +92,7 @@ def join_identical(photos: Sequence[Photo]) -> tuple[list[Photo], list[str]]:
 
 
 def copies_across_subsets(photos: Sequence[Photo], copies: Sequence[Copies]) -> Check:
-    """Copies that lie in different subsets: the user fixed the subsets, or had near-duplicates reported only."""
+    """Copies in different subsets, if the user fixed the subsets or only wanted near-duplicates reported."""
     if all(photo.subset is None for photo in photos):
         return Check.not_made("copies_across_subsets", "neither folders nor a manifest split these photos.")
     torn = [pair for pair in copies if photos[pair.first].subset != photos[pair.second].subset]

@@ -1,4 +1,4 @@
-"""Photos over a Ray cluster: one way to hand them to a pool of workers and get one result for each."""
+"""Distribute photos over a pool of workers on a Ray cluster and get one result for each."""
 
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
@@ -52,7 +52,7 @@ class Cluster:
         return f"{self.workers} workers with {self._settings.cpus:g} cores{device} on {len(nodes())} nodes"
 
     def everywhere(self, check: Callable[[], str]) -> list[str]:
-        """What a function returns on each node."""
+        """Run a function on each node and return the results."""
         import ray
         from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
@@ -67,7 +67,7 @@ class Cluster:
     def results(
         self, make: Callable[[], Work], count: int, task: Callable[[int], bytes], most: int, stop: StopRequest
     ) -> Iterator[Sequence[tuple[int, bytes | None]]]:
-        """Have every photo worked on; its number and its result, some at a time, in no order.
+        """Process every photo; yields numbers and results in batches, in no particular order.
 
         The photos of a worker that dies are tried again, in rounds of ever fewer photos at a time; a photo that is
         alone with its worker is tried three times. Ray holds photos back that workers have no time for, so memory does
@@ -115,7 +115,7 @@ class Cluster:
         yield [(number, None) for number in left]
 
     def _room(self) -> int:
-        """How many workers fit on the nodes that are alive, whatever else works there."""
+        """Number of workers that fit on the live nodes, ignoring other work there."""
         wanted = self._wanted()
         fit = [
             min(node["Resources"].get(kind, 0) // amount for kind, amount in wanted.items() if amount)
@@ -139,7 +139,7 @@ class Cluster:
 
 
 def check_nodes(cluster: Cluster, photo: Path | None) -> None:
-    """See that every node has this release and sees a file that all are to read.
+    """Check that every node has this release and sees a common file.
 
     Raises:
         UserError: one does not.
@@ -154,7 +154,7 @@ def check_nodes(cluster: Cluster, photo: Path | None) -> None:
 
 
 def _look(photo: Path | None) -> str:
-    """What must be the same on every machine for results to be the same."""
+    """Versions that must be equal on all machines for equal results."""
     import PIL
 
     seen = "" if photo is None or photo.exists() else f", does not see {photo}"

@@ -1,4 +1,4 @@
-"""Whether a file's pixels are all there: damage that image libraries decode without a word.
+"""Detect incomplete image files that libraries decode without an error.
 
 A transfer that broke off leaves a file of the right size whose rest is zeros, or one that was closed where it ended.
 Decoders fill what is missing with grey, black or the last colour, and a photo of half a part looks like a good part.
@@ -62,7 +62,7 @@ def check_pixels(data: bytes, image: Image.Image) -> None:
 
 
 def _check_last_rows(data: bytes, image: JpegImagePlugin.JpegImageFile) -> None:
-    """Find a JPEG that was cut within its last two rows of blocks and closed.
+    """Detect a JPEG that was cut within its last two rows of blocks and then terminated.
 
     Blocks without data come out grey. Where the last one is, the photo is decoded once more with further bits behind
     its data: one that is whole does not use them, one that is not shows something else.
@@ -82,7 +82,7 @@ def _check_last_rows(data: bytes, image: JpegImagePlugin.JpegImageFile) -> None:
 
 
 def _check_raw(image: Image.Image) -> None:
-    """Find a file whose rest is zeros.
+    """Detect a file that ends in zeros.
 
     Zeros there are black pixels, which a photo may well end in. But a black area of a photo does not begin in the
     middle of one row, straight below a row that has none: that is where writing broke off.

@@ -1,4 +1,4 @@
-"""What a person corrected on a page: labels, photos of one part, photos to leave out. The files stay as they are."""
+"""Corrections made on a page: labels, photos of one part, photos to leave out. Files are never changed."""
 
 import csv
 import io
@@ -16,7 +16,7 @@ COLUMNS = ("path", "label", "same_part_as", "leave_out")
 
 
 def apply_corrections(photos: Sequence[Photo], file: Path, class_names: tuple[str, str]) -> Catalog:
-    """Change labels and groups and leave photos out as a corrections.csv says; an empty field changes nothing.
+    """Apply a corrections.csv to labels and groups and leave photos out; an empty field changes nothing.
 
     Args:
         photos: of the catalog.

@@ -18,7 +18,7 @@ from qc_lightning.data.decode import scaled
 
 
 class Batch(NamedTuple):
-    """What the network sees.
+    """A batch for the network.
 
     Attributes:
         image: float [B, 3, H, W] in [0, 1]; uint8 until it is on its device.
@@ -32,7 +32,7 @@ class Batch(NamedTuple):
 
 
 class PhotoBatches(Dataset[Batch]):
-    """Whole batches by the positions of their photos: one slice of the pixel store each."""
+    """Dataset of complete batches, indexed by the positions of their photos: one slice of the pixel store each."""
 
     def __init__(self, photos: PhotoSet) -> None:
         self.photos = photos
@@ -44,7 +44,7 @@ class PhotoBatches(Dataset[Batch]):
 
 
 class BatchSampler(Sampler[NDArray[np.int64]]):
-    """Positions of one subset, a batch at a time; this process's share of them when there are several.
+    """Yields batches of positions of one subset; in a distributed training only this process's batches.
 
     Shuffled, the order follows from seed and epoch alone, so a resumed run sees the order an unbroken one would have
     seen, and every process gets equally many photos (the first few of the epoch are repeated when they do not divide).
@@ -145,7 +145,7 @@ class PhotoDataModule(LightningDataModule):
         return [self._loader(subset) for subset in ("train", "val") if len(self.photos.indices(subset))]
 
     def on_after_batch_transfer(self, batch: Batch, dataloader_idx: int) -> Batch:
-        """Scale to [0, 1] and, in training, augment: on the device, the whole batch at once."""
+        """Scale to [0, 1] and, in training, augment the batch on the device."""
         image = scaled(batch.image)
         if self.trainer is None or not self.trainer.training:
             return batch._replace(image=image)

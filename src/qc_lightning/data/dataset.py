@@ -1,4 +1,4 @@
-"""From the config to photos that are ready to be drawn: catalog, decode, split."""
+"""Load a dataset: catalog, decode, check, split."""
 
 from collections import Counter, defaultdict
 from collections.abc import Sequence
@@ -26,7 +26,7 @@ from qc_lightning.data.wide import bit_depth_note
 
 @dataclass(frozen=True)
 class PhotoSet:
-    """Readable photos, each with its subset, and their pixels.
+    """The readable photos with their subsets and pixels.
 
     Attributes:
         photos: the photos in catalog order, `subset` and `sha256` filled in.
@@ -59,7 +59,7 @@ class PhotoSet:
         return pixels
 
     def with_photos(self, photos: list[Photo]) -> "PhotoSet":
-        """The same set with other groups or subsets of its photos."""
+        """The same dataset with other groups or subsets."""
         return replace(self, photos=photos)
 
     def counts(self) -> dict[str, tuple[int, int]]:
@@ -69,7 +69,7 @@ class PhotoSet:
 
 
 def decode_settings(config: DataConfig, paths: Sequence[Path]) -> tuple[DecodeSettings, list[str]]:
-    """What decides which pixels a file becomes, and notes on photos of another shape or fewer bits."""
+    """Decode settings for these photos, and notes on photos of another shape or with fewer bits."""
     height, width, notes = config.image_size, config.image_size, list[str]()
     if config.resize == "shape":
         height, width, notes = common_shape(paths, config.image_size, config.grid, config.roi)
@@ -84,7 +84,7 @@ def decode_settings(config: DataConfig, paths: Sequence[Path]) -> tuple[DecodeSe
 
 
 def read_photos(config: AnyData, progress: bool = True, good_only: bool = False) -> PhotoSet:
-    """List and decode the photos that `config` names; `bad` may hold any number, and no subset is dealt.
+    """List and decode the photos that `config` names, without a split; any number may be unreadable.
 
     Raises:
         UserError: the photos are not what they must be.
@@ -129,7 +129,7 @@ _latest: dict[str, PixelStore] = {}  # at most one, by what its pixels depend on
 
 
 def _opened(paths: list[Path], decode: DecodeSettings, config: DataConfig, progress: bool) -> PixelStore:
-    """The pixels of these files; those that the last call has opened once more, as the jobs of a sweep want them."""
+    """The pixels of these files; the last call's pixels are reused, for the jobs of a sweep."""
     key = key_of(paths, decode)
     store = _latest.get(f"{config.cache} {key}")
     if store is None:
@@ -162,7 +162,7 @@ def _verified(photo: Photo, sha256: str) -> str:
 
 
 def _straddling(photos: Sequence[Photo]) -> list[str]:
-    """Groups with photos in several parts of a split that the user has fixed."""
+    """Groups with photos in several subsets of a split that the user fixed."""
     subsets: dict[str, set[str]] = defaultdict(set)
     for photo in photos:
         subsets[photo.group].add(str(photo.subset))
@@ -176,7 +176,7 @@ def _straddling(photos: Sequence[Photo]) -> list[str]:
 
 
 def split_csv(photos: Sequence[Photo], class_names: tuple[str, str]) -> str:
-    """split.csv as text: path,label,group,subset,sha256, and kind where one is known; it serves as `data.manifest`."""
+    """split.csv as text: path,label,group,subset,sha256, and kind if known; usable as `data.manifest`."""
     lines = [(photo.path, class_names[photo.label], photo.group, photo.subset, photo.sha256) for photo in photos]
     columns = ("path", "label", "group", "subset", "sha256")
     if any(photo.kind for photo in photos):

@@ -1,4 +1,4 @@
-"""The one place that opens an image file: file in, uint8 RGB pixels of one size out (numpy and Pillow only).
+"""Decode image files to uint8 RGB pixels of one size; the only module that opens them (numpy and Pillow only).
 
 What becomes of each kind of file:
 
@@ -79,7 +79,7 @@ def decode(path: Path, settings: DecodeSettings) -> npt.NDArray[np.uint8]:
 
 
 def read(path: Path, settings: DecodeSettings) -> tuple[npt.NDArray[np.uint8], str]:
-    """Decode a file and give its SHA-256 (hex) too, from one reading of it; raises BadImage, which has it as well."""
+    """Decode a file and return its SHA-256 (hex) from the same read; raises BadImage, which has the digest too."""
     data = file_bytes(path)
     sha256 = hashlib.sha256(data).hexdigest()
     try:
@@ -112,7 +112,7 @@ def decode_bytes(data: bytes, settings: DecodeSettings) -> npt.NDArray[np.uint8]
 
 
 def decode_image(image: Image.Image, settings: DecodeSettings) -> npt.NDArray[np.uint8]:
-    """Decode an image that is in memory already; the image stays as it is.
+    """Decode an image in memory without changing it.
 
     Args:
         image: of any size and mode; a wide gray one has the bit depth of the settings.
@@ -147,7 +147,7 @@ def _decoded(image: Image.Image, data: bytes, settings: DecodeSettings) -> npt.N
 def _loaded(
     image: Image.Image, data: bytes, settings: DecodeSettings, draft: bool
 ) -> tuple[Bands, int, tuple[float, float, float, float] | None]:
-    """Load an image: its pixels, its orientation and the part of it that is the photo."""
+    """Load an image: its pixels, its orientation and its region of interest."""
     box = None
     bits = settings.bit_depth
     if isinstance(image, ImageFile.ImageFile) and data:
@@ -179,7 +179,7 @@ def _one_large_at_a_time(image: Image.Image) -> Iterator[None]:
 
 
 def decode_whole(path: Path, settings: DecodeSettings, longest: int) -> npt.NDArray[np.uint8]:
-    """Decode a file as people look at it: its own aspect, upright, at most `longest` pixels along its longer side.
+    """Decode a file for display: own aspect, upright, at most `longest` pixels along its longer side.
 
     Returns:
         uint8 RGB [height, width, 3].
@@ -207,12 +207,12 @@ def decode_whole(path: Path, settings: DecodeSettings, longest: int) -> npt.NDAr
 
 
 def scaled(pixels: "Tensor") -> "Tensor":
-    """Decoded photos as every network takes them: of 0 to 255, uint8, float32 in [0, 1] of the same shape."""
+    """Scale decoded photos, uint8 of 0 to 255, to the networks' input: float32 in [0, 1] of the same shape."""
     return pixels / 255  # of uint8: float32 in one pass
 
 
 def unscaled(image: "Tensor") -> "Tensor":
-    """The other way: floats, cut off at 0 and 1, to uint8 of the same shape."""
+    """Undo `scaled`: floats, clipped to [0, 1], to uint8 of the same shape."""
     return (image.clamp(0, 1) * 255).round().byte()
 
 

@@ -1,4 +1,4 @@
-"""How a file becomes pixels: the settings that go into cache keys and checkpoints."""
+"""Decode settings, which are part of cache keys and checkpoints."""
 
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -11,7 +11,7 @@ from qc_lightning.data.mask import unpack_mask
 
 @dataclass(frozen=True)
 class DecodeSettings:
-    """How a file becomes pixels: plain values that go into cache keys and checkpoints.
+    """Settings that define the pixels of a file: plain values for cache keys and checkpoints.
 
     Attributes:
         height: Of a tile of the output, in pixels, 8 to 8192.
@@ -56,7 +56,7 @@ class DecodeSettings:
             unpack_mask(self.mask, self.shape[1:])
 
     def plain(self) -> dict[str, Any]:
-        """The settings as JSON can hold them: `DecodeSettings(**plain)` gives them back."""
+        """The settings as JSON data; `DecodeSettings(**plain)` restores them."""
         return asdict(self) | {"roi": None if self.roi is None else list(self.roi)}
 
     @property

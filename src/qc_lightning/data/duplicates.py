@@ -1,4 +1,4 @@
-"""Photos of a set that are the same picture: byte for byte, pixel for pixel, or saved again smaller or lighter.
+"""Find copies in a dataset: identical bytes, identical pixels, or the same picture saved again smaller or lighter.
 
 The usual perceptual hash compares bits of a small picture and calls many different photos of similar parts duplicates.
 Here the small picture itself is compared, after what it shares with the rest is taken away: its brightness and
@@ -73,7 +73,7 @@ def find_copies(
     unit: Indices,
     progress: bool = True,
 ) -> tuple[list[Copies], list[Copies]]:
-    """Find the pairs of photos that are copies of each other, and those that only look alike.
+    """Find pairs of photos that are copies, and pairs that only look alike.
 
     Of n photos with the same bytes or the same pixels n - 1 pairs are listed: the first photo with each of the others.
     A photo that was saved again is compared with the first of them too.
@@ -208,7 +208,7 @@ def _unit(x: Floats) -> Floats:
 
 
 def join_copies(groups: Sequence[str], copies: Sequence[Copies], near: bool) -> tuple[list[str], list[Copies]]:
-    """Give copies, and all photos that share a group with one of them, one group.
+    """Merge the groups of photos that are copies of each other.
 
     Photos with the same bytes or pixels are always joined. Those alike are joined nearest first and never into a group
     of more than a twentieth of the photos (20 at least): similar parts would otherwise hang together in a chain.

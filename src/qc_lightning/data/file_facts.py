@@ -1,4 +1,4 @@
-"""What a photo's file says of itself without being decoded: kind, size, JPEG quality, date.
+"""Facts from a photo's file without decoding it: kind, size, JPEG quality, date.
 
 None of it shows a defect. Where one class differs from the other in it, the two were not made alike.
 """
@@ -23,7 +23,7 @@ _LUMINANCE = 57.625
 
 @dataclass(frozen=True)
 class FileFacts:
-    """What one file says.
+    """Facts of one file.
 
     Attributes:
         kind: format, such as JPEG or PNG.
@@ -47,7 +47,7 @@ class FileFacts:
 
 
 def read_file_facts(paths: Sequence[Path]) -> list[FileFacts]:
-    """The facts of each file from its header alone; of a file that cannot be read, nothing."""
+    """Read the facts of each file from its header; an unreadable file has none."""
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", module=r"PIL\.")  # remarks on metadata
         return [_facts(path) for path in paths]

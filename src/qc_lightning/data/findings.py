@@ -1,4 +1,4 @@
-"""What a check of a photo set found."""
+"""Results of the checks of a dataset."""
 
 from dataclasses import dataclass, field
 
@@ -15,7 +15,7 @@ def counted(count: int, things: str, one: str = "is", several: str = "are") -> s
 
 @dataclass(frozen=True)
 class Finding:
-    """One photo that a check points at.
+    """One photo flagged by a check.
 
     Attributes:
         path: the photo's name below the root.
@@ -56,7 +56,7 @@ class Check:
 
     @classmethod
     def not_made(cls, name: str, why: str) -> "Check":
-        """A check that could not be made, and why in one sentence."""
+        """A check that was impossible, with the reason in one sentence."""
         return cls(name, False, why, made=False)
 
     @property
@@ -68,5 +68,5 @@ class Check:
 
     @property
     def photos(self) -> int:
-        """How many photos are concerned."""
+        """Number of photos concerned."""
         return len({name for finding in self.findings for name in (finding.path, finding.other)[: 1 + self.pairs]})

@@ -1,4 +1,4 @@
-"""Whether a file is still the file that was read: its bytes decide, its stamp is a hint that costs no reading."""
+"""Detect changed files: the bytes decide, the stamp is a hint that needs no reading."""
 
 import hashlib
 import os
@@ -26,12 +26,12 @@ class Stamp(NamedTuple):
 
     @classmethod
     def from_stat(cls, info: os.stat_result) -> "Stamp":
-        """The stamp in what os.stat or os.fstat gives."""
+        """The stamp from a result of os.stat or os.fstat."""
         return cls(info.st_dev, info.st_ino, info.st_size, info.st_mtime_ns, info.st_ctime_ns)
 
 
 def stamp_of(path: Path) -> Stamp | None:
-    """The stamp of a file, None when there is none or it cannot be asked."""
+    """The stamp of a file, None if it is missing or inaccessible."""
     try:
         return Stamp.from_stat(path.stat())
     except OSError:
@@ -39,7 +39,7 @@ def stamp_of(path: Path) -> Stamp | None:
 
 
 def sha256_of(path: Path) -> str:
-    """SHA-256 of a file's bytes, hex; empty when it cannot be read or is no regular file."""
+    """SHA-256 of a file's bytes, hex; empty if it cannot be read or is not a regular file."""
     digest = hashlib.sha256()
     try:
         if not stat.S_ISREG(path.stat().st_mode):  # reading a pipe could wait for ever

@@ -1,4 +1,4 @@
-"""Which photos show one part: a guess from their names, bursts, and groups across a given split."""
+"""Checks for unnamed groups: guesses from file names, bursts, and groups across a given split."""
 
 import datetime
 import math

@@ -10,7 +10,7 @@ TRAINS_WITHOUT = "experiment=recommended trains without Incorrect photos"
 
 @dataclass(frozen=True)
 class Photo:
-    """One photo: where it is and what is known of it before it is opened.
+    """One photo: its path and what is known before it is opened.
 
     Attributes:
         path: absolute path of the file.
@@ -32,7 +32,7 @@ class Photo:
 
 
 class Catalog(NamedTuple):
-    """Which photos there are, and in words what was left out."""
+    """The photos, and a description of what was left out."""
 
     photos: list[Photo]
     notes: list[str]

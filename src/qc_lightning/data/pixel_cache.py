@@ -1,4 +1,4 @@
-"""Decoded pixels in a file: its layout, how it is written, checked, read, and removed.
+"""Cache files of decoded pixels: layout, writing, checking, reading and eviction.
 
 One file holds the pixels as they are, then a JSON text (SHA-256 or fault of each photo, checksum of the pixels), then a
 tail with that text's length and checksum. One file and no sidecar: it is renamed into place whole, and its parts can't
@@ -56,7 +56,7 @@ _AT_A_TIME = 1024  # photos whose stamps are asked for at once
 
 
 class StoredPixels:
-    """The pixels of a cache file, read when they are asked for.
+    """The pixels of a cache file, read on demand.
 
     Read and not mapped: a mapped file that another process cuts off kills this one (SIGBUS), and mapped pages count as
     this process's memory. What was read lately stays in the system's file cache, so a row costs a copy.
@@ -103,7 +103,7 @@ def open_or_build(
     decode_all: Callable[[Keep, int], object],
     key: str | None = None,
 ) -> tuple[Outcome, StoredPixels]:
-    """Find the pixels of these photos in the cache, or decode them into it.
+    """Open the cached pixels of these photos, or decode them into the cache.
 
     Args:
         paths: Absolute paths.
@@ -144,12 +144,12 @@ def open_or_build(
 
 
 def size_of(cache_dir: Path, pattern: str = PIXELS) -> int:
-    """Bytes that the files of one kind take."""
+    """Total size in bytes of the files of one kind."""
     return sum(size for _, size, _ in _stamped(cache_dir, pattern))
 
 
 def clear(cache_dir: Path, pattern: str = PIXELS) -> int:
-    """Remove all files of one kind, and what killed processes left; gives the bytes freed."""
+    """Remove all files of one kind and leftovers of killed processes; returns the bytes freed."""
     folders = [cache_dir, *(folder for folder in cache_dir.glob("*") if folder.is_dir())]
     return sum(map(remove_abandoned, folders)) + _make_room(cache_dir, 0, pattern)
 
@@ -166,7 +166,7 @@ def key_of(paths: Sequence[Path], settings: DecodeSettings) -> str:
 
 
 def _load(target: Path, key: str, count: int, shape: tuple[int, int, int]) -> tuple[Outcome, StoredPixels] | None:
-    """Open a cache file after checking every byte of it; None when there is none or it is damaged."""
+    """Open a cache file after verifying every byte; None if it is missing or damaged."""
     pixel_bytes = count * math.prod(shape)
     try:
         file = target.open("rb")
@@ -206,7 +206,7 @@ def _checksum(file: BinaryIO, length: int) -> int:
 
 
 def _make_room(cache_dir: Path, limit_bytes: int, pattern: str = PIXELS) -> int:
-    """Remove the least recently used files until the rest is within the limit; gives the bytes freed."""
+    """Evict the least recently used files until the rest is within the limit; returns the bytes freed."""
     files = sorted(_stamped(cache_dir, pattern))
     excess = sum(size for _, size, _ in files) - limit_bytes
     freed = 0

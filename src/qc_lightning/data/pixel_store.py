@@ -1,4 +1,4 @@
-"""Photos decoded once, in parallel, into rows of uint8 pixels; a batch is a slice of them."""
+"""Decode photos once, in parallel, into an array of uint8 pixels; a batch is a slice of it."""
 
 import logging
 import math
@@ -29,7 +29,7 @@ _TASK_BYTES = 4 << 20  # ... unless their pixels are more than this
 
 
 class PixelStore:
-    """Decoded photos in the order in which their paths were given.
+    """Decoded photos in the order of their paths.
 
     Attributes:
         sha256: Hex digest of each file; empty for a bad one.
@@ -46,7 +46,7 @@ class PixelStore:
         return len(self.sha256)
 
     def pixels(self, indices: Sequence[int] | npt.NDArray[np.integer[Any]]) -> npt.NDArray[np.uint8]:
-        """Pixels of some photos, in the order asked for, repeats allowed.
+        """Pixels of photos in the requested order; repeats are allowed.
 
         Returns:
             A new array, uint8 RGB [len(indices), 3, H, W], values 0 to 255.
@@ -73,7 +73,7 @@ def open_store(
     limit_bytes: int = 20 * 10**9,
     key: str | None = None,
 ) -> PixelStore:
-    """Decode photos, or find them decoded.
+    """Decode photos, or open their cached pixels.
 
     Args:
         paths: Image files; any may turn out bad.
@@ -119,7 +119,7 @@ def open_store(
 
 
 class _OnDemand:
-    """Photos decoded whenever they are asked for."""
+    """Photos that are decoded on every access."""
 
     def __init__(self, paths: Sequence[Path], settings: DecodeSettings) -> None:
         self._paths, self._settings = paths, settings

@@ -1,4 +1,4 @@
-"""Photos in object storage, by their addresses: s3://, gs://, az:// and what else fsspec reads."""
+"""Photos in object storage by address: s3://, gs://, az:// and others that fsspec reads."""
 
 import re
 from collections import Counter
@@ -20,7 +20,7 @@ _THREADS = 16  # requests at a time
 
 
 def is_address(text: str) -> bool:
-    """Whether a text is an address such as s3://bucket/photo.jpg, and no path."""
+    """Whether a text is an address such as s3://bucket/photo.jpg rather than a path."""
     return re.match(r"[A-Za-z][A-Za-z0-9+.-]*://", text) is not None
 
 

@@ -1,4 +1,4 @@
-"""The shape that photos are decoded to: theirs, at a given number of pixels."""
+"""Choose the shape that photos are decoded to: their own aspect at a given number of pixels."""
 
 import math
 from collections.abc import Sequence

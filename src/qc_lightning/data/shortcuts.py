@@ -1,4 +1,4 @@
-"""Do the classes differ in something that is no defect: background, light, size, file kind, JPEG quality, date?
+"""Find properties other than defects that separate the classes: background, light, size, file kind, quality, date.
 
 A network learns whatever tells the classes apart, and what is easiest first. Each of these alone is given to a logistic
 regression; where that recognises the class of photos that it has not seen, so can the network, without any defect.
@@ -49,7 +49,7 @@ _REMEDY = {
 def check_shortcuts(
     photos: Sequence[Photo], appearance: Appearance, facts: Sequence[FileFacts], class_names: tuple[str, str]
 ) -> list[Check]:
-    """Test whether one property alone tells the classes apart: seven checks, each with balanced accuracy and interval.
+    """Test whether a single property separates the classes: seven checks, each with balanced accuracy and interval.
 
     The accuracy is that of grouped cross-validation, on photos whose group the regression has not seen.
 
@@ -129,7 +129,7 @@ def balanced_accuracy(
 
 
 def _one_hot(values: Sequence[Hashable]) -> Floats:
-    """A column for each of the most frequent values."""
+    """One-hot columns for the most frequent values."""
     frequent = [value for value, _ in Counter(values).most_common(_KINDS)]
     return np.array([[float(value == one) for one in frequent] for value in values])
 

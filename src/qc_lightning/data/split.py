@@ -1,4 +1,4 @@
-"""Deal the photos into train, val and test: stratified, whole groups, the same on every machine."""
+"""Split the photos into train, val and test: stratified, groups kept together, the same on every machine."""
 
 import hashlib
 from collections import Counter, defaultdict
@@ -57,7 +57,7 @@ def split(
 
 
 def folds(photos: Sequence[Photo], count: int, seed: int | str) -> list[int]:
-    """Return the cross-validation fold of each photo, 0 to at most `count` - 1: stratified, whole groups, seeded.
+    """Return the cross-validation fold of each photo, 0 to at most `count` - 1: stratified by group, seeded.
 
     Fewer folds when a class lies in fewer groups than that; a single fold 0 when it cannot be cross-validated. A class
     of which there is no photo is passed over.
@@ -76,7 +76,7 @@ def folds(photos: Sequence[Photo], count: int, seed: int | str) -> list[int]:
 
 
 def _hold_out(photos: Sequence[Photo], subsets: list[str], config: SplitConfig, fold: int) -> None:
-    """Make one fold of the training photos the validation part; every `folds` folds they are dealt again."""
+    """Make one fold of the training photos the validation part; every `folds` folds the assignment is redrawn."""
     train = [index for index, subset in enumerate(subsets) if subset == "train"]
     dealing, number = divmod(fold, config.folds)
     dealt = folds([photos[index] for index in train], config.folds, f"{config.seed}.{dealing}")
@@ -95,7 +95,7 @@ def _grouped(photos: Sequence[Photo]) -> bool:
 
 
 def _carve(photos: Sequence[Photo], subsets: list[str], part: str, fraction: float, seed: int | str) -> None:
-    """Move about `fraction` of each class from train to `part`, whole groups at a time."""
+    """Move about `fraction` of each class from train to `part`, group by group."""
     groups: dict[str, list[int]] = defaultdict(list)
     for index, (photo, subset) in enumerate(zip(photos, subsets, strict=True)):
         if subset == "train":

@@ -1,4 +1,4 @@
-"""Decoded pixels on their way into the cache, block by block, so that a run that was stopped continues where it was.
+"""A cache file under construction, written block by block, so that an interrupted run can continue it.
 
 Beside the pixels lies a journal: a JSON line for each block, with the checksum of all pixels up to its end and what is
 known of its photos. A block whose line is missing or does not fit the pixels is decoded again.
@@ -58,7 +58,7 @@ class UnfinishedPixels:
             file.truncate()
 
     def append(self, block: npt.NDArray[np.uint8], sha256: list[str], bad: dict[int, str]) -> None:
-        """Keep the next photos: the pixels first, then what is known of them."""
+        """Append photos: first the pixels, then their journal entries."""
         self.checksum = zlib.crc32(block.data, self.checksum)
         _write(self._pixels, block.data)
         entry = {"crc32": self.checksum, "sha256": sha256, "bad": bad}
@@ -67,13 +67,13 @@ class UnfinishedPixels:
         self.bad |= bad
 
     def end(self, data: bytes) -> None:
-        """Write what comes after the pixels."""
+        """Write the trailer after the pixels."""
         _write(self._pixels, memoryview(data))
 
 
 @contextmanager
 def unfinished(target: Path, row_bytes: int) -> Iterator[UnfinishedPixels]:
-    """Give what there is of a cache file, to complete it; it gets its name when the block ends well.
+    """Open an unfinished cache file to complete it; it is renamed when the block succeeds.
 
     It stays for the next call where the block is interrupted, and goes where it fails. Two processes that make the same
     file do not share it.

@@ -1,4 +1,4 @@
-"""Which photos lie in a folder, for training and for prediction alike; what is left out has a name."""
+"""Find the photos in a folder, for training and prediction alike; everything left out is reported."""
 
 import os
 from collections import Counter
@@ -33,7 +33,7 @@ _OWN_FOLDERS, _LINKS = "folders that qc-lightning has written", "links to folder
 
 
 class Walk:
-    """The photos in a folder and all below it.
+    """The photos in a folder and its subfolders.
 
     Hidden files and folders are no photos. Links to folders are followed when they lead out of the folder, each target
     once: what a link to a folder above it, or to a place inside, leads to is found anyway.
@@ -96,7 +96,7 @@ class Walk:
             folders += reversed(inner)
 
     def _passes_over(self, entry: os.DirEntry[str], above: str, beside: set[str]) -> str:
-        """Why a folder is not looked into; empty when it is."""
+        """Why a folder is skipped; empty if it is not."""
         if entry.name.lower() in _SYSTEM_FOLDERS:
             return "folders of the system (previews, deleted files)"
         stem = next((entry.name.removesuffix(end) for end in _OWN_ENDINGS if entry.name.endswith(end)), None)
@@ -117,7 +117,7 @@ class Walk:
 
 
 def is_photo(path: Path) -> bool:
-    """Whether a file is taken for a photo: by its ending, one without any by its first bytes."""
+    """Whether a file is a photo, by its extension or, without one, by its first bytes."""
     suffix = path.suffix.lower()
     return suffix in IMAGE_SUFFIXES or (not suffix and looks_like_image(path))
 
@@ -136,7 +136,7 @@ def may_be_photo(name: PurePath) -> bool:
 
 
 def in_words(unread: Sequence[tuple[str, str]]) -> str:
-    """One sentence that counts and names what was left out; empty when nothing was."""
+    """One sentence that counts and names what was left out; empty if nothing was."""
     if not unread:
         return ""
     reasons = Counter(reason for _, reason in unread)

@@ -1,4 +1,4 @@
-"""Pictures of more than 8 bits: from their real range to [0, 255], rounded only after the resize."""
+"""Images of more than 8 bits: scale their significant range to [0, 255], rounded only after the resize."""
 
 import io
 import re
@@ -41,7 +41,7 @@ def is_wide_colour(image: ImageFile.ImageFile) -> bool:
 
 
 def bits_of(image: ImageFile.ImageFile, bit_depth: int) -> int:
-    """Real bits of a wide gray image that is not loaded yet."""
+    """Significant bits of a wide gray image that is not loaded yet."""
     if image.format not in ("PNG", "TIFF") or not image.tile:
         return 16  # Pillow scales the others to the full range
     return 12 if layout_of(image) == "I;12" else bit_depth

@@ -1,4 +1,4 @@
-"""A pool of workers on a Ray cluster that tasks are shared out over."""
+"""A pool of workers on a Ray cluster that share tasks."""
 
 import logging
 import threading
@@ -26,7 +26,7 @@ Work = Callable[[list[bytes]], list[bytes]]
 
 
 class _Worker:
-    """What Ray keeps in a process."""
+    """The state of a worker process."""
 
     def __init__(self, make: Callable[[], Work]) -> None:
         import ray
@@ -51,7 +51,7 @@ class _Worker:
 
 @dataclass(frozen=True)
 class WorkerPool:
-    """Processes on a cluster that all do the same work.
+    """Worker processes on a cluster that run the same task.
 
     Attributes:
         maker: a reference to what makes the work, called once in each.

@@ -1,1 +1,1 @@
-"""What a run is worth: figures, intervals, verdicts, pictures, report."""
+"""Evaluation of a run: metrics, certificates, robustness, latency, agreement studies."""

@@ -1,4 +1,4 @@
-"""A decision chosen on a run's validation photos after its training."""
+"""Choose a decision on a run's validation photos after its training."""
 
 from dataclasses import replace
 
@@ -19,7 +19,7 @@ from qc_lightning.report.choices import validation_scores
 
 
 def forecast(run: Run, decision: Decision, bad_share: float | None) -> list[str]:
-    """What a review band will send to a person, by the run's validation scores, in sentences; none without them."""
+    """Forecast how many parts a review band sends to a person, from the validation scores; none without them."""
     if decision.review is None or not run.validation.is_file():
         return []
     trained = RunRecord.read(run).training
@@ -31,7 +31,7 @@ def forecast(run: Run, decision: Decision, bad_share: float | None) -> list[str]
 def choose_on_validation(
     run: Run, config: DecisionConfig, device: str, reason: str, novelty: float | None
 ) -> tuple[Decision, str]:
-    """Apply a rule to the scores of the run's validation photos, or out-of-fold scores where the run has none.
+    """Apply a rule to the scores of the run's validation photos, or to out-of-fold scores if it has none.
 
     Args:
         run: keeps these scores; of a run made before they were kept, the validation photos are scored again.

@@ -1,4 +1,4 @@
-"""What goes wrong with photos on a line, at five strengths each: the photo as the network gets it in, a worse one out.
+"""Corruptions of photos that occur on a line, each at five strengths, applied to the network's input.
 
 Strengths are relative to the photo's side or to its value range, so that they mean the same at every size. Draws follow
 from the photo's number: turning and shifting go alternately to either side, noise is seeded.
@@ -20,7 +20,7 @@ from qc_lightning.data.decode import scaled, unscaled
 
 @dataclass(frozen=True)
 class Corruption:
-    """One thing that goes wrong.
+    """One kind of corruption.
 
     Attributes:
         strengths: five, from hardly visible to severe.

@@ -1,4 +1,4 @@
-"""From a run's logits of labelled photos to its figures, and to how it differs from another run."""
+"""Evaluate a run's logits on labelled photos, and compare two runs."""
 
 from pathlib import Path
 from typing import Any
@@ -25,7 +25,7 @@ from qc_lightning.metrics.table import table
 
 
 def evaluate_run(run: Run, inspector: Inspector, labelled: EvaluationSet, scored: Scored) -> dict[str, Any]:
-    """The figures, as metrics.json of an evaluation holds them, and what they warn of."""
+    """Compute the metrics for an evaluation's metrics.json, with warnings."""
     everything = {labelled.subset: SubsetLogits(torch.arange(len(scored.photos)), scored.logit)}
     target, names = RunRecord.read(run).training.decision, inspector.class_names
     metrics = measure(everything, scored.photos, inspector.decision, target, names, scored.novelty)
@@ -50,7 +50,7 @@ def evaluate_run(run: Run, inspector: Inspector, labelled: EvaluationSet, scored
 
 
 def write_photos(folder: Path, inspector: Inspector, labelled: EvaluationSet, scored: Scored) -> None:
-    """Write predictions.csv, parts.csv where photos share parts, and, when there are any, bad_files.csv."""
+    """Write predictions.csv, parts.csv if photos share parts, and bad_files.csv if there are any."""
     everything = {labelled.subset: SubsetLogits(torch.arange(len(scored.photos)), scored.logit)}
     names = inspector.class_names
     text = predictions_csv(everything, scored.photos, inspector.decision, names, labelled.subset, scored.novelty)
@@ -62,7 +62,7 @@ def write_photos(folder: Path, inspector: Inspector, labelled: EvaluationSet, sc
 
 
 def in_words(run: Run, inspector: Inspector, labelled: EvaluationSet, metrics: dict[str, Any]) -> str:
-    """The figures as the console shows them."""
+    """The metrics as console text."""
     certified = certificate_line(inspector)
     lines = [*([certified, ""] if certified else []), table(metrics, inspector.class_names), ""]
     if escapes := (metrics.get("test") or {}).get("kinds"):
@@ -77,7 +77,7 @@ def in_words(run: Run, inspector: Inspector, labelled: EvaluationSet, metrics: d
 
 
 def same_as_trained(run: Run, metrics: dict[str, Any], subset: str) -> str:
-    """Say whether the figures of a run's own photos are those of its training."""
+    """Report whether the metrics on a run's own photos equal those of its training."""
     stored = read_json(run.metrics) if run.metrics.is_file() else {}
     if not isinstance(stored.get(subset), dict):
         return f"the training did not measure its {subset} photos"
@@ -90,7 +90,7 @@ def same_as_trained(run: Run, metrics: dict[str, Any], subset: str) -> str:
 
 
 def compare_runs(other: Run, candidate: tuple[Inspector, Scored], baseline: tuple[Inspector, Scored]) -> dict[str, Any]:
-    """How the run differs from another on the photos that both could read, as metrics.json holds it."""
+    """Compare the run with another on the photos that both could read, for metrics.json."""
     readable = {photo.path for photo in candidate[1].photos} & {photo.path for photo in baseline[1].photos}
     common = [scored.only(readable) for _, scored in (candidate, baseline)]
     photos = common[0].photos

@@ -1,4 +1,4 @@
-"""Photos with labels, the run's own or others, and what a run's network says of them."""
+"""Labelled photos to evaluate a run on: its own or others."""
 
 import csv
 import itertools
@@ -19,7 +19,7 @@ from qc_lightning.data.photo import SUBSETS, Photo
 
 @dataclass(frozen=True)
 class EvaluationSet:
-    """Photos to judge a run by.
+    """Labelled photos for an evaluation.
 
     Attributes:
         photos: in the order in which they are scored.
@@ -46,7 +46,7 @@ def trained_with(run: Run) -> AnyData:
 
 
 def evaluation_folder(run: Run, name: str | None) -> Path:
-    """Where an evaluation goes: `<run>/evaluations/<name>`, by default the time; not made yet.
+    """Folder of an evaluation: `<run>/evaluations/<name>`, by default the time; not created yet.
 
     Raises:
         UserError: it is there already, or nothing can be written there.
@@ -59,7 +59,7 @@ def evaluation_folder(run: Run, name: str | None) -> Path:
 
 
 def begin_evaluation(folder: Path, named: bool) -> Path:
-    """Make the folder of an evaluation, which no other one gets; the default one gets a suffix when it is taken.
+    """Create the folder of an evaluation exclusively; the default name gets a suffix if it is taken.
 
     Raises:
         UserError: another evaluation has taken the name, or nothing can be written there.
@@ -78,7 +78,7 @@ def begin_evaluation(folder: Path, named: bool) -> Path:
 
 
 def own_photos(run: Run, subset: str) -> EvaluationSet:
-    """List the photos of one subset of the run's own.
+    """List the photos of one subset of the run.
 
     Raises:
         UserError: there are none.
@@ -90,7 +90,7 @@ def own_photos(run: Run, subset: str) -> EvaluationSet:
 
 
 def labelled_photos(run: Run, other: OtherPhotosConfig, subset: str | None = None) -> EvaluationSet:
-    """List the photos that `other` names, or those of a subset of the run's own.
+    """List the photos that `other` names, or a subset of the run's own.
 
     Raises:
         UserError: they are not what they must be.
@@ -109,13 +109,13 @@ def labelled_photos(run: Run, other: OtherPhotosConfig, subset: str | None = Non
 
 
 def trained_on(run: Run, photos: Iterable[Photo]) -> int:
-    """How many of the photos, by their bytes, a run has learnt from or chosen its checkpoint and threshold with."""
+    """Number of photos, by their bytes, that a run used for training or for choosing checkpoint and threshold."""
     learnt = {photo.sha256 for photo in split_photos(run) if photo.subset != "test"}
     return sum(photo.sha256 in learnt for photo in photos)
 
 
 def verified(photo: Photo, sha256: str, error: str, own: bool) -> Photo:
-    """The photo with its digest, once that is the one that is on record.
+    """Return the photo with its digest after checking it against the record.
 
     Raises:
         UserError: it is not; or one of the run's own photos can't be read.
@@ -130,7 +130,7 @@ def verified(photo: Photo, sha256: str, error: str, own: bool) -> Photo:
 
 
 def split_photos(run: Run, class_names: Sequence[str] = ()) -> list[Photo]:
-    """split.csv in its order, which is the order in which the training scored its photos."""
+    """The photos of split.csv in its order, in which the training scored them."""
     try:
         return _read_split(run, class_names)
     except (OSError, KeyError, ValueError, csv.Error) as error:

@@ -1,4 +1,4 @@
-"""A table of verdicts as an attribute study, and what its analysis says, in words and as a page."""
+"""Read an attribute study from a table of verdicts, and present its analysis as text and as a page."""
 
 import csv
 import io
@@ -89,7 +89,7 @@ _ALL = {
 def result_lines(
     analysis: Mapping[str, Any], grades: Mapping[str, Mapping[str, str]]
 ) -> list[tuple[str, str, str, str]]:
-    """Every figure: what, of whom, value with interval, grade."""
+    """One line per metric: name, appraiser, value with interval, grade."""
     lines = []
     for key, words in _RATES.items():
         for name, one in analysis.get(key, {}).items():
@@ -115,7 +115,7 @@ def _value(one: Mapping[str, Any], kappa: bool) -> str:
 
 
 def limits_in_words(limits: Mapping[str, Sequence[float]]) -> str:
-    """By what the appraisers are graded; the words are the names of the settings."""
+    """The limits that grade the appraisers, by the names of their settings."""
     words = []
     for name, (good, poor) in limits.items():
         ends = ("from", "below") if name in RISING else ("up to", "above")
@@ -124,7 +124,7 @@ def limits_in_words(limits: Mapping[str, Sequence[float]]) -> str:
 
 
 def page(title: str, lines: Sequence[tuple[str, str, str, str]], notes: Sequence[str], confidence: str) -> str:
-    """The figures as one HTML file without scripts."""
+    """The metrics as one HTML file without scripts."""
     from jinja2 import Environment
 
     from qc_lightning.report import page as report

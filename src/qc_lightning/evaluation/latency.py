@@ -1,4 +1,4 @@
-"""How long a photo takes, stage by stage, and whether that keeps up with a line."""
+"""Measure the time per photo, stage by stage, and compare it with a line's rate."""
 
 import math
 import platform
@@ -25,7 +25,7 @@ _FEWEST = 20  # calls that a percentile is taken of, however long they take
 
 
 def latency(inspector: Inspector, paths: Sequence[Path], batch_sizes: Sequence[int], seconds: float) -> dict[str, Any]:
-    """Time each stage in this process, warm, with the files in the system's cache where they fit.
+    """Time each stage in this process after a warm-up, with files in the system's cache if they fit.
 
     Args:
         inspector: the model.
@@ -57,7 +57,7 @@ def latency(inspector: Inspector, paths: Sequence[Path], batch_sizes: Sequence[i
 
 
 def keeps_up(result: dict[str, Any], line_rate: float | None) -> tuple[bool | None, str]:
-    """Whether a line's parts, one photo each, get their verdicts in time, and the reason in words.
+    """Whether verdicts keep up with a line of one photo per part, and the reason in words.
 
     A line is kept up with when 99 of 100 photos have their verdict before the next part comes, one photo at a time.
 
@@ -92,7 +92,7 @@ def table(result: dict[str, Any]) -> str:
 
 
 def _timed(call: Callable[[], object], seconds: float) -> list[float]:
-    """Seconds of each call, for that long."""
+    """Seconds of each call, repeated for a given time."""
     for _ in range(_WARM_UP):
         call()
     times: list[float] = []

@@ -1,4 +1,4 @@
-"""From logits of each subset to what metrics.json and predictions.csv hold."""
+"""Compute metrics.json and predictions.csv from the logits of each subset."""
 
 import contextlib
 import platform
@@ -41,7 +41,7 @@ def measure(
     classes: tuple[str, str],
     novelty: npt.NDArray[np.float64] | None = None,
 ) -> dict[str, Any]:
-    """The figures of every subset, what they warn of, and the go-live answer, as metrics.json holds them.
+    """Compute the metrics of every subset, warnings, and the go-live answer, for metrics.json.
 
     Args:
         logits: of each subset.
@@ -73,7 +73,7 @@ def measure(
 def calibration_of(
     logits: Mapping[str, SubsetLogits], photos: Sequence[Photo], platt: Mapping[str, float]
 ) -> dict[str, Any]:
-    """Brier score and log loss of the scores before and after Platt scaling, as metrics.json holds them.
+    """Brier score and log loss before and after Platt scaling, for metrics.json.
 
     Args:
         logits: of each subset; without a validation part "val" holds the out-of-fold scores that it was fitted to.
@@ -113,7 +113,7 @@ def predictions_csv(
 
 
 def versions() -> dict[str, str]:
-    """Releases that a figure can depend on."""
+    """Versions of the libraries that metrics can depend on."""
     packages = ("qc-lightning", "torch", "torchvision", "lightning", "torchmetrics", "numpy", "pillow")
     releases = {"python": platform.python_version()}
     for package in packages:

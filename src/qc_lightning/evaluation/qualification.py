@@ -1,4 +1,4 @@
-"""Qualification photos: what they must be, what they show, and the certificate that keeps it."""
+"""Qualification photos: check them, derive what they show, and write the certificate."""
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -42,7 +42,7 @@ _ASSUMPTIONS = (
 
 @dataclass(frozen=True)
 class Parts:
-    """What the run says of the qualification parts.
+    """Scores of the qualification parts.
 
     Attributes:
         score: float [m], P(Incorrect) of each part's worst photo.
@@ -56,7 +56,7 @@ class Parts:
 
 
 def check(run: Run, scored: Scored, decode: DecodeSettings) -> list[str]:
-    """Refuse photos that cannot qualify a run; returns what could not be checked, in sentences.
+    """Refuse photos that cannot qualify a run; returns sentences on what could not be checked.
 
     Raises:
         UserError: some cannot be read, the run has seen some, or there is no Incorrect one.
@@ -82,7 +82,7 @@ def check(run: Run, scored: Scored, decode: DecodeSettings) -> list[str]:
 
 
 def _copies_of_own(run: Run, scored: Scored, decode: DecodeSettings) -> tuple[int, list[str]]:
-    """How many photos of the run are gone, and in words each qualification photo that is one of the run's.
+    """Number of the run's photos that are missing, and a description of each qualification photo that the run has.
 
     By the digest of the file, and where the run's photo is there, by pixels too, as in the checks before a training.
     """
@@ -117,7 +117,7 @@ def parts(scored: Scored) -> Parts:
 def record(
     run: Run, inspector: Inspector, scored: Scored, parts: Parts, limits: Sequence[Limit], config: CertifyConfig
 ) -> DecisionRecord:
-    """Put the certified decision into the run's decision.json, where it is in force from now on."""
+    """Add the certified decision to the run's decision.json, where it is then in force."""
     model_id, own, _ = saved_decision(run.best)
     decisions = DecisionFile.read(run.decisions, model_id, own)
     threshold, review = band(limits)
@@ -153,7 +153,7 @@ def record(
 
 
 def _into_card(run: Run, record: DecisionRecord) -> None:
-    """Put the certificate at the end of model_card.md, in place of an earlier one."""
+    """Append the certificate to model_card.md, replacing an earlier one."""
     card = run.folder / "model_card.md"
     if not card.is_file():
         return
@@ -167,7 +167,7 @@ def _into_card(run: Run, record: DecisionRecord) -> None:
 def in_words(
     run: Run, record: DecisionRecord, parts: Parts, limits: Sequence[Limit], classes: Sequence[str]
 ) -> list[str]:
-    """What the certified decision does with parts, in sentences.
+    """Effect of the certified decision on parts, in sentences.
 
     Args:
         run: which knows the line's share of bad parts, if anybody has said it.

@@ -1,4 +1,4 @@
-"""How a run's verdicts hold when its photos get worse: every photo through every corruption."""
+"""Robustness of a run's verdicts: every photo with every corruption."""
 
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -26,7 +26,7 @@ VARIANTS = [(name, strength) for name, corruption in CORRUPTIONS.items() for str
 
 
 def sample(photos: Sequence[Photo], most: int | None) -> list[Photo]:
-    """At most that many photos, spread evenly over each class in its share; all for None.
+    """At most `count` photos, evenly spaced within each class in proportion to its size; all for None.
 
     >>> photos = [Photo(None, str(i), i % 4 == 0, str(i)) for i in range(100)]
     >>> [sum(photo.label == label for photo in sample(photos, 20)) for label in (0, 1)]
@@ -40,7 +40,7 @@ def sample(photos: Sequence[Photo], most: int | None) -> list[Photo]:
 
 
 def robustness(inspector: Inspector, photos: Sequence[Photo]) -> dict[str, Any]:
-    """Rates under each corruption at each strength, beside the photos as they are.
+    """Rates on the unchanged photos and under each corruption at each strength.
 
     Args:
         inspector: the model.
@@ -106,7 +106,7 @@ def _scores(inspector: Inspector, photos: Sequence[Photo]) -> tuple[Tensor, Tens
 
 
 def surely_above(rates: Sequence[Mapping[str, Any]], parts: int, limit: float = 0.05) -> list[bool]:
-    """Which rates lie above the limit with 95% confidence for all together (Holm 1979, on exact binomial tests).
+    """Which rates are above the limit, with 95% confidence for all together (Holm 1979, exact binomial tests).
 
     Args:
         rates: each with its "value".
@@ -148,7 +148,7 @@ def _rates(
 
 
 def csv_rows(result: Mapping[str, Any]) -> list[list[object]]:
-    """A row a corruption and strength: names, then value, low, high of each rate; the first is of the clean photos."""
+    """One row per corruption and strength: names, then value, low, high of each rate; first the clean photos."""
     lines = [("none", "", 0.0, result["clean"])]
     for name, corruption in result["corruptions"].items():
         lines += [(name, corruption["unit"], point["strength"], point) for point in corruption["strengths"]]
@@ -164,7 +164,7 @@ def csv_header() -> list[str]:
 
 
 def in_words(result: Mapping[str, Any]) -> str:
-    """The table on the console: the share of verdicts that flip, five strengths a row, and where it starts to hurt."""
+    """Console table: the fraction of verdicts that change, five strengths per row, and where it becomes relevant."""
     lines = [f"{'verdicts that flip':20}" + "".join(f"{f'strength {i}':>13}" for i in range(1, 6))]
     for name, corruption in result["corruptions"].items():
         cells = [f"{point['flips']['value']:.1%} ({point['strength']:g})" for point in corruption["strengths"]]

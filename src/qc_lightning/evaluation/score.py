@@ -1,4 +1,4 @@
-"""A run's logits of labelled photos."""
+"""Compute a run's logits on labelled photos."""
 
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -23,7 +23,7 @@ from qc_lightning.metrics.verdict import Verdict
 
 @dataclass(frozen=True)
 class Scored:
-    """What a run's network says of labelled photos.
+    """Labelled photos with a run's logits.
 
     Attributes:
         photos: those that could be read, `sha256` filled in.
@@ -47,7 +47,7 @@ class Scored:
 
 
 def parts_csv(scored: Scored, decision: Decision, class_names: tuple[str, str]) -> str:
-    """A row a part, the worst photo of which decides: part,label,verdict,worst,probability,photos."""
+    """One row per part, whose worst photo decides: part,label,verdict,worst,probability,photos."""
     probability = probabilities(scored.logit)
     verdicts = decision.verdicts(probability, scored.novelty)
     label: dict[str, int] = {}

@@ -1,1 +1,1 @@
-"""A trained classifier outside of training: photos in, inspections out."""
+"""Inference: photos in, inspections out."""

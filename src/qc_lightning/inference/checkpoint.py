@@ -1,4 +1,4 @@
-"""Checkpoint files: found, read without running code, completed with what an Inspector needs; where they run."""
+"""Checkpoint files: find and read them without running code, and complete them for an Inspector."""
 
 import io
 import os
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 
 def read_checkpoint(path: Path) -> dict[str, Any]:
-    """Read a checkpoint without running any code that might be in it.
+    """Read a checkpoint without running code in it.
 
     Raises:
         UserError: the file is missing or is no checkpoint.
@@ -70,7 +70,7 @@ def _check(path: Path) -> None:
 
 
 def _tensors(node: object) -> Iterator[torch.Tensor]:
-    """Every tensor in nested containers."""
+    """All tensors in nested containers."""
     if isinstance(node, torch.Tensor):
         yield node
     elif isinstance(node, dict | list | tuple):
@@ -85,7 +85,7 @@ def complete_checkpoint(
     class_names: tuple[str, str],
     novelty: dict[str, torch.Tensor] | None = None,
 ) -> str:
-    """Put into a checkpoint what an Inspector needs beside the weights; return the model id.
+    """Add to a checkpoint what an Inspector needs besides the weights; return the model id.
 
     Args:
         path: of the checkpoint.
@@ -131,7 +131,7 @@ def _finished(path: Path) -> dict[str, Any]:
 
 
 class Restored(NamedTuple):
-    """What a finished checkpoint holds, ready to inspect; the network and novelty are in eval mode on the device."""
+    """Content of a finished checkpoint, ready to inspect; network and novelty are in eval mode on the device."""
 
     network: "nn.Module"
     decode: DecodeSettings

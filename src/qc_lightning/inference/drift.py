@@ -1,4 +1,4 @@
-"""Have the photos of the line changed? Windows of photos against the reference that travels with the model.
+"""Drift detection: compare windows of the line's photos with the reference stored in the model.
 
 Each statistic is compared within the photos that the model would pass and within those that it would reject: a photo
 counts by the share of the reference's photos of its own side that lie below it. So the share of bad parts, the mix, may
@@ -31,7 +31,7 @@ MIX = "share rejected"
 
 @dataclass(frozen=True)
 class Reference:
-    """The training's photos as drift sees them.
+    """Reference statistics of the training photos.
 
     Attributes:
         components: of the network's features, or of small pictures where it has none.
@@ -61,7 +61,7 @@ class Reference:
         novelty: float | None,
         features: npt.NDArray[np.float32] | None,
     ) -> tuple[float, ...]:
-        """The statistics of a photo, in the order of `names`.
+        """Compute the statistics of a photo, in the order of `names`.
 
         Args:
             pixels: decoded, uint8 [3, H, W].
@@ -83,7 +83,7 @@ class Reference:
         return np.array(ranks)
 
     def to_json(self) -> str:
-        """The text that travels with the model."""
+        """The JSON text stored in the model."""
         sides = [[[np.round(values, 6).tolist(), parts] for values, parts in two] for two in self.sides]
         stored: dict[str, object] = {
             "format": 1,
@@ -138,7 +138,7 @@ class Crossing(NamedTuple):
 
 
 class DriftMonitor:
-    """Watches the photos of a line, one after the other.
+    """Monitors the photos of a line one by one.
 
     Args:
         reference: of the model.
@@ -164,7 +164,7 @@ class DriftMonitor:
         return self._now
 
     def add(self, row: int, measures: Sequence[float], rejected: bool) -> None:
-        """Take note of a photo.
+        """Add a photo.
 
         Args:
             row: its number in the log.

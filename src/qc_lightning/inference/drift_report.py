@@ -1,4 +1,4 @@
-"""The drift of a log, for a person to read."""
+"""Report of the drift in a log."""
 
 import json
 from pathlib import Path

@@ -1,7 +1,7 @@
-"""Does the line keep the escape rate that its model was certified for? Parts picked at random and judged by people say.
+"""Monitor whether the line keeps the certified escape rate, by parts picked at random and checked by people.
 
-Labels that people give where they please say nothing of a rate: reviewed parts are the difficult ones, and an escape
-that nobody finds has no label. So parts are picked by the digest of their photo, which knows nothing of the verdict,
+Labels given where people choose to look say nothing about a rate: reviewed parts are the difficult ones, and an escape
+that nobody notices has no label. So parts are picked by the digest of their photo, which is independent of the verdict,
 and only these spot checks count: of the picked parts that a person calls bad, how many passed?
 """
 
@@ -19,11 +19,11 @@ from qc_lightning.metrics.verdict import Verdict
 
 
 def pick(inspection: Inspection, one_in: int | None) -> Inspection:
-    """The result, with the reason that a person has to look at it where its photo is picked.
+    """Return the inspection, marked as a spot check if its photo is picked.
 
     Args:
         inspection: of a photo.
-        one_in: one photo in so many is picked; None: none.
+        one_in: one photo in this many is picked; None: none.
     """
     if one_in is None or not inspection.sha256 or inspection.error or int(inspection.sha256[:12], 16) % one_in:
         return inspection
@@ -31,21 +31,21 @@ def pick(inspection: Inspection, one_in: int | None) -> Inspection:
 
 
 class Claim(NamedTuple):
-    """What a certificate says of escapes: at most `rate` of the Incorrect parts pass, at `confidence`."""
+    """The certified claim: at most `rate` of the Incorrect parts pass, at `confidence`."""
 
     rate: float
     confidence: float
 
     @classmethod
     def from_decision(cls, decision: Mapping[str, Any]) -> "Claim | None":
-        """The claim of a decision record; None where it has none that holds."""
+        """The claim of a decision record; None if it has no valid one."""
         claims = (decision.get("certificate") or {}).get("claims") or []
         limits = [one for one in claims if one.get("kind") == "escape" and one.get("threshold") is not None]
         return cls(float(limits[0]["rate"]), float(limits[0]["confidence"])) if limits else None
 
 
 class EscapeMonitor:
-    """Counts the picked parts that people call bad, and those of them that passed.
+    """Counts the spot checks that people call bad, and how many of them passed.
 
     Args:
         claim: of the certificate; None where there is none.
@@ -63,19 +63,19 @@ class EscapeMonitor:
 
     @property
     def bad(self) -> int:
-        """Picked parts that people call bad."""
+        """Number of spot checks that people call bad."""
         return len(self._passed)
 
     @property
     def escapes(self) -> int:
-        """Of these those that passed."""
+        """Number of these that passed."""
         return sum(self._passed.values())
 
     def add(self, inspected: Row, said: Row, stopped: bool) -> None:
-        """Take note of what a person said of a part; of several judgements the newest counts.
+        """Add a person's verdict on a part; the newest one on a part counts.
 
         Args:
-            inspected: the row of the picked photo; others do not count.
+            inspected: the row of the picked photo; rows of other photos are ignored.
             said: the person's row.
             stopped: whether another view of the part kept it from passing.
         """
@@ -91,7 +91,7 @@ class EscapeMonitor:
 
     @property
     def trouble(self) -> str:
-        """Why the certificate is void, in words; empty while it is not."""
+        """Why the certificate is void, in words; empty while it is valid."""
         if self.claim is None or self.crossed is None:
             return ""
         low = anytime.lower_bound(self.escapes, self.bad, self.claim.confidence)
@@ -101,7 +101,7 @@ class EscapeMonitor:
         )
 
     def __str__(self) -> str:
-        """What the picked parts show, for a person."""
+        """Summary for a person."""
         if not self.bad:
             return "escapes: no part of a spot check was called bad yet (serve spot_check=50)"
         confidence = self.claim.confidence if self.claim else 0.95
@@ -113,7 +113,7 @@ class EscapeMonitor:
 
 
 def replayed(log: Path, model: str, decision: Mapping[str, Any]) -> EscapeMonitor:
-    """A monitor that has seen all judgements on the rows of a model and its decision.
+    """Return a monitor that has seen all overrides of the rows of a model and decision.
 
     Args:
         log: its file.
@@ -128,7 +128,7 @@ def replayed(log: Path, model: str, decision: Mapping[str, Any]) -> EscapeMonito
 
 
 def stopped_elsewhere(log: Path, row: Row) -> bool:
-    """Whether a photo of the same part from another camera did not pass, as the log has it."""
+    """Whether, by the log, a photo of the same part from another camera did not pass."""
     entry = row.entry
     if not entry.part:
         return False

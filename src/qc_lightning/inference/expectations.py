@@ -1,4 +1,4 @@
-"""What verdicts photos must get: those of a record, or what their labels ask for. Needs no torch."""
+"""Expected verdicts of photos, from recorded verdicts or from labels. Needs no torch."""
 
 import csv
 import json
@@ -19,13 +19,13 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Expectation:
-    """One photo and what is on record of it.
+    """One photo and its record.
 
     Attributes:
         path: the file.
-        label: 0 for Correct, 1 for Incorrect, None where nobody has said.
-        verdict: that it got before, None where none is on record.
-        sha256: of the file's bytes then, hex, None where that is not on record.
+        label: 0 for Correct, 1 for Incorrect, None if unknown.
+        verdict: its recorded verdict, None if there is none.
+        sha256: recorded digest of the file's bytes, hex, None if there is none.
     """
 
     path: Path
@@ -34,10 +34,10 @@ class Expectation:
     sha256: str | None = None
 
     def disagreement(self, inspection: "Inspection") -> str:
-        """Why an inspection is not what was expected, in words; empty when it is.
+        """Why an inspection differs from the expectation, in words; empty if it agrees.
 
-        A recorded verdict must come again. A label alone asks only that no Incorrect part passes and no Correct part is
-        rejected: REVIEW is right for both.
+        A recorded verdict must be reproduced. A label only requires that no Incorrect part passes and no Correct part
+        is rejected: REVIEW is accepted for both.
         """
         if inspection.error and self.verdict != inspection.verdict:
             return f"cannot be inspected ({inspection.error})"
@@ -51,15 +51,15 @@ class Expectation:
 
 
 def read_expectations(source: str, class_names: tuple[str, str]) -> list[Expectation]:
-    """List photos with what is expected of them.
+    """List photos with their expectations.
 
     Args:
-        source: a folder with one folder of photos for each class; or a .csv or .jsonl with a row a photo: `path` and
+        source: a folder with one folder per class; or a .csv or .jsonl with one row per photo: `path` and
             `verdict` (rows of `predict`, predictions.csv) or `label` (split.csv, a manifest).
-        class_names: what the model calls Correct and Incorrect.
+        class_names: the model's names for Correct and Incorrect.
 
     Raises:
-        UserError: there is no such source, or it says of no photo what is expected.
+        UserError: there is no such source, or it has neither verdicts nor labels.
     """
     path = Path(os.path.abspath(os.path.expanduser(source)))  # noqa: PTH100, PTH111  # a link keeps its name
     if path.is_file() and path.suffix.lower() in (".csv", ".jsonl"):

@@ -1,4 +1,4 @@
-"""What an exported inspector says of itself, and the names of what goes into its graph and comes out."""
+"""Metadata of an exported inspector, and the names of its graph's inputs and outputs."""
 
 import json
 from dataclasses import asdict, dataclass
@@ -19,15 +19,15 @@ WITH_EVIDENCE = "with_evidence"
 
 @dataclass(frozen=True)
 class ExportMetadata:
-    """What an exported inspector says of itself.
+    """Metadata of an exported inspector.
 
     Attributes:
         model_id: first 12 digits of the SHA-256 over the weights, as in the run.
-        class_names: what the user calls Correct and Incorrect.
+        class_names: the user's names for Correct and Incorrect.
         decode: how a file becomes the uint8 [3, H, W] that the graph takes.
-        decision: the decision record in force when the inspector was exported, as decision.json has it.
-        release: of qc-lightning that exported it.
-        doubt: why the run's own figures say that it tells nothing apart; empty when they do not.
+        decision: the decision record in force at the export, as in decision.json.
+        release: version of qc-lightning that exported it.
+        doubt: why the run, by its own metrics, cannot tell the classes apart; empty if it can.
     """
 
     model_id: str
@@ -38,7 +38,7 @@ class ExportMetadata:
     doubt: str = ""
 
     def to_json(self) -> str:
-        """The text of the metadata."""
+        """The metadata as JSON text."""
         return json.dumps(asdict(self), ensure_ascii=False, allow_nan=False, sort_keys=True)
 
     @classmethod

@@ -1,4 +1,4 @@
-"""An exported inspector under onnxruntime: numpy, Pillow and onnxruntime are all that it needs."""
+"""An exported inspector, run by onnxruntime; needs only numpy, Pillow and onnxruntime."""
 
 import json
 import os
@@ -48,20 +48,20 @@ if TYPE_CHECKING:
 class ExportedInspector:
     """An inspector in one .onnx file, run by onnxruntime on the CPU: the interface of `Inspector`, without torch.
 
-    On one machine a photo's result is the same to the last bit whichever photos come with it. Several threads may call.
+    On one machine a photo's result does not depend on the rest of its batch, to the last bit. Thread-safe.
 
     Attributes:
         path: the file.
         decode: how a photo becomes the uint8 [3, H, W] that the graph takes.
-        decision: what turns a probability into a verdict.
+        decision: rule that turns a probability into a verdict.
         class_names: what the user calls Correct and Incorrect.
-        model_id: which model a verdict came from, as in the run.
+        model_id: id of the model, as in the run.
         unreadable: the verdict on a photo that cannot be read, REVIEW or REJECT.
-        metadata: all that the file says of itself.
-        golden: photos that must come out as they did at the export, see `verify_golden`.
-        outputs: names of what the graph gives.
-        drift: JSON text of the training's reference for drift; None when the file has none.
-        reference: the same, to measure photos by.
+        metadata: all metadata of the file.
+        golden: photos and their logits at the export, see `verify_golden`.
+        outputs: names of the graph's outputs.
+        drift: JSON text of the drift reference; None if the file has none.
+        reference: the parsed drift reference.
     """
 
     def __init__(
@@ -83,7 +83,7 @@ class ExportedInspector:
         self.outputs = [output.name for output in self._session.get_outputs()]
 
     def __reduce__(self) -> tuple[Any, ...]:
-        """Pickled, it travels with its file's content: another machine need not have the file."""
+        """Pickle the file's content, so that another machine does not need the file."""
         return ExportedInspector, (self.path, self.unreadable, self._threads, read_sealed(self.path))
 
     @classmethod
@@ -98,7 +98,7 @@ class ExportedInspector:
             threads: of the CPU that one call may use; 0: one for each core.
 
         Raises:
-            UserError: the file is missing, damaged, not ours or newer, or onnxruntime cannot run it.
+            UserError: the file is missing, damaged, foreign or newer, or onnxruntime cannot run it.
         """
         return cls(Path(path).expanduser(), unreadable, threads)
 
@@ -109,13 +109,13 @@ class ExportedInspector:
     def __call__(self, photo: PhotoLike) -> Inspection: ...
 
     def __call__(self, photo: PhotoLike | list[PhotoLike] | tuple[PhotoLike, ...]) -> Inspection | list[Inspection]:
-        """Inspect a photo, or each of a list of photos; arguments, result and errors as of `Inspector`."""
+        """Inspect a photo or a list of photos; arguments, result and errors as for `Inspector`."""
         if isinstance(photo, list | tuple):
             return [result for one in photo for result in self.inspect_decoded([decode_photo(one, self.decode)])]
         return self.inspect_decoded([decode_photo(photo, self.decode)])[0]
 
     def inspect_decoded(self, photos: Sequence[Decoded]) -> list[Inspection]:
-        """The results of photos decoded with `decode`, as one batch."""
+        """Inspect photos decoded with `decode`, as one batch."""
         pixels = [photo.pixels for photo in photos if photo.pixels is not None]
         begun = time.perf_counter()
         logit, novelty, features = np.empty(0, np.float32), None, None
@@ -136,7 +136,7 @@ class ExportedInspector:
         reference: Reference,
         features: npt.NDArray[np.float32] | None,
     ) -> list[Inspection]:
-        """The results with what drift compares; those of photos without a number stay as they are."""
+        """Add the drift statistics to the results that have a probability."""
         place, measured = -1, []
         for result, photo in zip(results, photos, strict=True):
             place += photo.pixels is not None
@@ -150,17 +150,17 @@ class ExportedInspector:
 
     @property
     def certificate(self) -> Mapping[str, Any] | None:
-        """What the decision guarantees, as the export carries it; None when nothing."""
+        """The certificate of the decision, as exported; None if there is none."""
         certificate: Mapping[str, Any] | None = self.metadata.decision.get("certificate")
         return certificate
 
     @property
     def backend(self) -> dict[str, str]:
-        """What computes, as a certificate names it."""
+        """Name and versions of the backend, as recorded in a certificate."""
         return {"backend": "onnxruntime", "precision": "float32", "device": "cpu"}
 
     def inspect_files(self, paths: Sequence[Path]) -> Iterator[Inspection]:
-        """Inspect files on all cores, one on each; the results come in the order of the files."""
+        """Inspect files on all cores, one file per core; the results are in the order of the files."""
 
         def inspect(path: Path) -> Inspection:
             return self(path)
@@ -172,7 +172,7 @@ class ExportedInspector:
             pool.shutdown(cancel_futures=True)
 
     def logits(self, pixels: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
-        """Logits of P(Incorrect), float32 [B], for decoded photos uint8 [B, 3, H, W]; errors as of `run`."""
+        """Logits of P(Incorrect), float32 [B], for decoded photos uint8 [B, 3, H, W]; errors as for `run`."""
         return self.run(pixels, LOGIT)[0]
 
     def run(self, pixels: npt.NDArray[np.uint8], *names: str) -> list[npt.NDArray[Any]]:
@@ -187,7 +187,7 @@ class ExportedInspector:
             float32 [B], evidence float32 [B, H, W].
 
         Raises:
-            TypeError, ValueError: the pixels are no decoded photos.
+            TypeError, ValueError: the pixels are not decoded photos.
             UserError: onnxruntime cannot compute it.
         """
         check_decoded(pixels, self.decode)
@@ -201,7 +201,7 @@ class ExportedInspector:
         return results
 
     def verify_golden(self) -> float:
-        """Replay the golden inputs: this machine and this onnxruntime must give what the run's network gave.
+        """Replay the golden inputs: this machine and onnxruntime must reproduce the logits of the run's network.
 
         Returns:
             The largest difference of a logit.

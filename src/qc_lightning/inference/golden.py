@@ -1,6 +1,6 @@
-"""Golden inputs: photos that travel with a model, and the logits that it must give them wherever it runs.
+"""Golden inputs: photos stored with a model, and the logits that it must give them on every machine.
 
-A runtime that computes in a lower precision, or has a fault, shows here before it gives a verdict.
+They reveal a runtime with a lower precision or a fault before it gives a verdict.
 """
 
 import base64
@@ -19,7 +19,7 @@ TOLERANCE = 1e-3
 
 @dataclass(frozen=True)
 class Golden:
-    """Photos as the network gets them and what it made of them when it was exported.
+    """Network inputs and their logits at the export.
 
     Attributes:
         pixels: uint8 [n, 3, H, W].
@@ -30,7 +30,7 @@ class Golden:
     logit: npt.NDArray[np.float32]
 
     def to_dict(self) -> dict[str, Any]:
-        """As JSON holds it: each photo a lossless PNG in base64."""
+        """As JSON data; each photo is a lossless PNG in base64."""
         return {"png": [_png(photo) for photo in self.pixels], "logit": [float(z) for z in self.logit]}
 
     @classmethod
@@ -38,7 +38,7 @@ class Golden:
         """Read back `to_dict`.
 
         Raises:
-            LookupError, TypeError, ValueError: it is something else.
+            LookupError, TypeError, ValueError: the data has another format.
         """
         pixels = np.stack([_pixels(text) for text in stored["png"]])
         logit = np.array(stored["logit"], np.float32)
@@ -47,7 +47,7 @@ class Golden:
         return cls(pixels, logit)
 
     def gap(self, logit: npt.NDArray[np.float32]) -> float:
-        """How far logits [n] of the golden inputs are from what they were, at most; infinite where one is no number."""
+        """Largest difference of logits [n] from those at the export; infinite if one is not a number."""
         gap = np.abs(logit.astype(np.float64) - self.logit)
         return float(np.where(np.isfinite(gap), gap, np.inf).max(initial=0.0))
 

@@ -1,4 +1,4 @@
-"""One photo's result, and the way there that every kind of model shares: decode, score, decide. Needs no torch."""
+"""The result of one photo, and the steps shared by all kinds of models: decode, score, decide. Needs no torch."""
 
 import hashlib
 import io
@@ -58,7 +58,7 @@ class Inspection:
 
 
 class Decoded(NamedTuple):
-    """A photo on its way.
+    """A decoded photo, or the reason why it cannot be read.
 
     Attributes:
         path: the file, if there is one.
@@ -76,7 +76,7 @@ class Decoded(NamedTuple):
 
 
 def decode_photo(photo: "PhotoLike | RemotePhoto", settings: DecodeSettings) -> Decoded:
-    """Decode a photo as the training's photos were; one that cannot be read is no exception but says why.
+    """Decode a photo as in training; an unreadable one raises nothing but gives the reason.
 
     Pixels of a JPEG's file and of the same JPEG loaded before can differ by a few levels, because a file is decoded at
     the scale that is needed (see `data.decode`). An image that Pillow has opened and not yet loaded counts as its file.
@@ -117,7 +117,7 @@ def decode_photo(photo: "PhotoLike | RemotePhoto", settings: DecodeSettings) -> 
 
 
 def check_decoded(pixels: npt.NDArray[np.uint8], settings: DecodeSettings) -> None:
-    """See that an array holds decoded photos, uint8 [B, 3, H, W].
+    """Check that an array contains decoded photos, uint8 [B, 3, H, W].
 
     Raises:
         TypeError: it is not uint8.
@@ -131,7 +131,7 @@ def check_decoded(pixels: npt.NDArray[np.uint8], settings: DecodeSettings) -> No
 
 
 def check_unreadable(verdict: Verdict) -> None:
-    """See that a photo that cannot be read is not passed.
+    """Check that the verdict on an unreadable photo is not PASS.
 
     Raises:
         ValueError: it would be.
@@ -150,7 +150,7 @@ def conclude(
     unreadable: Verdict,
     seconds: float,
 ) -> list[Inspection]:
-    """The results of some photos from what a network said of those that could be read.
+    """Build the results of photos from the network's outputs for the readable ones.
 
     Args:
         photos: n photos.

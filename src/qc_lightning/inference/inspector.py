@@ -1,4 +1,4 @@
-"""A trained classifier outside of training: photos in, inspections out. Needs torch for a run, not for an export."""
+"""The inspector: photos in, inspections out. Needs torch for a run, not for an export."""
 
 import os
 import time
@@ -38,7 +38,7 @@ _AT_ONCE = 64  # photos that are in memory at a time
 
 @dataclass(frozen=True)
 class Inspector:
-    """Everything that turns a photo into a verdict, as one checkpoint holds it.
+    """Everything that turns a photo into a verdict, loaded from one checkpoint.
 
     >>> inspector = Inspector.load("outputs/2026-01-31/12-00-00")  # doctest: +SKIP
     >>> inspector("incoming/0001.jpg").verdict  # doctest: +SKIP
@@ -84,7 +84,7 @@ class Inspector:
     def load(
         cls, where: Run | str | os.PathLike[str], device: str = "auto", unreadable: Verdict = Verdict.REVIEW
     ) -> "Inspector | ExportedInspector":
-        """Load the model of a run, or one that was exported.
+        """Load the model of a run, or an exported model.
 
         Args:
             where: a run, its folder, its best.ckpt alone, the name of a release, or `latest`, the newest finished run
@@ -113,11 +113,11 @@ class Inspector:
 
     @property
     def backend(self) -> dict[str, str]:
-        """What computes, as a certificate names it."""
+        """Name and versions of the backend, as recorded in a certificate."""
         return {"backend": "torch", "precision": "float32", "device": str(self.device)}
 
     def on(self, device: str) -> "Inspector":
-        """The same inspector on another device; the network moves there.
+        """Move the network to another device and return the inspector for it.
 
         Raises:
             UserError: the device is not there.
@@ -135,7 +135,7 @@ class Inspector:
     def __call__(self, photo: PhotoLike) -> Inspection: ...
 
     def __call__(self, photo: PhotoLike | list[PhotoLike] | tuple[PhotoLike, ...]) -> Inspection | list[Inspection]:
-        """Inspect a photo, or each of a list of photos; on a CPU the result does not depend on the others.
+        """Inspect a photo or a list of photos; on a CPU a result does not depend on the other photos.
 
         Args:
             photo: a path, the bytes of an image file, a PIL image, or RGB pixels uint8 [H, W, 3] of any size. All go
@@ -185,7 +185,7 @@ class Inspector:
         return conclude(photos, *measured, self.decision, self.model_id, self.unreadable, seconds)
 
     def scores(self, pixels: npt.NDArray[np.uint8]) -> "tuple[torch.Tensor, torch.Tensor | None]":
-        """Logits of P(Incorrect), and how unlike the training photos each photo is, float32 [B] each, on the CPU.
+        """Logits of P(Incorrect) and novelty, float32 [B] each, on the CPU.
 
         On a CPU a photo's result does not depend on the others.
 
@@ -220,14 +220,14 @@ class Inspector:
         return smallest_block(self._run, self.decode.shape, many), many
 
     def batch_scores(self, pixels: npt.NDArray[np.uint8]) -> "tuple[torch.Tensor, torch.Tensor | None]":
-        """As `scores`, of decoded photos uint8 [B, 3, H, W] as one batch."""
+        """Like `scores`, for decoded photos uint8 [B, 3, H, W] as one batch."""
         import torch
 
         outputs = self._run(torch.from_numpy(pixels))
         return outputs[0], outputs[1] if len(outputs) > 1 else None
 
     def _run(self, pixels: "torch.Tensor") -> "tuple[torch.Tensor, ...]":
-        """Logits and, if it is measured, novelty, of uint8 [B, 3, H, W]; float32 [B] each, on the CPU."""
+        """Logits and, if measured, novelty, of uint8 [B, 3, H, W]; float32 [B] each, on the CPU."""
         import torch
 
         from qc_lightning.models.network import Network
@@ -246,5 +246,5 @@ class Inspector:
         return tuple(each.float().cpu() for each in outputs)
 
     def probabilities(self, pixels: npt.NDArray[np.uint8]) -> npt.NDArray[np.float64]:
-        """P(Incorrect), float64 [B] in [0, 1], for decoded photos; arguments and errors as of `scores`."""
+        """P(Incorrect), float64 [B] in [0, 1], for decoded photos; arguments and errors as for `scores`."""
         return probabilities(self.scores(pixels)[0])

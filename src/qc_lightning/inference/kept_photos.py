@@ -1,4 +1,4 @@
-"""Photos of the line that are kept, by a policy and within a size; the oldest make room."""
+"""Storage of the line's photos with a policy and a size limit; the oldest are evicted."""
 
 import io
 import threading
@@ -18,20 +18,20 @@ _OTHERS = {"JPEG": ".jpg", "TIFF": ".tif", "JPEG2000": ".jp2"}  # formats whose 
 
 
 def find_kept(folder: Path, sha256: str) -> Path | None:
-    """The kept photo of those bytes; None when there is none."""
+    """The kept photo with this digest; None if there is none."""
     return next((folder / sha256[:2]).glob(f"{sha256}.*"), None) if sha256 else None
 
 
 class KeptPhotos:
-    """A folder of photos, each under the SHA-256 of its bytes: the same photo twice is one file.
+    """A folder of photos named by the SHA-256 of their bytes, so that each photo is stored once.
 
     Args:
-        folder: made when it is missing.
+        folder: created if missing.
         everything: keep all; otherwise rejected and reviewed photos, and those of spot checks.
-        most_bytes: that they may take together, 1 or more.
+        most_bytes: limit of their total size, 1 or more.
 
     Attributes:
-        trouble: why the last photo could not be kept; empty when it could.
+        trouble: why the last photo could not be kept; empty if it was.
     """
 
     def __init__(self, folder: Path, everything: bool, most_bytes: int) -> None:
@@ -45,7 +45,7 @@ class KeptPhotos:
         self._bytes = sum(size for _, size in self._files)
 
     def keep(self, data: bytes, inspection: Inspection) -> None:
-        """Keep a photo, if the policy wants it; one that cannot be read has nothing to look at and is not kept.
+        """Keep a photo if the policy says so; unreadable photos are not kept.
 
         Args:
             data: of the photo's file.
@@ -79,7 +79,7 @@ class KeptPhotos:
 
 
 def thumbnail(path: Path, longest: int) -> bytes | None:
-    """A kept photo as a JPEG of at most `longest` pixels along its longer side; None when it is gone."""
+    """A kept photo as a JPEG of at most `longest` pixels along its longer side; None if it was removed."""
     try:
         pixels = decode_whole(path, DecodeSettings(longest, longest), longest)
     except BadImage:

@@ -1,4 +1,4 @@
-"""From what people said on the line to labelled photos for the next training, beside the old ones and their split."""
+"""Turn people's overrides on the line into labelled photos for the next training, added to the old split."""
 
 import csv
 import json
@@ -22,7 +22,7 @@ _MANIFEST = "labels.csv"
 
 @dataclass(frozen=True)
 class LabelledPhotos:
-    """What became of the overrides.
+    """Number of labelled photos, and of those left out.
 
     Attributes:
         manifest: the table of all photos.
@@ -41,7 +41,7 @@ class LabelledPhotos:
     old: int
 
     def __str__(self) -> str:
-        """Lines for a person."""
+        """Summary for a person."""
         counts = ", ".join(f"{count} {name}" for name, count in self.new.items())
         lines = [f"{self.manifest}: {counts} from the line, {self.old} from the old split"]
         if self.lost:
@@ -55,7 +55,7 @@ class LabelledPhotos:
 
 
 def labelled_photos(log: Path, photos: Path, output: Path, beside: Path | None) -> LabelledPhotos:
-    """Copy the overridden photos into a folder for each class and list them, after the old ones, in a manifest.
+    """Copy the overridden photos into one folder per class and list them after the old ones in a manifest.
 
     New photos are of the training part when there is an old split: its validation and test photos stay what they were,
     so that both models can be compared on them. Photos of one part share a group. Of several overrides of the same
@@ -65,7 +65,7 @@ def labelled_photos(log: Path, photos: Path, output: Path, beside: Path | None) 
         log: of the line.
         photos: folder of the kept photos.
         output: a new folder.
-        beside: split.csv of the training that the new photos go beside; None: only the new ones are listed.
+        beside: split.csv of the previous training; None: only the new photos are listed.
 
     Raises:
         UserError: the folder is there, the split or the log cannot be read, or nobody has overridden anything.
@@ -118,6 +118,6 @@ def _class_names(record: str) -> tuple[str, str]:
 
 
 def _group(inspected: Row) -> str:
-    """Photos of one part stay together; a photo without a part's number stays alone."""
+    """The group of a photo: its part, or the photo itself if it has no part number."""
     entry = inspected.entry
     return f"line/{entry.part}" if entry.part else f"line-row/{inspected.number}"

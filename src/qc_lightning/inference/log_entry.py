@@ -1,4 +1,4 @@
-"""One row of the record of every verdict: what a model found of a photo, or what a person said of such a row."""
+"""One row of the verdict log: an inspection of a photo, or a person's override of one."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -13,7 +13,7 @@ SPOT_CHECK = "spot check"
 
 
 class Entry(NamedTuple):
-    """An inspection as the log has it, or an override: a person's verdict on the inspection of another row.
+    """A logged inspection, or an override: a person's verdict on the inspection in another row.
 
     Attributes:
         time: UTC, ISO 8601 with milliseconds.
@@ -59,7 +59,7 @@ class Entry(NamedTuple):
     def inspected(
         cls, inspection: Inspection, part: str, source: str, model: str, decision: str, milliseconds: float
     ) -> "Entry":
-        """The entry of an inspection that was made now."""
+        """The entry of an inspection made now."""
         probability, logit, novelty = map(_finite, (inspection.probability, inspection.logit, inspection.novelty))
         return cls(_now(), part, source, inspection.sha256, inspection.model_id, model, decision, inspection.threshold,
                    probability, logit, novelty, inspection.verdict.value, inspection.reason, inspection.error,
@@ -79,7 +79,7 @@ class Entry(NamedTuple):
 
 
 class Row(NamedTuple):
-    """An entry in its place.
+    """An entry with its row number and digest.
 
     Attributes:
         number: of the row, from 1.

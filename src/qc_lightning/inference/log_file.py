@@ -1,4 +1,4 @@
-"""The file of the record of every verdict: SQLite, rows are only appended, each with a digest of all before it.
+"""The file of the verdict log: append-only SQLite, each row with a digest that chains it to the row before.
 
 A changed, removed or inserted row breaks the chain of digests. Rows cut off at the end do not: the last digest, which
 `verify` prints, has to be kept elsewhere to show that. Nor does a chain stop whoever can write the file and compute it
@@ -60,14 +60,14 @@ CREATE INDEX for_review ON entries (id) WHERE verdict = '{Verdict.REVIEW}' AND o
 
 
 def connect(path: Path) -> sqlite3.Connection:
-    """A connection whose commits are on the disk when they return."""
+    """Open a connection whose commits are on disk when they return."""
     connection = sqlite3.connect(path, timeout=_PATIENCE, isolation_level=None)
     connection.execute("PRAGMA synchronous = FULL")
     return connection
 
 
 def prepare(path: Path) -> None:
-    """Make a log where there is none yet.
+    """Create a log if there is none.
 
     Raises:
         UserError: the file is no log, of another release, or cannot be written.
@@ -90,7 +90,7 @@ def prepare(path: Path) -> None:
 
 
 def register(path: Path, record: str) -> str:
-    """Note what a model is, once: `Entry.model` refers to it.
+    """Store a model's record once; `Entry.model` refers to it.
 
     Args:
         path: of the log.
@@ -112,7 +112,7 @@ def register(path: Path, record: str) -> str:
 
 
 def append(connection: sqlite3.Connection, entries: Sequence[Entry]) -> int:
-    """Append entries in one transaction; the number of the first. Another program may append between two of these."""
+    """Append entries in one transaction and return the number of the first. Other programs may append in between."""
     connection.execute("BEGIN IMMEDIATE")
     last = connection.execute("SELECT id, digest FROM entries ORDER BY id DESC LIMIT 1").fetchone()
     first, previous = (last[0] + 1, last[1]) if last else (1, "")
@@ -141,12 +141,12 @@ def query(path: Path, where: str = "ORDER BY id", *values: object) -> Iterator[R
 
 
 def model_records(path: Path) -> dict[str, str]:
-    """The models' records, JSON texts by digest; errors as of `query`."""
+    """The models' records, JSON texts by digest; errors as for `query`."""
     return dict(select(path, "SELECT digest, record FROM models"))
 
 
 def first_fault(path: Path) -> tuple[int, str, str]:
-    """Check the chain.
+    """Check the chain of digests.
 
     Returns:
         The number of rows that are as they were written, the digest of the last of them, and what is wrong with the
@@ -168,7 +168,7 @@ def first_fault(path: Path) -> tuple[int, str, str]:
 
 
 def select(path: Path, statement: str, *values: object) -> Iterator[Any]:
-    """What an SQL statement finds in a log; errors as of `query`."""
+    """Rows of an SQL query on a log; errors as for `query`."""
     if not path.is_file():
         raise UserError(f"log: expected a log of qc-lightning serve, there is no {path}")
     try:

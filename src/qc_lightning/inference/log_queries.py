@@ -1,4 +1,4 @@
-"""Questions to the record of every verdict, each with a connection of its own, while it is being written or later."""
+"""Queries of the verdict log, each with its own connection, also while the log is being written."""
 
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
@@ -15,7 +15,7 @@ SPOT_CHECKS_FROM = 10_000
 
 
 def row_of(path: Path, number: int) -> Row | None:
-    """A row by its number; None when there is none."""
+    """A row by its number; None if there is none."""
     return next(log_file.query(path, "WHERE id = ?", number), None)
 
 
@@ -33,18 +33,18 @@ def open_reviews(path: Path) -> list[Row]:
 
 
 def newest_inspection(path: Path, part: str, source: str) -> Row | None:
-    """The newest inspection of a part; None when there is none."""
+    """The newest inspection of a part; None if there is none."""
     where = "WHERE part = ? AND source = ? AND overrides IS NULL ORDER BY id DESC LIMIT 1"
     return next(log_file.query(path, where, part, source), None)
 
 
 def rows_after(path: Path, number: int, most: int) -> list[Row]:
-    """The rows after that number, in order, so many at most."""
+    """The rows after a number, in order, up to a limit."""
     return list(log_file.query(path, "WHERE id > ? ORDER BY id LIMIT ?", number, most))
 
 
 def measured(path: Path, model: str, most: int | None = None) -> Iterator[tuple[int, list[float], bool]]:
-    """What drift compares of a model's inspections, in order: row, measures, whether it is on the rejected side.
+    """Drift statistics of a model's inspections, in order: row, measures, whether it is on the rejected side.
 
     Args:
         path: of the log.
@@ -61,25 +61,25 @@ def measured(path: Path, model: str, most: int | None = None) -> Iterator[tuple[
 
 
 def read_measures(entry: Entry) -> tuple[list[float], bool]:
-    """The measures of an inspection and whether its probability is at least the threshold."""
+    """The drift statistics of an inspection, and whether its probability is at least the threshold."""
     rejected = entry.probability is not None and entry.probability >= entry.threshold
     return [float(number) for number in entry.measures.split()], rejected
 
 
 def newest_model(path: Path) -> str | None:
-    """Digest of the record of the model that inspected last; None when there is none."""
+    """Digest of the record of the model that inspected last; None if there is none."""
     row = next(log_file.query(path, "WHERE model != '' ORDER BY id DESC LIMIT 1"), None)
     return row.entry.model if row else None
 
 
 def newest_number(path: Path) -> int:
-    """Number of the newest row, 0 when there is none."""
+    """Number of the newest row, 0 if there is none."""
     row = next(log_file.query(path, "ORDER BY id DESC LIMIT 1"), None)
     return row.number if row else 0
 
 
 def first_since(path: Path, time: str) -> int:
-    """Number of the first row that is not older than a time, or the number after the newest: times rise with numbers.
+    """Number of the first row not older than a time, or the number after the newest; times rise with numbers.
 
     Args:
         path: of the log.
@@ -94,7 +94,7 @@ def first_since(path: Path, time: str) -> int:
 
 
 def verdict_counts(path: Path, after: int, without: Sequence[str]) -> tuple[int, dict[str, int]]:
-    """Inspections by verdict in the rows after one.
+    """Number of inspections by verdict after a row.
 
     Args:
         path: of the log.
@@ -113,7 +113,7 @@ def verdict_counts(path: Path, after: int, without: Sequence[str]) -> tuple[int,
 
 
 def judged(path: Path) -> Iterator[tuple[Row, Row]]:
-    """Each override with the inspection that it is about, in the order in which people said so."""
+    """Each override with the inspection that it refers to, in the order of the overrides."""
     inspected = {row.number: row for row in log_file.query(path, "WHERE id IN (SELECT overrides FROM entries)")}
     for row in log_file.query(path, "WHERE overrides IS NOT NULL ORDER BY id"):
         if row.entry.overrides in inspected:
@@ -121,7 +121,7 @@ def judged(path: Path) -> Iterator[tuple[Row, Row]]:
 
 
 def corrected(path: Path) -> Iterator[tuple[Row, Row]]:
-    """Each inspection that a person has overridden, and the newest override of it, in the order of the inspections."""
+    """Each overridden inspection with its newest override, in the order of the inspections."""
     newest = {inspected.number: (inspected, said) for inspected, said in judged(path)}
     for number in sorted(newest):
         yield newest[number]

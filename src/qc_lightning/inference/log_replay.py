@@ -1,4 +1,4 @@
-"""The photos of a log inspected again."""
+"""Inspect the photos of a log again."""
 
 from pathlib import Path
 
@@ -9,7 +9,7 @@ from qc_lightning.inference.sources import find_photos
 
 
 def replay(path: Path, model: str, photos: Path) -> int:
-    """Inspect kept photos again and print each whose verdict is not the logged one.
+    """Inspect kept photos again and print each verdict that differs from the log.
 
     Args:
         path: of the log.

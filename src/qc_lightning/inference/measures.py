@@ -1,4 +1,4 @@
-"""What drift compares: a few numbers of each photo, of its pixels and of what the network makes of it. numpy only."""
+"""Drift statistics of a photo, from its pixels and from the network's outputs. Needs numpy only."""
 
 from dataclasses import dataclass
 
@@ -35,7 +35,7 @@ def of_pixels(pixels: npt.NDArray[np.uint8]) -> tuple[float, ...]:
 
 
 def small_picture(pixels: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
-    """The grey picture of a decoded photo uint8 [3, H, W] as the means of 8 x 8 fields, float32 [64]."""
+    """Mean grey of 8 x 8 fields of a decoded photo uint8 [3, H, W], float32 [64]."""
     grey = pixels.mean(0, dtype=np.float32)
     down, across = (np.linspace(0, size, SIDE + 1).astype(int) for size in grey.shape)
     fields = np.add.reduceat(np.add.reduceat(grey, down[:-1], axis=0), across[:-1], axis=1)
@@ -46,7 +46,7 @@ def small_picture(pixels: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
 
 @dataclass(frozen=True)
 class Components:
-    """Principal components of the features of the training's photos.
+    """Principal components of the features of the training photos.
 
     Attributes:
         mean: float [F].
@@ -58,7 +58,7 @@ class Components:
 
     @classmethod
     def fit(cls, features: Floats, most: int) -> "Components":
-        """At most so many components of features [n, F], n >= 2."""
+        """Fit at most `count` components to features [n, F], n >= 2."""
         mean = features.mean(0)
         directions = np.linalg.svd(features - mean, full_matrices=False)[2][: min(most, len(features) - 1)]
         largest = np.abs(directions).argmax(1)

@@ -1,4 +1,4 @@
-"""The bytes of an exported inspector: an ONNX model, and at its end a seal that tells a good file from a damaged one.
+"""File format of an exported inspector: an ONNX model and a checksum at its end that detects damage.
 
 The seal is one more entry of the model's metadata, appended as protobuf bytes: a message followed by another of its
 kind reads as both together, so that every ONNX reader takes the file as it is. The seal guards against damage and edits

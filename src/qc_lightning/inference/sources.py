@@ -1,4 +1,4 @@
-"""Which photos a source names: a photo, a folder, a glob, a list or a CSV. No photo is opened here."""
+"""List the photos of a source: a photo, a folder, a glob, a list or a CSV. Opens no photo."""
 
 import csv
 import os
@@ -18,7 +18,7 @@ from qc_lightning.data.walk import Walk, is_photo, why_unread
 
 @dataclass(frozen=True)
 class Source:
-    """Photos by name.
+    """The photos of a source.
 
     Attributes:
         root: absolute folder that the names count from.
@@ -67,7 +67,7 @@ def find_photos(source: str, skip: Collection[Path]) -> Source:
 
 
 def find_everywhere(source: str) -> list[str]:
-    """Absolute paths and addresses of the photos of a source, object storage included, each once.
+    """Absolute paths and addresses of the photos of a source, including object storage, each once.
 
     Args:
         source: as for `find_photos`, or an address: a photo, or a folder with all below it.
@@ -85,7 +85,7 @@ def find_everywhere(source: str) -> list[str]:
 
 
 def watched_folder(source: str, skip: Collection[Path]) -> Source:
-    """The folder to watch, without photos yet; `skip` as in `find_photos`.
+    """The source for a folder to watch, still without photos; `skip` as in `find_photos`.
 
     Raises:
         UserError: there is no such folder.
@@ -132,7 +132,7 @@ def _lines(path: Path) -> Iterable[str]:
 
 
 def _columns(path: Path) -> dict[str, str]:
-    """The column `part`, empty where there is none, by the column `path`."""
+    """The column `part` by the column `path`; empty if there is none."""
     with path.open(newline="", encoding="utf-8-sig", errors="surrogateescape") as file:
         reader = csv.DictReader(file)
         try:

@@ -1,4 +1,4 @@
-"""Files in, verdicts out, in order: photos are decoded on all cores ahead of the network."""
+"""Inspect files in order, decoding on all cores ahead of the network."""
 
 import math
 import threading
@@ -26,7 +26,7 @@ _HELD_SECONDS = 0.4  # a decoded photo does not wait longer for its batch, a bat
 
 
 class Stream:
-    """Threads that decode, in front of a network; memory does not grow with the number of photos.
+    """Decoding threads in front of a network; memory does not grow with the number of photos.
 
     On a CPU the threads run the network too, each a batch of its own on one core: all cores in step on one batch would
     wait for each other, most of all on a busy machine.
@@ -65,14 +65,14 @@ class Stream:
         self._network_seconds = _HELD_SECONDS / 4  # of one photo, lately; a guess that makes the first batch small
 
     def __enter__(self) -> Self:
-        """Silence remarks on metadata: a bad file is reported as such."""
+        """Silence warnings on metadata: a bad file is reported anyway."""
         self._warnings = warnings.catch_warnings()
         self._warnings.__enter__()
         warnings.filterwarnings("ignore", module=r"PIL\.")
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None) -> None:
-        """Let go of photos not begun."""
+        """Cancel photos that have not been started."""
         self._ended.set()
         self._pool.shutdown(cancel_futures=True)
         if self._torch_threads:
@@ -82,7 +82,7 @@ class Stream:
         self._warnings.__exit__(None, None, None)
 
     def inspect(self, paths: Iterable[Path | RemotePhoto]) -> Iterator[list[Inspection]]:
-        """Look at photos; every path gives one Inspection, in the order given, a batch at a time.
+        """Inspect photos batch by batch; every path gives one Inspection, in the given order.
 
         Args:
             paths: files or photos in object storage; asked for only as far ahead as the threads work.
@@ -106,7 +106,7 @@ class Stream:
             yield judged.popleft().result()
 
     def _batches(self, paths: Iterator[Path | RemotePhoto]) -> Iterator[list[Decoded]]:
-        """Decoded photos in order, as many as go through the network at a time; an empty list now and then."""
+        """Batches of decoded photos in order, with an occasional empty list."""
         held: list[Decoded] = []
         readable, since = 0, 0.0
         for decoded in self._decode(paths):
@@ -132,7 +132,7 @@ class Stream:
         return 1 << max(0, int(_HELD_SECONDS / self._network_seconds).bit_length() - 1)
 
     def _decode(self, paths: Iterator[Path | RemotePhoto]) -> Iterator[list[Decoded]]:
-        """Decoded photos in order, and an empty list whenever the next ones let us wait."""
+        """Decoded photos in order, and an empty list whenever the next ones are not ready."""
         waiting: deque[Future[list[Decoded]]] = deque()
         most = max(1, min(_TASK_PHOTOS, _TASK_BYTES // math.prod(self._inspector.decode.shape)))
         while True:

@@ -1,4 +1,4 @@
-"""Rows of a table as a file for people or for data tools: .xlsx and .parquet, written row after row."""
+"""Write tables as .xlsx and .parquet, row by row."""
 
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -28,7 +28,7 @@ def parquet_schema(columns: Columns) -> "pyarrow.Schema":
 
 
 def write_parquet(path: Path, columns: Columns, records: Iterable[Sequence[object]]) -> int:
-    """Write a Parquet file, which appears whole or not at all; returns the number of rows.
+    """Write a Parquet file atomically; returns the number of rows.
 
     Raises:
         UserError: pyarrow is missing.
@@ -48,7 +48,7 @@ def write_parquet(path: Path, columns: Columns, records: Iterable[Sequence[objec
 
 
 def write_xlsx(path: Path, columns: Columns, records: Iterable[Sequence[object]]) -> int:
-    """Write a workbook of one sheet, which appears whole or not at all; returns the number of rows.
+    """Write a workbook of one sheet atomically; returns the number of rows.
 
     Text stays text: what begins with `=` is no formula. Numbers are numbers in the Excel of any language.
 

@@ -1,4 +1,4 @@
-"""Whether what judges is what was certified, and what serves is what is in force."""
+"""Check whether a certificate holds for the running model, and whether an export is up to date."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 def void_because(
     certificate: Mapping[str, Any], model_id: str, decode: Mapping[str, Any], backend: Mapping[str, str] | None = None
 ) -> str:
-    """Why a certificate does not hold for what judges here, in words; empty when it does.
+    """Why a certificate does not hold for the running model, in words; empty if it does.
 
     Args:
         certificate: as decision.json has it, or as an export carries it.
@@ -46,7 +46,7 @@ def void_because(
 
 
 def certificate_line(judge: "Inspector | ExportedInspector", device: str | None = None) -> str:
-    """Whether the decision in force is certified for what judges here, in one line; empty without a certificate.
+    """One line on whether the certificate in force holds for the running model; empty without a certificate.
 
     Args:
         judge: what judges.
@@ -64,7 +64,7 @@ def certificate_line(judge: "Inspector | ExportedInspector", device: str | None 
 
 
 def run_to_serve(where: str | None) -> Run:
-    """The run of that name, by default the only release; unlike `Run.open` never the newest run, which may be a try.
+    """The named run, by default the only release; unlike `Run.open` never the newest run, which may be an experiment.
 
     Raises:
         UserError: there is none.
@@ -75,7 +75,7 @@ def run_to_serve(where: str | None) -> Run:
 
 
 def outdated(path: Path, run: Run) -> str:
-    """Why a run's export is not what the run says now; empty when it is.
+    """Why a run's export is outdated; empty if it is not.
 
     Args:
         path: of the export, which may be missing.

@@ -1,4 +1,4 @@
-"""A log that is open for writing: what waits is committed together, and each writer hears when its row is safe."""
+"""A log open for writing: waiting rows are committed together, and each writer learns when its row is on disk."""
 
 import queue
 import sqlite3
@@ -14,7 +14,7 @@ _MOST_AT_A_TIME = 64  # rows of one commit
 
 
 class VerdictLog:
-    """A log that is open for writing, by one thread that commits what waits together.
+    """A log open for writing; one thread commits the waiting rows together.
 
     Args:
         path: of the file, made when it is missing.
@@ -37,7 +37,7 @@ class VerdictLog:
         self._thread.start()
 
     def submit(self, entry: Entry) -> "Future[int]":
-        """Append an entry; the result is its row's number, once it is safe on the disk.
+        """Append an entry; the future's result is its row number, once it is on disk.
 
         The future raises UserError when it cannot be written.
         """
@@ -46,12 +46,12 @@ class VerdictLog:
         return done
 
     def wait_beyond(self, number: int, seconds: float) -> None:
-        """Return once a row beyond that number was written by this log, or after that time."""
+        """Wait until this log has written a row beyond a number, or until a timeout."""
         with self._written:
             self._written.wait_for(lambda: self._last > number, seconds)
 
     def close(self) -> None:
-        """Write what waits, then end."""
+        """Write the waiting rows, then end."""
         self._waiting.put(None)
         self._thread.join()
 

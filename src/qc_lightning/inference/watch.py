@@ -1,4 +1,4 @@
-"""Photos that arrive in a folder while we look, some of them still being written, some under a name that was there."""
+"""Watch a folder for new and changed photos, some of them still being written."""
 
 import time
 from collections.abc import Callable, Collection, Iterator
@@ -16,7 +16,7 @@ _POLL_SHARE = 3  # a pause is at least this many times as long as the look befor
 
 @dataclass
 class _Waiting:
-    """A file that is not done: its stamp, since when it has had it, when to look into it next."""
+    """A pending file: its stamp, when that was first seen, when to check next."""
 
     stamp: Stamp
     since: float
@@ -24,7 +24,7 @@ class _Waiting:
 
 
 class FolderWatcher:
-    """The photos of a folder that have come, or changed, and stand still.
+    """Finds the photos of a folder that are new or changed and no longer being written.
 
     A file is looked into once its stamp has stayed the same for a moment. If it cannot be read then, it may still be on
     its way: it is tried again, and only after a while without a change called unreadable. What was found out counts
@@ -55,7 +55,7 @@ class FolderWatcher:
         self._waiting: dict[str, _Waiting] = {}
 
     def rounds(self, stop: StopRequest) -> Iterator[Iterator[Path]]:
-        """The files to look into, again and again until `stop`."""
+        """Yield the files to inspect, round by round, until `stop`."""
         while not stop.signal:
             begun = time.monotonic()
             names = self.ready()
@@ -65,11 +65,11 @@ class FolderWatcher:
 
     @property
     def unsettled(self) -> int:
-        """Files that have come or changed, but not to an end: they have no row."""
+        """New or changed files that are not finished and have no row."""
         return len(self._waiting)
 
     def ready(self) -> list[str]:
-        """Names of the files to look into now, those without a row first, sorted."""
+        """Sorted names of the files to inspect now, those without a row first."""
         now = time.monotonic()
         before, self._waiting = self._waiting, {}
         for name in photos_below(Walk(self._root, self._skip)):
@@ -85,7 +85,7 @@ class FolderWatcher:
         return sorted(names, key=lambda name: (self._sha256(name) is not None, name))
 
     def settled(self, path: Path, sha256: str, readable: bool) -> bool:
-        """Whether what was found out about a file is final; else it will be `ready` again later.
+        """Whether the result of a file is final; otherwise it will be `ready` again later.
 
         Args:
             path: below the root.
@@ -102,7 +102,7 @@ class FolderWatcher:
         return False
 
     def _is_same(self, name: str) -> bool:
-        """Whether a file that seems new has the very bytes that its row is of."""
+        """Whether a file that seems new has the same bytes as its row."""
         sha256, file = self._sha256(name), self._waiting[name]
         if sha256 is None or sha256_of(self._root / name) != sha256 or stamp_of(self._root / name) != file.stamp:
             return False
@@ -113,5 +113,5 @@ class FolderWatcher:
         self._done[name] = (self._waiting.pop(name).stamp, sha256)
 
     def _sha256(self, name: str) -> str | None:
-        """Of the bytes that the newest row of a photo is of, None without a row."""
+        """SHA-256 in the newest row of a photo, None without a row."""
         return self._done[name][1] if name in self._done else self._judged(name)

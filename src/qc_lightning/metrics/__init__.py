@@ -1,1 +1,1 @@
-"""From probabilities and labels to verdicts, figures and how sure they are."""
+"""Verdicts and metrics with intervals, from probabilities and labels."""

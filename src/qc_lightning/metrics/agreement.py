@@ -1,4 +1,4 @@
-"""Do appraisers agree: with themselves, with each other, with the truth? Attribute agreement analysis.
+"""Attribute agreement analysis: agreement within appraisers, between them, and with the reference.
 
 Terms and tables are those of AIAG's Measurement Systems Analysis, 4th edition, chapter III, section C.
 """
@@ -17,7 +17,7 @@ from qc_lightning.metrics.verdict import Verdict
 
 IntArray = npt.NDArray[np.int64]
 _PRIOR = 10  # parts that independent disagreements count for beside the measured variance of kappa
-RISING = ("effectiveness", "kappa")  # graded figures that are the better the larger they are
+RISING = ("effectiveness", "kappa")  # graded metrics for which larger is better
 _BETA = 0.55  # of the Beta interval; 0.5 (Jeffreys) covers 91% at kappa 0.9 with 50 parts
 
 
@@ -28,10 +28,10 @@ class Study:
     Attributes:
         appraisers: names.
         parts: names.
-        words: the verdicts that occur; a verdict is its place among them.
+        words: the verdicts that occur; a verdict is stored as its index.
         verdict: int [parts, appraisers, trials].
-        reference: int [parts], or None where the truth is not known.
-        bad: place of the word for a defect among `words`; None without a reference.
+        reference: int [parts], or None if the truth is unknown.
+        bad: index of the word for a defect in `words`; None without a reference.
     """
 
     appraisers: Sequence[str]
@@ -43,7 +43,7 @@ class Study:
 
 
 def analyse(study: Study, confidence: float = 0.95) -> dict[str, Any]:
-    """Every figure of a study.
+    """Compute all metrics of a study.
 
     Returns:
         {"parts", "trials", "words", "within": {appraiser: rate}, "between": rate, "against_reference": {appraiser:
@@ -87,7 +87,7 @@ def analyse(study: Study, confidence: float = 0.95) -> dict[str, Any]:
 
 
 def cohen_kappa(first: IntArray, second: IntArray, confidence: float = 0.95) -> dict[str, Any]:
-    """Cohen's kappa (1960) of two appraisers, each trial of the one beside the same trial of the other.
+    """Cohen's kappa (1960) of two appraisers, comparing trials with the same number.
 
     Args:
         first: int [parts, trials].
@@ -123,7 +123,7 @@ def fleiss_kappa(ratings: IntArray, confidence: float = 0.95) -> dict[str, Any]:
 def _kappa(
     differ: npt.NDArray[np.float64], by_chance: float, chance_of: npt.NDArray[np.float64], confidence: float
 ) -> dict[str, Any]:
-    """Kappa = 1 - disagreement / disagreement by chance, with an interval that holds near 1 too.
+    """Kappa = 1 - disagreement / disagreement by chance, with an interval that is also valid near 1.
 
     The interval is the Beta interval (near Jeffreys') of the disagreement as a proportion, of as many parts as give it
     the variance that kappa has over parts; of few parts that variance is averaged with that of independent
@@ -152,7 +152,7 @@ def _rate(hit: npt.NDArray[np.bool_], confidence: float) -> dict[str, Any]:
 
 
 def _chances(wrong: npt.NDArray[np.bool_], confidence: float) -> dict[str, Any]:
-    """A rate over all trials; trials of one part are no further parts, so the interval is that of the parts."""
+    """A rate over all trials; repeated trials are not further parts, so the interval is that of the parts."""
     if not wrong.size:
         return {"value": None, "low": None, "high": None, "n": 0}
     parts = len(wrong)
@@ -161,7 +161,7 @@ def _chances(wrong: npt.NDArray[np.bool_], confidence: float) -> dict[str, Any]:
 
 
 def graded(value: float | None, limits: Sequence[float], more_is_better: bool) -> str:
-    """Acceptable, marginal or unacceptable by two limits.
+    """Grade a value as acceptable, marginal or unacceptable by two limits.
 
     >>> graded(0.85, [0.9, 0.8], more_is_better=True)
     'marginal'
@@ -177,7 +177,7 @@ def graded(value: float | None, limits: Sequence[float], more_is_better: bool) -
 
 
 def grades(analysis: Mapping[str, Any], limits: Mapping[str, Sequence[float]]) -> dict[str, dict[str, str]]:
-    """The grade of each appraiser by each limit; that of kappa is for the one against the reference."""
+    """Grade each appraiser by each limit; kappa is graded against the reference."""
     by_limit = {key: analysis.get("kappa_reference" if key == "kappa" else key, {}) for key in limits}
     return {
         key: {name: graded(one["value"], two, key in RISING) for name, one in by_limit[key].items()}

@@ -1,4 +1,4 @@
-"""Bounds on a rate that hold at every moment at once, however often one looks and whenever one stops.
+"""Anytime-valid bounds on a rate: they hold at all times together, however often one looks.
 
 Tracking a deployed model's risk in this way: Podkopaev and Ramdas (2022, ICLR). For each rate the wealth of a gambler
 who bets against "the rate is at most this" is an average of likelihood ratios of larger rates. While the claim is true
@@ -37,7 +37,7 @@ def exceeds(misses: int, parts: int, rate: float, confidence: float = 0.95) -> b
 
 
 def lower_bound(misses: int, parts: int, confidence: float = 0.95) -> float:
-    """The largest rate that `misses` among `parts` exceed; 0 for no misses."""
+    """The largest rate that is shown to be exceeded by `misses` among `parts`; 0 for no misses."""
     if not misses:
         return 0.0
     low, high = 0.0, misses / parts
@@ -48,5 +48,5 @@ def lower_bound(misses: int, parts: int, confidence: float = 0.95) -> float:
 
 
 def upper_bound(misses: int, parts: int, confidence: float = 0.95) -> float:
-    """The smallest rate that `misses` among `parts` are shown to stay below; 1 for no parts."""
+    """The smallest rate that `misses` among `parts` are shown not to exceed; 1 for no parts."""
     return 1.0 - lower_bound(parts - misses, parts, confidence) if parts else 1.0

@@ -1,7 +1,7 @@
-"""Whether the photos of a batch, taken together, are unlike all training photos: then no figure of the run holds.
+"""Detect batches of photos that as a group are unlike all training photos: the run's metrics do not apply to them.
 
-A single photo is judged by the limit of novelty. A batch whose every photo lies a little farther off than usual stays
-below it, and is a new look all the same: another module, another batch of material, a lamp that has aged.
+Single photos are checked against the limit of novelty. A batch of photos that are all slightly farther than usual
+stays below it but is still different: another module, another batch of material, an aged lamp.
 """
 
 from collections.abc import Iterable, Sequence
@@ -13,15 +13,15 @@ from qc_lightning.core.atomic import read_json
 from qc_lightning.core.errors import UserError
 from qc_lightning.core.run import Run
 
-LEAST = 20  # photos of a batch, and groups of the training: fewer say nothing
+LEAST = 20  # photos of a batch, and training groups: with fewer there is no check
 _QUANTILE = 0.97
 
 
 def batch_limit(distances: npt.NDArray[np.float64], groups: Sequence[str]) -> float | None:
-    """The median distance that 3% of the training groups lie above; None with fewer than 20 groups.
+    """The median distance exceeded by 3% of the training groups; None with fewer than 20 groups.
 
     Args:
-        distances: float [n], of training photos, each measured without its own group.
+        distances: float [n], novelty of training photos, each measured without its own group.
         groups: the group of each.
     """
     place = np.unique(np.asarray(groups, dtype=np.str_), return_inverse=True)[1]
@@ -30,11 +30,11 @@ def batch_limit(distances: npt.NDArray[np.float64], groups: Sequence[str]) -> fl
 
 
 def unlike_training(run: Run, distances: Iterable[float | None]) -> str:
-    """A warning in one sentence where a batch is unlike all training photos; empty where it is not, or nobody knows.
+    """Return a one-sentence warning if a batch is unlike all training photos; empty if it is not, or is unknown.
 
     Args:
-        run: that measured them.
-        distances: how unlike the training photos each photo is; None where it is not measured.
+        run: the run that measured them.
+        distances: novelty of each photo; None if not measured.
     """
     measured = [distance for distance in distances if distance is not None]
     try:

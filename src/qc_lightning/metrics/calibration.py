@@ -1,4 +1,4 @@
-"""Scores to probabilities, and how far these can be taken at their word."""
+"""Calibration of scores to probabilities, and its quality."""
 
 from collections.abc import Mapping
 from typing import Any, overload
@@ -8,14 +8,14 @@ import numpy.typing as npt
 
 
 def uncalibrated(logit: npt.NDArray[np.floating], platt: Mapping[str, float]) -> npt.NDArray[np.float64]:
-    """The score that Platt scaling made a logit of, at mean 0 and standard deviation 1 where it was fitted."""
+    """Undo Platt scaling: the score behind a logit, with mean 0 and standard deviation 1 on the photos of the fit."""
     return (logit.astype(np.float64) - platt["offset"]) / platt["slope"]
 
 
 def calibration(logit: npt.NDArray[np.floating], label: npt.ArrayLike) -> dict[str, float | None]:
-    """Brier score and log loss of probabilities, both classes weighing alike whatever their numbers.
+    """Brier score and log loss of probabilities, with equal class weights.
 
-    Weighed so, since a logit of 0 stands for even odds; 0.25 and 0.693 are those of always saying 0.5.
+    The weights are equal because a logit of 0 means even odds; always predicting 0.5 gives 0.25 and 0.693.
 
     Args:
         logit: float [n], finite.
@@ -40,7 +40,7 @@ def shifted(probability: float, share: float) -> float: ...
 @overload
 def shifted(probability: npt.NDArray[np.float64], share: float) -> npt.NDArray[np.float64]: ...
 def shifted(probability: float | npt.NDArray[np.float64], share: float) -> float | npt.NDArray[np.float64]:
-    """What P(Incorrect) at even odds is where only a share of the parts is bad (Bayes' rule).
+    """Convert P(Incorrect) at even odds to another fraction of bad parts (Bayes' rule).
 
     >>> round(shifted(0.9, 0.01), 3)
     0.083
@@ -49,7 +49,7 @@ def shifted(probability: float | npt.NDArray[np.float64], share: float) -> float
 
 
 def auroc(score: npt.ArrayLike, label: npt.ArrayLike) -> float:
-    """Area under the ROC curve: the share of pairs of an Incorrect and a Correct photo that the score ranks right.
+    """Area under the ROC curve: the fraction of (Incorrect, Correct) pairs that the score ranks correctly.
 
     >>> auroc([0.1, 0.4, 0.4, 0.9], [0, 0, 1, 1])
     0.875
@@ -61,7 +61,7 @@ def auroc(score: npt.ArrayLike, label: npt.ArrayLike) -> float:
 
 
 def auroc_gain(candidate: npt.ArrayLike, baseline: npt.ArrayLike, label: npt.ArrayLike) -> tuple[float, float]:
-    """How much higher the AUROC of one score is than that of another of the same photos, and its standard error.
+    """Difference in AUROC of two scores of the same photos, candidate - baseline, and its standard error.
 
     DeLong et al. 1988 (Biometrics 44, 837-845), for photos that are independent of each other.
 
@@ -82,7 +82,7 @@ def auroc_gain(candidate: npt.ArrayLike, baseline: npt.ArrayLike, label: npt.Arr
 def _placements(
     score: npt.NDArray[Any], positive: npt.NDArray[np.bool_]
 ) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
-    """Of each Incorrect photo the share of Correct ones below it; of each Correct one that of Incorrect ones above."""
+    """For each Incorrect photo the fraction of Correct ones below it; for each Correct one, of Incorrect ones above."""
     good, bad = np.sort(score[~positive]), np.sort(score[positive])
 
     def below(values: npt.NDArray[Any], among: npt.NDArray[Any]) -> npt.NDArray[np.float64]:
@@ -94,14 +94,14 @@ def _placements(
 
 
 def platt(score: npt.ArrayLike, label: npt.ArrayLike, steps: int = 100) -> tuple[float, float]:
-    """Slope and offset that turn scores into logits: Platt scaling with both classes weighing alike.
+    """Platt scaling with equal class weights: slope and offset that turn scores into logits.
 
-    Its targets are softened as Platt's (1999) are, so that scores without overlap get a finite slope; Newton's method.
+    Targets are softened as in Platt (1999), so that separable scores get a finite slope. Solved by Newton's method.
 
     Args:
         score: float [n], of photos that the model has not seen.
         label: int [n], 1 for Incorrect; both classes.
-        steps: at most.
+        steps: largest number of Newton steps.
 
     Returns:
         slope, 0 or more, and offset: the logit is slope * score + offset, 0 where both classes are equally likely.
@@ -126,7 +126,7 @@ def platt(score: npt.ArrayLike, label: npt.ArrayLike, steps: int = 100) -> tuple
 
 
 def balanced_loss(score: npt.ArrayLike, label: npt.ArrayLike) -> float:
-    """Cross-entropy of scores after `platt`, both classes weighing alike; 0.693 where the scores say nothing.
+    """Cross-entropy of scores after `platt`, with equal class weights; 0.693 for uninformative scores.
 
     >>> round(balanced_loss([1, 1, 1, 1], [0, 0, 1, 1]), 3)
     0.693

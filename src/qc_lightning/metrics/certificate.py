@@ -1,4 +1,4 @@
-"""What photos that the model never saw can guarantee: exact one-sided bounds, counted by part.
+"""Guarantees from qualification photos: exact one-sided bounds, counted by part.
 
 A guarantee is a threshold with a rate that it keeps at a confidence. The threshold is an order statistic of the scores
 of the qualification parts (Wilks 1941, Annals of Mathematical Statistics 12), so it is found without trying thresholds
@@ -13,14 +13,14 @@ import numpy as np
 import numpy.typing as npt
 
 ROOM = 1e-3
-"""Of a logit, between a threshold and the part that gave it: rounding in another runtime changes no verdict."""
+"""Logit margin between a threshold and the part that set it, so that rounding elsewhere changes no verdict."""
 
 FloatArray = npt.NDArray[np.float64]
 BoolArray = npt.NDArray[np.bool_]
 
 
 def most_misses(parts: int, rate: float, confidence: float = 0.95) -> int:
-    """The largest number of misses among `parts` that still shows a rate of at most `rate`; -1 when not even 0 does.
+    """The largest number of misses among `parts` that still shows a rate of at most `rate`; -1 if even 0 does not.
 
     The largest k with P(X <= k) <= 1 - confidence for a binomial X of `parts` trials at `rate`.
 
@@ -39,7 +39,7 @@ def most_misses(parts: int, rate: float, confidence: float = 0.95) -> int:
 
 
 def parts_needed(rate: float, misses: int = 0, confidence: float = 0.95) -> int:
-    """How many parts with at most so many misses it takes to show a rate of at most `rate`.
+    """Number of parts needed to show a rate of at most `rate` with `misses` misses.
 
     >>> [parts_needed(0.1, misses) for misses in range(4)]
     [29, 46, 61, 76]
@@ -54,7 +54,7 @@ def parts_needed(rate: float, misses: int = 0, confidence: float = 0.95) -> int:
 
 
 def upper_bound(misses: int, parts: int, confidence: float = 0.95) -> float:
-    """The largest rate that `misses` among `parts` leave possible: one-sided Clopper-Pearson (1934); 1 for no parts.
+    """One-sided upper Clopper-Pearson bound (1934) on a rate with `misses` among `parts`; 1 for no parts.
 
     >>> round(upper_bound(0, 27), 3)
     0.105
@@ -65,14 +65,14 @@ def upper_bound(misses: int, parts: int, confidence: float = 0.95) -> float:
 
 
 def lower_bound(misses: int, parts: int, confidence: float = 0.95) -> float:
-    """The smallest rate that `misses` among `parts` leave possible: one-sided Clopper-Pearson; 0 for no misses."""
+    """One-sided lower Clopper-Pearson bound on a rate with `misses` among `parts`; 0 for no misses."""
     return 1.0 - upper_bound(parts - misses, parts, confidence) if misses else 0.0
 
 
 def by_part(
     score: FloatArray, label: npt.NDArray[np.integer], part: Sequence[str]
 ) -> tuple[FloatArray, BoolArray, list[str]]:
-    """The worst photo decides: each part's highest score, and whether any of its photos shows a defect.
+    """Each part's highest score, since the worst photo decides, and whether any of its photos shows a defect.
 
     Args:
         score: float [n], P(Incorrect).
@@ -91,14 +91,14 @@ def by_part(
 
 @dataclass(frozen=True)
 class Limit:
-    """One end of the decision, and the rate that it is shown to keep.
+    """One end of a decision, and the rate that it is shown to keep.
 
     Attributes:
         kind: "escape" (parts below the threshold pass) or "overkill" (parts from it on are rejected).
-        rate: the largest rate that is claimed, in (0, 1); of Incorrect parts for escapes, of Correct ones for overkill.
+        rate: the claimed upper bound, in (0, 1); of Incorrect parts for escapes, of Correct ones for overkill.
         confidence: one-sided.
         parts: of that class.
-        allowed: misses among them at the threshold, at most; -1 when there are too few parts.
+        allowed: largest number of misses among them at the threshold; -1 if there are too few parts.
         threshold: in [0, 1]; None when the rate cannot be shown. It is the same number in single precision, and the
             parts that gave it stay on their side of it when their scores are rounded to single precision.
     """
@@ -180,7 +180,7 @@ def overkill_limit(score: FloatArray, rate: float, confidence: float = 0.95) -> 
 
 
 def _shifted(probability: float, logits: float) -> float:
-    """A probability moved by so much of a logit; 0 and 1 stay."""
+    """Shift a probability by `logits` on the logit scale; 0 and 1 stay."""
     if not 0.0 < probability < 1.0:
         return probability
     odds = probability / (1 - probability) * math.exp(logits)
@@ -195,18 +195,18 @@ def certify(
     confidence: float = 0.95,
     together: bool = False,
 ) -> list[Limit]:
-    """The ends of a decision that keeps an escape rate and, where one is asked for, an overkill rate.
+    """Find the limits of a decision that keeps an escape rate and optionally an overkill rate.
 
     Args:
         score: float [m], each part's worst photo (`by_part`).
         bad: bool [m].
         escape_rate: in (0, 1).
-        overkill_rate: likewise, or None.
+        overkill_rate: in (0, 1), or None.
         confidence: of each claim, or with `together` of both at once.
         together: whether the claims hold together at `confidence` (Bonferroni: each at half the risk).
 
     Returns:
-        The limit of escapes, and the one of overkill when asked for.
+        The limit for escapes, and the one for overkill if requested.
     """
     each = 1 - (1 - confidence) / 2 if together and overkill_rate is not None else confidence
     limits = [escape_limit(score[bad], escape_rate, each)]
@@ -216,7 +216,7 @@ def certify(
 
 
 def band(limits: Sequence[Limit]) -> tuple[float, tuple[float, float] | None]:
-    """The threshold and the review band of limits that are all shown.
+    """Return the threshold and the review band for limits that are all shown.
 
     Below the limit of escapes a part passes. Where the limit of overkill lies higher, parts between the two are
     reviewed; where it lies lower, one threshold keeps both.

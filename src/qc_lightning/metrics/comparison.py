@@ -1,4 +1,4 @@
-"""Is one run better than another on the same photos? An exact test and an interval, in plain words."""
+"""Compare two runs on the same photos by an exact test and an interval, in plain words."""
 
 import math
 from collections.abc import Sequence
@@ -18,19 +18,19 @@ _SURE = 0.05  # p value below which, with an interval without 0, a difference is
 
 @dataclass(frozen=True)
 class Difference:
-    """How two runs differ in one rate on the same photos.
+    """Difference of two runs in one rate on the same photos.
 
     Attributes:
         name: words for the rate.
-        candidate: share of photos in [0, 1], of the run.
-        baseline: of the run that it is compared with.
-        low: of the 95% interval of candidate - baseline, in [-1, 1].
-        high: likewise.
-        only_candidate: photos that count for the rate in the run alone.
-        only_baseline: in the other alone.
-        p: of the exact test that the two do not differ.
-        more_is_better: true of accuracy.
-        n: photos.
+        candidate: rate of the run, in [0, 1].
+        baseline: rate of the other run.
+        low: lower end of the 95% interval of candidate - baseline, in [-1, 1].
+        high: its upper end.
+        only_candidate: photos counted by the rate only in the run.
+        only_baseline: photos counted only in the other run.
+        p: p value of the exact test for no difference.
+        more_is_better: true for accuracy.
+        n: number of photos.
     """
 
     name: str
@@ -46,7 +46,7 @@ class Difference:
 
     @property
     def verdict(self) -> str:
-        """Better, worse or cannot tell: a difference has to show in both the test and the interval."""
+        """Better, worse or cannot tell: both the test and the interval must show a difference."""
         if self.p >= _SURE or self.low <= 0 <= self.high:
             return "cannot tell"
         return "better" if (self.low > 0) == self.more_is_better else "worse"
@@ -62,7 +62,7 @@ class Difference:
         )
 
     def to_dict(self) -> dict[str, Any]:
-        """What metrics.json holds."""
+        """The entry in metrics.json."""
         value = {"value": self.candidate - self.baseline, "low": self.low, "high": self.high}
         counts = {"only_candidate": self.only_candidate, "only_baseline": self.only_baseline, "n": self.n}
         rates = {"candidate": self.candidate, "baseline": self.baseline}
@@ -81,7 +81,7 @@ def compare(
         group: n names; photos of one group count as dependent.
 
     Returns:
-        By their names in metrics.json; a rate is missing when the photos that it is about are.
+        Differences by their names in metrics.json; a rate without photos is left out.
     """
     bad = np.asarray(label) == 1
     unit = np.unique(np.asarray(group, dtype=np.str_), return_inverse=True)[1]
@@ -118,16 +118,16 @@ def mcnemar_exact(only_candidate: int, only_baseline: int) -> float:
 def paired_interval(
     both: float, only_candidate: float, only_baseline: float, neither: float, design_effect: float = 1.0
 ) -> tuple[float, float]:
-    """95% interval of the difference of two proportions of the same photos.
+    """95% interval of the difference of two proportions on the same photos.
 
     Newcombe 1998 (Statistics in Medicine 17, 2635-2650), method 10: the Wilson intervals of the two proportions, joined
     with regard to their correlation. It holds up where few photos differ, or none, and never leaves [-1, 1].
 
     Args:
-        both: photos that count for both.
-        only_candidate: for the first alone.
-        only_baseline: for the second alone.
-        neither: for none of the two.
+        both: photos counted by both.
+        only_candidate: counted only by the first.
+        only_baseline: counted only by the second.
+        neither: counted by neither.
         design_effect: variance of the difference relative to independent photos; the interval is that of
             n / design_effect independent ones.
 

@@ -1,4 +1,4 @@
-"""The figures of a subset with their 95% intervals, and what they warn of."""
+"""The metrics of a subset with their 95% intervals."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -15,7 +15,7 @@ from qc_lightning.metrics.verdict import Verdict, Verdicts, by_part, escapes, ov
 if TYPE_CHECKING:
     from torchmetrics import MetricCollection
 
-# name in metrics.json -> words; the order of every table
+# name in metrics.json -> name in tables, in their order
 FIGURES = {
     "escape_rate": "escape rate",
     "overkill_rate": "overkill rate",
@@ -71,7 +71,7 @@ def evaluate(
     decision: Decision,
     novelty: npt.NDArray[np.floating] | None = None,
 ) -> dict[str, Any]:
-    """Every figure of one subset, as metrics.json holds it.
+    """Compute all metrics of one subset for metrics.json.
 
     Args:
         probability: float [n], P(Incorrect) in [0, 1]; one that is not finite is rejected and leaves AUROC, average
@@ -139,7 +139,7 @@ def evaluate(
 
 
 def part_figures(verdicts: Verdicts, label: npt.NDArray[np.integer], part: Sequence[str]) -> dict[str, Any]:
-    """Rates by part, the worst photo of which decides, with Wilson intervals.
+    """Rates by part, whose worst photo decides, with Wilson intervals.
 
     Args:
         verdicts: [n].
@@ -175,7 +175,7 @@ def figure(value: float | None, low: float = math.nan, high: float = math.nan) -
 
 
 def finite(obj: Any) -> Any:
-    """A copy for JSON: dicts and lists all the way down, numpy scalars as plain numbers, nan and infinity as None."""
+    """A copy for JSON: nested dicts and lists, numpy scalars as plain numbers, nan and infinity as None."""
     if isinstance(obj, Mapping):
         return {str(key): finite(value) for key, value in obj.items()}
     if isinstance(obj, list | tuple | np.ndarray):

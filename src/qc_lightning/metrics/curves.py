@@ -1,4 +1,4 @@
-"""The numbers behind the report's charts: what every threshold would do, and how the probabilities lie."""
+"""Data of the report's charts: the effect of every threshold, and the distribution of probabilities."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -61,7 +61,7 @@ def sweep(
 
 
 def _between(low: npt.NDArray[np.float64], high: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-    """The middle of each gap, rounded to the fewest decimals that stay inside it."""
+    """The middle of each gap, rounded to the fewest decimals that keep it inside."""
     middle = (low + high) / 2
     cuts = np.where(middle > low, middle, high)
     for decimals in range(16, 1, -1):
@@ -82,7 +82,7 @@ def histogram(probability: npt.NDArray[np.float64], bad: npt.NDArray[np.bool_], 
 def reliability_of(
     probability: npt.NDArray[np.float64], bad: npt.NDArray[np.bool_], platt: Mapping[str, float] | None
 ) -> dict[str, list[dict[str, float]]]:
-    """Said against true, before and after Platt scaling where there was one.
+    """Reliability diagram, before and after Platt scaling if there was one.
 
     Calibrated probabilities are at even odds; they are compared after a shift to the share of Incorrect photos here.
 
@@ -107,7 +107,7 @@ def reliability_of(
 def reliability(
     probability: npt.NDArray[np.float64], bad: npt.NDArray[np.bool_], bins: int = 10
 ) -> list[dict[str, float]]:
-    """Said against true: a point for each step of probability that holds photos (reliability diagram).
+    """Reliability diagram: one point for each bin of probability that contains photos.
 
     Returns:
         Per bin "n", "said" (mean probability), "true" (share of Incorrect) and its 95% interval "low", "high".

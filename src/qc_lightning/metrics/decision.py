@@ -1,4 +1,4 @@
-"""From a probability to a verdict: the one place that decides what the line does with a part. Light: numpy only."""
+"""Turn probabilities into verdicts: the only place that decides what the line does with a part. Needs numpy only."""
 
 import math
 from collections.abc import Mapping
@@ -32,11 +32,11 @@ def sigmoid(logit: npt.NDArray[np.floating[Any]]) -> npt.NDArray[np.float64]:
 
 @dataclass(frozen=True)
 class Decision:
-    """The rule that turns a probability into a verdict, and where it came from; travels with the weights.
+    """The rule that turns a probability into a verdict, and its origin; stored with the weights.
 
     Attributes:
         threshold: in [0, 1]; without a review band a part is rejected when its probability is at least this.
-        source: in plain words, the rule and the photos that gave it.
+        source: the rule and the photos that gave it, in plain words.
         review: (low, high) with low <= threshold <= high: below `low` a part passes, from `high` on it is rejected, a
             person looks at those between. None: there is no band.
         novelty: the limit, 0 or above; a person looks at a part whose photo is less like the training photos than
@@ -61,9 +61,9 @@ class Decision:
             raise UserError(f"Expected a limit of novelty of 0 or above, got {self.novelty}")
 
     def verdicts(self, probability: npt.ArrayLike, novelty: npt.ArrayLike | None = None) -> Verdicts:
-        """The verdict of each photo: nothing else makes one.
+        """Return the verdict of each photo; the only function that does.
 
-        A probability that is not a number is rejected, since nothing vouches for that part.
+        A probability that is not a number is rejected, since nothing shows that the part is good.
 
         Args:
             probability: float [...], P(Incorrect). Compared in double precision, so that a score read back from a file
@@ -83,7 +83,7 @@ class Decision:
         return verdicts
 
     def reason(self, probability: float, novelty: float | None = None) -> str:
-        """Why a person has to look at a photo, in words; empty when that is not so.
+        """Why a person has to look at a photo, in words; empty if nobody has to.
 
         Args:
             probability: P(Incorrect).
@@ -96,7 +96,7 @@ class Decision:
         return ""
 
     def to_dict(self) -> dict[str, Any]:
-        """What decision.json holds; review band, limit of novelty and certificate are null until a run has them."""
+        """The entry in decision.json; review band, limit of novelty and certificate may be null."""
         review = None if self.review is None else list(self.review)
         return {
             "threshold": self.threshold,
@@ -111,7 +111,7 @@ class Decision:
         """Read back `to_dict`.
 
         Raises:
-            UserError: the threshold is missing, or one of the values is unfit.
+            UserError: the threshold is missing, or a value is invalid.
         """
         threshold, review, novelty = (stored.get(key) for key in ("threshold", "review", "novelty"))
         if not _is_number(threshold):

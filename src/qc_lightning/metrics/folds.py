@@ -1,4 +1,4 @@
-"""How sure a figure is that was measured on several folds of the same photos."""
+"""Interval of a metric measured on several folds of the same photos."""
 
 import math
 import statistics
@@ -15,15 +15,15 @@ class FoldFigure(NamedTuple):
 
 
 def nadeau_bengio(values: Sequence[float], held_out: float, confidence: float = 0.95) -> FoldFigure:
-    """Interval of the mean of a figure over folds whose training parts overlap.
+    """Interval of the mean of a metric over folds with overlapping training parts.
 
     The corrected resampled t interval (Nadeau & Bengio 2003, Machine Learning 52; for repeated cross-validation
     Bouckaert & Frank 2004): the mean of J values of variance s^2 has the variance (1 / J + held_out) s^2, with J - 1
     degrees of freedom. Without the correction folds would count as independent tests, which they are not.
 
     Args:
-        values: of the figure, a fold each, at least two.
-        held_out: photos of a fold by photos that were trained on, 1 / (k - 1) for k folds.
+        values: the metric on each fold, at least two.
+        held_out: photos of a fold divided by photos of its training part, 1 / (k - 1) for k folds.
         confidence: in (0, 1).
 
     >>> round(nadeau_bengio([0.8, 0.9], 0.25).mean, 3)

@@ -1,4 +1,4 @@
-"""Can this inspector go live? What the test photos let anybody claim, counted by part, in numbers and in words."""
+"""The go-live answer: what the test photos show about escapes and overkill, counted by part."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -15,18 +15,18 @@ from qc_lightning.metrics.intervals import wilson
 from qc_lightning.metrics.verdict import Verdict, by_part
 
 CONFIDENCE = 0.95
-_SHARES = (0.001, 0.01, 0.05)  # of bad parts on the line, where nobody says
+_SHARES = (0.001, 0.01, 0.05)  # of bad parts on the line, if unknown
 
 
 def go_live(
     verdicts: npt.NDArray[np.str_], label: npt.NDArray[np.integer], part: Sequence[str], target: DecisionConfig
 ) -> dict[str, Any]:
-    """The answer, as metrics.json holds it.
+    """Compute the answer for metrics.json.
 
-    A part is as bad as its worst photo: it passes where all its photos pass.
+    A part is as bad as its worst photo: it passes if all its photos pass.
 
     Args:
-        verdicts: [n], of photos that no choice was made on.
+        verdicts: [n], of photos that were not used for any choice.
         label: int [n], 1 = Incorrect.
         part: n names.
         target: the escape rate and the overkill rate to keep, if any, and the line's share of bad parts, if known.
@@ -83,7 +83,7 @@ def _answer(misses: int, parts: int, rate: float) -> str:
 
 
 def _per_1000(bad_share: float, counts: Mapping[str, Mapping[Verdict, int]]) -> dict[str, Any]:
-    """How many of 1,000 parts, with 95% intervals that leave the share of bad parts as it is said."""
+    """Outcomes of 1,000 parts with 95% intervals, for a given share of bad parts."""
 
     def count(kind: str, verdict: Verdict) -> dict[str, float | None]:
         given, parts = counts[kind], sum(counts[kind].values())
@@ -109,10 +109,10 @@ def _per_1000(bad_share: float, counts: Mapping[str, Mapping[Verdict, int]]) -> 
 
 
 def in_words(answer: Mapping[str, Any], classes: Sequence[str] = ("Correct", "Incorrect")) -> list[str]:
-    """The answer in sentences, the most important first.
+    """State the answer in sentences, the most important first.
 
     Args:
-        answer: what `go_live` gives.
+        answer: result of `go_live`.
         classes: what the user calls Correct and Incorrect.
     """
     claim, needed, target = answer["claim"], answer["needed"], answer["target"]
@@ -159,12 +159,12 @@ def in_words(answer: Mapping[str, Any], classes: Sequence[str] = ("Correct", "In
 
 
 def review_forecast(reviewed: npt.NDArray[np.bool_], bad: npt.NDArray[np.bool_], bad_share: float | None) -> list[str]:
-    """How many of the line's parts a person will look at, in sentences with 95% intervals; none without reviewed ones.
+    """Forecast how many of the line's parts a person will look at, in sentences; none without reviewed ones.
 
     Args:
         reviewed: bool [n], of parts or photos whose verdicts are REVIEW.
         bad: bool [n], Incorrect.
-        bad_share: of the line's parts; None: said for 0.1%, 1% and 5%.
+        bad_share: share of bad parts on the line; None: 0.1%, 1% and 5%.
     """
     if not reviewed.any() or bad.all() or not bad.any():
         return []
@@ -180,7 +180,7 @@ def review_forecast(reviewed: npt.NDArray[np.bool_], bad: npt.NDArray[np.bool_],
 
 
 def doubt(metrics: Mapping[str, Any]) -> str:
-    """Why a run's own figures say that it tells nothing apart, in one line; empty when they do not."""
+    """Why a run, by its own metrics, cannot tell the classes apart, in one line; empty if it can."""
     subset = next((name for name in ("test", "val", "train") if (metrics.get(name) or {}).get("n")), None)
     if subset is None:
         return "no photo was evaluated, so nothing is known about this model"
@@ -197,7 +197,7 @@ def doubt(metrics: Mapping[str, Any]) -> str:
 
 
 def doubt_of(run: Run) -> str:
-    """Why a run's own figures say that it tells nothing apart; empty when they do not, or are not there."""
+    """Why a run, by its own metrics, cannot tell the classes apart; empty if it can or has no metrics."""
     try:
         return doubt(read_json(run.metrics))
     except (UserError, AttributeError, KeyError, TypeError, ValueError):  # damaged

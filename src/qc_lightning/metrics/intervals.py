@@ -1,7 +1,7 @@
-"""How sure a figure is: 95% intervals from the photos that were tested, honest about several photos of one part.
+"""95% intervals of metrics that account for several photos of one part.
 
-Every interval of a figure in [0, 1] is Wilson's, of as many independent photos as would leave the figure as uncertain
-as these photos do. docs/statistics.md has the coverage of each in simulations.
+Every interval of a metric in [0, 1] is Wilson's, for the number of independent photos that would make it as uncertain
+as these photos do. docs/statistics.md has the simulated coverage of each.
 """
 
 import math
@@ -24,7 +24,7 @@ def wilson(successes: float, n: float, confidence: float = 0.95, design_effect: 
 
     Args:
         successes: how many of `n` had the property, 0 <= successes <= n.
-        n: how many were looked at. With 0 nothing is known and the answer is (0, 1).
+        n: how many were observed; 0 gives (0, 1).
         confidence: share of such intervals that hold the true proportion, in (0, 1).
         design_effect: variance of the proportion relative to independent photos (see `design_effect`); the interval is
             that of n / design_effect independent ones.
@@ -43,7 +43,7 @@ def wilson(successes: float, n: float, confidence: float = 0.95, design_effect: 
 
 
 def design_effect(value: FloatArray | BoolArray, group: IntArray) -> float:
-    """How much wider photos that come in groups make the variance of a mean (Rao & Scott 1992, Biometrics 48).
+    """Factor by which groups of photos increase the variance of a mean (Rao & Scott 1992, Biometrics 48).
 
     The ratio of the ratio-estimator variance over groups, m / ((m - 1) n^2) * sum (x_i - n_i mean)^2, to that of n
     single photos, for m groups of n_i photos with the sum x_i. At least 1.
@@ -73,7 +73,7 @@ def design_effect(value: FloatArray | BoolArray, group: IntArray) -> float:
 def proportion(success: BoolArray, group: IntArray | None, confidence: float = 0.95) -> Interval:
     """Wilson interval of the share of `success`, with the design effect of the groups.
 
-    A few escapes bound the rate no tighter than none would: one photo out of a group says little on how alike the group
+    A few escapes bound the rate no tighter than none would: one photo of a group says little about how alike the group
     is, so the interval reaches at least as far as the one for no success, and for success throughout.
 
     Args:
@@ -90,7 +90,7 @@ def proportion(success: BoolArray, group: IntArray | None, confidence: float = 0
 
 
 def mean_of(first: float, second: float, first_interval: Interval, second_interval: Interval) -> Interval:
-    """Interval of the mean of two independent figures from their own intervals: balanced accuracy.
+    """Interval of the mean of two independent metrics from their intervals, such as balanced accuracy.
 
     The method of variance estimates recovery (Zou & Donner 2008, Statistics in Medicine 27).
     """
@@ -138,7 +138,7 @@ def mean_interval(value: FloatArray, group: IntArray | None, confidence: float =
 
 
 def influence_variance(of_bad: FloatArray, of_good: FloatArray, bad: BoolArray, unit: IntArray) -> float:
-    """Variance of a figure from the influence of each photo, whose mean it is, over groups."""
+    """Variance of a metric over groups, from the influence of each photo."""
     influences = np.zeros(len(bad))
     for of_class, influence in ((bad, of_bad), (~bad, of_good)):
         groups = len(np.unique(unit[of_class]))
@@ -151,15 +151,15 @@ def influence_variance(of_bad: FloatArray, of_good: FloatArray, bad: BoolArray, 
 def _steady(
     value: float, variance: float, groups: int, model: float, prior: float, flawless: float, confidence: float
 ) -> Interval:
-    """Wilson's interval of as many photos as give a proportion the variance of a figure.
+    """Wilson's interval for the number of photos that gives a proportion the variance of a metric.
 
     Args:
-        value: the figure, in [0, 1].
-        variance: as measured.
-        groups: that it was measured on.
+        value: the metric, in [0, 1].
+        variance: its measured variance.
+        groups: number of groups it was measured on.
         model: variance by a model, as a multiple of value (1 - value).
-        prior: how many groups the model counts for.
-        flawless: photos to assume where the value is 0 or 1, so that nothing varies.
+        prior: number of groups that the model counts for.
+        flawless: photos to assume if the value is 0 or 1 and nothing varies.
         confidence: in (0, 1).
     """
     odds = value * (1 - value)

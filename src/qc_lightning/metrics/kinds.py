@@ -1,4 +1,4 @@
-"""Escapes by what the defect is."""
+"""Escapes by kind of defect."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -17,16 +17,16 @@ UNKNOWN = "(no kind given)"
 def by_kind(
     verdicts: Verdicts, label: npt.NDArray[np.integer], group: Sequence[str], kind: Sequence[str]
 ) -> dict[str, Any]:
-    """The escape rate of each kind of defect with its 95% interval, as metrics.json holds it; empty without kinds.
+    """The escape rate of each kind of defect with its 95% interval, for metrics.json; empty without kinds.
 
     Args:
         verdicts: [n].
-        label: int [n], 1 = Incorrect; the kinds of others do not count.
+        label: int [n], 1 = Incorrect; kinds of Correct photos are ignored.
         group: n names; photos of one group count as dependent.
-        kind: what the defect is, n words; empty where it is not known.
+        kind: kind of the defect, n words; empty if unknown.
 
     Returns:
-        {kind: {"n": photos, "escapes": how many passed, "escape_rate": {"value", "low", "high"}}}, the worst first.
+        {kind: {"n": photos, "escapes": number passed, "escape_rate": {"value", "low", "high"}}}, the worst first.
     """
     if not any(word for word, bad in zip(kind, label, strict=True) if bad):
         return {}
@@ -46,7 +46,7 @@ def in_words(kinds: Mapping[str, Any]) -> list[str]:
     """The kinds as lines of a table, the worst first.
 
     Args:
-        kinds: what `by_kind` gives.
+        kinds: result of `by_kind`.
     """
     width = max((len(word) for word in kinds), default=0)
     return [

@@ -1,4 +1,4 @@
-"""One verdict for a part that several photos show: the worst photo decides. Light: standard library only."""
+"""One verdict for a part shown on several photos: the worst photo decides. Needs the standard library only."""
 
 import math
 from collections.abc import Iterator, Mapping
@@ -11,11 +11,11 @@ _WORST = (Verdict.PASS, Verdict.REVIEW, Verdict.REJECT)
 
 @dataclass(frozen=True, slots=True)
 class View:
-    """What one photo says of its part.
+    """The result of one photo of a part.
 
     Attributes:
         verdict: on the photo.
-        probability: P(Incorrect) in [0, 1]; None when there is none.
+        probability: P(Incorrect) in [0, 1]; None if there is none.
         reason: why a person has to look at the photo, in words, or empty.
     """
 
@@ -25,7 +25,7 @@ class View:
 
     @property
     def rank(self) -> tuple[int, float]:
-        """Larger for a worse photo: by verdict, then by probability; a photo without one is worse than all with one."""
+        """Larger for a worse photo: by verdict, then by probability; a photo without a probability is the worst."""
         return _WORST.index(self.verdict), math.inf if self.probability is None else self.probability
 
 
@@ -35,11 +35,11 @@ class PartVerdict:
 
     Attributes:
         part: its name.
-        verdict: that of its worst photo, and REVIEW instead of PASS while a view is missing.
+        verdict: that of its worst photo; REVIEW instead of PASS while a view is missing.
         worst: name of that photo.
         probability: of that photo.
         photos: of the part.
-        missing: views that were expected and are not there.
+        missing: number of expected views that are missing.
         reason: why a person has to look at the part, in words, or empty.
     """
 
@@ -58,7 +58,7 @@ def part_verdict(part: str, views: Mapping[str, View], expected: int | None = No
     Args:
         part: name of the part.
         views: its photos, at least one, by name.
-        expected: how many photos every part must have; None: as many as there are.
+        expected: number of photos that every part must have; None: unknown.
 
     >>> seen = {"left": View(Verdict.PASS, 0.1), "right": View(Verdict.REJECT, 0.9)}
     >>> part_verdict("7", seen).verdict, part_verdict("7", seen).worst
@@ -76,7 +76,7 @@ def part_verdict(part: str, views: Mapping[str, View], expected: int | None = No
 
 
 class PartTracker:
-    """Parts whose photos come one after the other.
+    """Collects the photos of parts as they arrive.
 
     Args:
         expected: photos of every part; None: not known.
@@ -92,12 +92,12 @@ class PartTracker:
         self._settled: dict[str, None] = {}  # parts with a verdict, the oldest first
 
     def add(self, part: str, photo: str, view: View, now: float) -> PartVerdict | None:
-        """Take a photo in; a photo of a name that is there replaces the earlier one.
+        """Add a photo; it replaces an earlier photo of the same name.
 
         Args:
             part: name of the part.
             photo: name of the photo or the camera.
-            view: what it says.
+            view: its result.
             now: seconds on any clock that does not go back.
 
         Returns:
@@ -112,7 +112,7 @@ class PartTracker:
         return None
 
     def due(self, now: float) -> list[PartVerdict]:
-        """Verdicts on the parts that have waited long enough."""
+        """Verdicts on the parts that have waited for `wait` seconds."""
         late = []
         for part, newest in self._newest.items():
             if now - newest < self._wait:
@@ -123,7 +123,7 @@ class PartTracker:
         return [self._settle(part) for part in late]
 
     def every(self) -> Iterator[PartVerdict]:
-        """Verdicts on all parts that are kept, by what is there, in the order of their first photos."""
+        """Verdicts on all remembered parts from their photos so far, in the order of their first photos."""
         return (part_verdict(part, views, self._expected) for part, views in self._views.items())
 
     @property

@@ -1,4 +1,4 @@
-"""How well scores rank Incorrect above Correct: AUROC and average precision, with intervals as of `intervals`."""
+"""AUROC and average precision: how well scores rank Incorrect above Correct, with intervals."""
 
 from typing import NamedTuple
 
@@ -20,7 +20,7 @@ _AUROC_MORE, _PRECISION_MORE = 1 / 3, 1.0
 
 
 class Ranking(NamedTuple):
-    """How well scores rank Incorrect above Correct, with 95% intervals."""
+    """AUROC and average precision with 95% intervals."""
 
     auroc: float
     auroc_interval: Interval

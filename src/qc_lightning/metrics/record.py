@@ -1,6 +1,6 @@
-"""decision.json: the decisions of a run, newest last; the newest is in force. The one place that reads or writes it.
+"""decision.json: the decisions of a run, newest last and in force. The only module that reads or writes it.
 
-The digest of a record, over the record and the model that it was made for, finds slips and editing by hand; it does not
+The digest of a record, over the record and the id of its model, detects mistakes and editing by hand; it does not
 stop an attacker, who can compute it too.
 """
 
@@ -26,17 +26,17 @@ _FIELDS = ("id", "rule", "threshold", "review", "novelty", "photos", "who", "whe
 
 @dataclass(frozen=True)
 class DecisionRecord:
-    """One decision, and how it came about.
+    """One decision, and how it was made.
 
     Attributes:
         number: 1 for the first of a run.
-        decision: what it says; its `source` is the reason.
+        decision: the decision; its `source` is the reason.
         rule: fixed, even, balanced, f1, cost, escape, overkill or certify.
-        photos: that it was chosen on, in words.
-        who: made it.
+        photos: the photos it was chosen on, in words.
+        who: the person who made it.
         when: ISO 8601 with the offset from UTC.
-        certificate: what it guarantees, as plain data; None when nothing.
-        previous: digest of the decision before; None for the first.
+        certificate: its guarantee, as plain data; None if there is none.
+        previous: digest of the previous decision; None for the first.
     """
 
     number: int
@@ -62,7 +62,7 @@ class DecisionFile:
     """The decisions on one model.
 
     Attributes:
-        model_id: of the model that they are for.
+        model_id: id of the model that they are for.
         records: oldest first; at least one.
     """
 
@@ -94,10 +94,10 @@ class DecisionFile:
         return _digest(self.model_id, record.content())
 
     def named(self, run: Run) -> DecisionRecord:
-        """The decision that counts for a run: the newest, or the one that its release names.
+        """The decision in force for a run: the newest, or the one that its release names.
 
         Raises:
-            UserError: the one that the release names is not there.
+            UserError: the one that the release names does not exist.
         """
         matching = [record for record in self.records if run.decision in (None, self.digest(record))]
         if not matching:
@@ -114,7 +114,7 @@ class DecisionFile:
         who: str | None = None,
         certificate: Mapping[str, Any] | None = None,
     ) -> "DecisionFile":
-        """The file with one decision more, which is in force."""
+        """The file with another decision, which is then in force."""
         digest = self.digest(self.newest)
         record = DecisionRecord(
             len(self.records) + 1, decision, rule, photos, who or user(), now(), certificate, digest
@@ -132,13 +132,13 @@ class DecisionFile:
         """Read the decisions on a model.
 
         Args:
-            path: decision.json. Where it is missing the model's own decision is in force.
+            path: decision.json. If it is missing, the model's own decision is in force.
             model_id: of the model at hand.
             own: the decision that the model was saved with; a file of an earlier release must hold the same. None where
                 the model is not at hand.
 
         Raises:
-            UserError: it is damaged, was edited by hand, or is of another model.
+            UserError: it is damaged, was edited by hand, or belongs to another model.
         """
         if not os.path.lexists(path):
             if own is None:
@@ -180,7 +180,7 @@ class DecisionFile:
 
 
 def user() -> str:
-    """The account that runs this."""
+    """The current user's account."""
     try:
         return getpass.getuser()
     except (OSError, KeyError, ImportError):
@@ -188,7 +188,7 @@ def user() -> str:
 
 
 def now() -> str:
-    """The time, ISO 8601 to the second with the offset from UTC."""
+    """The current time, ISO 8601 to the second with the offset from UTC."""
     return datetime.now().astimezone().isoformat(timespec="seconds")
 
 

@@ -1,4 +1,4 @@
-"""How a decision is chosen on the scores of validation photos. Light: numpy only."""
+"""Rules that choose a decision from the scores of validation photos. Needs numpy only."""
 
 import math
 from dataclasses import dataclass

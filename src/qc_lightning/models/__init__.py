@@ -1,1 +1,1 @@
-"""The networks, and the LightningModule around them."""
+"""The networks: backbones, heads, pretrained weights, novelty."""

@@ -1,4 +1,4 @@
-"""Backbones: photos in [0, 1] to the feature maps of a network's stages, whichever library the network is from.
+"""Backbones: photos in [0, 1] to the feature maps of a network's stages, for networks of any library.
 
 A stage is what works at one resolution: it ends where the side of the maps is halved next.
 """
@@ -16,7 +16,7 @@ Normalisation = tuple[Sequence[float], Sequence[float]]  # mean and standard dev
 
 
 class Backbone(nn.Module):
-    """What the three kinds below share: normalisation inside, and what training and explanation ask.
+    """Common base of the backbones: normalisation, and the interface for training and explanation.
 
     Args:
         normalisation: what the weights were trained with; kept in the checkpoint.
@@ -42,11 +42,11 @@ class Backbone(nn.Module):
         raise NotImplementedError
 
     def with_patches(self, image: Tensor) -> tuple[list[Tensor], Tensor | None]:
-        """Return what `forward` does, and a map [B, C, H / 16, W / 16] that describes small patches of the photo."""
+        """Return the maps of `forward`, and a map [B, C, H / 16, W / 16] that describes small patches of the photo."""
         return self(image), None
 
     def represent(self, last: Tensor) -> Tensor:
-        """Return what the network's own classifier reads, [B, C], from the last map."""
+        """Return the input of the network's own classifier, [B, C], from the last map."""
         raise NotImplementedError
 
     @property
@@ -64,7 +64,7 @@ class Backbone(nn.Module):
 
 
 class StageBackbone(Backbone):
-    """A convolutional network as the sequence of its stages.
+    """A convolutional network as a sequence of stages.
 
     Args:
         stages: each maps the output of the one before.
@@ -98,7 +98,7 @@ class StageBackbone(Backbone):
         return [*(m.permute(0, 3, 1, 2) if self.channels_at_end else m for m in earlier), x]
 
     def represent(self, last: Tensor) -> Tensor:
-        """Average over the last map, then the neck."""
+        """Average the last map, then apply the neck."""
         vector: Tensor = self.neck(last.mean((2, 3), keepdim=True))
         return vector
 
@@ -115,7 +115,7 @@ class StageBackbone(Backbone):
 
 
 class TimmBackbone(Backbone):
-    """A convolutional network of timm, through the interface that timm's models share.
+    """A convolutional network of timm, through timm's common interface.
 
     Args:
         model: the network without its classifier.
@@ -140,13 +140,13 @@ class TimmBackbone(Backbone):
         self.tail: Tail | None = None
 
     def grow_tail(self) -> None:
-        """Give the patches one more number: the score of a `Tail`."""
+        """Append the score of a `Tail` to each patch."""
         self.has_tail = True
         stages = list(cast(Any, self.model).blocks)[self._fine + 1 : self._coarse + 1]
         self.tail = Tail(stages, self._patch_width)
 
     def fine_map(self, image: Tensor) -> Tensor:
-        """Return what a tail reads: the map [B, C, H / 8, W / 8] of photos."""
+        """Return the input of a tail: the map [B, C, H / 8, W / 8] of photos."""
         model = cast(Any, self.model)
         x = model.bn1(model.conv_stem(self.normalised(image.contiguous(memory_format=torch.channels_last))))
         for stage in model.blocks[: self._fine + 1]:

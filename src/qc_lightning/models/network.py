@@ -44,7 +44,7 @@ FLIPS: tuple[list[int], ...] = ([], [-1], [-2], [-2, -1])
 
 
 class Look(NamedTuple):
-    """What a backbone sees in one view of photos.
+    """Outputs of a backbone for one view of photos.
 
     Attributes:
         maps: of the last stages, each [N, C, h, w], as seen.
@@ -65,7 +65,7 @@ def _average(values: Sequence[Tensor]) -> Tensor:
 
 
 class Network(nn.Module):
-    """Photo to one logit: the backbone's last maps, pooled, through a head.
+    """Maps a photo to one logit: backbone, pooling of its last maps, head.
 
     With one stage, average pooling and no hidden layers this is the published network, its classifier replaced by one
     logit (AlexNet and VGG: also without the two wide layers below the classifier).
@@ -196,7 +196,7 @@ class Network(nn.Module):
         return max_over_tiles(self.head(features.flatten(0, 1)), self.tiles)
 
     def tile_features(self, image: Tensor) -> Tensor:
-        """Return [B, tiles, F] of photos; without gradients a tile at a time, which takes the least memory."""
+        """Return features [B, tiles, F] of photos; without gradients tile by tile, which takes the least memory."""
         tiles, count = split(image, self.tiles), self.tiles[0] * self.tiles[1]
         if torch.is_grad_enabled():
             return self.features(tiles).view(-1, count, self.width)
@@ -204,7 +204,7 @@ class Network(nn.Module):
 
     @property
     def cam_layers(self) -> list[nn.Module]:
-        """The layers that explanations read: one a stage, its map [B, C, H, W]; tokens [B, N, C] of a transformer.
+        """The layers that explanations read, one per stage: maps [B, C, H, W], or tokens [B, N, C] of a transformer.
 
         What is read there goes into the pooling alone, so that the stages' shares of a logit add up. Of photos in tiles
         it is always a map, the tiles' maps laid out as the tiles are.
@@ -222,7 +222,7 @@ def _linear(width: int, dropout: float) -> nn.Sequential:
 
 
 def block_of(network: nn.Module) -> int:
-    """How many photos go through a network on a CPU at a time.
+    """Number of photos that a network processes at a time on a CPU.
 
     The last bits of a matrix product depend on how many photos it is of. A network with maps takes one photo at a time,
     which is no slower there and is how the training of a frozen network computed its features.

@@ -1,4 +1,4 @@
-"""How unlike the training photos a photo is: the distance of its features to those of the nearest training photo.
+"""Novelty: the distance of a photo's features to those of the nearest training photo.
 
 A classifier says something of any photo, also of one that shows no part at all; this says whether to listen. Plain
 matrix work on tensors, so that it is saved with the weights and can be exported with the network.
@@ -25,7 +25,7 @@ _FLOOR = 0.01  # of a feature's size: one that varies less over the training pho
 
 
 class Novelty(nn.Module):
-    """Distance to the nearest training photo, in standardised features.
+    """Distance to the nearest training photo in standardised features.
 
     Each feature is standardised by the training photos, without a cut: what is far out is what is looked for. Then all
     are added up, with random signs, into 256 coordinates, which keeps distances to about a tenth (a count sketch,
@@ -122,7 +122,7 @@ class Novelty(nn.Module):
 
 
 class _Prepared:
-    """The references as the distances need them, made again when they change: for one photo that is most of the work.
+    """Precomputed terms of the reference points, which are most of the work for a single photo.
 
     A plain object: an export, whose references are other tensors, computes its own.
     """
@@ -159,7 +159,7 @@ def _far_apart(points: Tensor, count: int, draw: torch.Generator) -> Tensor:
 
 
 def held_out_distances(features: Tensor, fold: npt.NDArray[np.int64]) -> npt.NDArray[np.float64]:
-    """What training photos get from references and scales that they and their group had no part in.
+    """Distances of training photos to references and scales that exclude them and their groups.
 
     Args:
         features: float [n, tiles, width].
@@ -176,7 +176,7 @@ def held_out_distances(features: Tensor, fold: npt.NDArray[np.int64]) -> npt.NDA
 
 
 def limit_of(distances: npt.NDArray[np.float64], groups: Sequence[str], rate: float) -> tuple[float, str]:
-    """The distance above which a photo is novel, and in words where it is from.
+    """The distance above which a photo is novel, and its origin in words.
 
     The order statistic that a new photo of the same kind exceeds with a probability of at most `rate` (split conformal
     prediction, Vovk et al. 2005). With fewer groups than that takes, the largest distance.
@@ -197,7 +197,7 @@ def limit_of(distances: npt.NDArray[np.float64], groups: Sequence[str], rate: fl
 
 
 def pixel_features(image: Tensor) -> Tensor:
-    """What a photo looks like at 8 x 8 places, for networks that have no features: brightness, texture, colour.
+    """Brightness, texture and colour at 8 x 8 places of a photo, for networks without features.
 
     Args:
         image: float [B, 3, H, W] in [0, 1].

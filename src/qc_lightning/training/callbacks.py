@@ -1,4 +1,4 @@
-"""What happens beside the training steps: seeding each epoch, history.csv, the two checkpoints."""
+"""Callbacks: progress bar, seeding of each epoch, stopping, history.csv and the two checkpoints."""
 
 import math
 import time
@@ -23,7 +23,7 @@ _SAVE_SECONDS = 2.0  # a kill costs no more than these and the epoch that runs
 
 
 class TrainingProgressBar(ProgressBar):
-    """One line for the whole training: steps of all epochs, the last epoch's losses.
+    """One progress bar for the entire training: steps of all epochs, and the last epoch's losses.
 
     Lightning's own bars draw a line for every epoch's validation, which a ten-second training does not need, and
     refresh more often than a person reads.
@@ -70,10 +70,10 @@ class TrainingProgressBar(ProgressBar):
 
 
 class CheckOptimizer(Callback):
-    """See that the state of an optimizer fits its weights: torch's fused steps trust it, and read beyond its end."""
+    """Check that an optimizer's state fits its weights: torch's fused steps would read beyond its end."""
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Look at what came out of a checkpoint.
+        """Check the state loaded from a checkpoint.
 
         Raises:
             ValueError: a number or a tensor is not the one of its weight.
@@ -87,7 +87,7 @@ class CheckOptimizer(Callback):
 
 
 class SeedEpochs(Callback):
-    """Seed torch before each epoch from (seed, epoch, process): a resumed run draws what an unbroken one draws."""
+    """Seed torch before each epoch from (seed, epoch, process), so that a resumed run equals an uninterrupted one."""
 
     def __init__(self, seed: int) -> None:
         self.seed = seed
@@ -99,7 +99,7 @@ class SeedEpochs(Callback):
 
 
 class StopTogether(Callback):
-    """End the training in all of its processes at one step when any of them gets Ctrl-C or SIGTERM.
+    """Stop all processes of a training at the same step when any of them gets Ctrl-C or SIGTERM.
 
     Left alone, a process that ends by itself leaves the others waiting for it. They agree after every batch, as
     Lightning does about SIGTERM, whose own way hangs when the signal comes amid an exchange between the processes.
@@ -111,12 +111,12 @@ class StopTogether(Callback):
         self._stop: StopRequest | None = None
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Note signals from now on; they act as usual from the second one on."""
+        """Record the first signal from now on; a second one acts as usual."""
         if trainer.world_size > 1:
             self._stop = self._handlers.enter_context(graceful_shutdown())
 
     def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, *_: Any, **__: Any) -> None:
-        """Agree.
+        """Agree on the stop between processes.
 
         Raises:
             Stopped: in every process, when one was asked to end.
@@ -126,7 +126,7 @@ class StopTogether(Callback):
             raise Stopped
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Put the signals' usual effect back."""
+        """Restore the signals' usual effect."""
         self._stop = None
         self._handlers.close()
 
@@ -140,7 +140,7 @@ class StopTogether(Callback):
 
 
 class History(Checkpoint):
-    """Keep history.csv: a row an epoch, rewritten whole after each.
+    """Write history.csv: one row per epoch, rewritten atomically after each.
 
     A `Checkpoint` by class, because Lightning calls only those after the module has logged the epoch's figures.
     """
@@ -164,7 +164,7 @@ class History(Checkpoint):
         return {"rows": self.epochs}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Take up the rows of the checkpoint."""
+        """Restore the rows from the checkpoint."""
         self.epochs = [{name: _figure(row.get(name)) for name in HISTORY_COLUMNS} for row in state_dict["rows"]]
 
 
@@ -175,7 +175,7 @@ def _figure(value: object) -> float | None:
 
 
 class Checkpoints(Checkpoint):
-    """Keep last.ckpt, to resume from, and best.ckpt, the epoch with the lowest validation loss.
+    """Write last.ckpt, to resume from, and best.ckpt, the epoch with the lowest validation loss.
 
     Epochs that are over within moments are not all saved, but the best and the last always. Without a validation part
     the best is the last. Lightning's ModelCheckpoint would serialise the weights once for
@@ -196,7 +196,7 @@ class Checkpoints(Checkpoint):
         self._saved = -math.inf
 
     def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, *_: Any, **__: Any) -> None:
-        """Note that a step is over."""
+        """Record that a step is complete."""
         self.begun = True
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -232,5 +232,5 @@ class Checkpoints(Checkpoint):
         return {"best_loss": self.best_loss, "best_epoch": self.best_epoch}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Take up the best of the checkpoint."""
+        """Restore the best epoch from the checkpoint."""
         self.best_loss, self.best_epoch = float(state_dict["best_loss"]), int(state_dict["best_epoch"])

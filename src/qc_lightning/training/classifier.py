@@ -1,4 +1,4 @@
-"""The LightningModule: the network, binary cross-entropy on its logit, an optimizer, and the figures of each epoch."""
+"""The LightningModule: a network, binary cross-entropy on its logit, an optimizer, and the metrics of each epoch."""
 
 from collections import defaultdict
 from collections.abc import Sequence
@@ -26,7 +26,7 @@ _OF_CORRECT = ("accuracy", "specificity")  # figures that are defined without In
 
 
 class _Labelled(Protocol):
-    """A batch of photos, or of what stands for them."""
+    """A labelled batch of photos or features."""
 
     @property
     def position(self) -> Tensor: ...
@@ -35,7 +35,7 @@ class _Labelled(Protocol):
 
 
 class _Answers(NamedTuple):
-    """What the network has answered to some photos: three tensors [n]."""
+    """The network's answers on some photos: three tensors [n]."""
 
     position: Tensor
     logit: Tensor
@@ -47,7 +47,7 @@ def _joined(answers: Sequence[_Answers]) -> _Answers:
 
 
 class Classifier(LightningModule):
-    """Two classes, one logit: P(Incorrect) = sigmoid(logit).
+    """A binary classifier with one logit: P(Incorrect) = sigmoid(logit).
 
     Steps only keep their logits; loss and torchmetrics are computed from them once an epoch, because a metric's update
     costs more than the step of a small network.
@@ -115,13 +115,13 @@ class Classifier(LightningModule):
         self._keep("test", batch, self.answer(batch))
 
     def predict_step(self, batch: Batch, batch_idx: int, dataloader_idx: int = 0) -> Tensor:
-        """Return the logits of one batch; those of the data module's training and validation part are kept too."""
+        """Return and keep the logits of one batch of the training or validation part."""
         logit = self.answer(batch)
         self._keep(SUBSETS[dataloader_idx], batch, logit)
         return logit
 
     def on_train_epoch_end(self) -> None:
-        """Log loss and accuracy over the epoch's batches, as they were trained on."""
+        """Log loss and accuracy over the epoch's training batches."""
         self._log_epoch("train")
 
     def on_validation_epoch_end(self) -> None:
@@ -129,7 +129,7 @@ class Classifier(LightningModule):
         self._log_epoch("val")
 
     def on_test_epoch_start(self) -> None:
-        """Measure at the threshold that has been set by now."""
+        """Use the decision's threshold, which has been set by now."""
         self.metrics["test_"] = binary_metrics(self.threshold).to(self.device)
 
     def on_test_epoch_end(self) -> None:
@@ -138,7 +138,7 @@ class Classifier(LightningModule):
         self._log_epoch("test")
 
     def on_predict_epoch_start(self) -> None:
-        """Forget what an interrupted epoch has left."""
+        """Clear the answers of an interrupted epoch."""
         self._answers.clear()
 
     def on_predict_epoch_end(self) -> None:

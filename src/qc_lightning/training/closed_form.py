@@ -1,4 +1,4 @@
-"""The LightningModule of a head that is solved instead of trained step by step."""
+"""The LightningModule of a head that is solved exactly instead of trained step by step."""
 
 import hashlib
 from typing import Any
@@ -68,10 +68,10 @@ class ClosedFormClassifier(Classifier):
             raise UserError(f"model.mode={mode} works in one process: leave out trainer=ddp")
 
     def configure_optimizers(self) -> None:
-        """There is nothing to step."""
+        """No optimizer: nothing takes gradient steps."""
 
     def on_fit_start(self) -> None:
-        """Train no further when the checkpoint holds a solved head."""
+        """Stop before training if the checkpoint has a solved head."""
         self.trainer.should_stop = self._restored
 
     def training_step(self, batch: TrainingFeatures, batch_idx: int) -> None:  # type: ignore[override]
@@ -118,12 +118,12 @@ class ClosedFormClassifier(Classifier):
             self.logits["val"] = SubsetLogits(self.logits["train"].position, self.out_of_fold)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Keep the out-of-fold logits with the head."""
+        """Store the out-of-fold logits with the head."""
         checkpoint["out_of_fold"] = self.out_of_fold
         checkpoint["chosen"] = self.head_record
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Take up the out-of-fold logits."""
+        """Restore the out-of-fold logits."""
         self._restored = "out_of_fold" in checkpoint
         self.out_of_fold = checkpoint.get("out_of_fold")
         self.head_record = checkpoint.get("chosen")

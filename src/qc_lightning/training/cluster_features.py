@@ -1,4 +1,4 @@
-"""Features of photos computed on a Ray cluster: files by name to its workers, features back."""
+"""Compute features of photos on a Ray cluster: workers get file names and return features."""
 
 import json
 from collections.abc import Iterator, Sequence
@@ -26,7 +26,7 @@ _BASE = 1_500_000_000  # bytes of a worker's process with torch and the maps of 
 
 
 class FeatureWork:
-    """What a worker makes of photos: their features as bytes.
+    """A worker's task: photos to features as bytes.
 
     Args:
         network: in eval mode, on the CPU.
@@ -52,7 +52,7 @@ class FeatureWork:
         self._pool = ThreadPoolExecutor(threads)
 
     def __call__(self, tasks: list[bytes]) -> list[bytes]:
-        """Features of photos, each given as JSON: path, SHA-256, name.
+        """Features of photos; each photo is JSON with path, SHA-256 and name.
 
         Raises:
             UserError: a file is not the one any more that was checked.

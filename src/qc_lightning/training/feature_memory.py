@@ -1,4 +1,4 @@
-"""Memory for features: an array, or a file on disk where they are many."""
+"""Memory for features: an array, or a file on disk for large ones."""
 
 import math
 import os
@@ -15,7 +15,7 @@ _IN_MEMORY = 1 << 30  # bytes: larger features lie in a file, from which the sys
 
 
 def room_for(shape: tuple[int, ...], dtype: torch.dtype, folder: Path | None) -> Tensor:
-    """An empty tensor on the CPU; a large one lies in a file without a name, which goes when the tensor does.
+    """An empty tensor on the CPU; a large one is backed by an unnamed file that is freed with the tensor.
 
     Args:
         shape: of the tensor.

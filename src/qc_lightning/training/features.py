@@ -1,4 +1,4 @@
-"""Features of photos under a pretrained network: computed once and kept on disk, so that later runs only look."""
+"""Features of photos under a pretrained network: computed once and cached on disk."""
 
 import hashlib
 import logging
@@ -40,7 +40,7 @@ Elsewhere = Callable[[Sequence[Named]], Iterator[tuple[npt.NDArray[np.int64], Te
 
 
 def affordable(model: ModelConfig, photos: int) -> ModelConfig:
-    """The settings without patches where there are many training photos: patches take most of the memory."""
+    """Switch patches off if there are too many training photos: patches take most of the memory."""
     return replace(model, patches=model.patches and photos <= MOST_WITH_PATCHES)
 
 
@@ -114,7 +114,7 @@ def extract_features(
 
 
 def photos_at_once(network: Network, decode: DecodeSettings, device: torch.device) -> int:
-    """Photos that go through the network at a time."""
+    """Number of photos that go through the network at a time."""
     large = max(1, decode.height * decode.width / _GPU_SIZE**2)
     return block_of(network) if device.type == "cpu" else max(1, int(_GPU_BATCH / large))
 
@@ -149,7 +149,7 @@ def photo_features(
 
 
 def _key(network: Network, photos: PhotoSet, device: torch.device) -> str:
-    """What the features of a photo follow from beside its bytes.
+    """The cache key: everything that the features of a photo depend on except its bytes.
 
     The backbone's weights and settings, the decoding and what decodes, and what computes: another device or release
     gives other last digits.
@@ -171,7 +171,7 @@ def _digests(names: Sequence[str]) -> npt.NDArray[np.bytes_]:
 
 
 def _known(folder: Path | None, names: Sequence[str], features: Tensor) -> npt.NDArray[np.bool_]:
-    """Fill in what lies in the folder of the features [n, width]; which are missing."""
+    """Fill in the cached features [n, width] and return which are missing."""
     missing = np.ones(len(names), dtype=bool)
     place = {digest: index for index, digest in enumerate(_digests(names).tolist())}
     for file in _kept(folder):
@@ -205,7 +205,7 @@ def _kept(folder: Path | None) -> list[Path]:
 
 
 def _check_sizes(file: Path) -> None:
-    """Refuse a file whose arrays are said to be larger than it is: numpy would take that memory before it reads."""
+    """Refuse a file whose header declares arrays larger than the file: numpy would allocate them before reading."""
     size = file.stat().st_size
     with zipfile.ZipFile(file) as archive:
         for info in archive.infolist():
@@ -217,7 +217,7 @@ def _check_sizes(file: Path) -> None:
 
 
 def _keep(folder: Path, names: Sequence[str], features: Tensor) -> bool:
-    """Keep features for later runs; false when that cannot be, with a warning."""
+    """Cache features for later runs; False, with a warning, if that fails."""
     digests = _digests(names)
     try:
         with (

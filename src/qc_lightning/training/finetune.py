@@ -1,4 +1,4 @@
-"""Fine-tuning: where it begins, what it learns, and how its step sizes move: warm-up, then a cosine."""
+"""Fine-tuning: starting point, trainable stages, and learning rates with warm-up and cosine decay."""
 
 import math
 from collections.abc import Iterable, Sequence
@@ -21,7 +21,7 @@ WARM_UP = 0.1  # share of the training until the step sizes are reached
 
 
 class FineTunedClassifier(Classifier):
-    """The head and the later half of a pretrained network's stages learn, the earlier stages more slowly.
+    """Trains the head and the later half of a pretrained network's stages, earlier stages more slowly.
 
     Attributes:
         first: what comes before the training, `ExactHeadFirst` in a run.
@@ -30,17 +30,17 @@ class FineTunedClassifier(Classifier):
     first: Callback | None = None
 
     def configure_callbacks(self) -> list[Callback]:
-        """Have `first` called by any Trainer."""
+        """Register `first` with any Trainer."""
         return [] if self.first is None else [self.first]
 
     def setup(self, stage: str) -> None:
-        """Before the processes agree on what they learn, fix what stays pretrained."""
+        """Freeze the pretrained part before the processes synchronise their parameters."""
         if stage == "fit":
             network: Any = self.network
             fix_the_rest(network.backbone, network.stage_parameters())
 
     def configure_optimizers(self) -> Any:
-        """The optimizer of the `groups`, whose step sizes move as `warm_cosine` says."""
+        """The optimizer of the `groups` with the schedule `warm_cosine`."""
         network: Any = self.network
         stages = learning(network.stage_parameters())
         optimizer = self.optimizer(groups(network.head.parameters(), stages, self.optim.lr))
@@ -49,7 +49,7 @@ class FineTunedClassifier(Classifier):
 
 
 class ExactHeadFirst(Callback):
-    """Before fine-tuning, fit the head as a frozen network's.
+    """Fit the head as for a frozen network before fine-tuning starts.
 
     The stages that then learn with it are not led astray by a head that knows nothing yet (Kumar et al. 2022).
 
@@ -62,7 +62,7 @@ class ExactHeadFirst(Callback):
         self.store, self.settings = store, settings
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        """Fit the head, unless a checkpoint is about to bring one."""
+        """Fit the head, unless a checkpoint will be loaded."""
         if stage == "fit" and trainer.ckpt_path is None:
             network: Any = pl_module.network
             assert isinstance(network, Network)
@@ -74,7 +74,7 @@ class ExactHeadFirst(Callback):
 
 
 def learning(stages: Sequence[list[nn.Parameter]]) -> Sequence[list[nn.Parameter]]:
-    """The later half of the stages, the last one first: the earlier ones stay as they were pretrained.
+    """The trainable later half of the stages, the last one first; the earlier ones stay pretrained.
 
     What those see, edges and textures, is much the same in any photo, and to train them too takes longer.
     """
@@ -82,7 +82,7 @@ def learning(stages: Sequence[list[nn.Parameter]]) -> Sequence[list[nn.Parameter
 
 
 def fix_the_rest(backbone: nn.Module, stages: Sequence[list[nn.Parameter]]) -> None:
-    """Keep all of a backbone's stages but the `learning` ones from changing, and the statistics of all batch norms.
+    """Freeze all of a backbone's stages except the `learning` ones, and the statistics of all batch norms.
 
     The head was fitted to features that follow from those statistics.
     """
@@ -95,13 +95,13 @@ def fix_the_rest(backbone: nn.Module, stages: Sequence[list[nn.Parameter]]) -> N
 
 
 def groups(head: Iterable[nn.Parameter], stages: Sequence[Sequence[nn.Parameter]], lr: float) -> list[dict[str, Any]]:
-    """Parameter groups for an optimizer: the head, then the stages from the last one back, ever slower."""
+    """Parameter groups for an optimizer: the head, then the stages from last to first with falling learning rates."""
     slower = [{"params": list(stage), "lr": lr * FALL**place} for place, stage in enumerate(stages)]
     return [{"params": list(head), "lr": lr}, *slower]
 
 
 def warm_cosine(optimizer: torch.optim.Optimizer, steps: int) -> torch.optim.lr_scheduler.LambdaLR:
-    """Schedule of the `groups`, all alike.
+    """The same schedule for all `groups`: linear warm-up, then cosine decay.
 
     The head has been fitted before, to the stages as they were. Setting them free one after the other (ULMFiT, 2018)
     was tried beside that: on ELPV the training loss rose whenever one joined.
@@ -114,7 +114,7 @@ def warm_cosine(optimizer: torch.optim.Optimizer, steps: int) -> torch.optim.lr_
 
 
 def factor(step: int, steps: int) -> float:
-    """What the step size is multiplied by at a step: up in a line, down in a cosine to 0.
+    """Factor of the learning rate at a step: linear warm-up, then cosine decay to 0.
 
     Args:
         step: from 0.

@@ -1,4 +1,4 @@
-"""Solve a head: features of the training photos in, the fitted head and its out-of-fold logits out."""
+"""Fit a head to the features of the training photos and compute its out-of-fold logits."""
 
 from collections.abc import Sequence
 from functools import partial
@@ -22,7 +22,7 @@ FOLDS = 5
 
 
 class TrainingFeatures(NamedTuple):
-    """What a head is fitted to.
+    """The data that a head is fitted to.
 
     Attributes:
         features: float32 [1 + copies, n, tiles, width] of the n training photos and of their augmented copies.
@@ -41,7 +41,7 @@ class TrainingFeatures(NamedTuple):
 
 
 class HeadSettings(NamedTuple):
-    """How a head is fitted.
+    """Settings of the fit.
 
     Attributes:
         penalty: weight of the squared norm of a linear head, above 0.
@@ -57,14 +57,14 @@ class HeadSettings(NamedTuple):
 
     @classmethod
     def from_config(cls, config: TrainConfig) -> "HeadSettings":
-        """The settings of a run."""
+        """The settings from a run's config."""
         optimizer, epochs = partial(build_optimizer, config.optim), config.trainer["max_epochs"]
         schedule = Schedule(optimizer, epochs, config.data.batch_size, config.seed)
         return cls(config.model.penalty, config.imbalance, config.seed, schedule)
 
 
 def fit_head(head: FittedHead | PerceptronHead, data: TrainingFeatures, settings: HeadSettings) -> Tensor | None:
-    """Fit a head, and cross-validate it.
+    """Fit and cross-validate a head.
 
     A photo weighs 1 with all its copies, and they are in its fold.
 

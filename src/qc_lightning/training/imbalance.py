@@ -1,4 +1,4 @@
-"""What is done when one class is much rarer than the other, so that calling everything the other does not pay."""
+"""Handling of imbalanced classes, so that predicting the majority class does not pay."""
 
 import torch
 from torch import Tensor, nn
@@ -7,7 +7,7 @@ RARE = 0.4  # share of the rarer class below which `auto` weighs the classes
 
 
 def resolve_imbalance(setting: str, counts: tuple[int, int]) -> str:
-    """Turn `auto` into what it stands for.
+    """Resolve `auto`.
 
     Args:
         setting: auto | none | pos_weight | sampler | focal.
@@ -33,7 +33,7 @@ def build_loss(kind: str, counts: tuple[int, int]) -> nn.Module:
 
 
 class FocalLoss(nn.Module):
-    """Binary cross-entropy that fades for photos already right: (1 - p_t)^2 * BCE, Lin et al. 2017 with gamma 2."""
+    """Focal loss (Lin et al. 2017) with gamma 2: (1 - p_t)^2 * BCE, which down-weights easy photos."""
 
     def forward(self, logit: Tensor, label: Tensor) -> Tensor:
         """Return the mean loss of logits [B] against labels [B] of 0 and 1."""

@@ -1,4 +1,4 @@
-"""Where the figures of every epoch and of the test go besides the run folder: TensorBoard, MLflow, Weights & Biases."""
+"""Loggers for the metrics of every epoch and of the test: TensorBoard, MLflow, Weights & Biases."""
 
 import os
 from collections.abc import Callable, Iterable, Mapping
@@ -14,7 +14,7 @@ from qc_lightning.core.run import OUTPUTS, Run
 
 
 def build_loggers(config: LoggerConfig, run: Run) -> list[Logger]:
-    """Build the loggers that are switched on; history.csv is written without one.
+    """Build the enabled loggers; history.csv needs none.
 
     Raises:
         UserError: the package of one is not installed.
@@ -37,7 +37,7 @@ def build_loggers(config: LoggerConfig, run: Run) -> list[Logger]:
 
 
 def log_outcome(loggers: Iterable[Logger], metrics: Mapping[str, Any], step: int, report: Path) -> None:
-    """Hand on what is only known after the test: the rates of the verdicts, and the report, which MLflow takes.
+    """Log what is known only after the test: the rates of the verdicts, and the report as an MLflow artifact.
 
     Args:
         loggers: of the training.

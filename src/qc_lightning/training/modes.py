@@ -1,4 +1,4 @@
-"""The one place that picks the module: which one `model.mode` means, and on which data it is trained."""
+"""Select the LightningModule and the DataModule for `model.mode`."""
 
 from dataclasses import replace
 
@@ -27,7 +27,7 @@ from qc_lightning.training.tail_data import TailDataModule
 
 
 def build_module(config: TrainConfig, photos: PhotoSet) -> tuple[Classifier, LightningDataModule]:
-    """Pick the module that `model.mode` means, and the data that goes with it.
+    """Build the module for `model.mode` and the data for it.
 
     Args:
         config: of the run.

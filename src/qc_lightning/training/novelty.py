@@ -1,4 +1,4 @@
-"""At a training's end: how unlike the training photos a photo may be before a person has to look at it."""
+"""Fit novelty at the end of a training: the distance from the training photos beyond which a person has to look."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -24,7 +24,7 @@ _AT_ONCE = 256  # photos whose pixels are in memory as floats
 
 @dataclass(frozen=True)
 class NoveltyFit:
-    """What is kept of it.
+    """Result of the fit.
 
     Attributes:
         novelty: measures the distance.
@@ -41,7 +41,7 @@ class NoveltyFit:
     distances: npt.NDArray[np.float64]
 
     def summary(self, test: npt.NDArray[np.int64]) -> dict[str, object]:
-        """What metrics.json holds: the limit, and the share of test photos above it (95% Wilson interval).
+        """The entry in metrics.json: the limit, and the fraction of test photos above it (95% Wilson interval).
 
         Args:
             test: positions of the test photos that were looked at, [n].
@@ -61,7 +61,7 @@ def fit_novelty(
     rate: float | None,
     seed: int,
 ) -> NoveltyFit | None:
-    """Measure how unlike each other the training photos are, and how unlike them all others.
+    """Measure the novelty of the training photos against each other, and of all other photos against them.
 
     Args:
         network: trained, in eval mode.
@@ -96,7 +96,7 @@ def fit_novelty(
 
 
 def _dealt(groups: Sequence[str], seed: int) -> npt.NDArray[np.int64]:
-    """The fold of each photo, from 0; all photos of a group are in one."""
+    """The fold of each photo, from 0; photos of a group share a fold."""
     names, place = np.unique(np.asarray(groups, dtype=np.str_), return_inverse=True)
     return (np.random.default_rng(seed).permutation(len(names)) % FOLDS)[place]
 

@@ -1,4 +1,4 @@
-"""From the logits of a finished training to what the run folder says of it: decision, figures, predictions."""
+"""Write a run's results from the logits of the finished training: decision, metrics, predictions."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -35,7 +35,7 @@ from qc_lightning.training.novelty import NoveltyFit
 
 
 def decide(logits: Mapping[str, SubsetLogits], photos: Sequence[Photo], config: DecisionConfig) -> Decision:
-    """Choose the decision, on the validation part alone when the rule looks at photos at all."""
+    """Choose the decision; rules that use photos use only the validation part."""
     index, logit = logits.get("val", (torch.empty(0, dtype=torch.int64), torch.empty(0)))
     label = [photos[i].label for i in index]
     return choose_decision(probabilities(logit), label, config)
@@ -153,7 +153,7 @@ def draw(run: Run, config: TrainConfig, photos: PhotoSet, metrics: dict[str, Any
 
 
 def probe(config: TrainConfig, photos: PhotoSet) -> tuple[npt.NDArray[np.uint8], list[str]]:
-    """What each augmentation makes of three Incorrect training photos: pictures uint8 [n, 3, H, W] and captions.
+    """Apply each augmentation to three Incorrect training photos: pictures uint8 [n, 3, H, W] and captions.
 
     Each row is one photo under one policy: as it is, then seven draws.
     """

@@ -1,4 +1,4 @@
-"""What a training begins with: a run folder of its own, or a stopped training that can be continued."""
+"""Start a training in a new run folder, or continue a stopped one."""
 
 import os
 import shutil
@@ -26,7 +26,7 @@ def begin(
     module: LightningModule,
     record: RunRecord | None,
 ) -> None:
-    """Write split.csv, or make sure that the run in the folder can be continued; then write the record.
+    """Write split.csv, or check that the run in the folder can be continued; then write the record.
 
     Of several processes only the first does so.
 
@@ -54,7 +54,7 @@ def begin(
 
 
 def _check_resume(run: Run, trainer: Trainer, module: LightningModule) -> None:
-    """Make sure that last.ckpt can be continued from, and that best.ckpt belongs to it.
+    """Check that last.ckpt can be continued, and that best.ckpt belongs to it.
 
     last.ckpt is written first and says which epoch is the best one so far. After a kill between the two files that is
     the epoch of last.ckpt itself, and best.ckpt is made from it.
@@ -92,7 +92,7 @@ def link(source: Path, target: Path) -> None:
 
 
 def _check_counts(stored: Mapping[str, Any], like: Mapping[str, Any]) -> None:
-    """Refuse counts of steps and epochs that are none: Lightning adds to them when the epoch is over."""
+    """Refuse invalid counts of steps and epochs, to which Lightning would add at the end of the epoch."""
     for name, expected in like.items():
         if isinstance(expected, Mapping):
             _check_counts(stored[name], expected)
@@ -108,7 +108,7 @@ def _epoch_of(checkpoint: Path) -> int | None:
 
 
 def _same_settings(stored: dict[str, Any], module: LightningModule) -> None:
-    """Refuse another network or optimizer; a setting that the checkpoint's release did not have is passed over."""
+    """Refuse another network or optimizer; settings that the checkpoint's release did not have are ignored."""
     for part, names in (("model", None), ("optim", ("name",))):
         before, now = stored[part], module.hparams[part]
         for name in before.keys() & now.keys() if names is None else before.keys() & set(names):

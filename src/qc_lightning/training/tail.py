@@ -32,7 +32,7 @@ _BETAS = (0.9, 0.99)  # of Adam: a training has a few hundred steps
 
 
 class TailClassifier(ClosedFormClassifier):
-    """Fine-tunes the tail of a network with `model.mode=tail`; takes a `TailDataModule`.
+    """Fine-tunes the tail of a network for `model.mode=tail`; needs a `TailDataModule`.
 
     Args:
         model: the network.
@@ -76,7 +76,7 @@ class TailClassifier(ClosedFormClassifier):
         return [cast(Tail, tail) for tail in (*self.tails, own)]
 
     def setup(self, stage: str) -> None:
-        """Fit the frozen network's head and begin at it, unless a checkpoint is about to bring all that."""
+        """Fit the frozen network's head as the starting point, unless a checkpoint will be loaded."""
         super().setup(stage)
         if stage != "fit":
             return
@@ -104,7 +104,7 @@ class TailClassifier(ClosedFormClassifier):
         """The trainer knows from the checkpoint how many epochs there have been."""
 
     def configure_optimizers(self) -> Any:
-        """The step size of each tensor follows the size of its weights; all rise, and fall in a cosine."""
+        """The learning rate of each tensor is relative to its weights, with warm-up and cosine decay."""
         groups = [
             {"params": [weight], "lr": self.optim.lr * float(weight.detach().square().mean().sqrt()), "betas": _BETAS}
             for tail in self._all_tails
@@ -116,7 +116,7 @@ class TailClassifier(ClosedFormClassifier):
         return [optimizer], [{"scheduler": schedule, "interval": "step"}]
 
     def training_step(self, batch: TailBatch, batch_idx: int) -> Tensor:  # type: ignore[override]
-        """Return the loss of one batch, for one of the tails; figures are kept of the one that learns from all."""
+        """Return the loss of one batch for one of the tails; metrics are kept for the tail trained on all photos."""
         tail = self._all_tails[batch.model]
         logit = highest(tail(_floats(batch.maps[:, 0])).flatten(1))
         if batch.model == len(self.tails):
@@ -126,17 +126,17 @@ class TailClassifier(ClosedFormClassifier):
         return (loss * self._weight[batch.place.cpu(), batch.model].to(loss)).mean()
 
     def on_validation_epoch_start(self) -> None:
-        """Nothing has been held out yet."""
+        """Clear the out-of-fold answers."""
         self._held = torch.full((len(self._label),), torch.nan)
 
     def validation_step(self, batch: TailBatch, batch_idx: int) -> None:  # type: ignore[override]
-        """Keep what a fold's tail says of photos that it has not seen."""
+        """Keep the answers of a fold's tail on its held-out photos."""
         tail, flips = self._all_tails[batch.model], FLIPS[: self._views]
         scores = [tail(_floats(batch.maps[:, view])).flip(axes) for view, axes in enumerate(flips)]
         self._held[batch.place.cpu()] = highest(torch.stack(scores).mean(0).flatten(1)).float().cpu()
 
     def on_validation_epoch_end(self) -> None:
-        """Weigh the tail, and log the figures of the sum out of fold."""
+        """Choose the tail's weight, and log the out-of-fold metrics of the sum."""
         if self._held.isnan().any():  # a sanity check, or part of the photos
             return
         assert isinstance(self.head, FittedHead)
@@ -147,19 +147,19 @@ class TailClassifier(ClosedFormClassifier):
         super().on_validation_epoch_end()
 
     def on_train_epoch_end(self) -> None:
-        """Log the figures of the training, and in the end what was picked."""
+        """Log the metrics of the training, and after the last epoch the selection."""
         self._log_epoch("train")
         if self.trainer.current_epoch + 1 == self.trainer.max_epochs and isinstance(self.head, FittedHead):
             print(f"head, by cross-validation: {self.head.choice}")
             self.head_record = self.head.record
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Keep the frozen head's out-of-fold logits too."""
+        """Store the frozen head's out-of-fold logits too."""
         super().on_save_checkpoint(checkpoint)
         checkpoint["frozen_score"] = self._frozen_score
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Take them up."""
+        """Restore them."""
         super().on_load_checkpoint(checkpoint)
         self._frozen_score = checkpoint["frozen_score"]
 

@@ -1,4 +1,4 @@
-"""What a tail learns from: maps of the training photos under the stages that stay as they are, computed once."""
+"""Training data of a tail: maps of the training photos under the frozen stages, computed once."""
 
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -23,7 +23,7 @@ Places = npt.NDArray[np.int64]
 
 
 class TailBatch(NamedTuple):
-    """Some training photos, for one of the tails.
+    """A batch of training photos for one of the tails.
 
     Attributes:
         maps: float16 [B, views, C, h, w], at an 8th of the photos' size; a random view in training.
@@ -89,10 +89,10 @@ class _Photos(Dataset[TailBatch]):
 
 
 class TailDataModule(FeatureDataModule):
-    """Maps for the training, the photos that a fold's tail has not seen for the validation; afterwards features.
+    """Maps for training, each fold's held-out photos for validation, and features afterwards.
 
     Args:
-        store: features of the whole network; they are asked for once it is trained.
+        store: features of the complete network; computed after the training.
         backbone: of that network.
         fold: int [n], the fold of each training photo, from 0 without gaps.
         batch_size: photos a step.
@@ -122,7 +122,7 @@ class TailDataModule(FeatureDataModule):
         return [self._of(held)]
 
     def transfer_batch_to_device(self, batch: Any, device: torch.device, dataloader_idx: int) -> Any:
-        """Maps go to the device where the tails learn."""
+        """Move maps to the device of the tails."""
         if isinstance(batch, FeatureBatch):
             return batch
         return LightningDataModule.transfer_batch_to_device(self, batch, device, dataloader_idx)

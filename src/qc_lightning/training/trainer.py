@@ -1,4 +1,4 @@
-"""The Lightning Trainer of a run: the user's flags as they are, the run's callbacks and logger."""
+"""The Lightning Trainer of a run: the user's flags, the run's callbacks and loggers."""
 
 import inspect
 import logging
@@ -53,7 +53,7 @@ _UNFIT = (ArithmeticError, AttributeError, LookupError, RuntimeError, TypeError,
 
 
 def build_trainer(config: TrainConfig, run: Run, in_sweep: bool) -> Trainer:
-    """Build the Trainer, which stops early when the validation loss has not fallen for `optim.patience` epochs.
+    """Build the Trainer, with early stopping after `optim.patience` epochs without a lower validation loss.
 
     Args:
         config: of the run.
@@ -139,7 +139,7 @@ def fit(trainer: Trainer, model: LightningModule, data: LightningDataModule, run
 
 
 def predict_all(trainer: Trainer, model: Classifier, data: LightningDataModule, run: Run, resume: bool) -> None:
-    """Fill the model's logits with those of the best checkpoint.
+    """Compute the logits of the best checkpoint and keep them in the model.
 
     Raises:
         UserError: it was there before the training was resumed, and does not fit.
@@ -154,12 +154,12 @@ def predict_all(trainer: Trainer, model: Classifier, data: LightningDataModule, 
 
 
 def _begun(trainer: Trainer) -> bool:
-    """Whether a step of the training is over: until then, what is wrong is what it was continued from."""
+    """Whether a training step is complete; before that, errors come from the checkpoint that is continued."""
     return any(callback.begun for callback in trainer.callbacks if isinstance(callback, Checkpoints))  # type: ignore[attr-defined]
 
 
 def _quieten() -> None:
-    """Keep Lightning from advising on what is decided here on purpose."""
+    """Silence Lightning's advice on things that are decided here on purpose."""
     logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
     # one process already slices decoded pixels faster than workers could hand them over
     warnings.filterwarnings("ignore", ".*does not have many workers.*")

@@ -1,4 +1,4 @@
-"""The embedded default data set: photos of a machined part at an inspection station, rendered on first use.
+"""The embedded dataset: photos of a machined part at an inspection station, rendered on first use.
 
 Half of the photos show a sound part and half a part with one defect: a missing hole, a crack, a dent, a scratch, a
 stain or a burr, from plain to see to barely visible. The station (fixture and camera) is the same in all photos of a
@@ -43,7 +43,7 @@ _POOL_FROM = 1000  # below, starting worker processes costs more than it saves
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """One photo and what is true about it.
+    """One photo and its ground truth.
 
     Attributes:
         image: RGB, uint8 [256, 256, 3].
@@ -94,7 +94,7 @@ def _render(index: int, seed: int, harm: RandomState | None) -> Part:
 
 
 def ensure_parts(root: Path, count: int, seed: int) -> Path:
-    """Give the folder of the parts set, rendered if it is not there whole.
+    """Return the folder of the parts dataset, rendering it if it is missing or incomplete.
 
     `root/parts-v1-<count>-<seed>/` holds ``Correct/*.jpg``, ``Incorrect/*.jpg``, ``masks/<same stem>.png`` for the
     Incorrect ones and ``parts.csv`` (file, label, defect, severity, seed). It appears in one step, so it is whole or

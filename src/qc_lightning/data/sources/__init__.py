@@ -1,1 +1,1 @@
-"""Where photos come from: a module a source."""
+"""Sources of photos, one module each."""

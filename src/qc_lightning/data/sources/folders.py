@@ -1,4 +1,4 @@
-"""Photos by folder: one a class, or one a subset with one a class in each."""
+"""Photos by folder: one per class, or one per subset with one per class in each."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -19,7 +19,7 @@ _MASKS = ("masks", "mask", "ground_truth")  # pictures of defects, as explain ta
 def read_folders(
     root: Path, classes: ClassNames, group: str, one_class: bool = False, good_only: bool = False
 ) -> Catalog:
-    """List the photos of a folder a class, in subsets when there are folders train/, val/ and test/ above them.
+    """List the photos of one folder per class, in subsets if there are folders train/, val/ and test/ above them.
 
     Args:
         root: the folder.

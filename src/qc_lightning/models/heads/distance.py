@@ -1,4 +1,4 @@
-"""The distance to the nearest Correct training photos: a score that needs no Incorrect ones.
+"""The distance to the nearest Correct training photos, a score that needs no Incorrect ones.
 
 Of small patches where the network has them (PatchCore, Roth et al. 2022), else of the pooled features of each tile.
 """
@@ -19,7 +19,7 @@ _MOST_PHOTOS = 500  # whose tiles the references are taken from
 
 
 class DistanceHead(nn.Module):
-    """Slope times the distance to Correct training photos, and an offset.
+    """A linear function of the distance to Correct training photos.
 
     Distances below the smallest one of a photo that is not among the references count as that one: near 0 they are made
     of rounding.
@@ -61,7 +61,7 @@ class DistanceHead(nn.Module):
         return torch.maximum(far, self.least)
 
     def fit(self, pooled: Tensor, patches: Tensor, photos: Folds) -> "HeldOutDistances":
-        """Take references from the Correct training photos, and say how far each photo is from those of other folds.
+        """Take references from the Correct training photos, and return each photo's distance to those of other folds.
 
         Args:
             pooled: float [n, tiles, width]; the farthest tile counts.
@@ -79,7 +79,7 @@ class DistanceHead(nn.Module):
         self.least.fill_(of_correct.min())
 
     def scale(self, slope: float, offset: float) -> None:
-        """Set the score to slope * distance + offset."""
+        """Set slope and offset of the score."""
         self.slope.fill_(slope)
         self.offset.fill_(offset)
 
@@ -114,7 +114,7 @@ def _references(tiles: Tensor, among: Tensor) -> Novelty:
 
 
 def evenly(places: Tensor, most: int) -> Tensor:
-    """At most so many of the places [n], evenly spaced.
+    """At most `count` of the positions [n], evenly spaced.
 
     >>> evenly(torch.arange(10), 4).tolist()
     [0, 3, 6, 9]

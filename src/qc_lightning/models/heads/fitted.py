@@ -1,4 +1,4 @@
-"""The head of a pretrained network: linear on its pooled features, and on its patches where these help.
+"""The head of a pretrained network: linear on its pooled features, and on its patches if these help.
 
 Loss, penalty, groups' intercepts and the weight of the patches are chosen by cross-validation, whole groups at a time:
 no fixed head was best on all photo sets. What comes out is calibrated: at logit 0 both classes are equally likely.
@@ -69,7 +69,7 @@ class FittedHead(nn.Module):
 
     @property
     def record(self) -> dict[str, object]:
-        """What was chosen and tried, as metrics.json holds it."""
+        """The choice and the candidates, for metrics.json."""
         calibrated = {} if self.platt is None else {"platt": dict(zip(("slope", "offset"), self.platt, strict=True))}
         return {"choice": self.choice, "auroc_out_of_fold": self.tried, **calibrated}
 
@@ -105,7 +105,7 @@ class FittedHead(nn.Module):
         ) if self.cells else patches
 
     def fit(self, features: Tensor, photos: Folds, penalty: float) -> Tensor:
-        """Fit to training photos and return what the photos get from models that have not seen them.
+        """Fit to training photos and return their out-of-fold logits.
 
         Args:
             features: float [n, tiles, width + cells * channels]; the highest logit of a photo's tiles is the photo's.
@@ -147,7 +147,7 @@ class FittedHead(nn.Module):
         return slope * total + offset
 
     def combine(self, frozen: "FittedHead", score: Tensor, tail: Tensor, label: Tensor) -> Tensor:
-        """Add a tail's logit, at the weight with the lowest loss out of fold, both classes weighing alike.
+        """Add a tail's logit at the weight with the lowest out-of-fold loss, with equal class weights.
 
         A tail that does not help counts 0, and so does one where a class has too few photos to tell.
 
@@ -211,7 +211,7 @@ class FittedHead(nn.Module):
         return total + far * measured, far
 
     def _fit_to_correct(self, pooled: Tensor, patches: Tensor, photos: Folds) -> Tensor:
-        """Without Incorrect photos the distance to Correct ones is all there is."""
+        """Use only the distance to Correct photos, if there are no Incorrect ones."""
         assert self.distance is not None
         for linear in (part.linear for part in (self.pooled, self.patches) if part is not None):
             _scale(linear, 0.0, 0.0)
@@ -225,7 +225,7 @@ class FittedHead(nn.Module):
 
 
 def _drop_distance(head: FittedHead, state: dict[str, Tensor], prefix: str, *_: object) -> None:
-    """A head whose state has no distance had one that did not help."""
+    """Drop the distance of a head whose state has none, because it did not help."""
     if not any(name.startswith(f"{prefix}distance.") for name in state):
         head.distance = None
 

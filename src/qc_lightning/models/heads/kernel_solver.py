@@ -67,7 +67,7 @@ class KernelSolver:
 def _newton(
     kernel: Tensor, label: Tensor, weight: Tensor, recipe: Recipe, start: tuple[Tensor, Tensor]
 ) -> tuple[Tensor, Tensor]:
-    """Shares [n] and bias of the lowest loss for float64 [n, n], int [n], float64 [n]."""
+    """Dual coefficients [n] and bias of the lowest loss for float64 [n, n], int [n], float64 [n]."""
     logistic, penalty = recipe.loss == "logistic", recipe.penalty
     target = label.double() if logistic else 2 * label.double() - 1
 

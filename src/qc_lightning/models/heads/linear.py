@@ -1,4 +1,4 @@
-"""One linear unit on pooled features, fitted exactly by the recipe that cross-validation picks.
+"""A linear unit on pooled features, fitted exactly with the settings that cross-validation selects.
 
 And what heads on fixed features share: features of several stages differ in scale by orders of magnitude.
 """
@@ -23,7 +23,7 @@ FEW = 20  # photos of a class: with fewer, out-of-fold scores cannot tell one re
 
 
 class FeatureScaler(nn.Module):
-    """Standardise each feature, cut off what is far out, scale each photo's features to length 1.
+    """Standardise each feature, clip outliers, and scale each photo's features to length 1.
 
     Standardised, all features are treated alike, and at length 1 no photo weighs more because it is busy or bright. A
     maximum over a map that was nearly the same on all training photos can be a hundred standard deviations off on the
@@ -69,7 +69,7 @@ def class_weights(label: Tensor, used: Tensor) -> Tensor:
 
 
 class Folds(NamedTuple):
-    """Training photos without their features.
+    """Labels, groups and folds of the training photos.
 
     Attributes:
         label: int [n], 1 for Incorrect; both classes in every fold's complement.
@@ -90,7 +90,7 @@ class Folds(NamedTuple):
 
     @property
     def once(self) -> int:
-        """How many there are without the augmented copies, which come after them."""
+        """Number of photos without the augmented copies, which follow them."""
         return len(self.label) // self.times
 
     @property
@@ -103,7 +103,7 @@ class Folds(NamedTuple):
         return used * class_weights(self.label, used) if self.balance else used
 
     def held_out(self, score: Tensor) -> Tensor:
-        """Of scores [n, folds + 1] each photo's from the column that held it out, [n]."""
+        """Select from scores [n, folds + 1] each photo's score from the fold that held it out, [n]."""
         return score[torch.arange(len(score)), self.fold]
 
     @property
@@ -113,7 +113,7 @@ class Folds(NamedTuple):
 
     @property
     def few(self) -> bool:
-        """Whether a class has so few photos that out-of-fold scores cannot tell one recipe from another."""
+        """Whether a class has too few photos to compare recipes by out-of-fold scores."""
         return int(torch.bincount(self.label, minlength=2).min()) // self.times < FEW
 
     @property
@@ -191,7 +191,7 @@ class LinearHead(FeatureScaler):
 
 
 class Problem(NamedTuple):
-    """Photos that heads are fitted to, their features taken apart once for all fits.
+    """Photos that heads are fitted to, with features decomposed once for all fits.
 
     Attributes:
         tiles: of a photo.
@@ -226,7 +226,7 @@ class Problem(NamedTuple):
 
 
 def recipes_for(photos: Folds, penalty: float) -> list[Recipe]:
-    """The recipes to choose from: one alone where nothing can be chosen.
+    """The candidate recipes; a single one if nothing can be chosen.
 
     Args:
         photos: the training photos.

@@ -53,7 +53,7 @@ class PatchHead(nn.Module):
         return (standard * self.linear.weight[0]).sum(2) + self.linear.bias
 
     def fit(self, patches: Tensor, photos: Folds) -> Tensor:
-        """Fit to training photos and return what the photos get from models that have not seen them.
+        """Fit to training photos and return their out-of-fold scores.
 
         Full-batch Adam from zero, all folds as columns of one matrix. Started at the patches that lie farthest from
         Correct ones, as latent support vector machines are, it collapses.
@@ -113,7 +113,7 @@ class PatchHead(nn.Module):
         self.scale.copy_((square / count - (total / count) ** 2).clamp(min=0).sqrt().clamp(min=1e-4))
 
     def _likely(self, patches: Tensor, weight: Tensor) -> Tensor:
-        """The patches of each photo that score highest in some column, standardised, [n, few, width]."""
+        """The highest-scoring patches of each photo in any column, standardised, [n, few, width]."""
         raw = weight / self.scale[:, None]
         likely = []
         for some in torch.split(patches, _AT_ONCE):

@@ -1,4 +1,4 @@
-"""The paper's head: hidden layers with ReLU and dropout, here on the features of a pretrained network."""
+"""The paper's hidden layers with ReLU and dropout, as a head on the features of a pretrained network."""
 
 import math
 from collections.abc import Callable, Iterable, Sequence
@@ -24,7 +24,7 @@ def perceptron(width: int, hidden: Sequence[int], dropout: float) -> nn.Sequenti
 
 
 class Schedule(NamedTuple):
-    """How the weights are moved.
+    """Settings of the training.
 
     Attributes:
         optimizer: builds it for the weights.
@@ -57,7 +57,7 @@ class PerceptronHead(FeatureScaler):
     def fit(
         self, features: Tensor, label: Tensor, fold: npt.NDArray[np.int64], loss: nn.Module, schedule: Schedule
     ) -> Tensor:
-        """Fit to training photos and return what the photos get from models that have not seen them.
+        """Fit to training photos and return their out-of-fold logits.
 
         Args:
             features: float [n, tiles, width]; the highest logit of a photo's tiles is the photo's.
@@ -81,7 +81,7 @@ class PerceptronHead(FeatureScaler):
         return out_of_fold
 
     def _scaled(self, features: Tensor) -> Tensor:
-        """Features of about 1 each, which is what layers are initialised for."""
+        """Scale features to about 1 each, for which the layers are initialised."""
         return self.normalise(features) * math.sqrt(features.shape[-1])
 
 

@@ -1,4 +1,4 @@
-"""Linear heads fitted exactly: one full-batch solve in place of epochs, for all cross-validation folds at once.
+"""Fit linear heads exactly: one full-batch solve instead of epochs, for all cross-validation folds at once.
 
 With the features fixed the loss is convex in the head, and the folds are columns of one problem, which costs little
 more than one of them.
@@ -140,7 +140,7 @@ class Solver:
 
 
 def _eigen(gram: Tensor) -> tuple[Tensor, Tensor]:
-    """Eigenvalues that single precision can tell from nothing, and their vectors, float64."""
+    """Eigenvalues above single-precision rounding, and their vectors, float64."""
     values, vectors = torch.linalg.eigh(gram.double())
     kept = values > 1e-6 * values.max()
     return values[kept], vectors[:, kept]
