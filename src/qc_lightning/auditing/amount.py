@@ -1,4 +1,4 @@
-"""How many parts there are, and what they can show at best."""
+"""Check the number of parts, and the best guarantee that they allow."""
 
 from collections.abc import Sequence
 
@@ -10,7 +10,7 @@ _FEW = 30  # parts of a class, below which hardly anything can be said
 
 
 def check_amount(photos: Sequence[Photo], class_names: tuple[str, str], test: float) -> Check:
-    """How many parts there are of each class, and what the best result on the test part could guarantee."""
+    """Count the parts of each class and the guarantee of a flawless test with them."""
     parts = [len({photo.group for photo in photos if photo.label == label}) for label in (0, 1)]
     tested = [max(1, round(test * count)) for count in parts]
     escape, overkill = (upper_bound(0, count) for count in reversed(tested))

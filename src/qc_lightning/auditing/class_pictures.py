@@ -1,4 +1,4 @@
-"""Which pixels tell the classes apart: the mean picture of each class, and a map of how far they differ."""
+"""Mean picture of each class, and a map of their difference."""
 
 import numpy as np
 import numpy.typing as npt

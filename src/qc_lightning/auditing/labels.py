@@ -1,4 +1,4 @@
-"""Photos whose label does not fit what they show, by the answers of a model that has not seen them."""
+"""Find doubtful labels by the out-of-fold probabilities of a model."""
 
 from collections import defaultdict
 from collections.abc import Sequence
@@ -15,7 +15,7 @@ _SURE = 0.9  # probability of the other class from which a person should look
 
 
 def held_together(photos: Sequence[Photo], copies: Sequence[Copies]) -> list[Photo]:
-    """The photos, grouped by what has to be held out together for a wrong label to show.
+    """The photos with the groups to hold out together so that wrong labels show.
 
     A group of one label stays together: where the label of a part is wrong, it is wrong on each of its photos. A group
     with photos of both labels (a module of many cells, a day) is taken apart, for the other photos of it say most about

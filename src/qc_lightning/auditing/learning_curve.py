@@ -1,4 +1,4 @@
-"""What more parts of the rarer class would bring, by a model's accuracy with an eighth to all of them."""
+"""Learning curve: the gain from more parts of the rarer class, by accuracy with an eighth to all of them."""
 
 import hashlib
 import math
@@ -68,7 +68,7 @@ def check_learning_curve(
 
 
 def _outlook(points: Sequence[tuple[int, float]], name: str) -> str:
-    """What twice the parts would bring, by a power law through the errors (Hestness et al. 2017)."""
+    """The gain from twice the parts, by a power law fitted to the errors (Hestness et al. 2017)."""
     if len(points) < 3:
         return "Too few parts to say what more would bring."
     count, error = (
@@ -80,7 +80,7 @@ def _outlook(points: Sequence[tuple[int, float]], name: str) -> str:
 
 
 def _nested(photos: Sequence[Photo], rare: int, count: int) -> npt.NDArray[np.bool_]:
-    """Whether a photo is one of that many groups of the rarer class, chosen by a hash of the group, bool [n]."""
+    """Whether a photo is in one of `count` groups of the rarer class, chosen by a hash of the group, bool [n]."""
     groups = {photo.group for photo in photos if photo.label == rare}
     order = sorted(groups, key=lambda group: hashlib.sha256(group.encode("utf-8", "surrogateescape")).digest())
     kept = set(order[:count])

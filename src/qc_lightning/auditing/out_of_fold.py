@@ -1,4 +1,4 @@
-"""What a model says of photos that it has not seen: a pretrained network's features, exact linear heads on them."""
+"""Out-of-fold predictions: exact linear heads on a pretrained network's features."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -37,7 +37,7 @@ def photo_features(
 
 
 def deal(photos: Sequence[Photo], seed: int, taught: npt.NDArray[np.bool_] | None = None) -> Folds | None:
-    """Folds, whole groups at a time; None when these photos cannot be dealt into folds.
+    """Assign photos to folds by group; None if that is impossible.
 
     Args:
         photos: with their groups.

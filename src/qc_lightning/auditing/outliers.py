@@ -1,4 +1,4 @@
-"""Single photos that are unlike the rest of their class: dark, overexposed, blurred, empty, of another size or mode."""
+"""Find photos unlike the rest of their class: dark, overexposed, blurred, empty, of another size or mode."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -46,7 +46,7 @@ def check_outliers(photos: PhotoSet, facts: Sequence[FileFacts]) -> list[Check]:
 
 
 def _measure(photos: PhotoSet) -> Floats:
-    """Log of the mean grey, share of white pixels, log of fine relative to coarse detail, log of the contrast."""
+    """Log of mean grey, fraction of white pixels, log of fine relative to coarse detail, log of contrast."""
     n = len(photos.photos)
     values = np.empty((4, n))
 
@@ -70,7 +70,7 @@ def _measure(photos: PhotoSet) -> Floats:
 
 
 def _pooled(grey: npt.NDArray[np.uint8] | Planes, cell: int) -> Planes:
-    """Pictures [b, H, W] averaged over cells of so many pixels a side."""
+    """Average pictures [b, H, W] over square cells."""
     height, width = (side // cell * cell for side in grey.shape[1:])
     total = np.zeros((len(grey), height // cell, width // cell), np.float32)
     for down in range(cell):
@@ -98,7 +98,7 @@ def _spread(grey: Planes) -> Planes:
 
 
 def _far(name: str, words: str, photos: PhotoSet, value: Floats, far: float, least_spread: float) -> Check:
-    """Photos whose value lies far above the median of their class; `value` of a finding is the distance."""
+    """Photos with a value far above the median of their class; a finding's `value` is the distance."""
     label, distance = photos.labels, np.zeros(len(value))
     for one in np.unique(label):
         mine = value[label == one]
@@ -116,7 +116,7 @@ def _far(name: str, words: str, photos: PhotoSet, value: Floats, far: float, lea
 
 
 def _odd(name: str, words: str, photos: Sequence[Photo], values: Sequence[str]) -> Check:
-    """Photos that differ from what most have; where nothing is usual, nothing is odd."""
+    """Photos that differ from the common value; none if there is no common value."""
     usual, count = Counter(values).most_common(1)[0]
     different = [index for index, value in enumerate(values) if value != usual]
     if count < _COMMON * len(values):

@@ -1,4 +1,4 @@
-"""What an audit leaves: audit.csv, audit.json, and the table on the console."""
+"""Outputs of an audit: audit.csv, audit.json, and the console table."""
 
 import datetime
 import textwrap
@@ -17,7 +17,7 @@ _TITLES = {"look": "look at", "fine": "nothing to do", "not checked": "not check
 
 
 def free_folder(output: str | None) -> Path:
-    """The folder to write to; it is made when something is written.
+    """The output folder, which is not created yet.
 
     Raises:
         UserError: there is something at `output` already, or nothing can be written there.
@@ -31,7 +31,7 @@ def free_folder(output: str | None) -> Path:
 
 
 def write_tables(folder: Path, checks: Sequence[Check]) -> None:
-    """Write audit.csv with a row a finding, and audit.json with an entry a check."""
+    """Write audit.csv with one row per finding, and audit.json with one entry per check."""
     lines = [(check.name, finding.path, finding.other, finding.value) for check in checks for finding in check.findings]
     write_text(folder / "audit.csv", csv_text(("check", "path", "other", "value"), lines))
     entries = [
@@ -51,7 +51,7 @@ def write_tables(folder: Path, checks: Sequence[Check]) -> None:
 
 
 def table(checks: Sequence[Check], photos: PhotoSet, seconds: Mapping[str, float]) -> str:
-    """The findings in words, those to look at first."""
+    """The findings as a table, those to look at first."""
     count, groups = len(photos.photos), len({photo.group for photo in photos.photos})
     lines = [f"{count} photos, {groups} groups (parts)", ""]
     for result in ("look", "fine", "not checked"):

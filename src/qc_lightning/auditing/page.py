@@ -1,4 +1,4 @@
-"""audit.html: the findings with their photos, and buttons that save corrections; one file that needs no network."""
+"""audit.html: the findings with photos and buttons for corrections, in one file without external resources."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""The checks of an audit that training does not make."""
+"""The checks of an audit that do not run before training."""
 
 from collections.abc import Sequence
 
@@ -35,7 +35,7 @@ def check_files(photos: PhotoSet) -> list[Check]:
 
 
 def pixel_checks(photos: PhotoSet, checked: CheckedPhotos, config: DataConfig) -> list[Check]:
-    """What pixels, files and names say."""
+    """Run the checks of pixels, files and names."""
     return [
         copies_across_subsets(photos.photos, checked.copies),
         *check_groups(photos.photos, checked.facts, config.group),
@@ -45,7 +45,7 @@ def pixel_checks(photos: PhotoSet, checked: CheckedPhotos, config: DataConfig) -
 
 
 def network_checks(photos: PhotoSet, copies: Sequence[Copies], config: AuditConfig) -> list[Check]:
-    """What a model says that has not seen the photo: doubtful labels, and the learning curve."""
+    """Run the checks that need a network: doubtful labels, and the learning curve."""
     if config.quick:
         return [Check.not_made(name, "left out with quick=true.") for name in ("label_errors", "learning_curve")]
     import torch

@@ -1,1 +1,1 @@
-"""An inspector as one file for the line: the exported graph, its golden inputs, and the gate that it must pass."""
+"""Export an inspector as one file: the graph, its golden inputs, and the checks that it must pass."""

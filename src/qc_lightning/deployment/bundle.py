@@ -18,14 +18,14 @@ _FILES = Path(__file__).with_name("bundle_files")
 
 
 def line_packages(pyproject: Path) -> list[str]:
-    """What the line needs beside the wheel of qc-lightning itself, with the version bounds of pyproject.toml."""
+    """Packages that the line needs besides qc-lightning, with the version bounds of pyproject.toml."""
     project = tomllib.loads(pyproject.read_text(encoding="utf-8"))["project"]
     needed = [entry for entry in project["dependencies"] if re.split(r"[<>=!~\[; ]", entry)[0] in _NEEDED]
     return [*needed, *project["optional-dependencies"]["serve"]]
 
 
 def make_bundle(model: Path, folder: Path, checkout: Path, target: tuple[str, str] | None = None) -> None:
-    """Fill a new folder with all that a line PC needs beside Python.
+    """Fill a new folder with everything that a line PC needs besides Python.
 
     Args:
         model: an exported inspector; it is checked here first.
@@ -59,7 +59,7 @@ def _pip(*arguments: str) -> None:
 
 
 def main() -> None:
-    """Read the command line."""
+    """Run the command."""
     try:
         if len(sys.argv) not in (3, 5):
             raise UserError("expected a model and a folder: make bundle MODEL=inspector.onnx")

@@ -1,4 +1,4 @@
-"""Whether a run's certificate holds for its export: only where every qualification photo keeps its verdict."""
+"""Carry a run's certificate over to its export, if every qualification photo keeps its verdict."""
 
 from collections.abc import Mapping, Sequence
 from importlib.metadata import version
@@ -18,7 +18,7 @@ from qc_lightning.metrics.record import now
 
 
 def carry(certificate: Mapping[str, Any], exported: ExportedInspector) -> dict[str, Any]:
-    """The certificate as the export has it.
+    """The certificate for the export.
 
     Args:
         certificate: of the decision in force, as decision.json has it.
@@ -72,7 +72,7 @@ def _numbers(values: Sequence[float | None]) -> npt.NDArray[np.float64]:
 
 
 def in_words(carried: Mapping[str, Any]) -> str:
-    """What has become of a certificate, in one line.
+    """One line on whether the certificate was carried over.
 
     Args:
         carried: what `carry` gives.

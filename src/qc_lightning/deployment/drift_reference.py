@@ -1,4 +1,4 @@
-"""The training's photos as drift will see them: measured by the export itself, to travel with it."""
+"""Compute the drift reference of a run's photos with the exported model, to be stored in it."""
 
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
@@ -20,7 +20,7 @@ _COMPONENTS = 8
 
 
 class Measured(NamedTuple):
-    """A photo, its pixels' statistics, and what the network gives: logit, novelty where it has one, features [F]."""
+    """A photo with its pixel statistics and the network's outputs: logit, novelty if measured, features [F]."""
 
     photo: Photo
     pixels: tuple[float, ...]
@@ -50,7 +50,7 @@ def drift_reference(inspector: ExportedInspector, photos: Sequence[Photo]) -> Re
 
 
 def reference_of(own: Sequence[Measured], inspector: ExportedInspector) -> Reference | None:
-    """The reference of photos that the export has measured; as of `drift_reference`."""
+    """The reference from measured photos; arguments and result as for `drift_reference`."""
     new = np.array([one.photo.subset != "train" for one in own])
     if min(new.sum(), (~new).sum()) < _FEWEST:
         return None
@@ -70,7 +70,7 @@ def reference_of(own: Sequence[Measured], inspector: ExportedInspector) -> Refer
 
 
 def measured(inspector: ExportedInspector, photos: Iterable[Photo]) -> list[Measured]:
-    """Each photo that can be read as the export sees it."""
+    """Measure each readable photo with the export."""
     results = []
     for photo in photos:
         pixels = decode_photo(photo.path, inspector.decode).pixels
@@ -80,7 +80,7 @@ def measured(inspector: ExportedInspector, photos: Iterable[Photo]) -> list[Meas
 
 
 def measure(inspector: ExportedInspector, photo: Photo, pixels: npt.NDArray[np.uint8]) -> Measured:
-    """One photo, decoded to uint8 [3, H, W]."""
+    """Measure one photo, decoded to uint8 [3, H, W]."""
     names = [LOGIT, *(name for name in (NOVELTY, FEATURES) if name in inspector.outputs)]
     out = dict(zip(names, inspector.run(pixels[None], *names), strict=True))
     features = out[FEATURES][0] if FEATURES in out else small_picture(pixels)
@@ -100,6 +100,6 @@ def _sides(
 
 
 def _spread(photos: list[Photo]) -> list[Photo]:
-    """At most so many, evenly over the list."""
+    """At most `count` items, evenly spaced."""
     places = np.unique(np.linspace(0, len(photos) - 1, min(len(photos), _MOST)).round().astype(int))
     return [photos[place] for place in places] if photos else []

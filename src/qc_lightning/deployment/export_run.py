@@ -1,4 +1,4 @@
-"""From a run to the file that the line gets: translate, add what a line must know, pass the gate, put it in place."""
+"""Export a run: translate the network, add metadata, check the result, and put the file in place."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -54,7 +54,7 @@ def export_inspector(
     others: Sequence[Photo] = (),
     doubt: str = "",
 ) -> GateResult:
-    """Write an inspector as one .onnx file, once it has passed the gate.
+    """Write an inspector as one .onnx file after it has passed the checks.
 
     Args:
         inspector: of the run, on the CPU.
@@ -106,7 +106,7 @@ def export_inspector(
 
 
 def _inspect(inspector: Inspector, photos: Sequence[Photo]) -> list[Inspection]:
-    """What the run's network says of the photos, each of which must be readable and the one on record."""
+    """Inspect the photos with the run's network; each must be readable and have its recorded bytes."""
     results: list[Inspection] = []
     with (
         Stream(inspector, _BATCH) as stream,

@@ -1,4 +1,4 @@
-"""The gate: an exported inspector must say of the run's own photos what the run's network says."""
+"""The gate: an exported inspector must give the run's own photos the same verdicts as the run's network."""
 
 import math
 from collections.abc import Sequence
@@ -14,7 +14,7 @@ from qc_lightning.metrics.decision import Decision
 
 @dataclass(frozen=True)
 class GateResult:
-    """What the gate found of photos that passed it.
+    """Result of a passed gate.
 
     Attributes:
         photos: how many.
@@ -37,7 +37,7 @@ class GateResult:
 
 
 def pass_gate(before: Sequence[Inspection], after: Sequence[Inspection], decision: Decision) -> GateResult:
-    """Compare what the run's network and its export say of the same photos.
+    """Compare the run's network and its export on the same photos.
 
     Args:
         before: of the run's network; every photo could be read.

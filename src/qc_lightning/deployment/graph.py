@@ -1,4 +1,4 @@
-"""The network of a run as one graph: the pixels of decoded photos in, all that the line needs out."""
+"""The network of a run as one graph: pixels of decoded photos in, all outputs for the line out."""
 
 import torch
 from torch import Tensor, nn
@@ -49,7 +49,7 @@ class ExportedGraph(nn.Module):
             self.names.append(EVIDENCE)
 
     def forward(self, pixels: Tensor) -> tuple[Tensor, ...]:
-        """Return what `names` lists."""
+        """Return the outputs listed in `names`."""
         network, image = self.network, scaled(pixels)
         if not isinstance(network, Network):
             logit = network(image)

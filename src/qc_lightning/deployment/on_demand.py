@@ -1,11 +1,11 @@
-"""An output that is computed only when it is wanted: onnxruntime runs all of a graph, whatever is asked for."""
+"""Make an output optional: onnxruntime always runs the entire graph, whatever outputs are requested."""
 
 import numpy as np
 from onnx import GraphProto, ModelProto, TensorProto, helper, numpy_helper
 
 
 def on_demand(model: ModelProto, output: str, wanted: str) -> None:
-    """Move what only one output needs into a branch that an optional input opens.
+    """Move the nodes that only one output needs into a branch controlled by an optional input.
 
     Args:
         model: changed in place.
@@ -43,7 +43,7 @@ def on_demand(model: ModelProto, output: str, wanted: str) -> None:
 
 
 def _needed(graph: GraphProto, outputs: list[str]) -> set[str]:
-    """Names of all values that some outputs follow from, they included."""
+    """Names of all values that some outputs depend on, including themselves."""
     maker = {name: node for node in graph.node for name in node.output}
     needed, waiting = set[str](), list(outputs)
     while waiting:

@@ -1,4 +1,4 @@
-"""From a run's network to the bytes of an ONNX model."""
+"""Translate a run's network to the bytes of an ONNX model."""
 
 import contextlib
 import io
@@ -69,7 +69,7 @@ def _cannot(network: nn.Module, reason: str) -> UserError:
 
 
 def _plain(model: ModelProto) -> ModelProto:
-    """Without the exporter's notes on each node: lines of source code and paths of this machine."""
+    """Remove the exporter's notes on each node: source lines and paths of this machine."""
     del model.graph.metadata_props[:]
     for node in model.graph.node:
         del node.metadata_props[:]

@@ -1,4 +1,4 @@
-"""Which of a run's photos an export is checked on, and which of them travel with it as golden inputs."""
+"""Select the photos that an export is checked on, and those stored in it as golden inputs."""
 
 from collections.abc import Sequence
 
@@ -30,7 +30,7 @@ def gate_photos(run: Run) -> list[Photo]:
 
 
 def other_photos(run: Run, photos: Sequence[Photo]) -> list[Photo]:
-    """The run's photos that are not among these."""
+    """The run's photos that are not in a list."""
     taken = {photo.path for photo in photos}
     return [photo for photo in split_photos(run) if photo.path not in taken]
 

@@ -1,1 +1,1 @@
-"""Why a photo got its probability: heat maps, how far they can be trusted, and pictures of them."""
+"""Explanations: heat maps, checks of how far they can be trusted, and pictures of them."""

@@ -1,4 +1,4 @@
-"""How far a heat map can be trusted: against the defect's mask, against the network, against other weights."""
+"""Checks of heat maps against the defect's mask, random maps and other weights."""
 
 import copy
 from collections.abc import Sequence
@@ -22,7 +22,7 @@ _BLUR = 0.1  # of the longer side: standard deviation of what a pixel that is ta
 
 
 def points_at(heat: Map, mask: Mask, tolerance: float = TOLERANCE) -> bool:
-    """Pointing game: whether the hottest pixel lies in the mask or within the tolerance of it.
+    """Pointing game: whether the hottest pixel is in the mask or within the tolerance of it.
 
     Args:
         heat: [H, W].
@@ -40,7 +40,7 @@ def points_at(heat: Map, mask: Mask, tolerance: float = TOLERANCE) -> bool:
 
 
 def chance(mask: Mask, tolerance: float = TOLERANCE) -> float:
-    """Probability that a pixel chosen at random wins the pointing game: the share of them that would.
+    """Probability that a random pixel wins the pointing game.
 
     >>> mask = np.zeros((10, 10), bool)
     >>> mask[4:6, 4:6] = True
@@ -53,7 +53,7 @@ def chance(mask: Mask, tolerance: float = TOLERANCE) -> float:
 
 
 def share_inside(heat: Map, mask: Mask) -> float:
-    """Share of the heat that lies in the mask, 0 to 1; 0 for a map without heat."""
+    """Fraction of the heat inside the mask, 0 to 1; 0 for a map without heat."""
     total = float(heat.sum(dtype=np.float64))
     return float(heat[mask].sum(dtype=np.float64)) / total if total > 0 else 0.0
 
@@ -82,7 +82,7 @@ def fall(network: nn.Module, image: Tensor, heat: Map, incorrect: bool) -> float
 
 
 def random_maps(shape: tuple[int, int], seed: int) -> list[Map]:
-    """Maps [H, W] of smoothed noise, as smooth as heat maps are: what any explanation has to beat."""
+    """Maps [H, W] of noise, as smooth as heat maps: the baseline of every explanation."""
     noise = torch.randn(RANDOM, *shape, generator=torch.Generator().manual_seed(seed))
     return list(smooth(noise).relu().numpy())
 
@@ -114,7 +114,7 @@ def randomised(network: nn.Module, method: str, image: Tensor, incorrect: Sequen
 
 
 def _groups(network: nn.Module) -> list[tuple[str, list[nn.Parameter]]]:
-    """What is shuffled step by step; a perceptron's layers from the last one, or the head and then stage by stage."""
+    """The layers shuffled in each step: a perceptron's from the last one, or the head and then stage by stage."""
     from qc_lightning.models.network import Network
 
     if isinstance(network, Network):
@@ -126,7 +126,7 @@ def _groups(network: nn.Module) -> list[tuple[str, list[nn.Parameter]]]:
 
 
 def _ranks(heat: Map) -> Tensor:
-    """Standardised ranks [B, cells] of the heat on a coarse grid: neighbouring pixels say nothing new."""
+    """Standardised ranks [B, cells] of the heat on a coarse grid, since neighbouring pixels are redundant."""
     coarse = nn.functional.adaptive_avg_pool2d(torch.from_numpy(heat)[:, None], 32).flatten(1)
     ranks = coarse.argsort(dim=1, stable=True).argsort(dim=1).double()
     standard: Tensor = (ranks - ranks.mean(1, keepdim=True)) / ranks.std(1, correction=0, keepdim=True)

@@ -1,4 +1,4 @@
-"""Evidence of a head on fixed features: what makes this photo differ from the average training photo, and where.
+"""Evidence of a head on fixed features: how and where a photo differs from the average training photo.
 
 The linear head standardises its features, so what counts is how far each lies from its mean over the training photos:
 the logit is the head's bias plus a share of each feature, its weight times that standardised deviation. And each
@@ -48,7 +48,7 @@ _SHARES: dict[str, Share] = {"avg": _avg, "std": _std, "max": _max}
 
 
 def has_evidence(network: nn.Module) -> bool:
-    """Whether a network's logit can be traced so: linear on standardised features, each pooled from one map.
+    """Whether a network's logit can be traced: linear on standardised features, each pooled from one map.
 
     A distance can be where it is one of patches.
     """
@@ -65,13 +65,13 @@ def has_evidence(network: nn.Module) -> bool:
 
 
 def _spread(cells: Tensor, side: tuple[int, int]) -> Tensor:
-    """Cells [N, 1, h, w] laid over the pixels of a tile, [N, H, W], with the same sum."""
+    """Spread cells [N, 1, h, w] over the pixels of a tile, [N, H, W], keeping the sum."""
     size = cells.shape[2] * cells.shape[3] / (side[0] * side[1])
     return size * nn.functional.interpolate(cells, side, mode="bilinear")[:, 0]
 
 
 def evidence(network: Network, image: Tensor) -> tuple[Tensor, Tensor]:
-    """Trace logits back to the photos.
+    """Trace logits back to pixels.
 
     Args:
         network: one that `has_evidence`.
@@ -90,7 +90,7 @@ def evidence(network: Network, image: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def lay_out(network: Network, looks: Sequence[Look], features: Tensor, side: tuple[int, int]) -> tuple[Tensor, Tensor]:
-    """Lay the logits out over the photos, from the maps of each view.
+    """Distribute the logits over the photos' pixels, from the maps of each view.
 
     Args:
         network: one that `has_evidence`.

@@ -1,4 +1,4 @@
-"""From a photo to its explanation: heat on the photo itself, and whether it beats a random map."""
+"""Explain photos: heat on the original photo, and whether it beats random maps."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -25,7 +25,7 @@ LONGEST = 1600  # pixels that a picture has along its longer side, at most
 
 @dataclass(frozen=True)
 class Explanation:
-    """One photo with its heat.
+    """One photo with its heat map.
 
     Attributes:
         subject: the photo; `error` says why there is nothing more when it could not be read.
@@ -54,12 +54,12 @@ class Explanation:
 
     @property
     def beats_random(self) -> bool | None:
-        """Whether its hottest pixels matter more than those of every random map; None when that was not asked."""
+        """Whether its hottest pixels matter more than those of every random map; None if not checked."""
         return self.falls[0] > max(self.falls[1:]) if self.falls else None
 
     @property
     def measures(self) -> dict[str, Any]:
-        """What a row of explain.csv holds of the map; None where nothing can be said."""
+        """The map's columns in explain.csv; None for unknown values."""
         # a defect can't be expected where evidence for Correct was looked for
         heat, mask = self.heat, self.mask if self.incorrect else None
         values: dict[str, Any] = dict.fromkeys(("x", "y", "hit", "hit_by_chance", "heat_in_mask", "mask_share"))
@@ -75,7 +75,7 @@ class Explanation:
 def explain(
     inspector: Inspector, heat: Heat, images: Sequence[Subject], batch_size: int, target: str, check: bool
 ) -> Iterator[Explanation]:
-    """Explain photos in their order, some at a time.
+    """Explain photos in order, in batches.
 
     Args:
         inspector: the model.
@@ -112,7 +112,7 @@ def _out_of_memory(error: Exception) -> bool:
 def explain_some(
     inspector: Inspector, heat: Heat, images: Sequence[Subject], target: str, check: bool
 ) -> list[Explanation]:
-    """Explain photos at once; arguments as of `explain`, which takes any number of them."""
+    """Explain one batch of photos; arguments as for `explain`."""
     explanations: dict[int, Explanation] = {}
     pixels, digests = {}, {}
     for i, subject in enumerate(images):
@@ -150,7 +150,7 @@ def explain_some(
 
 
 def on_photo(heat: npt.NDArray[np.float32], shape: tuple[int, int], decode: DecodeSettings) -> npt.NDArray[np.float32]:
-    """Lay a map over the photo: undo what the decoder did to its size.
+    """Resize a map to the photo, undoing the decoder's resize.
 
     Args:
         heat: float32 [H, W], as the network saw the photo.

@@ -1,4 +1,4 @@
-"""Heat maps: where in a photo the evidence for a verdict lies, by the methods of the grad-cam package.
+"""Heat maps of the evidence for a verdict, by the methods of the grad-cam package and by tracing the logit.
 
 A network's layers are read where their maps go into the pooling (`cam_layers`). Seen from there each stage's share of
 the logit is its own, so shares of several stages and of mirrored views add up, and no gradient has to travel through
@@ -35,7 +35,7 @@ SMOOTH = 0.02  # standard deviation of the Gaussian that every map is smoothed w
 
 
 def methods_for(network: nn.Module) -> tuple[str, ...]:
-    """The methods that mean something for a network, the one that `auto` takes first."""
+    """The meaningful methods for a network; `auto` is the first."""
     if isinstance(network, MLP):
         return ("hirescam",)
     cams = ("hirescam", *(method for method in METHODS if method != "hirescam"))
@@ -43,7 +43,7 @@ def methods_for(network: nn.Module) -> tuple[str, ...]:
 
 
 class Heat:
-    """Makes heat maps of one network by one method.
+    """Computes heat maps of one network by one method.
 
     Args:
         network: as an Inspector holds it: photos in [0, 1] to logits, in eval mode.
@@ -154,7 +154,7 @@ def smooth(maps: Tensor, sigma: float = SMOOTH, renormalise: bool = True) -> Ten
 
 
 def _weights(side: int, sigma: float, renormalise: bool) -> Tensor:
-    """What each place [side, 1] takes from each other one [1, side]."""
+    """Smoothing weights [side, side]."""
     place = torch.arange(side)
     weight = torch.exp(-0.5 * ((place[:, None] - place) / sigma) ** 2)
     everywhere = torch.exp(-0.5 * (torch.arange(-side, side + 1) / sigma) ** 2).sum()

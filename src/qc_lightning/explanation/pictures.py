@@ -52,7 +52,7 @@ def write(
 
 
 def sheet(explanation: Explanation, names: tuple[str, str]) -> "Figure":
-    """Draw the three panels with what was decided and how far the map can be trusted."""
+    """Draw the three panels with the verdict and the results of the checks."""
     from matplotlib.cm import ScalarMappable
     from matplotlib.colors import Normalize
     from matplotlib.figure import Figure

@@ -1,4 +1,4 @@
-"""Which photos are explained, in which order, and the masks of their defects."""
+"""Select and order the photos to explain, and find the masks of their defects."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -31,7 +31,7 @@ class Subject:
 
 
 def select_images(run: Run, inspector: Inspector, config: ExplainConfig) -> list[Subject]:
-    """The photos that `config` names; of a run's own, mistakes first, the worst of them at the head.
+    """The photos that `config` names; a run's own are sorted by mistake, the worst first.
 
     Raises:
         UserError: there are none, they are not what they were, or `masks` is no folder.

@@ -1,4 +1,4 @@
-"""What all maps together say: a row a method, in explain.json, on the console and in the report."""
+"""Summarise all maps: one row per method, for explain.json, the console and the report."""
 
 import time
 from collections.abc import Sequence
@@ -49,7 +49,7 @@ def write(path: Path, lines: Sequence[Sequence[object]]) -> None:
 
 
 def of_maps(method: str, maps: Sequence[dict[str, Any]]) -> dict[str, Any]:
-    """The figures of one method.
+    """The metrics of one method.
 
     Args:
         method: its name.
@@ -76,7 +76,7 @@ def of_maps(method: str, maps: Sequence[dict[str, Any]]) -> dict[str, Any]:
 def compare(
     inspector: Inspector, methods: Sequence[str], images: Sequence[Subject], batch_size: int
 ) -> list[dict[str, Any]]:
-    """Judge methods by their evidence for Incorrect, on the photos that have masks when any has.
+    """Compare methods by their evidence for Incorrect, on the photos with masks if there are any.
 
     The check against random maps is on the first few photos, and so is all of ScoreCAM, the slowest by far.
     """
@@ -138,7 +138,7 @@ def in_words(results: Sequence[dict[str, Any]], run: str = "run=latest") -> str:
 
 
 def _against_chance(beats: dict[str, float | None], run: str) -> str:
-    """What a rate against random maps says: half of them would win by chance, and few photos cannot tell."""
+    """Interpret a rate against random maps: half would win by chance, and few photos cannot tell."""
     low, high = beats["low"] or 0.0, beats["high"] or 0.0
     if low > 0.5:
         return ""

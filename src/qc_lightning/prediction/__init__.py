@@ -1,1 +1,1 @@
-"""Verdicts for photos without labels: which photos, one stream of work, a file of rows."""
+"""Parts of the command `predict`: photos to rows of verdicts."""

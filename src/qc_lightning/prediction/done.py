@@ -1,4 +1,4 @@
-"""Photos whose row is of the very bytes that they have now."""
+"""Find photos that already have a row for their current bytes."""
 
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -13,7 +13,7 @@ _AT_A_TIME = 256  # photos between two looks at whether to stop
 
 
 def same_bytes(files: Sequence[tuple[Path, str]], stop: StopRequest) -> list[bool]:
-    """Whether each file still has the bytes of its row; all are read for that, without decoding.
+    """Whether each file still has the bytes of its row; reads all files without decoding.
 
     Times and sizes are not asked: a photo that was replaced by another one under its name keeps both in many a folder.
 

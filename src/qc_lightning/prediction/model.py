@@ -1,4 +1,4 @@
-"""Which model a prediction asks: a run's, or one that was exported."""
+"""The model of a prediction: a run's, or an exported one."""
 
 from collections.abc import Iterable
 from pathlib import Path
@@ -16,7 +16,7 @@ Model = Run | Path
 
 
 def open_model(run: str | None) -> Model:
-    """The model that `run=` names; raises UserError when there is none."""
+    """The model that `run=` names; raises UserError if there is none."""
     return Path(run).expanduser() if run is not None and run.lower().endswith(".onnx") else Run.open(run)
 
 
@@ -50,7 +50,7 @@ def load_model(model: Model, device: str, unreadable: str, max_pixels: int | Non
 
 
 def warn_of_batch(model: Model, novelty: Iterable[float]) -> None:
-    """Say so where the photos together are unlike all that a run was trained on."""
+    """Warn if the photos as a group are unlike the run's training photos."""
     from qc_lightning.metrics.batch import unlike_training
 
     if isinstance(model, Run) and (why := unlike_training(model, novelty)):

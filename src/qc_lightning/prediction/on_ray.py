@@ -1,4 +1,4 @@
-"""A prediction on a Ray cluster: photos by name to its workers, rows back to the one process that writes them."""
+"""Predict on a Ray cluster: workers get photo names and return rows, which one process writes."""
 
 import json
 import sys
@@ -31,7 +31,7 @@ _BASE, _EXPORTED = 1_000_000_000, 400_000_000  # bytes of a worker's process wit
 
 
 def predict_on_ray(config: PredictConfig) -> int:
-    """Give every photo of a source its row; as `predict`, with the photos shared out by Ray.
+    """Like `predict`, with the photos distributed by Ray.
 
     Returns:
         Exit code.
@@ -93,7 +93,7 @@ def predict_on_ray(config: PredictConfig) -> int:
 
 
 class InspectionWork:
-    """What a worker makes of photos: each one's row as JSON, empty when its bytes are those of the row that it has.
+    """A worker's task: each photo's row as JSON, empty if its bytes have not changed since its row.
 
     Args:
         inspector: on the CPU.
@@ -132,7 +132,7 @@ class InspectionWork:
 
 
 def _digest(photo: str) -> str:
-    """SHA-256 of a photo's bytes, hex; empty when it cannot be read."""
+    """SHA-256 of a photo's bytes, hex; empty if it cannot be read."""
     import hashlib
 
     from qc_lightning.data.fingerprint import sha256_of
@@ -147,7 +147,7 @@ def _digest(photo: str) -> str:
 
 
 def _lost(photo: str, inspector: "Inspector | ExportedInspector") -> Row:
-    """The row of a photo that no worker survives."""
+    """The error row of a photo that kills its workers."""
     from qc_lightning.inference.inspection import Inspection
     from qc_lightning.prediction.photo_row import row_of
 
@@ -160,7 +160,7 @@ def _lost(photo: str, inspector: "Inspector | ExportedInspector") -> Row:
 
 
 def _memory_of(inspector: "Inspector | ExportedInspector", batch_size: int) -> int:
-    """Bytes that a worker takes: its process, the weights twice, a batch of photos, one photo as it is decoded."""
+    """Estimated bytes per worker: its process, the weights twice, a batch of photos, one photo being decoded."""
     from qc_lightning.inference.exported import ExportedInspector
 
     height, width = inspector.decode.shape[1:]

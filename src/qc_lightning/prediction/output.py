@@ -1,4 +1,4 @@
-"""The file of verdicts: a row a photo, appended as photos are done, whole after any kill.
+"""The file of verdicts: one row per photo, appended as photos are done, consistent after any kill.
 
 CSV and JSON lines grow at their end, and a kill can at most tear the last row, which is cut off when the work is
 resumed. Parquet and .xlsx have their index at the end of the file, so one that was cut short is lost whole; hence
@@ -29,7 +29,7 @@ _PACKAGES = {".parquet": ("pyarrow", "parquet"), ".xlsx": ("openpyxl", "xlsx")} 
 
 @dataclass
 class Written:
-    """What an output holds already.
+    """Content of an existing output.
 
     Attributes:
         sha256: of the bytes that each photo's newest row is of, by path; empty when they could not be read.
@@ -49,7 +49,7 @@ class Written:
 
 
 def read_written(output: Path, resume: bool, marks: Marks = USUAL) -> Written:
-    """Read the rows of an output to continue; nothing is changed yet.
+    """Read the rows of an output that is to be continued, without changing it.
 
     Raises:
         UserError: it is there and `resume` is false, it is not ours, or Parquet's package is missing.
@@ -84,14 +84,14 @@ def read_written(output: Path, resume: bool, marks: Marks = USUAL) -> Written:
 
 
 def rows_of(output: Path, marks: Marks) -> Iterator[Row]:
-    """The rows of an output that `read_written` has looked at, oldest first."""
+    """The rows of an output checked by `read_written`, oldest first."""
     journal = _journal(output)
     with journal.open("rb") as file:
         yield from (row for row, _ in read_rows(file, journal, marks) if row is not None)
 
 
 class VerdictFile:
-    """An output that is being written, by one process at a time.
+    """An output open for writing by one process at a time.
 
     Args:
         output: its final name.
@@ -129,11 +129,11 @@ class VerdictFile:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None) -> None:
-        """Close the file; all rows are in it."""
+        """Close the file, which has all rows."""
         self._file.close()
 
     def write(self, records: Sequence[Row]) -> None:
-        """Append rows; once this returns, a kill of the process does not lose them."""
+        """Append rows, which survive a kill of the process afterwards."""
         for row in records:
             self.counts.update(_counted(row))
             if row.novelty is not None:
@@ -141,7 +141,7 @@ class VerdictFile:
         self._append(to_text(records, self._path, self._marks))
 
     def finish(self) -> None:
-        """Make the Parquet file or the workbook of the rows; the other kinds are complete at any time."""
+        """Write the Parquet file or the workbook; other formats are always complete."""
         if self.output.suffix.lower() == ".xlsx":
             to_xlsx(self._path, self.output)
         elif self._path != self.output:
@@ -178,5 +178,5 @@ def _counted(row: Row) -> list[str]:
 
 
 def _journal(output: Path) -> Path:
-    """Where rows are appended: the output itself, or for Parquet and a workbook the file beside it."""
+    """The file that rows are appended to: the output itself, or for Parquet and a workbook the file next to it."""
     return output.with_name(f"{output.name}.jsonl") if output.suffix.lower() in _PACKAGES else output

@@ -1,4 +1,4 @@
-"""Pictures of rejected photos: where the evidence against each of them lies."""
+"""Draw rejected photos with the evidence against them."""
 
 import os
 from pathlib import Path
@@ -31,7 +31,7 @@ class Overlays:
         self._heat = Heat(inspector.network, "auto")
 
     def put(self, path: Path, verdict: str, sha256: str) -> str:
-        """Draw one photo unless it passed; a picture of what had its name before is removed then.
+        """Draw one photo unless it passed; an earlier picture under its name is then removed.
 
         Args:
             path: absolute.

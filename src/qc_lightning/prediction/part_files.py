@@ -1,4 +1,4 @@
-"""The output of many machines: a folder of part files and an index, on a file system or in object storage.
+"""The output of a cluster: a folder of part files and an index, on a file system or in object storage.
 
 One process, the driver, writes all parts, each whole or not at all and none ever again; so no worker's death and no
 retry can lose or double a row. A part is written every 60 seconds or 50,000 rows: what a kill of the driver costs.
@@ -27,7 +27,7 @@ _INDEX, _FORMAT = "index.json", 1
 
 
 class PartFolder:
-    """A folder of verdicts: part-*.parquet, or part-*.jsonl when its name ends in .jsonl, and index.json.
+    """A folder of verdicts: part-*.parquet, or part-*.jsonl if its name ends in .jsonl, and index.json.
 
     Args:
         output: a path or an address such as s3://bucket/verdicts.
@@ -87,14 +87,14 @@ class PartFolder:
         return self
 
     def add(self, row: Row) -> None:
-        """Keep a row for the next part."""
+        """Add a row to the next part."""
         self._since = self._since if self._rows else time.monotonic()
         self._rows.append(row)
         if len(self._rows) >= _ROWS:
             self.flush()
 
     def flush(self, if_due: bool = False) -> None:
-        """Write the rows that are kept as a part; `if_due`: only when they have been kept for a minute."""
+        """Write the collected rows as a part; with `if_due` only if the oldest has waited for a minute."""
         if not self._rows or (if_due and time.monotonic() - self._since < _SECONDS):
             return
         name = f"part-{len(self._parts):05d}-{uuid.uuid4().hex[:8]}{self._ending}"
@@ -104,7 +104,7 @@ class PartFolder:
         self._rows = []
 
     def finish(self, complete: bool) -> None:
-        """Write what is left and the index."""
+        """Write the remaining rows and the index."""
         self.flush()
         self._write_index(complete)
         if self._lock >= 0:

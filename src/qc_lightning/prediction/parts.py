@@ -1,4 +1,4 @@
-"""Rows of parts beside the rows of photos: `<output>_parts.csv`, for parts that several photos show."""
+"""Verdicts by part in `<output>_parts.csv`, for parts shown on several photos."""
 
 import time
 from collections import Counter
@@ -25,7 +25,7 @@ _COLUMNS = ("part", "verdict", "worst", "probability", "photos", "missing", "rea
 
 @dataclass(frozen=True)
 class PartRule:
-    """Which part a photo shows.
+    """The rule that assigns photos to parts.
 
     Attributes:
         kind: folder | prefix | column, or none: each photo is a part of its own.
@@ -42,14 +42,14 @@ class PartRule:
     wait: float = 0.0
 
     def part(self, path: str) -> str:
-        """The part of a photo, as text of the kind of `path_text`."""
+        """The part of a photo, as text from `path_text`."""
         if self.kind == "column":
             return self.column.get(path) or path
         return group_of(path.removeprefix(f"{path_text(str(self.root)).rstrip('/')}/"), self.kind) or self.root.name
 
 
 def part_rule(config: PredictConfig, model: Model, source: Source) -> PartRule:
-    """The rule that the settings name, by default that of the run's split.
+    """The rule in the settings, by default that of the run's split.
 
     Raises:
         UserError: there is no column to read, or `views` is given where every photo is a part of its own.
@@ -69,7 +69,7 @@ def part_rule(config: PredictConfig, model: Model, source: Source) -> PartRule:
 
 
 def check_parts_file(output: Path, rule: PartRule, resume: bool, marks: Marks) -> None:
-    """Refuse to write over a file that this prediction did not write.
+    """Refuse to overwrite a file that this prediction did not write.
 
     Raises:
         UserError: it is there.
@@ -92,7 +92,7 @@ def _parts_file(output: Path) -> Path:
 
 
 class PartFile:
-    """The rows of parts: written as one when all photos are done; while watching appended as parts are done.
+    """The rows of parts, written after all photos, or while watching as each part is complete.
 
     Args:
         output: of the rows of photos.
@@ -122,7 +122,7 @@ class PartFile:
         self.write(before)
 
     def write(self, records: Iterable[Row]) -> None:
-        """Take in the rows of some photos."""
+        """Add the rows of some photos."""
         if self._rule.kind == "none":
             return
         now, done = time.monotonic(), []
@@ -138,7 +138,7 @@ class PartFile:
             self._append(self._tracker.due(time.monotonic()))
 
     def finish(self) -> str:
-        """Write what is left; returns what there is, in words: empty without parts."""
+        """Write the remaining parts; returns a summary, empty without parts."""
         if self._rule.kind == "none":
             return ""
         if self._watch:

@@ -1,4 +1,4 @@
-"""From an inspection to the photo's row."""
+"""Turn an inspection into a photo's row."""
 
 import math
 from dataclasses import replace

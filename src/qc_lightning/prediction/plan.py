@@ -1,4 +1,4 @@
-"""What a prediction is going to do, checked before anything slow starts."""
+"""Plan a prediction, with all checks before anything slow starts."""
 
 import sys
 from collections import Counter
@@ -35,7 +35,7 @@ if TYPE_CHECKING:  # they need torch
 
 @dataclass(frozen=True)
 class Plan:
-    """The photos to look at and where their rows and copies go.
+    """The photos to inspect, and the outputs.
 
     Attributes:
         model: the run or the exported inspector that decides.
@@ -66,7 +66,7 @@ class Plan:
 
     @classmethod
     def from_config(cls, config: PredictConfig, shard: Shard) -> "Plan":
-        """Find the run, the photos of a share and its output.
+        """Find the run, the photos of this shard and its output.
 
         Raises:
             UserError: one of them is not what it must be.
@@ -101,7 +101,7 @@ class Plan:
         return cls(model, shard, output, written, ours, parts, arrivals, sorter, overlays if config.overlays else None)
 
     def without_done(self, stop: StopRequest) -> "Plan":
-        """Leave out the photos that have a row of the bytes they have now."""
+        """Remove the photos that already have a row for their current bytes."""
         root, names, sha256 = self.source.root, self.source.names, self.written.sha256
         digests = {name: sha256[text] for name in names if (text := path_text(str(root / name))) in sha256}
         same = same_bytes([(root / name, digest) for name, digest in digests.items()], stop)
@@ -110,7 +110,7 @@ class Plan:
         return replace(self, source=todo, stale=len(digests) - len(done))
 
     def announce(self, inspector: "Inspector | ExportedInspector") -> None:
-        """Say what is about to be done, and what is known against the model.
+        """Print the plan and any doubts about the model.
 
         Raises:
             UserError: the rows that are there come from another model.
@@ -140,23 +140,23 @@ class Plan:
 
     @property
     def begun(self) -> int:
-        """Photos that have a row already; rows of photos that have changed since are not counted."""
+        """Number of photos that already have a row for their current bytes."""
         return len(self.written.sha256) - self.stale
 
     @property
     def total(self) -> int | None:
-        """Photos that will have a row; not known while watching."""
+        """Number of photos that will have a row; unknown while watching."""
         return None if self.arrivals else self.begun + len(self.source.names)
 
     def bar(self) -> "Progress":
-        """How far the photos are."""
+        """The progress bar."""
         from qc_lightning.core.bars import Progress
 
         shape = "{n_fmt} photos" if self.total is None else None  # while watching there is no end to tell the time of
         return Progress(total=self.total, initial=self.begun, unit="photo", mininterval=0.2, bar_format=shape)
 
     def part_file(self) -> PartFile:
-        """Where the rows of parts go; photos that have a row already are in it."""
+        """The file of parts, including photos that already have a row."""
         earlier = rows_of(self.output, self.written.marks) if self.parts.kind != "none" and self.written.end else ()
         return PartFile(self.output, self.parts, self.arrivals is not None, self.written.marks, earlier)
 
@@ -175,7 +175,7 @@ class Plan:
         return Overlays(inspector, self.overlays, self.source.root).put
 
     def rounds(self, stop: StopRequest) -> Iterator[Iterable[Path]]:
-        """The files to look at: all at once, or while watching in one round after the other."""
+        """The files to inspect: all at once, or round by round while watching."""
         if self.arrivals:
             return self.arrivals.rounds(stop)
         return iter([self._handed_on()])
@@ -187,7 +187,7 @@ class Plan:
             yield path
 
     def row(self, inspection: "Inspection", draw: Callable[[Path, str, str], str] | None) -> Row | None:
-        """What is written of a photo, after it was put into its folder; None for one that may still be on its way.
+        """Sort a photo into its folder and return its row; None if the file may still be incomplete.
 
         Args:
             inspection: about the photo, a file.
@@ -209,7 +209,7 @@ class Plan:
         return row_of(inspection, str(path), error)
 
     def ending(self, counts: Counter[str], done: int, complete: bool, stop: StopRequest) -> int:
-        """Say how it went; return the exit code.
+        """Print the summary and return the exit code.
 
         Args:
             counts: rows by verdict, and those with an error as `error`.

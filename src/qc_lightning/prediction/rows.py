@@ -1,4 +1,4 @@
-"""A row of verdicts as CSV, as a JSON line and in Parquet, there and back; as a workbook."""
+"""Convert rows of verdicts to and from CSV, JSON lines and Parquet, and to a workbook."""
 
 import csv
 import io
@@ -18,7 +18,7 @@ _ROW_GROUP = 50_000  # rows of a Parquet file that are in memory at a time
 
 
 class Row(NamedTuple):
-    """One photo's row; what is not known is None, an empty field in a CSV.
+    """One photo's row; an unknown value is None, an empty field in a CSV.
 
     Attributes:
         path: absolute.
@@ -54,7 +54,7 @@ _COLUMNS = {name: float if name in _NUMBERS else str for name in Row._fields}
 
 
 def is_csv(path: Path) -> bool:
-    """Whether a file of rows is CSV, by its name; else it is JSON lines."""
+    """Whether a file of rows is CSV by its name; otherwise it is JSON lines."""
     return path.suffix.lower() == ".csv"
 
 
@@ -66,7 +66,7 @@ def to_text(records: Iterable[Row], path: Path, marks: Marks = USUAL) -> str:
 
 
 def header(path: Path, marks: Marks = USUAL) -> str:
-    """What stands before the first row of `path`."""
+    """The header of `path`."""
     return marks.start + csv_lines([Row._fields], marks) if is_csv(path) else ""
 
 

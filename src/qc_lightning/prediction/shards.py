@@ -1,4 +1,4 @@
-"""One prediction over several processes and nodes: each photo belongs to exactly one of them."""
+"""Distribute a prediction over several processes and nodes: each photo belongs to exactly one."""
 
 import hashlib
 import os
@@ -15,7 +15,7 @@ _LAUNCHERS = (("RANK", "WORLD_SIZE"), ("SLURM_PROCID", "SLURM_STEP_NUM_TASKS"))
 
 @dataclass(frozen=True)
 class Shard:
-    """This process's share of the photos.
+    """The photos of this process.
 
     A photo's share follows from its name alone, not from its place in the list: so it stays the same when photos are
     added, when a run is resumed, and while new ones arrive. Shares are equal on average, not exactly.
@@ -30,7 +30,7 @@ class Shard:
 
     @classmethod
     def of_process(cls, setting: str | None) -> "Shard":
-        """Read `i/n`; without it ask torchrun's and SLURM's environment.
+        """Read `i/n`, or without it the environment of torchrun or Slurm.
 
         Raises:
             UserError: the setting is not two numbers with 1 <= i <= n.
@@ -46,12 +46,12 @@ class Shard:
         return cls(int(match[1]), int(match[2]))
 
     def holds(self, name: str) -> bool:
-        """Whether the photo of that name is one of this share's."""
+        """Whether a photo, by name, belongs to this shard."""
         if self.count == 1:
             return True
         digest = hashlib.blake2b(os.fsencode(name), digest_size=8).digest()
         return int.from_bytes(digest) % self.count == self.number - 1
 
     def output(self, path: Path) -> Path:
-        """Where this share's rows go: verdicts.csv becomes verdicts-1of2.csv."""
+        """The output of this shard: verdicts.csv becomes verdicts-1of2.csv."""
         return path if self.count == 1 else path.with_stem(f"{path.stem}-{self.number}of{self.count}")

@@ -1,4 +1,4 @@
-"""Photos into PASS/, REJECT/ and REVIEW/, as copies or links; no photo is ever overwritten."""
+"""Sort photos into PASS/, REJECT/ and REVIEW/ as copies or links; no photo is ever overwritten."""
 
 import errno
 import os
@@ -14,11 +14,11 @@ NAME_ERRORS = (errno.ENAMETOOLONG, errno.EILSEQ, errno.EINVAL)
 
 
 class ChangedError(Exception):
-    """A photo is not the file any more that was inspected."""
+    """A photo has changed since it was inspected."""
 
 
 class Sorter:
-    """Puts each photo below the folder of its verdict, under its path relative to the source.
+    """Puts each photo into the folder of its verdict, under its path relative to the source.
 
     Args:
         folder: holds the folders of the verdicts; made when the first photo is put in.
@@ -30,7 +30,7 @@ class Sorter:
         self._folder, self._root, self._link = folder, root, link
 
     def put(self, path: Path, verdict: str, sha256: str) -> str:
-        """Put one photo in its place; one that is there already, from before a kill, stays.
+        """Put one photo in its place; a copy from before a kill is kept.
 
         Another photo of the same name is in the way if an earlier prediction was sorted into the same folder, or if the
         photo has changed since; then the name gets the first digits of the photo's SHA-256. A link that an earlier
@@ -76,7 +76,7 @@ class Sorter:
                 link.unlink()
 
     def _is_there(self, path: Path, place: Path, sha256: str) -> bool:
-        """Put the photo to `place`; false when another one is there."""
+        """Put the photo at `place`; False if another file is there."""
         if self._link:
             try:
                 place.symlink_to(path)
@@ -93,7 +93,7 @@ class Sorter:
 
 
 def place_of(path: Path, root: Path) -> Path:
-    """Where in a folder of its own a photo belongs: as below `root`, or its whole path when it lies elsewhere."""
+    """Relative path of a photo in a verdict's folder: as below `root`, or its full path if it is elsewhere."""
     # ".." and a link's detours must not lead out of the folder
     plain = Path(os.path.normpath(path))
     return plain.relative_to(root) if root in plain.parents else plain.relative_to(plain.anchor)

@@ -1,1 +1,1 @@
-"""Pages and pictures for people, from a run's files only."""
+"""Reports, charts and model cards, made from a run's files only."""

@@ -1,4 +1,4 @@
-"""What to do next, in plain words, by rules on the figures of a run."""
+"""Advice on what to do next, by rules on the metrics of a run."""
 
 import shlex
 from collections.abc import Collection, Mapping, Sequence
@@ -9,7 +9,7 @@ from qc_lightning.metrics.wording import FEW, interval, percent
 
 
 class Advice(NamedTuple):
-    """One thing to do: why and what, and the command that does it, if there is one."""
+    """One piece of advice with its reason and, if there is one, a command."""
 
     text: str
     command: str = ""
@@ -28,7 +28,7 @@ def advice(
     classes: Sequence[str] = ("Correct", "Incorrect"),
     rules: Collection[str] = ("balanced", "escape"),
 ) -> list[Advice]:
-    """The steps that the figures call for, the most pressing first; each command works when it is pasted.
+    """The advice for a run, the most pressing first; each command can be pasted into a shell.
 
     Args:
         metrics: metrics.json.

@@ -1,4 +1,4 @@
-"""model_card.md: what a model was made of, how well it does, and what nobody knows about it."""
+"""model_card.md: photos, recipe, metrics and limits of a model."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -90,7 +90,7 @@ _OF_GOOD_ONLY = (
 
 
 def _calibrated(metrics: Mapping[str, Any]) -> str:
-    """What the probability means, and how well it was calibrated on test photos."""
+    """Meaning of the probability, and its calibration on test photos."""
     forecasts = metrics["go_live"]["per_1000"] if "go_live" in metrics else [{"bad_share": 0.01}]
     means = ", ".join(
         f"{percent(shifted(0.9, row['bad_share']))} where {100 * row['bad_share']:.3g}% of the parts are bad"
@@ -126,7 +126,7 @@ def _table(header: Sequence[str], body: Sequence[Sequence[str]]) -> str:
 
 
 def _plain(text: str) -> str:
-    """A name from outside as plain text: it must not become a table cell, a link or markup."""
+    """A user's name as plain text, escaped so that it cannot become a table cell, a link or markup."""
     for mark in "\\`*_[]<>|#":
         text = text.replace(mark, f"\\{mark}")
     return " ".join(text.split())

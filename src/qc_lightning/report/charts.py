@@ -84,7 +84,7 @@ def confusion_matrix(metrics: Mapping[str, Any], classes: tuple[str, str] = ("Co
 
 
 def contact_sheet(images: npt.NDArray[np.uint8], captions: Sequence[str]) -> "Figure":
-    """Photos side by side, as the network gets them.
+    """Draw photos side by side, as the network gets them.
 
     Args:
         images: uint8 [n, 3, height, width], n >= 0.
@@ -149,7 +149,7 @@ def robustness(result: Mapping[str, Any]) -> "Figure":
 
 
 def save(figure: "Figure", path: Path) -> Path:
-    """Write a PNG under a temporary name and rename it, so that nobody reads half a figure."""
+    """Write a PNG atomically."""
     make_legible(figure)
     with replacing(path) as temporary:
         # the software name would carry the matplotlib version: same figure, same bytes

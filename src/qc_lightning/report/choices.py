@@ -1,4 +1,4 @@
-"""Which rules the validation photos of a run can choose a decision by."""
+"""Find the decision rules that work on a run's validation photos."""
 
 import csv
 from collections.abc import Collection
@@ -49,7 +49,7 @@ def validation_scores(path: Path, incorrect: str) -> tuple[npt.NDArray[np.float6
 
 
 def rules_that_work(path: Path, incorrect: str) -> Collection[str]:
-    """Those of the rules that the advice names which find a threshold; arguments as of `validation_scores`."""
+    """The advised rules that find a threshold; arguments as for `validation_scores`."""
     if not path.is_file():
         return ()
     validation = validation_scores(path, incorrect)

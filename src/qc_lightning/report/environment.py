@@ -1,4 +1,4 @@
-"""What all pages are made with: templates whose values are escaped, and one style."""
+"""Common base of all pages: templates with escaped values, and one style sheet."""
 
 from functools import cache
 from pathlib import Path
@@ -13,7 +13,7 @@ FOLDER = Path(__file__).parent
 
 @cache
 def environment(folder: Path) -> "Environment":
-    """Jinja for the templates of a folder and of this one; a name that a template lacks is an error.
+    """The Jinja environment for the templates of a folder and of this one; an undefined name is an error.
 
     Kept for the process: compiling the report's template takes 0.2 s, and a sweep writes a page a job.
     """
@@ -29,7 +29,7 @@ def environment(folder: Path) -> "Environment":
 
 
 def style() -> "Markup":
-    """The pages' style, not escaped: it is no data."""
+    """The style sheet, as trusted markup."""
     from markupsafe import Markup
 
     return Markup((FOLDER / "report.css").read_text(encoding="utf-8"))

@@ -1,4 +1,4 @@
-"""Pictures inside the report: photos with wrong verdicts, heat maps, figures."""
+"""Pictures embedded in the report: photos with wrong verdicts, heat maps, charts."""
 
 import base64
 import io
@@ -25,7 +25,7 @@ _BUDGET = 3_000_000  # characters of all pictures together, so that the page sta
 
 
 class Pictures:
-    """Data URLs within a budget.
+    """Builds data URLs within a size budget.
 
     Args:
         budget: characters of all pictures together.
@@ -39,7 +39,7 @@ class Pictures:
         self._used, self._budget = 0, budget
 
     def embed(self, data: bytes, kind: str = "png") -> str | None:
-        """Turn the bytes of a PNG or JPEG into a data URL; None when the budget is spent."""
+        """Turn the bytes of a PNG or JPEG into a data URL; None if the budget is spent."""
         url = f"data:image/{kind};base64,{base64.b64encode(data).decode()}"
         if self._used + len(url) > self._budget:
             self.left_out += 1
@@ -54,7 +54,7 @@ class Pictures:
         return self.embed(*_jpeg(Image.fromarray(pixels.transpose(1, 2, 0))))
 
     def figure(self, path: Path) -> str | None:
-        """Embed a figure of the run, a large one as a JPEG."""
+        """Embed a chart of the run, a large one as a JPEG."""
         from PIL import Image
 
         data = path.read_bytes()
@@ -66,7 +66,7 @@ class Pictures:
         return self.embed(*_jpeg(small))
 
     def heat(self, path: Path, side: int) -> str | None:
-        """Embed a heat map of ours at the size of its photo."""
+        """Embed a heat map at the size of its photo."""
         from PIL import Image
 
         with Image.open(path) as image:
@@ -74,7 +74,7 @@ class Pictures:
         return self.embed(*_jpeg(picture.resize(shown_size(picture.height, picture.width, side)[::-1])))
 
     def photo(self, path: Path, bit_depth: int, side: int) -> str | None:
-        """Embed a photo in its own shape, through the decoder that training uses; None when it cannot be read.
+        """Embed a photo in its own shape, through the decoder of training; None if it cannot be read.
 
         Args:
             path: of the photo.
@@ -146,7 +146,7 @@ def mistakes(
 
 
 def link_to(file: Path, folder: Path) -> str:
-    """Where a page in `folder` finds a file."""
+    """Link from a page in `folder` to a file."""
     try:
         return quote(os.path.relpath(file.absolute(), folder.resolve()))
     except ValueError:  # on another drive
@@ -162,7 +162,7 @@ def shown_size(height: int, width: int, side: int) -> tuple[int, int]:
 def most_novel(
     predictions: Sequence[Mapping[str, Any]], starts: Sequence[Path], bit_depth: int, side: int, pictures: Pictures
 ) -> list[dict[str, Any]]:
-    """The photos that are least like the training photos, the oddest first; nothing where that was not measured.
+    """The most novel photos, the highest novelty first; none if it was not measured.
 
     Args:
         predictions: rows of predictions.csv, with "novelty" as text.
@@ -188,7 +188,7 @@ def most_novel(
 
 
 def locate(path: str, starts: Sequence[Path]) -> Path:
-    """Where a photo lies: an absolute path as it is, a relative one below the first start that has it."""
+    """Path of a photo: absolute as given, relative below the first start that contains it."""
     places = [start / path for start in starts]
     # a name in an edited table may be too long for any file: Path.is_file would raise
     return next((place for place in places if os.path.isfile(place)), places[0])  # noqa: PTH113

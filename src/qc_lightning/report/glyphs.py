@@ -1,4 +1,4 @@
-"""Names in figures stay legible: in the user's script where a font of this machine has it, else in neutral words."""
+"""Keep names in charts legible: in the user's script if a font of this machine has it, else as neutral words."""
 
 from functools import cache
 from typing import TYPE_CHECKING
@@ -17,7 +17,7 @@ def class_names(classes: tuple[str, str]) -> tuple[str, str]:
 
 
 def make_legible(figure: "Figure") -> None:
-    """Give each text of a figure the fonts that its signs need; a sign that no font here has becomes a question mark.
+    """Choose fonts for each text of a chart by its characters; one that no font here has becomes a question mark.
 
     Matplotlib would draw the same box for all of them, and warn about each.
     """
@@ -37,7 +37,7 @@ def make_legible(figure: "Figure") -> None:
 
 @cache
 def _family(sign: str) -> str | None:
-    """The first font of this machine that can draw a sign, matplotlib's own before others."""
+    """The first font of this machine that has a character, matplotlib's own first."""
     if sign.isascii() and sign.isprintable():
         return _FIRST
     from matplotlib.font_manager import fontManager

@@ -1,4 +1,4 @@
-"""What to do where every photo counts as a part of its own: which rule finds parts, and which."""
+"""Advice on groups if every photo counts as its own part: which rule finds parts, and examples."""
 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
@@ -20,7 +20,7 @@ _FEWEST = 4  # groups: two of each class
 def group_advice(
     records: Sequence[Mapping[str, str]], data: Mapping[str, Any], train: str, classes: Sequence[str]
 ) -> Advice | None:
-    """How to tell which photos show one part; None where photos share groups already or nothing is known of them.
+    """Advice on how to name groups; None if photos already share groups or have no records.
 
     Args:
         records: of split.csv.
@@ -65,7 +65,7 @@ def group_advice(
 def _can_be_split(
     records: Sequence[Mapping[str, str]], data: Mapping[str, Any], rule: str, classes: Sequence[str]
 ) -> bool:
-    """Whether a training with that rule would get both classes into all parts of its split."""
+    """Whether a split by this rule has both classes in all subsets."""
     settings = {"test": 0.3, "val": 0.1, "seed": 0, "folds": 5, "fold": None, **(data.get("split") or {})}
     nowhere = Path()  # no file is opened
     photos = [

@@ -1,4 +1,4 @@
-"""What split.csv tells of the photos: how many of each, and whether the test photos are really unseen."""
+"""Leak checks on split.csv: counts per subset, and whether the test photos are really unseen."""
 
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
@@ -8,7 +8,7 @@ Records = Sequence[Mapping[str, str]]
 
 
 def split_counts(split: Records, classes: Sequence[str]) -> list[dict[str, Any]]:
-    """Photos of each class, photos and groups in train, val and test; nothing without records.
+    """Number of photos per class, and of photos and groups per subset; empty without records.
 
     Args:
         split: rows of split.csv.

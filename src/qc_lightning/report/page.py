@@ -1,4 +1,4 @@
-"""report.html: one file for people, made from a run folder's files alone, so that it can be remade at any time.
+"""report.html: one page built from a run folder's files only, so it can be rebuilt at any time.
 
     python -m qc_lightning.report.page outputs/<date>/<time>
 
@@ -82,12 +82,12 @@ def write_report(run_dir: Path) -> Path:
 
 
 def script_hash(script: str) -> str:
-    """What a content security policy names an inline script by: its SHA-256, in base64."""
+    """The hash of an inline script for a content security policy: SHA-256 in base64."""
     return base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
 
 
 def _content(run: Path) -> dict[str, Any]:
-    """Everything the template shows."""
+    """All values for the template."""
     metrics = metrics_of(run)
     record = record_of(run)
     config, starts, pretrained = data_settings(record)
@@ -170,7 +170,7 @@ def _content(run: Path) -> dict[str, Any]:
 
 
 def _corrections(config: Mapping[str, Any], start: Path) -> list[dict[str, str]]:
-    """The corrections that the run's photos were read with, as far as the file is still there."""
+    """The corrections applied to the run's photos, if the file still exists."""
     try:
         return read_corrections(start / Path(config["corrections"]).expanduser()) if config.get("corrections") else []
     except UserError:
@@ -199,7 +199,7 @@ def _charts(
 
 
 def _meaning(answer: Mapping[str, Any] | None) -> list[tuple[float, float]]:
-    """What a probability of 0.9 at even odds is at each share of bad parts: (share, probability)."""
+    """A probability of 0.9 at even odds converted to each share of bad parts: (share, probability)."""
     return [(row["bad_share"], shifted(0.9, row["bad_share"])) for row in (answer or {}).get("per_1000", [])]
 
 
@@ -213,7 +213,7 @@ def _spread(figure: Mapping[str, float | None]) -> str:
 
 
 def _again(command: str) -> str:
-    """The command for another run with the same settings: a folder that the user named is taken by this one."""
+    """The command for another run with the same settings, without the user's run folder, which this run has."""
     return shlex.join(word for word in shlex.split(command) if not word.startswith("hydra.run.dir="))
 
 
@@ -223,7 +223,7 @@ def _commands(run: Path, record: RunRecord | None) -> list[tuple[str, str]]:
 
 
 def _samples(sweep: Mapping[str, Sequence[Any]] | None) -> list[dict[str, Any]]:
-    """The sweep at every tenth and at the run's threshold: the charts in words and numbers."""
+    """The threshold sweep at every tenth and at the run's threshold: the charts as a table."""
     if sweep is None:
         return []
     samples = [dict(zip(sweep, values, strict=True)) for values in zip(*sweep.values(), strict=True)]
@@ -231,7 +231,7 @@ def _samples(sweep: Mapping[str, Sequence[Any]] | None) -> list[dict[str, Any]]:
 
 
 def _nearest(predictions: Sequence[dict[str, Any]], threshold: float) -> list[dict[str, Any]]:
-    """The photos whose verdict is the closest call, from the highest probability down."""
+    """The photos closest to the threshold, from the highest probability down."""
     order = sorted(predictions, key=lambda row: abs((1.0 if row["p"] is None else row["p"]) - threshold))
     return sorted(order[:_MOST_ROWS], key=lambda row: -(1.0 if row["p"] is None else row["p"]))
 

@@ -1,4 +1,4 @@
-"""Pictures of the region of interest: what of a photo the network is shown."""
+"""Pictures of the region of interest: the part of a photo that the network sees."""
 
 from collections.abc import Mapping, Sequence
 from contextlib import suppress

@@ -1,4 +1,4 @@
-"""The files of a run folder as the report reads them: what is missing is empty, what is damaged is an error."""
+"""Read the files of a run folder for the report: a missing file is empty, a damaged one an error."""
 
 import csv
 import math
@@ -38,17 +38,17 @@ def decisions_of(run: Path, model_id: str) -> list[DecisionRecord]:
 
 
 def text_of(path: Path) -> str:
-    """The text of a file, empty when it is not there."""
+    """The text of a file, empty if it is missing."""
     return read_text(path, RECORD, errors="replace") if os.path.lexists(path) else ""
 
 
 def json_of(path: Path) -> dict[str, Any]:
-    """The content of a JSON file, empty when it is not there; raises UserError when it is damaged."""
+    """The content of a JSON file, empty if it is missing; raises UserError if it is damaged."""
     return read_json(path) if os.path.lexists(path) else {}
 
 
 def table_of(path: Path) -> list[dict[str, str]]:
-    """Rows of a table, none when it is not there; file names keep bytes that are no UTF-8."""
+    """Rows of a table, none if it is missing; file names keep bytes that are not UTF-8."""
     try:
         return read_table(path, errors="surrogateescape")
     except FileNotFoundError:
@@ -58,7 +58,7 @@ def table_of(path: Path) -> list[dict[str, str]]:
 
 
 def number(text: str | None) -> float | None:
-    """The finite number that a cell holds, None when it holds none."""
+    """The finite number in a cell, None if there is none."""
     try:
         value = float(text or "nan")
     except ValueError:
@@ -67,7 +67,7 @@ def number(text: str | None) -> float | None:
 
 
 def record_of(run: Path) -> RunRecord | None:
-    """The run's record, None for runs of releases that had none."""
+    """The run's record, None for runs of releases without records."""
     return RunRecord.read(Run(run)) if Run(run).record.is_file() else None
 
 

@@ -1,1 +1,1 @@
-"""The service on the line: photos over HTTP, verdicts back, one model in memory."""
+"""The service on the line: photos in over HTTP, from a folder or a camera, verdicts out."""

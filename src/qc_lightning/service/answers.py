@@ -1,4 +1,4 @@
-"""What a client gets for a photo."""
+"""The answer to a client."""
 
 from dataclasses import fields
 from typing import Literal

@@ -1,4 +1,4 @@
-"""The service's HTTP interface: a photo in, its verdict out, and what watches over it."""
+"""The service's HTTP interface: inspection, state and metrics."""
 
 import asyncio
 import time

@@ -1,4 +1,4 @@
-"""Photos from a camera that stays open, whatever its kind: a frame from after the call, in time or not at all."""
+"""Photos from an open camera of any kind: a frame taken after the call, in time or not at all."""
 
 import contextlib
 import threading
@@ -12,11 +12,11 @@ _FIRST_PAUSE, _LONGEST_PAUSE = 0.5, 10.0  # seconds before a camera that is gone
 
 
 class CameraGone(Exception):
-    """There is no photo: why, in words."""
+    """The camera gives no photo; the message is the reason."""
 
 
 class Camera:
-    """A camera that stays open; a thread reads it, so that no old frame waits in a buffer.
+    """An open camera; a thread reads it continuously, so that no old frame waits in a buffer.
 
     A camera that gives no frame is closed and opened again after 0.5 s, then twice that, at most 10 s. Of a file each
     photo is the next frame; after the last one it is opened again.
@@ -47,7 +47,7 @@ class Camera:
         self._thread.start()
 
     def photo(self, seconds: float) -> bytes:
-        """The next frame, its exposure not read before the call: a file in the PPM format.
+        """The next frame read after the call, as a PPM file.
 
         Args:
             seconds: to wait for it.
@@ -71,7 +71,7 @@ class Camera:
             self._one.release()
 
     def close(self) -> None:
-        """Let go of the camera."""
+        """Release the camera."""
         self._ended.set()
         with self._change:
             self._change.notify_all()
@@ -118,7 +118,7 @@ class Camera:
 
 
 def _open_frames(address: str) -> Frames | None:
-    """The camera at an address; None where there is none.
+    """Open the camera at an address; None if there is none.
 
     Raises:
         UserError: the package that it needs is missing, or why there is none is known.
@@ -133,5 +133,5 @@ def _open_frames(address: str) -> Frames | None:
 
 
 def _is_live(address: str) -> bool:
-    """Whether frames grow old when nobody reads them; those of files do not."""
+    """Whether frames expire if nobody reads them, unlike those of files."""
     return address.isdigit() or "://" in address or address.startswith(_GENICAM)

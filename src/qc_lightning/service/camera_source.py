@@ -1,4 +1,4 @@
-"""Parts in front of the service's own camera: photographed at a trigger or by the clock, inspected, and on record."""
+"""Photograph parts with the service's own camera on a trigger or at an interval, inspect and log them."""
 
 import threading
 import time
@@ -21,7 +21,7 @@ _LEAST_SECONDS = 0.05  # that a row has to be written in, also where a part is l
 
 
 class Outcome(NamedTuple):
-    """What the line gets for a part.
+    """The outcome for a part.
 
     Attributes:
         model: that inspected it.
@@ -63,18 +63,18 @@ class CameraSource:
 
     @property
     def trouble(self) -> str:
-        """Why there are no photos; empty when there are."""
+        """Why there are no photos; empty if there are."""
         return self._camera.trouble or self._problem
 
     def close(self) -> None:
-        """Finish the photo at hand, then let go of the camera."""
+        """Finish the current photo, then release the camera."""
         self._ended.set()
         if self._thread:
             self._thread.join()
         self._camera.close()
 
     def inspect(self, part: str, seconds: float, master: Kind | None = None) -> Outcome:
-        """Photograph a part and inspect it; what has no verdict in time is REJECT, and its row says why.
+        """Photograph and inspect a part; without a verdict in time it is REJECT, and its row has the reason.
 
         Args:
             part: its number.

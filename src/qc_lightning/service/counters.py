@@ -1,4 +1,4 @@
-"""What Prometheus reads at /metrics."""
+"""Metrics for Prometheus at /metrics."""
 
 from collections.abc import Callable, Iterable, Mapping
 from functools import partial
@@ -30,7 +30,7 @@ _SECONDS = (0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0)
 
 
 class Counters:
-    """Verdicts, times and refusals of one service, in a registry of its own.
+    """Counters of verdicts, times and refusals of one service, in its own registry.
 
     Args:
         model_ids: of the models that serve.
@@ -57,7 +57,7 @@ class Counters:
             serving.labels(model_id).set(1)
 
     def watch(self, alarms: Callable[[], Mapping[str, str]]) -> None:
-        """Show what a person has to look after, 1 while there is an alarm about it.
+        """Export alarms as gauges: 1 while there is an alarm.
 
         Args:
             alarms: gives those that there are, by what they are about.
@@ -79,15 +79,15 @@ class Counters:
             self._unreadable.inc()
 
     def count_override(self, model: Verdict, person: Verdict) -> None:
-        """Count a person's verdict on what the model had said."""
+        """Count a person's override of a verdict."""
         self._overrides.labels(model.value, person.value).inc()
 
     def refuse(self) -> None:
-        """Count a request that was refused because too many were on their way."""
+        """Count a request refused because the queue was full."""
         self._refused.inc()
 
     def text(self) -> bytes:
-        """Everything in Prometheus' text format."""
+        """All metrics in Prometheus' text format."""
         return generate_latest(self._registry)
 
 

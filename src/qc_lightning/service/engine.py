@@ -1,4 +1,4 @@
-"""Photos from many clients through one queue: decoded on all cores, judged in small batches, never more than fit."""
+"""One bounded queue for photos of many clients: decoded on all cores, inspected in small batches."""
 
 import queue
 import threading
@@ -13,12 +13,12 @@ _MOST_AT_A_TIME = 8  # photos of one batch: a later one waits no longer than the
 
 
 class Model(Protocol):
-    """What the engine needs of an inspector."""
+    """The interface of an inspector that the engine needs."""
 
     decode: DecodeSettings
 
     def inspect_decoded(self, photos: list[Decoded]) -> list[Inspection]:
-        """The results of decoded photos, one batch."""
+        """Inspect one batch of decoded photos."""
         ...
 
 
@@ -29,11 +29,11 @@ class _Item(NamedTuple):
 
 
 class Busy(Exception):
-    """As many photos are waiting as may wait."""
+    """The queue is full."""
 
 
 class Engine:
-    """One thread that runs the models, threads that decode in front of it.
+    """One thread that runs the models, and threads that decode ahead of it.
 
     Photos that wait while a model runs go through theirs together. Nothing waits for a batch to fill.
 
@@ -56,11 +56,11 @@ class Engine:
 
     @property
     def on_the_way(self) -> int:
-        """Photos that were submitted and have no result yet."""
+        """Number of submitted photos without a result."""
         return self._on_the_way
 
     def submit(self, photo: PhotoLike, model: Model) -> "Future[Inspection]":
-        """Inspect a photo; the result comes later.
+        """Submit a photo; the result is a future.
 
         Args:
             photo: that has come.
@@ -82,7 +82,7 @@ class Engine:
         return result
 
     def close(self) -> None:
-        """Finish what is on its way, then end the threads."""
+        """Finish the submitted photos, then end the threads."""
         self._decoders.shutdown()
         self._decoded.put(None)
         self._thread.join()

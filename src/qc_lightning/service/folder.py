@@ -1,4 +1,4 @@
-"""Photos from a drop folder: each file that has come to rest is inspected once, its verdict is a row of the log."""
+"""Inspect photos from a drop folder: each complete file once, with its verdict in the log."""
 
 import hashlib
 import signal
@@ -49,7 +49,7 @@ class FolderSource:
         self._thread.start()
 
     def close(self) -> None:
-        """Finish the photo at hand, then end."""
+        """Finish the current photo, then end."""
         self._stop.signal = signal.SIGTERM
         self._thread.join()
 

@@ -1,4 +1,4 @@
-"""What a camera has to give, and cameras through OpenCV."""
+"""The interface of a camera, and cameras through OpenCV."""
 
 import os
 import sys
@@ -21,7 +21,7 @@ class Frames(Protocol):
     """An open camera."""
 
     def read(self, wanted: bool) -> bytes | None:
-        """The next frame as a file in the PPM format, or an empty one when nobody wants it; None when there is none.
+        """The next frame as a PPM file, or empty bytes if it is not wanted; None if there is none.
 
         Whatever it raises means that there is none, too.
         """
@@ -33,7 +33,7 @@ class Frames(Protocol):
 
 
 def without_secrets(address: str) -> str:
-    """An address as messages have it, without user and password.
+    """An address for messages, without user and password.
 
     >>> without_secrets("rtsp://admin:secret@10.0.0.5:554/one"), without_secrets("0")
     ('rtsp://10.0.0.5:554/one', '0')
@@ -43,7 +43,7 @@ def without_secrets(address: str) -> str:
 
 
 def ppm(pixels: "NDArray[np.uint8]") -> bytes:
-    """Pixels as a file: uint8 [H, W, 3], RGB."""
+    """Encode RGB pixels, uint8 [H, W, 3], as a PPM file."""
     height, width = pixels.shape[:2]
     return f"P6 {width} {height} 255\n".encode() + pixels.tobytes()
 
@@ -75,7 +75,7 @@ class OpenCvFrames:
 
 
 def open_capture(address: str) -> "cv2.VideoCapture | None":
-    """A camera of OpenCV; None where there is none.
+    """Open a camera with OpenCV; None if there is none.
 
     Raises:
         UserError: OpenCV is missing.

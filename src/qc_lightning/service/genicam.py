@@ -20,7 +20,7 @@ _BAYER = {"BayerRG8": "RGGB", "BayerGR8": "GRBG", "BayerGB8": "GBRG", "BayerBG8"
 
 
 class GenICamFrames:
-    """A camera that sends frames all the time, with the settings that it has.
+    """A camera that sends frames continuously, with its own settings.
 
     Args:
         producer: the GenTL producer of the camera's maker, a .cti file.
@@ -50,7 +50,7 @@ class GenICamFrames:
             raise
 
     def read(self, wanted: bool) -> bytes | None:
-        """The next frame; raises what harvesters raises when none comes in time."""
+        """The next frame; raises harvesters' error if none comes in time."""
         with self._camera.fetch(timeout=READ_SECONDS) as buffer:
             image = buffer.payload.components[0]
             if not wanted:
@@ -60,7 +60,7 @@ class GenICamFrames:
             return ppm(rgb(lines.reshape(image.height, image.width, channels), image.data_format))
 
     def release(self) -> None:
-        """Stop it and let go of it and of the producer."""
+        """Stop and release the camera and the producer."""
         try:
             self._camera.stop()
             self._camera.destroy()
@@ -95,7 +95,7 @@ def rgb(pixels: "NDArray[np.uint8]", kind: str) -> "NDArray[np.uint8]":
 
 
 def _place(harvester: "Harvester", device: str) -> int:
-    """Where the camera stands in the list of those that the producer finds."""
+    """Index of the camera in the producer's list."""
     known = [one.property_dict for one in harvester.device_info_list]  # None where a producer does not know it
     found = [{one[name] for name in ("id_", "serial_number", "user_defined_name")} for one in known]
     places = [place for place, names in enumerate(found) if not device or device in names]

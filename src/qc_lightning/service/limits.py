@@ -1,4 +1,4 @@
-"""What is refused before a photo is looked at: bodies too large or too slow, strangers, pages of other sites."""
+"""Refuse requests before reading the photo: bodies too large or too slow, missing tokens, pages of other sites."""
 
 import asyncio
 import contextlib
@@ -26,7 +26,7 @@ class _Refused(Exception):
 
 
 def token_of(config: ServeConfig) -> str | None:
-    """The token that clients must send; None when none is set.
+    """The token that clients must send; None if none is set.
 
     Raises:
         UserError: its file cannot be read, or it is too short.
@@ -123,7 +123,7 @@ async def _drain(receive: Receive, deadline: float) -> None:
 
 
 def is_loopback(host: str) -> bool:
-    """Whether an address is this machine alone.
+    """Whether an address is loopback.
 
     >>> is_loopback("127.0.0.1"), is_loopback("localhost"), is_loopback("0.0.0.0")
     (True, True, False)

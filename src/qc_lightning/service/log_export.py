@@ -1,4 +1,4 @@
-"""The record of every verdict as one table: .csv, .xlsx or .parquet."""
+"""Export the verdict log as one table: .csv, .xlsx or .parquet."""
 
 from itertools import islice
 from pathlib import Path
@@ -14,7 +14,7 @@ _AT_ONCE = 1000  # rows
 
 
 def export_log(log: Path, output: Path, marks: Marks) -> int:
-    """Write all rows of a log into a file, which appears whole or not at all.
+    """Write all rows of a log to a file, atomically.
 
     Args:
         log: its file.

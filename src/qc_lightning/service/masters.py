@@ -20,7 +20,7 @@ KINDS: tuple[Kind, Kind] = ("good", "bad")
 
 
 def part_of(kind: Kind) -> str:
-    """What stands as the part in a master part's row."""
+    """The part name in a master part's row."""
     return f"master {kind}"
 
 
@@ -30,7 +30,7 @@ def is_wrong(kind: Kind, verdict: Verdict) -> bool:
 
 
 class Masters:
-    """What the master parts say of the line.
+    """State of the line by its master parts.
 
     Args:
         log: file of the record of the verdicts.
@@ -48,7 +48,7 @@ class Masters:
         self.look()
 
     def look(self) -> None:
-        """Read in the log how things stand."""
+        """Read the state from the log."""
         with self._lock:
             wrong: list[int] = []
             for kind in KINDS:
@@ -62,7 +62,7 @@ class Masters:
 
     @property
     def trouble(self) -> str:
-        """Why a person has to look after it; empty when there is no reason."""
+        """The alarm text; empty if there is no alarm."""
         if self.blocked is not None:
             return (
                 f"row {self.blocked}: a master part got a wrong verdict, no part passes until a person signs that row"
@@ -71,7 +71,7 @@ class Masters:
         return f"not shown for {self._hours:g} hours: {' and '.join(due)}" if due else ""
 
     def held(self, inspection: Inspection) -> Inspection:
-        """The result as the line gets it: PASS becomes REVIEW while the line is blocked."""
+        """The result for the line: PASS becomes REVIEW while the line is blocked."""
         if self.blocked is None or inspection.verdict != Verdict.PASS:
             return inspection
         return replace(

@@ -1,4 +1,4 @@
-"""The files of a service's models: which they are, and whether each may serve, before the service starts."""
+"""Find, load and check the model files of a service before it starts."""
 
 import csv
 from collections.abc import Mapping
@@ -29,7 +29,7 @@ def load_inspectors(files: Mapping[Key, Path], unreadable: Verdict) -> dict[Key,
 
 
 def check_models(inspectors: Mapping[Key, ExportedInspector], force: bool) -> list[str]:
-    """Replay the golden inputs of each model; what serves by which decision, in lines.
+    """Replay the golden inputs of each model; returns lines on the models and their decisions.
 
     Args:
         inspectors: by product and camera.
@@ -53,7 +53,7 @@ def check_models(inspectors: Mapping[Key, ExportedInspector], force: bool) -> li
 
 
 def read_table(path: Path) -> dict[Key, Path]:
-    """The files of a table `product,camera,model`; paths count from its folder.
+    """Read a table `product,camera,model`; paths are relative to its folder.
 
     Raises:
         UserError: it cannot be read, lacks the columns or models, or names product and camera twice.

@@ -1,4 +1,4 @@
-"""The models of a service: one, or a table of several that product and camera choose from, without a restart."""
+"""The models of a service: one, or several chosen by product and camera without a restart."""
 
 import base64
 import io
@@ -29,7 +29,7 @@ Key = tuple[str, str]
 
 
 class ServedModel:
-    """A model that serves.
+    """One serving model.
 
     Args:
         inspector: the exported model.
@@ -60,7 +60,7 @@ class ServedModel:
 
     @property
     def certificate(self) -> Literal["none", "holds", "void"]:
-        """Whether the decision is certified, and still is."""
+        """Status of the decision's certificate."""
         certified, one = self.inspector.certificate, self.inspector
         if certified is None:
             return "none"
@@ -69,7 +69,7 @@ class ServedModel:
 
     @property
     def alarms(self) -> dict[str, str]:
-        """What has changed, in words, by what an alarm is about and the model's name."""
+        """Alarm texts by topic and model name."""
         troubles = in_words(self.drift.crossings) if self.drift else {}
         troubles |= {"certificate": self.escapes.trouble} if self.escapes.trouble else {}
         if not self.name:
@@ -77,18 +77,18 @@ class ServedModel:
         return {f"{about} {self.name}": f"{self.name}: {words}" for about, words in troubles.items()}
 
     def entry(self, result: Inspection, part: str, source: str, milliseconds: float) -> Entry:
-        """What the log holds of a result."""
+        """The log entry of a result."""
         decision = str(self.inspector.metadata.decision.get("digest", ""))
         return Entry.inspected(result, part, source, self.record, decision, milliseconds)
 
     def watch(self, entry: Entry, number: int | None) -> None:
-        """Have drift take note of an inspection, whose row has that number; None without a log."""
+        """Add an inspection and its row number to the drift monitor; None without a log."""
         if self.drift and entry.measures:
             with self._lock:
                 self.drift.add(number or self.drift.photos + 1, *log_queries.read_measures(entry))
 
     def judged(self, inspected: Row, said: Row, log: Path) -> None:
-        """Count what a person said of a part of a spot check."""
+        """Count a person's verdict on a spot check."""
         with self._lock:
             self.escapes.add(inspected, said, stopped_elsewhere(log, inspected))
 
@@ -105,7 +105,7 @@ class ServedModel:
 
 
 class Models:
-    """Which model inspects what, and the product that the line makes now.
+    """All models, and the product in force.
 
     Args:
         inspectors: by product and camera, as `model_files.load_inspectors` gives them.
@@ -138,12 +138,12 @@ class Models:
 
     @property
     def class_names(self) -> tuple[str, str]:
-        """What people read: the models' names where all have the same."""
+        """The class names shown to people: the models' names if all agree."""
         names = {model.inspector.class_names for model in self.all}
         return names.pop() if len(names) == 1 else ("Correct", "Incorrect")
 
     def choose(self, product: str = "", camera: str = "") -> ServedModel:
-        """The model of a photo; a row of the table that names product or camera goes before one for any.
+        """The model for a photo; a table row that names product or camera takes precedence over one for any.
 
         Args:
             product: that the photo shows; empty: the one in force.
@@ -162,13 +162,13 @@ class Models:
         raise UserError(f"product: expected one of {', '.join(self.products)}, got '{product}'")
 
     def judged(self, inspected: Row, said: Row, log: Path) -> None:
-        """Have the model of an inspection count what a person said of the part."""
+        """Count a person's verdict at the model of the inspection."""
         for model in self.all:
             if model.record == inspected.entry.model:
                 model.judged(inspected, said, log)
 
     def change_over(self, product: str) -> None:
-        """Put another product in force, also for after a restart.
+        """Change the product in force, also across restarts.
 
         Raises:
             UserError: the table does not name it, or it cannot be noted beside the log.

@@ -1,4 +1,4 @@
-"""The pages of the service: the operator's and the interface's; nothing is loaded from elsewhere."""
+"""The pages of the service, the operator's and the API's; they load nothing from other hosts."""
 
 import base64
 import hashlib
@@ -16,7 +16,7 @@ _FILES = Path(__file__).with_name("page_files")
 
 @dataclass(frozen=True)
 class Page:
-    """A page and what a browser may do on it.
+    """A page with its content security policy.
 
     Attributes:
         html: the page.
@@ -29,7 +29,7 @@ class Page:
 
 @cache
 def operator_page(class_names: tuple[str, str]) -> Page:
-    """The page of the person at the line.
+    """The operator's page.
 
     Args:
         class_names: what the user calls Correct and Incorrect.
@@ -45,7 +45,7 @@ def operator_page(class_names: tuple[str, str]) -> Page:
 
 
 def docs_page(interface: Mapping[str, Any]) -> Page:
-    """The interface for people.
+    """The API documentation page.
 
     Args:
         interface: as OpenAPI describes it.

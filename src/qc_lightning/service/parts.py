@@ -31,7 +31,7 @@ class PartAnswer(BaseModel):
 
 
 def views_of(log: Path, part: str, after: int = 0) -> dict[str, View]:
-    """What the log says of a part, by camera: the newest inspection, and a person's verdict on it in its place.
+    """The newest inspection of a part by camera, or the person's verdict on it.
 
     Args:
         log: its file.
@@ -51,7 +51,7 @@ def views_of(log: Path, part: str, after: int = 0) -> dict[str, View]:
 
 
 def part_routes(log: VerdictLog, expected: int, seconds: float) -> APIRouter:
-    """The part of the interface that is about parts.
+    """The routes about parts.
 
     Args:
         log: the record of the verdicts.

@@ -1,4 +1,4 @@
-"""A PLC that asks for photos: it raises its trigger, the service answers with the verdict within the deadline."""
+"""A PLC that triggers photos: the service answers its trigger with a verdict within the deadline."""
 
 import threading
 
@@ -32,7 +32,7 @@ class PlcTrigger:
         self._thread.start()
 
     def close(self) -> None:
-        """Answer the trigger at hand, then end."""
+        """Answer the current trigger, then end."""
         self._ended.set()
         self._thread.join()
 

@@ -1,4 +1,4 @@
-"""Which models serve, and the change-over from one product to another."""
+"""Routes about models, and the change-over between products."""
 
 import asyncio
 from typing import Annotated, Any
@@ -11,13 +11,13 @@ from qc_lightning.service.models import Models
 
 
 class Product(BaseModel):
-    """What the line makes now."""
+    """The product in force."""
 
     product: Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=200)]
 
 
 def product_routes(models: Models) -> APIRouter:
-    """The part of the interface that is about models and products."""
+    """The routes about models and products."""
     router = APIRouter()
 
     @router.get("/v1/model")

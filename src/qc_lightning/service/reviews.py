@@ -1,4 +1,4 @@
-"""What people do with verdicts: look at those that need a person, and override any of them; each override is a row."""
+"""Routes for reviews and overrides; each override is a log row."""
 
 import asyncio
 from typing import Annotated, Any, Literal
@@ -30,7 +30,7 @@ class Override(BaseModel):
 
 
 def review_routes(service: Service, log: VerdictLog) -> APIRouter:
-    """The part of the interface that needs a log."""
+    """The routes that need a log."""
     router = APIRouter()
 
     @router.get("/v1/reviews")

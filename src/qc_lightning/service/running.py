@@ -1,4 +1,4 @@
-"""What runs beside the HTTP interface, begun and ended in the right order."""
+"""Start and stop everything that runs alongside the HTTP interface, in the right order."""
 
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
@@ -31,7 +31,7 @@ from qc_lightning.service.sinks.webhook import Webhook
 
 @dataclass
 class Running:
-    """What runs.
+    """The running parts.
 
     Attributes:
         service: that inspects.
@@ -44,7 +44,7 @@ class Running:
 
 @contextmanager
 def running(config: ServeConfig, inspectors: Mapping[Key, ExportedInspector]) -> Iterator[Running]:
-    """A service with its log, its receivers and its sources; the end of each waits for those that feed it.
+    """Run a service with its log, receivers and sources; each ends after those that feed it.
 
     Raises:
         UserError: the log cannot be written, an address is none, or there is no such folder or camera.

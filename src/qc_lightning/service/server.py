@@ -1,4 +1,4 @@
-"""The server around the application: its socket, its signals, its end."""
+"""The server of the application: socket, signals, shutdown."""
 
 import signal
 import socket
@@ -13,7 +13,7 @@ _LAST_SECONDS = 4  # that requests in flight have after SIGTERM
 
 
 def bind(host: str, port: int) -> socket.socket:
-    """A socket that nobody else listens on.
+    """Bind a socket that no other process listens on.
 
     Raises:
         UserError: the port is in use or the address is not of this machine.

@@ -1,4 +1,4 @@
-"""What serves: models, the record of their verdicts, the photos that are kept; the same for every source of photos."""
+"""The service itself: models, log and kept photos, shared by all sources of photos."""
 
 import asyncio
 import shutil
@@ -29,7 +29,7 @@ _LEAST_FREE = 1e9  # bytes: a day of a fast line, some 100,000 rows of 1 kB, and
 
 
 def low_disk(log: Path, least: float = _LEAST_FREE) -> str:
-    """How little room is left for a log, in words; empty when there is enough.
+    """A warning if the log's disk is nearly full; empty otherwise.
 
     Args:
         log: its file.
@@ -40,7 +40,7 @@ def low_disk(log: Path, least: float = _LEAST_FREE) -> str:
 
 
 class Troubled(Protocol):
-    """What says why it does not work; an empty text when it does."""
+    """Anything that reports a fault; an empty text means none."""
 
     @property
     def trouble(self) -> str:
@@ -50,7 +50,7 @@ class Troubled(Protocol):
 
 @dataclass
 class Service:
-    """What serves.
+    """Models, log and kept photos of a service.
 
     Attributes:
         models: that inspect.
@@ -85,7 +85,7 @@ class Service:
 
     @property
     def alarms(self) -> dict[str, str]:
-        """What a person has to look after: why, in words, by what it is about."""
+        """All alarms: texts by topic."""
         troubles = {"log": self.log.trouble if self.log else "", "photos": self.kept.trouble if self.kept else ""}
         troubles |= {"disk": low_disk(self.log.path)} if self.log else {}
         troubles |= self.streaks.alarms
@@ -97,23 +97,23 @@ class Service:
 
     @property
     def not_ready(self) -> str:
-        """Why no part can pass now, in words; empty when parts can."""
+        """Why no part can pass at the moment, in words; empty if parts can."""
         if self.log and self.log.trouble:
             return self.log.trouble
         return self.masters.trouble if self.masters and self.masters.blocked else ""
 
     def state(self) -> tuple[bool, int]:
-        """For a PLC: whether parts can pass, and the alarms as bits in the order of `ALARMS`."""
+        """State for a PLC: whether parts can pass, and the alarms as bits in the order of `ALARMS`."""
         there = {key.split()[0] for key in self.alarms}
         ready = not self.not_ready and not there & {"camera", "source"}
         return ready, sum(1 << place for place, about in enumerate(ALARMS) if about in there)
 
     def for_line(self, result: Inspection) -> Inspection:
-        """The result as the line gets it: nothing passes while a master part blocks it; some parts are spot checks."""
+        """The result for the line: nothing passes while a master part blocks it; some parts become spot checks."""
         return pick(self.masters.held(result) if self.masters else result, self.spot_check)
 
     def note(self, model: ServedModel, result: Inspection, entry: Entry, number: int | None, seconds: float) -> None:
-        """Have counts, streaks and drift take note of a photo of the line.
+        """Add a photo of the line to counters, streaks and drift.
 
         Args:
             model: that inspected it.
@@ -143,7 +143,7 @@ class Service:
         raise HTTPException(503, detail, headers={"Retry-After": str(_RETRY_SECONDS)})
 
     def record_at_last(self, entry: Entry, ended: Callable[[], bool]) -> int | None:
-        """The number of an entry's row, however long the log cannot be written; None when the end came before.
+        """Wait until an entry is written, however long that takes, and return its row number; None if stopped before.
 
         Args:
             entry: to write.

@@ -1,4 +1,4 @@
-"""How many parts passed, were reviewed and rejected since the shift began, from the log."""
+"""Counts of verdicts since the start of the shift, from the log."""
 
 import threading
 from collections import Counter
@@ -12,7 +12,7 @@ from qc_lightning.service.masters import KINDS, part_of
 
 
 def shift_start(now: datetime, starts: list[time]) -> datetime:
-    """When the shift of a moment began.
+    """Start of the shift at a given time.
 
     Args:
         now: local time without a zone.
@@ -26,7 +26,7 @@ def shift_start(now: datetime, starts: list[time]) -> datetime:
 
 
 class Shifts:
-    """Counts of the shift at hand; master parts and overrides are left out.
+    """Counts of the current shift, without master parts and overrides.
 
     Args:
         log: file of the record of the verdicts.
@@ -40,7 +40,7 @@ class Shifts:
         self._counts: Counter[str] = Counter()
 
     def state(self) -> dict[str, Any]:
-        """When the shift began, local time, and its photos by verdict; looks only at rows since the last call."""
+        """Start of the shift, local time, and its photos by verdict; reads only rows since the last call."""
         with self._lock:
             begun = shift_start(datetime.now(), self._starts)  # a shift begins by the clock on the wall
             if begun != self._begun:

@@ -1,4 +1,4 @@
-"""Photos in a row with the same fault: a dark camera, another product, a cable that breaks every file."""
+"""Detect the same fault on photos in a row: a dark camera, another product, a broken cable."""
 
 import threading
 import time
@@ -13,7 +13,7 @@ _FORGOTTEN = 600.0  # seconds without a photo after which a source does not coun
 
 
 class Streaks:
-    """Counts faults in a row, for each source of photos; a photo without the fault ends its streak.
+    """Counts faults in a row per source of photos; a photo without the fault ends its streak.
 
     Args:
         now: the clock, seconds.
@@ -24,7 +24,7 @@ class Streaks:
         self._sources: dict[str, tuple[float, Counter[str]]] = {}
 
     def add(self, inspection: Inspection, source: str, novelty_limit: float | None) -> None:
-        """Take note of a photo of the line.
+        """Add a photo of the line.
 
         Args:
             inspection: its result.
@@ -47,7 +47,7 @@ class Streaks:
 
     @property
     def alarms(self) -> dict[str, str]:
-        """What at least three photos in a row of a source had, in words, by what an alarm is about."""
+        """Alarm texts by topic, for faults on at least three photos in a row of a source."""
         with self._lock:
             self._forget()
             troubles: dict[str, list[str]] = {}

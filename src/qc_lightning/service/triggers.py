@@ -1,4 +1,4 @@
-"""A photo by the service's own camera when a program asks for it."""
+"""Route that triggers the service's own camera."""
 
 import asyncio
 from typing import Annotated, Any
@@ -13,7 +13,7 @@ from qc_lightning.service.masters import Kind
 
 
 def trigger_routes(camera: CameraSource, seconds: float) -> APIRouter:
-    """The part of the interface that is about the service's camera.
+    """The routes about the service's camera.
 
     Args:
         camera: that takes the photos.

@@ -1,1 +1,1 @@
-"""Many trainings from one command: which, how they survive each other, and which one won."""
+"""Sweeps: plan, run and rank many trainings from one command."""

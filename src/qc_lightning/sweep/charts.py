@@ -1,4 +1,4 @@
-"""Where things stand in the charts of a sweep's page; the template draws them."""
+"""Coordinates for the charts of a sweep's page, which the template draws."""
 
 import math
 import statistics
@@ -13,7 +13,7 @@ _LOG_FROM = 30.0  # ratio of largest to smallest from which a scale is logarithm
 
 @dataclass(frozen=True)
 class Axis:
-    """One key, or the objective.
+    """The axis of a key or of the objective.
 
     Attributes:
         name: of the key.
@@ -67,7 +67,7 @@ def axis(name: str, values: Sequence[str]) -> Axis:
 
 @dataclass(frozen=True)
 class Effect:
-    """What one key does to the objective.
+    """The effect of a key on the objective.
 
     Attributes:
         axis: its values.
@@ -83,7 +83,7 @@ class Effect:
 
 
 def effects(points: Sequence[Point], objective: Axis) -> list[Effect]:
-    """One for each key that takes several values, the one whose means differ most first."""
+    """The effect of each key with several values, sorted by the spread of the means."""
     scored = [point for point in points if point.score is not None]
     ranked = []
     for name in _keys(scored):

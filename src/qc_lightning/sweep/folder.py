@@ -1,4 +1,4 @@
-"""A sweep's folder: the plan, a folder for each job with the record of how it ended, the table and the page."""
+"""A sweep's folder: the plan, one folder per job with its result, the table and the page."""
 
 import json
 import shutil
@@ -16,7 +16,7 @@ from qc_lightning.sweep.points import Plan
 
 @dataclass(frozen=True)
 class Record:
-    """How a job ended.
+    """The result of a job.
 
     Attributes:
         status: finished | failed.
@@ -36,16 +36,16 @@ class Record:
 
     @property
     def finished(self) -> bool:
-        """Whether its figures are there."""
+        """Whether the job has metrics."""
         return self.status == "finished"
 
     def write(self, folder: Path) -> None:
-        """Put it into the job's folder."""
+        """Write it to the job's folder."""
         write_json(folder / "job.json", asdict(self))
 
     @classmethod
     def read(cls, folder: Path) -> "Record | None":
-        """The record in a job's folder, None while there is none."""
+        """Read the result in a job's folder, None if there is none yet."""
         path = folder / "job.json"
         try:
             record = build(cls, json.loads(read_text(path, RECORD)))
@@ -85,7 +85,7 @@ class Sweep:
         return self.folder / "winner"
 
     def records(self) -> dict[int, Record]:
-        """How the jobs ended that have, by number."""
+        """The results of the ended jobs, by number."""
         records = {job.number: Record.read(self.job(job.number)) for job in self.plan.jobs}
         return {number: record for number, record in records.items() if record is not None}
 
@@ -135,7 +135,7 @@ def without(arguments: Sequence[str], *keys: str) -> list[str]:
 
 
 def clear(folder: Path) -> None:
-    """Remove what an earlier try has left in a job's folder."""
+    """Remove the leftovers of an earlier attempt from a job's folder."""
     for entry in folder.iterdir():
         if entry.is_dir() and not entry.is_symlink():
             shutil.rmtree(entry)

@@ -1,4 +1,4 @@
-"""Jobs that run at the same time never share a GPU: each borrows one, or is refused."""
+"""Give each running job its own GPU, or refuse it."""
 
 import os
 import tempfile
@@ -18,7 +18,7 @@ _POLL = 1.0  # seconds between two looks for a free GPU
 
 @contextmanager
 def lent_gpu(cfg: DictConfig, hydra: Any) -> Iterator[None]:
-    """Give the job a GPU of its own while it runs, by setting `trainer.devices`; it waits until one is free.
+    """Reserve a GPU for the job by setting `trainer.devices`, waiting until one is free.
 
     A lent GPU is a locked file, so a job that is killed gives its GPU back. Schedulers (Slurm, Ray) hand out GPUs
     themselves; there it is only checked that they have.
@@ -51,13 +51,13 @@ def lent_gpu(cfg: DictConfig, hydra: Any) -> Iterator[None]:
 
 
 def _names(count: int) -> list[str]:
-    """What tells the visible GPUs apart on the whole machine."""
+    """Machine-wide unique names of the visible GPUs."""
     visible = [name for name in os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",") if name]
     return visible if len(visible) == count else [str(number) for number in range(count)]
 
 
 def _borrow(names: list[str], stack: ExitStack) -> int:
-    """Position of a GPU that is now locked by this process until `stack` is closed."""
+    """Lock a GPU until `stack` is closed, and return its position."""
     import fcntl
 
     while True:

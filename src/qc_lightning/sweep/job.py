@@ -1,4 +1,4 @@
-"""One job of a sweep, under any launcher: alone with its state, its output in a file, its end on record."""
+"""Run one job of a sweep under any launcher: isolated state, output in a file, recorded result."""
 
 import gc
 import os
@@ -26,7 +26,7 @@ _BEAT = 1.0  # seconds
 
 @dataclass(frozen=True)
 class SweepJob:
-    """What a launcher calls for each job, in this process or in another.
+    """The callable that a launcher runs for each job, in this process or in another.
 
     An error ends the job and not the sweep. A job that is called again after its process died starts from the
     beginning; one that has finished is not run again.
@@ -40,7 +40,7 @@ class SweepJob:
     describe: Callable[[BaseException], str]
 
     def __call__(self, cfg: DictConfig) -> Record:
-        """Run the job in the folder that Hydra gave it; return how it ended, as `job.json` there says it.
+        """Run the job in its Hydra folder; return the result, which is also written to `job.json` there.
 
         Raises:
             KeyboardInterrupt: Ctrl-C, which ends the sweep.
@@ -73,7 +73,7 @@ class SweepJob:
 
 @contextmanager
 def heartbeat(folder: Path) -> Iterator[None]:
-    """Keep a file `alive` changing while the job runs: a sweep that is resumed may find its jobs still running."""
+    """Touch a file `alive` while the job runs, because jobs may outlive a killed sweep."""
     over = threading.Event()
     mine = f"{os.getpid()} {time.time()}"
 
@@ -94,7 +94,7 @@ def heartbeat(folder: Path) -> Iterator[None]:
 
 
 def wait_for_others(folder: Path) -> None:
-    """Return once no other process is at this job: on a cluster, jobs outlive the sweep that was killed."""
+    """Wait until no other process runs this job: on a cluster, jobs outlive a killed sweep."""
     while (seen := _pulse(folder)) is not None:
         time.sleep(3 * _BEAT)
         if _pulse(folder) == seen:
@@ -110,7 +110,7 @@ def _pulse(folder: Path) -> str | None:
 
 @contextmanager
 def isolated() -> Iterator[None]:
-    """Put back what a training may change in its process; each seeds all random generators itself."""
+    """Restore the process state that a training may change; each training seeds all random generators itself."""
     import torch
 
     environment = dict(os.environ)
@@ -137,7 +137,7 @@ def isolated() -> Iterator[None]:
 
 @contextmanager
 def tidied() -> Iterator[None]:
-    """Free the memory of a training, on the GPU too; around its error, whose traceback holds on to it."""
+    """Free the memory of a training, including the GPU's and what the traceback of an error references."""
     import torch
 
     try:

@@ -1,4 +1,4 @@
-"""sweep.html: the ranking, what each value did, and the winner's command, in one file that needs no network."""
+"""sweep.html: ranking, effect of each value, and the winner's command, in one file without external resources."""
 
 import shlex
 from collections.abc import Mapping, Sequence

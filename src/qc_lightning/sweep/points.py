@@ -1,4 +1,4 @@
-"""From the command line and a preset to the jobs of a sweep: which values each of them tries."""
+"""Turn the command line and a preset into the jobs of a sweep."""
 
 import itertools
 import math
@@ -33,7 +33,7 @@ class Job:
 
     @property
     def overrides(self) -> list[str]:
-        """What sets this job apart, as arguments."""
+        """The settings of this job, as arguments."""
         return [f"{key}={value}" for key, value in (*self.point.items(), *self.repeat.items())]
 
 
@@ -54,7 +54,7 @@ class Plan:
 
 @dataclass(frozen=True)
 class Space:
-    """What a sweep may try.
+    """The search space of a sweep.
 
     Attributes:
         fixed: arguments that all jobs have in common.
@@ -73,7 +73,7 @@ class Space:
 
 
 def space(arguments: Sequence[str], sweep: SweepConfig, loader: ConfigLoader | None = None) -> Space:
-    """Read what is to be tried; arguments and errors as of `plan`."""
+    """Read the search space; arguments and errors as for `plan`."""
     random.seed(sweep.seed)  # Hydra's shuffle() draws from it
     parser = OverridesParser.create(config_loader=loader)
     given = parser.parse_overrides(list(arguments))
@@ -92,7 +92,7 @@ def space(arguments: Sequence[str], sweep: SweepConfig, loader: ConfigLoader | N
 
 
 def plan(arguments: Sequence[str], sweep: SweepConfig, loader: ConfigLoader | None = None) -> Plan:
-    """Lay out the jobs.
+    """Plan the jobs.
 
     Args:
         arguments: of the command line; a key that stands there replaces the same key of `sweep.params`.
@@ -112,7 +112,7 @@ def plan(arguments: Sequence[str], sweep: SweepConfig, loader: ConfigLoader | No
 
 @dataclass(frozen=True)
 class Values:
-    """What one key may become: one of a list, or a number from `start` to below `end`."""
+    """The values of one key: a list, or numbers from `start` to below `end`."""
 
     key: str
     listed: tuple[str, ...] = ()
@@ -122,7 +122,7 @@ class Values:
 
     @classmethod
     def from_override(cls, override: Override) -> "Values":
-        """Read what the command line says of a key."""
+        """Read the values of a key from the command line."""
         key, value = override.get_key_element(), override.value()
         if not isinstance(value, IntervalSweep):
             return cls(key, tuple(override.sweep_string_iterator()))
@@ -133,7 +133,7 @@ class Values:
         return cls(key, start=start, end=end, log=log)
 
     def draw(self, dice: random.Random) -> str:
-        """One of the list, or a number of the interval."""
+        """Draw one of the list, or a number from the interval."""
         if self.listed:
             return dice.choice(self.listed)
         start, end = (math.log(self.start), math.log(self.end)) if self.log else (self.start, self.end)
@@ -141,7 +141,7 @@ class Values:
         return self.written(math.exp(value) if self.log else value)
 
     def written(self, value: float) -> str:
-        """A number of the interval as the command line takes it; it stays in the interval."""
+        """Format a number for the command line, keeping it in the interval."""
         if isinstance(self.start, int):
             return str(min(max(math.floor(value), self.start), int(self.end) - 1))
         # four digits are enough to search with, and short enough to read; rounding must not leave the interval
@@ -161,7 +161,7 @@ def _grid(swept: Mapping[str, Values]) -> list[dict[str, str]]:
 
 
 def _drawn(swept: Mapping[str, Values], sweep: SweepConfig) -> list[dict[str, str]]:
-    """Each value from dice of its own: another trial or another key changes nothing in those that were there."""
+    """Draw each value from its own generator, so that another trial or key does not change existing ones."""
     return [
         {key: values.draw(random.Random(f"{sweep.seed}/{trial}/{key}")) for key, values in swept.items()}
         for trial in range(sweep.trials)

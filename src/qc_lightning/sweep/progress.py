@@ -1,4 +1,4 @@
-"""How far a sweep is and who leads, under any launcher: by looking at the records in its folder."""
+"""Progress of a sweep under any launcher, read from the results in its folder."""
 
 import sys
 import threading

@@ -1,4 +1,4 @@
-"""From the command line of a sweep to its winner: plan, launch, watch, rank."""
+"""Run a sweep: plan, launch, watch, rank."""
 
 import logging
 import shlex
@@ -44,7 +44,7 @@ def run_sweep(
     arguments: list[str],
     describe: Describe,
 ) -> dict[int, Record]:
-    """Run all jobs of the sweep that have not finished yet; write sweep.csv and sweep.html; name the winner.
+    """Run all unfinished jobs of the sweep, write sweep.csv and sweep.html, and print the winner.
 
     Args:
         context: Hydra's.
@@ -96,7 +96,7 @@ def run_sweep(
 
 
 def _begin(config: DictConfig, settings: SweepConfig, arguments: Sequence[str], loader: ConfigLoader) -> Sweep:
-    """Plan the sweep and write its plan, or find the one to continue."""
+    """Plan the sweep and write the plan, or find the sweep to continue."""
     command = without(arguments, "sweep.resume", "sweep.retrain")
     if settings.sampler == "tpe":
         tpe.check_installed()
@@ -140,7 +140,7 @@ def _begin(config: DictConfig, settings: SweepConfig, arguments: Sequence[str], 
 
 
 def _ends(asked: Space) -> list[Job]:
-    """A job for each listed value and for both ends of each interval."""
+    """One job for each listed value and for both ends of each interval."""
     points = [
         {key: text}
         for key, values in asked.swept.items()
@@ -150,7 +150,7 @@ def _ends(asked: Space) -> list[Job]:
 
 
 def _proposed(sweep: Sweep, settings: SweepConfig, config: DictConfig, loader: ConfigLoader) -> list[Job]:
-    """The next jobs of a search that learns, on record before they begin; none when it is over."""
+    """The next jobs of an adaptive search, recorded before they start; none at its end."""
     count = len(sweep.plan.jobs)
     if count >= sweep.plan.total:
         return []
@@ -167,7 +167,7 @@ def _proposed(sweep: Sweep, settings: SweepConfig, config: DictConfig, loader: C
 
 
 def _side_by_side(config: DictConfig) -> int:
-    """How many jobs the launcher runs at a time."""
+    """Number of jobs that the launcher runs at a time."""
     launcher = config.hydra.launcher
     if "ray" in launcher:
         return sys.maxsize  # as many as the cluster has room for
@@ -176,7 +176,7 @@ def _side_by_side(config: DictConfig) -> int:
 
 
 def _launch(launcher: Launcher, sweep: Sweep, jobs: Sequence[Job], describe: Describe) -> None:
-    """Run the jobs; when their processes die (killed for memory, say), find out which of them it was.
+    """Run the jobs; if their processes die (out of memory, say), find out which one it was.
 
     Raises:
         UserError: the launcher itself does not work.
@@ -203,7 +203,7 @@ def _launch(launcher: Launcher, sweep: Sweep, jobs: Sequence[Job], describe: Des
 
 
 def _begun(folder: Path) -> int:
-    """Changes whenever the job is begun."""
+    """A value that changes with each start of the job."""
     output = folder / "output.txt"
     return output.stat().st_mtime_ns if output.is_file() else 0
 

@@ -1,4 +1,4 @@
-"""Who is best: the points of a sweep in order, and sweep.csv with a row for each job."""
+"""Rank the points of a sweep, and write sweep.csv with one row per job."""
 
 import math
 import statistics
@@ -20,7 +20,7 @@ LOWER_IS_BETTER = ("loss", "escape_rate", "overkill_rate")
 
 @dataclass(frozen=True)
 class Point:
-    """One choice of values, and how it did over its jobs.
+    """One choice of values with the results of its jobs.
 
     Attributes:
         values: of each key that is tried.
@@ -36,25 +36,25 @@ class Point:
 
 
 def check_objective(objective: str) -> None:
-    """Raise UserError unless `objective` is a figure of the validation part."""
+    """Raise UserError unless `objective` is a validation metric."""
     names = [f"val_{name}" for name in FIGURES]
     check(objective in names, "sweep.objective", "one of " + ", ".join(names), objective)
 
 
 def lower_is_better(objective: str) -> bool:
-    """Whether the winner has the lowest figure."""
+    """Whether lower values of the objective are better."""
     return objective.removeprefix("val_") in LOWER_IS_BETTER
 
 
 def score(record: Record | None, objective: str) -> float | None:
-    """The objective of a job; None while it is not there."""
+    """The objective of a job; None if it is missing."""
     if record is None or not record.finished:
         return None
     return record.val.get(objective.removeprefix("val_"), {}).get("value")
 
 
 def ranking(sweep: Sweep, records: Mapping[int, Record]) -> list[Point]:
-    """All points, the best first, the earlier one where two are equal, those without a score last."""
+    """All points, the best first; ties keep their order, and points without a score are last."""
     grouped: dict[tuple[tuple[str, str], ...], list[Job]] = {}
     for job in sweep.plan.jobs:
         grouped.setdefault(tuple(job.point.items()), []).append(job)
@@ -90,7 +90,7 @@ def write_table(sweep: Sweep, records: Mapping[int, Record], points: Sequence[Po
 
 
 class OverFolds(NamedTuple):
-    """A figure of a point whose jobs are folds.
+    """A metric of a point whose jobs are folds.
 
     Attributes:
         words: its name.
@@ -104,7 +104,7 @@ class OverFolds(NamedTuple):
 
 
 def over_folds(sweep: Sweep, point: Point, records: Mapping[int, Record]) -> list[OverFolds]:
-    """The figures of a point over its folds; none where its jobs are not folds, or not all have finished."""
+    """The metrics of a point over its folds; none if its jobs are not folds or not all are finished."""
     done = [records[job.number] for job in point.jobs if job.number in records and records[job.number].finished]
     if len(done) < 2 or len(done) < len(point.jobs) or any(set(job.repeat) != {_FOLD} for job in point.jobs):
         return []
@@ -122,7 +122,7 @@ def over_folds(sweep: Sweep, point: Point, records: Mapping[int, Record]) -> lis
 
 
 def folds_in_words(summaries: Sequence[OverFolds], folds: int) -> list[str]:
-    """A table for the console: each figure over the folds, and beside it the first fold alone."""
+    """Console table: each metric over the folds and on the first fold alone."""
     if not summaries:
         return []
     lines = [("", f"mean of {folds} folds (95%, Nadeau & Bengio)", "first fold alone (95%)")]

@@ -1,4 +1,4 @@
-"""A search that learns from its jobs: optuna's tree-structured Parzen estimator (Bergstra et al. 2011).
+"""Adaptive search with optuna's tree-structured Parzen estimator (Bergstra et al. 2011).
 
 Nothing is remembered but the sweep's own records: each proposal follows from them and from `sweep.seed`, so a search
 that was stopped continues as if it had not been.
@@ -26,7 +26,7 @@ def check_installed() -> None:
 def propose(
     swept: Mapping[str, Values], tried: Tried, lower_is_better: bool, count: int, seed: int
 ) -> list[dict[str, str]]:
-    """Points worth trying next; the first ten of a search are random.
+    """Propose the next points; the first ten of a search are random.
 
     Args:
         swept: what each key may become.

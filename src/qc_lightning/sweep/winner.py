@@ -1,4 +1,4 @@
-"""What becomes of a sweep's winner: its command, its report, its training on train and val together."""
+"""The winner of a sweep: its command, its report, and its training on train and val together."""
 
 import shlex
 import statistics
@@ -20,12 +20,12 @@ _SHOWN = 10  # points
 
 
 def winner(points: Sequence[Point]) -> Point | None:
-    """The best point, None when no point has a score."""
+    """The best point, None if no point has a score."""
     return points[0] if points and points[0].score is not None else None
 
 
 def arguments(sweep: Sweep, best: Point) -> list[str]:
-    """What trains the winner once more, outside of any sweep, tested and reported on."""
+    """Arguments that train, test and report the winner outside of the sweep."""
     return [
         *without(sweep.plan.fixed, "sweep", "score_test", "report"),
         *(f"{key}={value}" for key, value in best.values.items()),
@@ -33,12 +33,12 @@ def arguments(sweep: Sweep, best: Point) -> list[str]:
 
 
 def train_command(sweep: Sweep, best: Point) -> str:
-    """The line to copy."""
+    """The command to copy."""
     return shlex.join(["python", "-m", "qc_lightning.train", *arguments(sweep, best)])
 
 
 def retrained(sweep: Sweep, loader: ConfigLoader, config: DictConfig) -> list[str] | None:
-    """The arguments of the winner's training on train and val together; None when it is there or nobody has won.
+    """Arguments that train the winner on train and val together; None if that exists or there is no winner.
 
     What the validation part decided stays decided: the number of epochs and the threshold are those of the winner's
     jobs (the median, where it had several). A network whose head is cross-validated decides again.
@@ -63,7 +63,7 @@ def retrained(sweep: Sweep, loader: ConfigLoader, config: DictConfig) -> list[st
 
 @reading("what the sweep's folder holds", "restore it, or run the sweep again")
 def announce(sweep: Sweep, report: bool) -> None:
-    """Write sweep.csv and sweep.html, print who won.
+    """Write sweep.csv and sweep.html, and print the winner.
 
     Args:
         sweep: with no job running.
@@ -104,7 +104,7 @@ def announce(sweep: Sweep, report: bool) -> None:
 
 
 def _report(run: Run) -> None:
-    """The report of a job that has written none: from its folder, without training or testing."""
+    """Write the missing report of a job from its folder, without training or testing."""
     from qc_lightning.data.dataset import load_photos
     from qc_lightning.report.page import write_report
     from qc_lightning.training import outcome as results

@@ -1,1 +1,1 @@
-"""Where verdicts go beside the log: files, HTTP, MQTT, a PLC."""
+"""Receivers of verdicts: files, HTTP, MQTT, a PLC."""

@@ -1,4 +1,4 @@
-"""Rows of the log to one receiver, in order, at least once: the log is the queue, so nothing has to fit into memory."""
+"""Deliver log rows to one receiver in order and at least once; the log is the queue, so memory does not grow."""
 
 import contextlib
 import threading
@@ -16,7 +16,7 @@ _LAST_SECONDS = 1.0  # that a receiver has when the service ends
 
 
 class SinkError(Exception):
-    """The receiver is gone or does not want the rows; they are tried again."""
+    """The receiver is unreachable or refuses the rows; they are retried."""
 
 
 class Sink(Protocol):
@@ -33,7 +33,7 @@ class Sink(Protocol):
     beat: float | None
 
     def deliver(self, entries: Sequence[Row]) -> None:
-        """Hand the rows over; return once the receiver has them.
+        """Deliver the rows; return once the receiver has confirmed them.
 
         Raises:
             SinkError, OSError: it does not have all of them; they come again, with those that it has.
@@ -41,7 +41,7 @@ class Sink(Protocol):
         ...
 
     def close(self) -> None:
-        """Let go of the receiver."""
+        """Release the receiver."""
         ...
 
 
@@ -69,7 +69,7 @@ class Delivery:
         self._thread.start()
 
     def close(self) -> None:
-        """Try once more what waits, then end; what is left is delivered after the next start."""
+        """Try the waiting rows once more, then end; the rest is delivered after the next start."""
         self._stop.set()
         self._thread.join(_LAST_SECONDS)
 

@@ -1,4 +1,4 @@
-"""Rows into a file: CSV for a spreadsheet, JSON lines for programs."""
+"""Append rows to a file: CSV for a spreadsheet, JSON lines for programs."""
 
 import json
 from collections.abc import Callable, Sequence
@@ -15,12 +15,12 @@ def csv_rows(entries: Sequence[Row], marks: Marks, header: bool) -> str:
 
 
 def as_json(row: Row) -> dict[str, object]:
-    """A row as programs get it."""
+    """A row as JSON."""
     return dict(zip(HEADER, (row.number, *row.entry, row.digest), strict=True))
 
 
 class FileSink:
-    """A file that rows are appended to; one that was moved away is begun again.
+    """A file that rows are appended to; it is created again if it was moved away.
 
     Args:
         name: of its kind.
@@ -42,14 +42,14 @@ class FileSink:
             file.write(self._lines(entries, first))
 
     def close(self) -> None:
-        """Nothing is held open."""
+        """Do nothing: the file is not held open."""
 
 
 def csv_sink(path: Path, marks: Marks) -> FileSink:
-    """A CSV, as a spreadsheet opens it."""
+    """A sink that writes a CSV for a spreadsheet."""
     return FileSink("csv", path, lambda entries, first: csv_rows(entries, marks, first))
 
 
 def json_lines_sink(path: Path) -> FileSink:
-    """A JSON object a line."""
+    """A sink that writes one JSON object per line."""
     return FileSink("jsonl", path, lambda entries, _: "".join(f"{json.dumps(as_json(row))}\n" for row in entries))

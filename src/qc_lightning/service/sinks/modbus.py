@@ -1,4 +1,4 @@
-"""A PLC by Modbus TCP: its holding registers.
+"""Holding registers of a PLC by Modbus TCP.
 
 | register | value of the contract, see `sinks.plc` |
 |---|---|
@@ -59,13 +59,13 @@ class Registers:
         self._client: ModbusTcpClient | None = None
 
     def write(self, values: Values) -> None:
-        """Write some values, in that order; SinkError when the PLC does not take them."""
+        """Write values in order; SinkError if the PLC refuses them."""
         client = self._connected()
         for name, value in values.items():
             _accepted(client.write_registers(self._base + _PLACES[name], _words(name, value)))
 
     def trigger(self) -> tuple[int, str]:
-        """The PLC's trigger and the part number beside it; SinkError when the PLC does not give them."""
+        """Read the PLC's trigger and its part number; SinkError if the PLC does not answer."""
         place = self._base + _PLACES["trigger"]
         trigger, high, low = _accepted(self._connected().read_holding_registers(place, count=3)).registers
         part = high << 16 | low

@@ -1,4 +1,4 @@
-"""Rows to an MQTT broker, one message each; the broker confirms it (QoS 1)."""
+"""Send rows to an MQTT broker, one message each, confirmed by the broker (QoS 1)."""
 
 import json
 from collections.abc import Sequence
@@ -62,7 +62,7 @@ class Mqtt:
             raise SinkError(str(error)) from error
 
     def close(self) -> None:
-        """Say goodbye to the broker."""
+        """Disconnect from the broker."""
         if self._client is not None:
             self._client.disconnect()
             self._client.loop_stop()

@@ -1,4 +1,4 @@
-"""A PLC, or whatever else serves OPC UA: variables below one of its nodes, found by their names.
+"""Variables of a PLC or another OPC UA server, found by name below one of its nodes.
 
 The variables are those of the contract in `sinks.plc`. Each value is sent as the type that its variable has: the
 verdict as a number or as a word, a part as a number or as text.
@@ -68,7 +68,7 @@ class Variables:
         self._variables: dict[str, tuple[SyncNode, VariantType]] = {}
 
     def write(self, values: Values) -> None:
-        """Write some values in one request; SinkError when the PLC does not take them."""
+        """Write values in one request; SinkError if the PLC refuses them."""
         from asyncua import ua
 
         client = self._connected()
@@ -81,7 +81,7 @@ class Variables:
         client.write_values(nodes, variants)
 
     def trigger(self) -> tuple[int, str]:
-        """The PLC's trigger and the part number beside it; SinkError when the PLC does not give them."""
+        """Read the PLC's trigger and its part number; SinkError if the PLC does not answer."""
         client = self._connected()
         trigger, part = client.read_values([self._variable(name)[0] for name in _TRIGGERED[1:]])
         return int(trigger), str(part or "")
@@ -120,14 +120,14 @@ class Variables:
 
 
 def _variables(node: "SyncNode") -> "dict[str, tuple[SyncNode, VariantType]]":
-    """The variables below a node that are of the contract, with their types."""
+    """The variables of the contract below a node, with their types."""
     names = {one.read_browse_name().Name.lower(): one for one in node.get_children()}
     contract = {name: names[name] for name in (*_WRITTEN, *_TRIGGERED) if name in names}
     return {name: (one, one.read_data_type_as_variant_type()) for name, one in contract.items()}
 
 
 def _uri_of(certificate: Path) -> str:
-    """The application that a certificate is of: servers refuse one that is of another than asks."""
+    """The application URI in a certificate, which the client must use as its own."""
     from cryptography import x509
 
     data = certificate.read_bytes()
@@ -137,7 +137,7 @@ def _uri_of(certificate: Path) -> str:
 
 
 def _let_go(client: "Client") -> None:
-    """Disconnect; from a server that is gone there is nothing to say goodbye to."""
+    """Disconnect, ignoring a server that is already gone."""
     try:
         client.disconnect()
     except Exception:  # the thread behind the connection has ended all the same
@@ -145,7 +145,7 @@ def _let_go(client: "Client") -> None:
 
 
 def as_kind(value: int | str | Verdict, kind: str) -> Any:
-    """A value as the type that a variable has.
+    """Convert a value to the type of a variable.
 
     >>> as_kind(Verdict.PASS, "Int16"), as_kind("A-12", "String"), as_kind("4711", "UInt32")
     (1, 'A-12', 4711)

@@ -1,4 +1,4 @@
-"""Verdicts to a PLC, the same whatever it speaks; the PLC is the server, its values are the contract.
+"""Send verdicts to a PLC, independent of the protocol; the PLC is the server, its values are the contract.
 
 | value | written by | content |
 |---|---|---|
@@ -37,7 +37,7 @@ CODES = {Verdict.PASS: 1, Verdict.REVIEW: 2, Verdict.REJECT: 3}
 
 
 class Link(Protocol):
-    """A connection to a PLC; whatever it raises means that the PLC does not answer.
+    """A connection to a PLC; any exception means that the PLC does not answer.
 
     Attributes:
         name: of its kind, one word.
@@ -50,11 +50,11 @@ class Link(Protocol):
     poll: float
 
     def write(self, values: Values) -> None:
-        """Write some values, in that order; connects when it has to."""
+        """Write values in order, connecting if necessary."""
         ...
 
     def trigger(self) -> tuple[int, str]:
-        """The PLC's trigger and the part number beside it."""
+        """Read the PLC's trigger and its part number."""
         ...
 
     def close(self) -> None:
@@ -102,13 +102,13 @@ class Plc:
             self.link.write({"answered": trigger})
 
     def close(self) -> None:
-        """Close the connection; after the next one the heart beats at once."""
+        """Close the connection; the next one sends a heartbeat at once."""
         self._beaten = float("-inf")
         self.link.close()
 
 
 class PlcSink:
-    """A PLC that gets the verdicts of all sources.
+    """A sink that sends the verdicts of all sources to a PLC.
 
     Args:
         plc: that gets them.
@@ -122,7 +122,7 @@ class PlcSink:
         self.name, self.target = plc.link.name, plc.link.target
 
     def deliver(self, entries: Sequence[Row]) -> None:
-        """Write the verdicts that are not too old, in order, and the heartbeat when it is due."""
+        """Write the recent verdicts in order, and the heartbeat when it is due."""
         try:
             self._plc.beat()
             for number, entry, _ in entries:
@@ -139,7 +139,7 @@ class PlcSink:
 
 
 def number_of(part: str) -> int:
-    """A part number as a number; 0 where it is none below 2^32.
+    """A part number as an integer; 0 if it is not a number below 2^32.
 
     >>> number_of("4711"), number_of("A-12"), number_of("4294967296")
     (4711, 0, 0)

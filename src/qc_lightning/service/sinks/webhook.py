@@ -1,4 +1,4 @@
-"""Rows to a program by HTTP: one POST of JSON for those that wait."""
+"""Send waiting rows to a program by HTTP, in one POST of JSON."""
 
 import http.client
 import json
@@ -34,7 +34,7 @@ class Webhook:
         self.target = f"{parts.scheme}://{parts.hostname}:{parts.port or ''}{parts.path}"
 
     def deliver(self, entries: Sequence[Row]) -> None:
-        """Send the rows, wait for the answer."""
+        """Send the rows and wait for the answer."""
         parts = self._parts
         kind = http.client.HTTPSConnection if parts.scheme == "https" else http.client.HTTPConnection
         connection = kind(str(parts.hostname), parts.port, timeout=_SECONDS)
@@ -51,4 +51,4 @@ class Webhook:
             raise SinkError(f"expected an answer from 200 to 299, got {status}")
 
     def close(self) -> None:
-        """Each delivery has a connection of its own."""
+        """Do nothing: each delivery has its own connection."""
