@@ -145,6 +145,8 @@ def test_the_sigmoid_is_scipys(logits):
 def test_why_a_person_looks():
     decision = Decision(0.5, "", review=(0.4, 0.6), novelty=2.0)
     assert "novelty 2.5, the limit is 2" in decision.reason(0.1, 2.5)
+    far = Decision(0.5, "by hand", novelty=25_371.4)
+    assert "novelty 31,300, the limit is 25,400" in far.reason(0.1, 31_312.7)
     assert "novelty nan" in decision.reason(0.1, float("nan"))
     assert decision.reason(0.1, 2.0) == "" == decision.reason(0.1) == decision.reason(0.6, 0.0)
     assert decision.reason(0.4).startswith("cannot tell: 0.400 lies between 0.400 and 0.600")

@@ -19,6 +19,7 @@ from qc_lightning.core.errors import UserError
 from qc_lightning.data.decode import decode
 from qc_lightning.models.heads.fitted import FittedHead
 from qc_lightning.models.heads.perceptron import PerceptronHead
+from qc_lightning.report.page import write_report
 from qc_lightning.training.feature_memory import room_for
 
 pytest.importorskip("timm")
@@ -43,6 +44,10 @@ def test_it_learns_and_cross_validates(
     assert metrics["test"]["auroc"]["value"] == 1.0, "a white corner is told apart"
     assert metrics["val"]["n"] == metrics["train"]["n"] == 28, "every training photo is validated on, out of fold"
     assert metrics["val"]["loss"]["value"] > metrics["train"]["loss"]["value"]
+    assert ["train", "out", "of", "fold", "test"] in [line.split() for line in output.splitlines()]
+    page = write_report(run).read_text()
+    assert '<th scope="col">out of fold</th>' in page
+    assert "Accuracy by epoch" not in page, "a curve of one point"
     rows = list(csv.DictReader((run / "predictions.csv").read_text().splitlines()))
     probability, bad = [float(row["probability"]) for row in rows], [row["label"] == "Incorrect" for row in rows]
     brier, platt = metrics["calibration"]["test"], metrics["head"]["platt"]

@@ -126,11 +126,12 @@ def _copy_checks(
     count = {kind: len(pairs) for kind, pairs in by_kind.items()}
     others = counted(count["bytes"], "photo", "is a copy of another", "are copies of others")
     stay = "; copies stay on one side of the split"
+    example = f", for example {_example(photos, by_kind['alike'][0])}" if by_kind["alike"] else ""
     words = {
         "bytes": f"{others} byte for byte{stay}",
         "pixels": f"{counted(count['pixels'], 'photo', 'has', 'have')} the same pixels as another file{stay}",
-        "alike": f"{counted(count['alike'], 'pair of photos')} near-duplicates: the same picture, saved again or "
-        f"changed a little; {near}",
+        "alike": f"{counted(count['alike'], 'pair of photos')} near-duplicates{example}: the same picture, "
+        f"saved again or changed a little; {near}",
     }
     none = {
         "bytes": "no photo is a copy of another byte for byte",

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
+import torch
 from torch import Tensor
 
 from qc_lightning.config.decisions import DecisionConfig
@@ -65,6 +66,8 @@ def measure(
             if subset == "test":
                 verdicts = decision.verdicts(probabilities(logit), distance)
                 metrics["go_live"] = go_live(verdicts, label, group, target)
+    if "val" in logits and "train" in logits and torch.equal(logits["val"].position, logits["train"].position):
+        metrics["val"]["out_of_fold"] = True
     metrics["warnings"] = warnings_for(metrics, classes)
     metrics["threshold"] = decision.threshold
     return metrics

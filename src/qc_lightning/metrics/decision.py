@@ -30,6 +30,11 @@ def sigmoid(logit: npt.NDArray[np.floating[Any]]) -> npt.NDArray[np.float64]:
     return probability
 
 
+def short(value: float) -> str:
+    """A number with three digits that count, without an exponent: 25,400 and not 2.54e+04."""
+    return f"{float(f'{value:.3g}'):,.12g}"
+
+
 @dataclass(frozen=True)
 class Decision:
     """The rule that turns a probability into a verdict, and its origin; stored with the weights.
@@ -90,7 +95,7 @@ class Decision:
             novelty: how unlike the training photos the photo is; None: not measured.
         """
         if self.novelty is not None and novelty is not None and not novelty <= self.novelty:
-            return f"unlike the training photos: novelty {novelty:.3g}, the limit is {self.novelty:.3g}"
+            return f"unlike the training photos: novelty {short(novelty)}, the limit is {short(self.novelty)}"
         if self.review is not None and self.review[0] <= probability < self.review[1]:
             return f"cannot tell: {probability:.3f} lies between {self.review[0]:.3f} and {self.review[1]:.3f}"
         return ""

@@ -5,7 +5,7 @@ from typing import Any
 
 from qc_lightning.metrics.compute import FIGURES
 from qc_lightning.metrics.verdict import Verdict
-from qc_lightning.metrics.wording import interval, shown_figures
+from qc_lightning.metrics.wording import interval, shown_figures, subset_name
 
 
 def table(metrics: Mapping[str, Any], classes: tuple[str, str] = ("Correct", "Incorrect")) -> str:
@@ -16,7 +16,10 @@ def table(metrics: Mapping[str, Any], classes: tuple[str, str] = ("Correct", "In
         classes: what the user calls Correct and Incorrect.
     """
     subsets = [name for name in ("train", "val", "test") if (metrics.get(name) or {}).get("n")]
-    lines = [["", *subsets], ["photos", *(str(metrics[name]["n"]) for name in subsets)]]
+    lines = [
+        ["", *(subset_name(metrics, name) for name in subsets)],
+        ["photos", *(str(metrics[name]["n"]) for name in subsets)],
+    ]
     if any("parts" in metrics[name] for name in subsets):
         of_parts = [_by_part(metrics[name]) for name in subsets]
         lines.append(["parts", *(str(part["n"]) for part in of_parts)])

@@ -28,6 +28,11 @@ def interval(figure: Mapping[str, float | None]) -> str:
     return f"{percent(value, decimals)} ({percent(low, decimals)} to {percent(high, decimals)})"
 
 
+def subset_name(metrics: Mapping[str, Any], subset: str) -> str:
+    """What a reader sees of "train", "val" or "test": validation figures of the training photos are "out of fold"."""
+    return "out of fold" if (metrics.get(subset) or {}).get("out_of_fold") else subset
+
+
 def shown_figures(metrics: Mapping[str, Any]) -> dict[str, str]:
     """FIGURES without those that a run of an earlier release lacks, and without the review rate where there is none."""
     parts = [part for name in ("train", "val", "test") if (part := metrics.get(name) or {}).get("n")]

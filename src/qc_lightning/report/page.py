@@ -24,8 +24,9 @@ from qc_lightning.data.corrections import read_corrections
 from qc_lightning.metrics import curves
 from qc_lightning.metrics.calibration import shifted
 from qc_lightning.metrics.compute import finite
+from qc_lightning.metrics.decision import short
 from qc_lightning.metrics.go_live import in_words
-from qc_lightning.metrics.wording import interval, percent, shown_figures
+from qc_lightning.metrics.wording import interval, percent, shown_figures, subset_name
 from qc_lightning.report.advice import advice
 from qc_lightning.report.choices import rules_that_work
 from qc_lightning.report.environment import FOLDER, environment, style
@@ -68,7 +69,7 @@ def write_report(run_dir: Path) -> Path:
     # the page's own script, not data: like the style it is not escaped
     own = {"style": style(), "script": Markup(script)}
     pages = environment(FOLDER)
-    pages.filters |= {"percent": percent, "interval": interval, "value": _value, "spread": _spread}
+    pages.filters |= {"percent": percent, "interval": interval, "value": _value, "spread": _spread, "short": short}
     template = pages.get_template("report.html.jinja")
     try:
         with reading(f"what {run_dir} holds"):
@@ -130,6 +131,7 @@ def _content(run: Path) -> dict[str, Any]:
         "name": "/".join(run.resolve().parts[-2:]),
         "metrics": metrics,
         "figure_names": shown_figures(metrics),
+        "subset_names": {name: subset_name(metrics, name) for name in ("train", "val", "test")},
         "subset": subset,
         "classes": classes,
         "threshold": threshold,
