@@ -95,7 +95,7 @@ def test_a_useless_model_is_not_to_be_used():
 def test_a_useful_score_with_a_threshold_beside_it_is_told_apart_from_a_useless_model():
     p, z, y = photos(200, skill=3)
     first = advise(p * 0.1, z - 4, y)[0]
-    assert "the threshold lies beside them" in first.text
+    assert "only the threshold is wrong" in first.text
     assert first.command.startswith("qc-lightning decide run=outputs/a rule=balanced")
 
 
@@ -111,14 +111,14 @@ def test_many_escapes_are_a_matter_for_the_validation_photos_not_for_a_threshold
 def test_overkill_that_buys_nothing_is_pointed_out():
     p, z, y = photos(300, skill=6)
     first = advise(p, z, y, 0.02)[0]
-    assert "at no further escape" in first.text
+    assert "without a further escape" in first.text
     assert "rule=balanced" in first.command
 
 
 def test_a_model_that_no_threshold_saves():
     p, z, y = photos(400, skill=0.5, seed=2)
     first = advise(p, z, y, 0.5)[0]
-    assert "no threshold mends that" in first.text
+    assert "no threshold fixes that" in first.text
 
 
 def test_few_photos_knowing_by_heart_short_training_groups_and_bad_files_each_have_their_advice():
@@ -129,7 +129,7 @@ def test_few_photos_knowing_by_heart_short_training_groups_and_bad_files_each_ha
     text = " ".join(step.text for step in steps)
     for words in (
         "takes 59 Incorrect",
-        "knows its training photos",
+        "far better on its training photos",
         "still falling",
         "a part of its own",
         "2 unreadable",

@@ -134,7 +134,7 @@ def test_empty_class(photo_root: Path, config: Callable[..., AnyData]) -> None:
         ("path,label\nCorrect/c00.png\n", r"line 2: expected 2 fields"),
         (
             "path,label\nCorrect/c00.png,Correct\nCorrect/c00.png,Incorrect\n",
-            r"line 3: .* stands in the manifest twice",
+            r"line 3: .* is in the manifest twice",
         ),
     ],
 )

@@ -87,7 +87,7 @@ def test_a_photo_that_kills_its_worker_is_one_error_row(cluster: str, predict: P
     assert predict(f"source={photos}", "engine=ray", "output=out")[0] == 3
     found = {Path(str(row["path"])).name: row for row in rows(Path("out"))}
     assert len(rows(Path("out"))) == len(found) == 42
-    assert found["killer.png"]["error"] == "its worker died 3 times, perhaps for lack of memory"
+    assert found["killer.png"]["error"] == "its worker died 3 times, perhaps out of memory"
     assert (found["killer.png"]["verdict"], found["killer.png"]["probability"]) == ("REVIEW", None)
     assert found["10.png"]["probability"] == pytest.approx(probability_of(60), rel=1e-4)
 
@@ -149,7 +149,7 @@ def test_resume_after_the_driver_was_killed(cluster: str, run_folder: Path, pred
     save(tmp_path / "photos" / "000.png", 77)  # other bytes under an old name
     code, said, errors = predict(f"source={tmp_path / 'photos'}", "engine=ray", f"output={tmp_path / 'out'}")
     assert code == 2
-    assert "is already there: continue it with resume=true" in errors
+    assert "already exists: continue it with resume=true" in errors
     code, said, errors = predict(
         f"source={tmp_path / 'photos'}", "engine=ray", f"output={tmp_path / 'out'}", "resume=true"
     )
@@ -169,7 +169,7 @@ def test_resume_after_the_driver_was_killed(cluster: str, run_folder: Path, pred
         (["ray.gpus=1"], "ray.gpus: a worker needs 1 GPUs, the largest node has 0"),
         (["output=verdicts.csv"], "output: expected with engine=ray a folder"),
         (["watch=true"], "watch works with engine=local only"),
-        (["output=taken"], "taken is already there: continue it with resume=true"),
+        (["output=taken"], "taken already exists: continue it with resume=true"),
         (["output=other", "resume=true"], "expected the index.json of an earlier prediction"),
     ],
 )

@@ -88,7 +88,7 @@ def test_the_trainings_figures_to_the_last_digit(evaluate: Evaluate, place: Path
     assert found[subset] == trained[subset]
     assert found["threshold"] == trained["threshold"]
     assert found["model_id"] == trained["model_id"]
-    assert "the figures are those of the training, to the last digit" in output
+    assert "the metrics equal those of the training, to the last digit" in output
     assert "escape rate" in output
     if subset == "test":
         assert (run / "evaluations/test/predictions.csv").read_text() == (run / "predictions.csv").read_text()
@@ -102,7 +102,7 @@ def test_without_more_the_test_photos(evaluate: Evaluate, place: Path) -> None:
     assert "test" in metrics(folder)
     code, _, errors = evaluate(f"name={folder.name}")
     assert code == 2
-    assert "is already there: give another name=" in errors
+    assert "already exists: give another name=" in errors
 
 
 def test_other_photos(evaluate: Evaluate, place: Path, tmp_path: Path) -> None:

@@ -153,7 +153,7 @@ def test_from_training_to_a_release(
     capsys.readouterr()
     assert call(evaluate.main, own, f"data.root={qualification}", "name=again") == 0
     evaluated = json.loads((run / "evaluations" / "again" / "metrics.json").read_text())
-    assert "120 of these photos chose the threshold (certify): its figures are too kind." in evaluated["warnings"]
+    assert "120 of these photos chose the threshold (certify): its figures are too good." in evaluated["warnings"]
     found = evaluated["test"]["verdicts"]
     assert (found["incorrect"]["PASS"], found["correct"]["REJECT"]) == (0, 0)
 

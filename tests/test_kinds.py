@@ -49,6 +49,6 @@ def test_kinds_reach_console_files_and_report(
     assert sum(kind["n"] for kind in metrics["kinds"].values()) == sum(metrics["confusion_matrix"][1])
     assert "<bdi>&lt;b&gt;</bdi>" in (run / "report.html").read_text()
     assert call(evaluate.main, f"run={run}", "name=own") == 0
-    assert "the figures are those of the training, to the last digit" in capsys.readouterr().out
+    assert "the metrics equal those of the training, to the last digit" in capsys.readouterr().out
     again = json.loads((run / "evaluations/own/metrics.json").read_text())["test"]
     assert again["kinds"] == metrics["kinds"], "split.csv has kept them"

@@ -38,7 +38,7 @@ def test_the_command(train: Train, photo_root: Path, call: Call, capsys: pytest.
     _, run, _ = train("data=folder", f"data.root={photo_root}", "data.image_size=16", "model.hidden=[16]")
     quick = [f"run={run}", "seconds=0.05", "device=cpu"]
     assert call(command.main, *quick, "batch_sizes=[1,4]", "line_rate=1e9") == 0
-    assert "A line of 1e+09 parts a second is NOT kept up with" in capsys.readouterr().out
+    assert "A line of 1e+09 parts per second is NOT kept up with" in capsys.readouterr().out
     stored = json.loads((run / "latency.json").read_text())
     assert stored["met"] is False
     assert [row["what"] for row in stored["rows"]] == [
@@ -55,7 +55,7 @@ def test_the_command(train: Train, photo_root: Path, call: Call, capsys: pytest.
     assert "keeps up with a line of up to" in capsys.readouterr().out
     for argument, line in (
         ("source=nowhere", "source: expected a photo"),
-        ("line_rate=0", "line_rate: expected parts a second above 0"),
+        ("line_rate=0", "line_rate: expected parts per second above 0"),
         ("batch_sizes=[]", "batch_sizes: expected sizes of at least 1"),
         ("device=gpu", "device: expected auto, cpu, cuda or cuda:<n>, got 'gpu'"),
     ):

@@ -88,7 +88,7 @@ def test_an_output_is_never_overwritten(predict: Predict, photos: Path) -> None:
     Path("verdicts.csv").write_text("mine")
     code, _, errors = predict(f"source={photos}")
     assert code == 2
-    assert "verdicts.csv is already there: continue it with resume=true" in errors
+    assert "verdicts.csv already exists: continue it with resume=true" in errors
     code, _, errors = predict(f"source={photos}", "resume=true")
     assert code == 2, "not even to resume: these are no rows"
     assert "expected the rows of an earlier prediction, found b'mine'" in errors

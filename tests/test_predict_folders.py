@@ -69,7 +69,7 @@ def test_sorting_never_overwrites_nor_mixes(predict: Predict, photos: Path) -> N
     Path("verdicts.csv").unlink()
     code, _, errors = predict(f"source={photos}/box 0", "sort=copy")
     assert code == 2
-    assert "verdicts_sorted is already there" in errors
+    assert "verdicts_sorted already exists" in errors
     for i in range(5):  # other photos of the same names
         save(photos / "box 0" / f"{i}.png", 25 * i + 1)
     Path("verdicts.csv").touch()

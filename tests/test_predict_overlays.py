@@ -60,7 +60,7 @@ def test_a_kill_before_the_row_costs_no_picture(typed: Predict, photos: Path) ->
     output.unlink()
     code, _, errors = typed(*arguments)
     assert code == 2
-    assert errors == f"error: {folder.absolute()} is already there: move it, or give another output=\n"
+    assert errors == f"error: {folder.absolute()} already exists: move it, or give another output=\n"
 
 
 def test_a_photo_that_changes_meanwhile_keeps_its_verdict(

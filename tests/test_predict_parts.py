@@ -93,7 +93,7 @@ def test_the_runs_own_rule_is_the_default(predict: Predict, photos: Path, run_fo
         (["part=column"], "expected a .csv with the columns path and part"),
         (["part=prefx"], "prefix"),
         (["views=0", "part=prefix"], "at least 1"),
-        (["part=prefix"], "verdicts_parts.csv is already there"),
+        (["part=prefix"], "verdicts_parts.csv already exists"),
     ],
 )
 def test_a_mistake_is_one_line(predict: Predict, photos: Path, arguments: list[str], said: str) -> None:

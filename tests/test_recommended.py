@@ -135,7 +135,7 @@ def test_evaluate_gives_the_figures_of_the_training_to_the_last_digit(
     monkeypatch.setattr(sys, "argv", ["evaluate", f"run={run}", "name=again"])
     GlobalHydra.instance().clear()
     evaluate_command.main()
-    assert "the figures are those of the training, to the last digit" in capsys.readouterr().out
+    assert "the metrics equal those of the training, to the last digit" in capsys.readouterr().out
     again = run / "evaluations" / "again" / "predictions.csv"
     assert again.read_text() == (run / "predictions.csv").read_text()
 

@@ -223,7 +223,7 @@ def test_two_evaluations_in_one_second_get_a_folder_each(tmp_path: Path) -> None
 
     folders = [begin_evaluation(tmp_path / "evaluations" / "noon", named=False) for _ in range(3)]
     assert [folder.name for folder in folders] == ["noon", "noon-2", "noon-3"]
-    with pytest.raises(UserError, match="is already there: give another name="):
+    with pytest.raises(UserError, match="already exists: give another name="):
         begin_evaluation(tmp_path / "evaluations" / "noon", named=True)
 
 

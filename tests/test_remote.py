@@ -134,7 +134,7 @@ def test_a_worker_reads_a_store(run_folder: Path, photo_root: Path, tmp_path: Pa
         parts.add(Row(**rows[0]))
         parts.finish(complete=True)
         assert PartFolder("memory://line/verdicts.jsonl", resume=True).written.sha256 == {photos[0]: rows[0]["sha256"]}
-        with pytest.raises(UserError, match="is already there"):
+        with pytest.raises(UserError, match="already exists"):
             PartFolder("memory://line/verdicts.jsonl", resume=False)
     finally:
         store.rm("/line", recursive=True)
@@ -151,7 +151,7 @@ def test_parts_are_read_back_as_they_were_written(name: str, address: bool, tmp_
     parts.flush(if_due=True)
     assert len(list((tmp_path / name).glob("part-*"))) == 1, "it is not due yet"
     assert json.loads((tmp_path / name / "index.json").read_text())["complete"] is False
-    with pytest.raises(UserError, match="is already there"):
+    with pytest.raises(UserError, match="already exists"):
         PartFolder(output, resume=False)
     with pytest.raises(UserError, match="another process is writing"):
         PartFolder(output, resume=True).begin({})

@@ -240,7 +240,7 @@ def test_a_sweep_without_a_validation_part_has_no_winner(sweep: Train) -> None:
     """As the paper, with several seeds: every job is a whole training, tested, and nobody is chosen."""
     code, folder, output = sweep("report=false", "data.split.val=0", "seed=1,2")
     assert code == 0, output
-    assert "WARNING: nobody has won: no job has a val_auroc" in output
+    assert "WARNING: no winner: no job has a val_auroc" in output
     assert all(figures(folder / number)["test"]["n"] == 12 for number in "01")
 
 

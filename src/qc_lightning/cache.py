@@ -20,7 +20,7 @@ def cache(config: CacheConfig) -> None:
         else:
             print(f"{what}: {files.size_of(folder, pattern) / 1e6:,.1f} MB in {folder}")
     if not config.clear:
-        print("clear=true removes them; the next run makes again what it needs")
+        print("clear=true removes them; the next run creates again what it needs")
 
 
 def main() -> None:

@@ -44,7 +44,7 @@ def decide(config: DecideConfig) -> int:
         print(f"It is not certified, decision {before.number} was: qc-lightning certify qualification/ {run.argument}")
     if config.threshold is not None:
         print(
-            "If this threshold was read off the run's test photos, their figures are spent: they are too kind now. "
+            "If this threshold was read off the run's test photos, their figures are spent: they are too good now. "
             f"Measure it on photos that nobody has looked at: qc-lightning evaluate new_photos/ {run.argument}"
         )
     return decisions.newest.number

@@ -18,7 +18,7 @@ def fit(photos: str | os.PathLike[str] | None = None, *overrides: str, **setting
     >>> run = fit("data=parts", "data.count=60", model="mlp")  # doctest: +SKIP
 
     Args:
-        photos: a folder with a folder for each class, or a manifest; trained with `experiment=recommended` unless a
+        photos: a folder with one folder per class, or a manifest; trained with `experiment=recommended` unless a
             recipe or a network is named.
         overrides: settings as on the command line, `key=value`.
         settings: the same as keywords, dotted keys in a dictionary; None is null.
@@ -52,7 +52,7 @@ def evaluate_run(
 
     Args:
         run: a run or its folder.
-        photos: a folder with a folder for each class, or a manifest; None: the run's own test photos.
+        photos: a folder with one folder per class, or a manifest; None: the run's own test photos.
         overrides: settings as on the command line.
         settings: the same as keywords.
 

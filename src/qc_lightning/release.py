@@ -22,7 +22,7 @@ def release(config: ReleaseConfig) -> None:
     releases.path_of(name)
     why_not = doubt_of(run)
     if why_not and not config.force:
-        raise UserError(f"{run} is not released: {why_not}; force=true releases it all the same")
+        raise UserError(f"{run} is not released: {why_not}; force=true releases it anyway")
     model_id, own, decode = saved_decision(run.best)
     decisions = DecisionFile.read(run.decisions, model_id, own)
     if not run.decisions.is_file():

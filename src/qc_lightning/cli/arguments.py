@@ -47,7 +47,7 @@ def hydra_arguments(command: Command, words: Sequence[str], front_door: bool) ->
         else:
             raise UserError(_stray(word, command, list(settings)))
     if len(paths) > 1:
-        raise UserError(f"expected one path, got {len(paths)}: {', '.join(paths)} (in quotes where it has spaces)")
+        raise UserError(f"expected one path, got {len(paths)}: {', '.join(paths)} (quote a path with spaces)")
     if paths:
         listed = command.path == "data.root" and paths[0].lower().endswith(".csv") and not Path(paths[0]).is_dir()
         overrides.insert(0, f"{'data.manifest' if listed else command.path}={quoted(paths[0])}")

@@ -36,29 +36,29 @@ TRAIN, LOOK, LINE = "train an inspector", "look at what it knows", "use it on th
 COMMANDS = {
     command.name: command
     for command in (
-        Command("audit", TRAIN, "photos checked before training", config.AuditConfig, "data.root"),
-        Command("train", TRAIN, "photos of both classes to an inspector", config.TrainConfig, "data.root"),
-        Command("sweep_report", TRAIN, "table and page of a sweep", config.SweepReportConfig, "run"),
-        Command("cache", TRAIN, "what is kept between runs: show it, clear it", config.CacheConfig),
-        Command("evaluate", LOOK, "figures of a run on other labelled photos", config.EvaluateConfig, "data.root"),
-        Command("explain", LOOK, "where in a photo the evidence for its verdict lies", config.ExplainConfig, "source"),
-        Command("robustness", LOOK, "verdicts on blurred, dark, shifted photos", config.RobustnessConfig),
-        Command("predict", LINE, "a verdict for every photo of a folder", config.PredictConfig, "source"),
-        Command("export", LINE, "one .onnx file for the line, checked on the run", config.ExportConfig, "run"),
-        Command("certify", LOOK, "guarantee an escape rate with photos never seen", config.CertifyConfig, "data.root"),
-        Command("gauge", LOOK, "do model and inspectors agree: attribute study", config.GaugeConfig, "source"),
-        Command("decide", LINE, "record another threshold or rule, no training", config.DecideConfig),
+        Command("audit", TRAIN, "check photos before training", config.AuditConfig, "data.root"),
+        Command("train", TRAIN, "train an inspector from photos of both classes", config.TrainConfig, "data.root"),
+        Command("sweep_report", TRAIN, "write table and page of a sweep", config.SweepReportConfig, "run"),
+        Command("cache", TRAIN, "show or clear the cache of photos and features", config.CacheConfig),
+        Command("evaluate", LOOK, "evaluate a run on other labelled photos", config.EvaluateConfig, "data.root"),
+        Command("explain", LOOK, "draw heat maps of the evidence for verdicts", config.ExplainConfig, "source"),
+        Command("robustness", LOOK, "test the verdicts on blurred, dark, shifted photos", config.RobustnessConfig),
+        Command("predict", LINE, "give every photo of a folder a verdict", config.PredictConfig, "source"),
+        Command("export", LINE, "write a checked .onnx file for the line", config.ExportConfig, "run"),
+        Command("certify", LOOK, "guarantee an escape rate with new photos", config.CertifyConfig, "data.root"),
+        Command("gauge", LOOK, "study whether the model and inspectors agree", config.GaugeConfig, "source"),
+        Command("decide", LINE, "record another threshold or rule without training", config.DecideConfig),
         Command("release", LINE, "give a run a name that the line uses", config.ReleaseConfig),
-        Command("releases", LINE, "list the names, and how to go back", config.ReleasesConfig),
+        Command("releases", LINE, "list the releases, and how to go back", config.ReleasesConfig),
         Command(
-            "verify", LINE, "an exported inspector, checked where it serves", config.VerifyConfig, "source", plain=True
+            "verify", LINE, "check an exported inspector where it serves", config.VerifyConfig, "source", plain=True
         ),
-        Command("serve", LINE, "an exported inspector over HTTP, with a page", config.ServeConfig, "model", plain=True),
+        Command("serve", LINE, "serve exported inspectors over HTTP", config.ServeConfig, "model", plain=True),
         Command(
-            "log", LINE, "the record of every verdict: check, use, learn from it", config.LogConfig, "file", plain=True
+            "log", LINE, "verify, export, replay or learn from the verdict log", config.LogConfig, "file", plain=True
         ),
-        Command("drift", LINE, "have the photos of a line changed", config.DriftConfig, "file", plain=True),
-        Command("latency", LINE, "milliseconds a photo on this machine", config.LatencyConfig, "source"),
+        Command("drift", LINE, "check whether a line's photos have changed", config.DriftConfig, "file", plain=True),
+        Command("latency", LINE, "measure milliseconds per photo on this machine", config.LatencyConfig, "source"),
     )
 }
 """By name, in the order of the list that `qc-lightning` prints."""

@@ -18,7 +18,7 @@ def overview() -> str:
         lines.append(f"{group}:")
         lines += [f"  {command.name:14}{command.summary}" for command in COMMANDS.values() if command.group == group]
         lines.append("")
-    return "\n".join([*lines, "begin with: qc-lightning train photos/     (photos/Correct and photos/Incorrect)",
+    return "\n".join([*lines, "start with: qc-lightning train photos/     (photos/Correct and photos/Incorrect)",
                       "settings of a command: qc-lightning <command> --help"])  # fmt: skip
 
 

@@ -84,7 +84,7 @@ def typed(hint: Any, value: object, key: str) -> object:
         return float(value)
     if not isinstance(value, hint) or (isinstance(value, bool) and hint is not bool):
         hints = {int: "an integer", float: "a number", bool: "true or false", str: "text"}
-        quotes = f"; as text it is written '\"{value}\"'" if hint is str and value is not None else ""
+        quotes = f"; as text, write '\"{value}\"'" if hint is str and value is not None else ""
         raise UserError(f"{key}: expected {hints.get(hint, hint)}, got {value!r}{quotes}")
     return value
 

@@ -81,7 +81,7 @@ class OtherNames:
 class OtherPhotosConfig:
     """Labelled photos that are not the run's own."""
 
-    root: str | None  # a folder with a folder for each class
+    root: str | None  # a folder with one folder per class
     manifest: str | None  # or a CSV: path,label[,group]
     classes: OtherNames
     group: Group | None  # null: as in the run
@@ -134,7 +134,7 @@ class LatencyConfig:
     def __post_init__(self) -> None:
         valid = bool(self.batch_sizes) and all(size >= 1 for size in self.batch_sizes)
         check(valid, "batch_sizes", "sizes of at least 1", self.batch_sizes)
-        check(self.line_rate is None or self.line_rate > 0, "line_rate", "parts a second above 0", self.line_rate)
+        check(self.line_rate is None or self.line_rate > 0, "line_rate", "parts per second above 0", self.line_rate)
         check(0 < self.seconds <= 3600, "seconds", "above 0, at most 3600", self.seconds)
         check_device(self.device)
 
@@ -203,4 +203,4 @@ class VerifyConfig:
     """
 
     model: str  # an exported inspector, .onnx
-    source: str | None = None  # photos in a folder for each class, or rows with verdicts or labels
+    source: str | None = None  # photos in one folder per class, or rows with verdicts or labels

@@ -33,7 +33,7 @@ class Marks(NamedTuple):
         """A number as `csv_lines` wrote it.
 
         Raises:
-            ValueError: it is none.
+            ValueError: it is not valid.
         """
         return float(text.replace(self.decimal, "."))
 

@@ -4,7 +4,7 @@ import os
 import stat
 from pathlib import Path
 
-TABLE, RECORD = 1 << 30, 1 << 26  # bytes: a row a photo for millions of them; JSON takes ten times its size in memory
+TABLE, RECORD = 1 << 30, 1 << 26  # bytes: rows of millions of photos; JSON takes ten times its size in memory
 
 
 def read_bytes(path: Path, most: int = TABLE) -> bytes:

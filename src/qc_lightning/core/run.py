@@ -63,7 +63,7 @@ class Run:
         return self.folder / "history.csv"
 
     def read_history(self) -> list[dict[str, float | None]]:
-        """The rows of history.csv as numbers; None where a metric was not measured."""
+        """The rows of history.csv as numbers; None if a metric was not measured."""
         records = read_table(self.history)
         return [{name: float(value) if value else None for name, value in row.items()} for row in records]
 

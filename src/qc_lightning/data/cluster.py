@@ -109,7 +109,7 @@ class Cluster:
             return
         if len(left) > _MOST_LOST and len(left) == before:
             raise UserError(
-                f"ray: a worker died {TRIES} times on each of {len(left)} photos, perhaps for lack of memory: "
+                f"ray: a worker died {TRIES} times on each of {len(left)} photos, perhaps out of memory: "
                 "give a larger ray.memory="
             )
         yield [(number, None) for number in left]

@@ -171,7 +171,7 @@ def _straddling(photos: Sequence[Photo]) -> list[str]:
         return []
     return [
         f"{len(straddling)} groups have photos in several parts of the given split, for example {straddling[0]}: "
-        "the test figures are too kind."
+        "the test figures are too good."
     ]
 
 

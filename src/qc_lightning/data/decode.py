@@ -170,7 +170,7 @@ def _loaded(
 
 @contextmanager
 def _one_large_at_a_time(image: Image.Image) -> Iterator[None]:
-    """Photos of many megapixels wait for each other, whatever the number of threads: each takes 4 bytes a pixel."""
+    """Photos of many megapixels wait for each other, whatever the number of threads: each takes 4 bytes per pixel."""
     if math.prod(image.size) < _LARGE:
         yield
     else:

@@ -33,7 +33,7 @@ class FileFacts:
         quality: of a JPEG on libjpeg's scale of 1 to 100, estimated from its quantization table; NaN for others.
         modified: seconds since 1970 of the file's last change.
         taken: seconds since 1970 by the camera's clock; NaN when the file does not say.
-        camera: model by EXIF, empty when the file does not say.
+        camera: model by EXIF, empty if the file does not say.
     """
 
     kind: str = ""

@@ -20,7 +20,7 @@ class Finding:
     Attributes:
         path: the photo's name below the root.
         other: in a check of pairs the other photo, else a word on what was found, or empty.
-        value: how much, in the check's own unit; None when there is nothing to measure.
+        value: how much, in the check's own unit; None if there is nothing to measure.
     """
 
     path: str
@@ -36,7 +36,7 @@ class Check:
         name: identifier, such as border_colour.
         flagged: whether a person should look.
         text: one sentence on what was found, or on why the check could not be made.
-        value: the check's figure, with its 95% interval from `low` to `high`; None where it has none.
+        value: the check's figure, with its 95% interval from `low` to `high`; None if it has none.
         low: lower end of the interval.
         high: upper end of the interval.
         findings: the photos that it points at.

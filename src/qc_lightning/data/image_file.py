@@ -46,7 +46,7 @@ class BadImage(Exception):
     """A file that can't be used as a photo; the message is the reason, one short phrase without the file's name.
 
     Attributes:
-        sha256: of the file's bytes, hex; empty when they could not be read.
+        sha256: of the file's bytes, hex; empty if they could not be read.
     """
 
     sha256: str = ""

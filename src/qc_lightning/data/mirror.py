@@ -24,7 +24,7 @@ def mirror(address: str, cache: Path) -> Path:
     gone from the store is removed.
 
     Args:
-        address: such as s3://bucket/photos, with a folder for each class.
+        address: such as s3://bucket/photos, with one folder per class.
         cache: holds a folder for each address; made when missing.
 
     Returns:

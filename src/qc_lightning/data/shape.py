@@ -18,7 +18,7 @@ _LOOKED_AT = 1000  # photos of a set, evenly spaced: enough for a median
 
 
 def photo_size(path: Path) -> tuple[int, int] | None:
-    """Height and width of a photo, upright, read from the file's header; None where that cannot be read."""
+    """Height and width of a photo, upright, read from the file's header; None if that cannot be read."""
     try:
         with path.open("rb") as file:
             image = open_header(file)
@@ -33,7 +33,7 @@ def photo_size(path: Path) -> tuple[int, int] | None:
 def common_shape(
     paths: Sequence[Path], side: int, grid: tuple[int, int], roi: Sequence[float] | None = None
 ) -> tuple[int, int, list[str]]:
-    """Height and width of a tile, in pixels, that keep the shape of most photos at side * side pixels a tile.
+    """Height and width of a tile, in pixels, that keep the shape of most photos at side * side pixels per tile.
 
     Args:
         paths: the photos; up to 1,000 of them are looked at, evenly spaced.

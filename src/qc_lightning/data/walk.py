@@ -123,7 +123,7 @@ def is_photo(path: Path) -> bool:
 
 
 def why_unread(path: Path) -> str:
-    """Why a file of a folder that is no photo by its ending may be one all the same; empty when nothing says so."""
+    """Why a file of a folder that is no photo by its ending may be one all the same; empty if nothing says so."""
     suffix = path.suffix.lower()
     is_image = suffix in _UNREAD_SUFFIXES or (suffix not in _OTHER_SUFFIXES and looks_like_image(path))
     return unread_ending(path) if is_image else ""

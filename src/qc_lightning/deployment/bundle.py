@@ -37,7 +37,7 @@ def make_bundle(model: Path, folder: Path, checkout: Path, target: tuple[str, st
         UserError: the folder is there, the model is no good, or pip cannot get the wheels.
     """
     if folder.exists():
-        raise UserError(f"{folder} is already there: remove it or give another name")
+        raise UserError(f"{folder} already exists: remove it or give another name")
     ExportedInspector.load(model).verify_golden()
     wheels = folder / "wheels"
     wheels.mkdir(parents=True)

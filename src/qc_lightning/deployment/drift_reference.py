@@ -41,7 +41,7 @@ def drift_reference(inspector: ExportedInspector, photos: Sequence[Photo]) -> Re
         photos: of the run, each with its subset. Photos that cannot be read are left out.
 
     Returns:
-        None when there are fewer than 20 photos of the training or of the others.
+        None if there are fewer than 20 photos of the training or of the others.
     """
     trained = _spread([photo for photo in photos if photo.subset == "train"])
     others = _spread([photo for photo in photos if photo.subset != "train"])

@@ -63,7 +63,7 @@ def export_inspector(
         output: the file, which appears whole or not at all.
         others: more photos of the run, which the reference for drift needs; without photos of the training there is no
             reference.
-        doubt: why the run's own figures say that it tells nothing apart, if they do.
+        doubt: why the run's own figures say that it cannot tell the classes apart, if they do.
 
     Raises:
         UserError: a photo cannot be read or is not the one on record, the network cannot be translated, or the export

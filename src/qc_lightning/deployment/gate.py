@@ -21,7 +21,7 @@ class GateResult:
         gap: largest difference of a logit.
         margin: smallest distance of a photo's logit to a limit of the decision; infinite when there is none.
         closest: the photo of that distance.
-        certificate: what has become of the run's certificate, in one line; empty when it has none.
+        certificate: what has become of the run's certificate, in one line; empty if it has none.
     """
 
     photos: int

@@ -34,7 +34,7 @@ class ExportedGraph(nn.Module):
 
     Args:
         network: float [B, 3, H, W] in [0, 1] to logits [B], in eval mode.
-        novelty: how unlike the training photos a photo is; None when the run does not measure it.
+        novelty: novelty of a photo; None if the run does not measure it.
     """
 
     def __init__(self, network: nn.Module, novelty: Novelty | None) -> None:

@@ -23,7 +23,7 @@ def to_onnx(network: nn.Module, novelty: Novelty | None, shape: tuple[int, int, 
 
     Args:
         network: on the CPU, in eval mode.
-        novelty: of the run, likewise; None when it measures none.
+        novelty: of the run, likewise; None if it measures none.
         shape: 3, H, W of a decoded photo.
 
     Raises:

@@ -31,11 +31,11 @@ def evaluate_run(run: Run, inspector: Inspector, labelled: EvaluationSet, scored
     metrics = measure(everything, scored.photos, inspector.decision, target, names, scored.novelty)
     metrics["warnings"] += scored.notes
     if not labelled.own and (seen := trained_on(run, scored.photos)):
-        metrics["warnings"].append(f"{seen} of these photos were used to train {run.folder}: its figures are too kind.")
+        metrics["warnings"].append(f"{seen} of these photos were used to train {run.folder}: its figures are too good.")
     certificate = DecisionFile.read(run.decisions, inspector.model_id, inspector.decision).named(run).certificate or {}
     chose = {photo["sha256"] for photo in certificate.get("photos", [])}
     if seen := sum(photo.sha256 in chose for photo in scored.photos):
-        metrics["warnings"].append(f"{seen} of these photos chose the threshold (certify): its figures are too kind.")
+        metrics["warnings"].append(f"{seen} of these photos chose the threshold (certify): its figures are too good.")
     if not labelled.own and scored.novelty is not None and (why := unlike_training(run, scored.novelty.tolist())):
         metrics["warnings"].append(why)
     if scored.bad:
@@ -83,10 +83,10 @@ def same_as_trained(run: Run, metrics: dict[str, Any], subset: str) -> str:
         return f"the training did not measure its {subset} photos"
     before, now = stored[subset], finite(metrics[subset])
     if before == now:
-        return "the figures are those of the training, to the last digit"
+        return "the metrics equal those of the training, to the last digit"
     values = [(before[name]["value"], now[name]["value"]) for name in FIGURES if isinstance(before.get(name), dict)]
     gap = max((abs(a - b) for a, b in values if isinstance(a, float) and b is not None), default=0.0)
-    return f"the figures differ from those of the training by up to {gap:.1g}: another device, precision or release?"
+    return f"the metrics differ from those of the training by up to {gap:.1g}: another device, precision or release?"
 
 
 def compare_runs(other: Run, candidate: tuple[Inspector, Scored], baseline: tuple[Inspector, Scored]) -> dict[str, Any]:

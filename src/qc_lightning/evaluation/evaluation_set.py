@@ -53,7 +53,7 @@ def evaluation_folder(run: Run, name: str | None) -> Path:
     """
     folder = run.folder / "evaluations" / (name or datetime.now().strftime("%Y-%m-%d_%H-%M-%S"))
     if folder.exists():
-        raise UserError(f"{folder} is already there: give another name=")
+        raise UserError(f"{folder} already exists: give another name=")
     check_room(run.folder)
     return folder
 
@@ -71,7 +71,7 @@ def begin_evaluation(folder: Path, named: bool) -> Path:
             return target
         except FileExistsError:
             if named:
-                raise UserError(f"{target} is already there: give another name=") from None
+                raise UserError(f"{target} already exists: give another name=") from None
         except OSError as error:
             raise UserError(f"expected a folder that can be written to, {target}: {error.strerror}") from error
     raise AssertionError("counting never ends")

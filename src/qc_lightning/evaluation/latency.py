@@ -63,22 +63,22 @@ def keeps_up(result: dict[str, Any], line_rate: float | None) -> tuple[bool | No
 
     Args:
         result: as `latency` gives it.
-        line_rate: parts a second, None when no line is named.
+        line_rate: parts per second, None if no line is named.
 
     >>> rows = [{"what": ONE, "p99_ms": 80.0}]
     >>> keeps_up({"rows": rows}, 10)
-    (True, 'A line of 10 parts a second is kept up with: p99 is 80 ms, a part comes every 100 ms.')
+    (True, 'A line of 10 parts per second is kept up with: p99 is 80 ms, a part comes every 100 ms.')
     """
     p99 = next(row["p99_ms"] for row in result["rows"] if row["what"] == ONE)
     if line_rate is None:
         return (
             None,
-            f"It keeps up with a line of up to {1000 / p99:.3g} parts a second (p99 of one photo: {p99:.3g} ms).",
+            f"It keeps up with a line of up to {1000 / p99:.3g} parts per second (p99 of one photo: {p99:.3g} ms).",
         )
     met = bool(p99 <= 1000 / line_rate)
     words = "is kept up with" if met else "is NOT kept up with"
     every = f"p99 is {p99:.3g} ms, a part comes every {1000 / line_rate:.3g} ms"
-    return met, f"A line of {line_rate:g} parts a second {words}: {every}."
+    return met, f"A line of {line_rate:g} parts per second {words}: {every}."
 
 
 def table(result: dict[str, Any]) -> str:

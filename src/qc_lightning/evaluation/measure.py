@@ -49,7 +49,7 @@ def measure(
         photos: the photo set.
         decision: gives the verdicts.
         target: the rates to keep, and the line's share of bad parts.
-        classes: what the user calls Correct and Incorrect.
+        classes: the user's names for Correct and Incorrect.
         novelty: float64 [photos], how unlike the training photos each is; None: not measured.
     """
     metrics: dict[str, Any] = {}

@@ -174,7 +174,7 @@ def in_words(
         record: the decision.
         parts: that it was certified on.
         limits: what was certified.
-        classes: what the user calls Correct and Incorrect.
+        classes: the user's names for Correct and Incorrect.
     """
     decision = record.decision
     verdicts = decision.verdicts(parts.score)

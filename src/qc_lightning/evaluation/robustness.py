@@ -49,7 +49,7 @@ def robustness(inspector: Inspector, photos: Sequence[Photo]) -> dict[str, Any]:
     Returns:
         {"n", "threshold", "clean": rates, "corruptions": {name: {"unit", "strengths": [{"strength", rates}]}}}, rates
         being escape_rate, overkill_rate, review_rate, accuracy (neither of these) and flips (verdicts other than on the
-        photo as it is), each {"value", "low", "high"}: Wilson intervals with a design effect for groups; None where no
+        photo as it is), each {"value", "low", "high"}: Wilson intervals with a design effect for groups; None if no
         photo counts.
 
     Raises:

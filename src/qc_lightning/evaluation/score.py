@@ -28,7 +28,7 @@ class Scored:
     Attributes:
         photos: those that could be read, `sha256` filled in.
         logit: float32 [n].
-        novelty: float64 [n], how unlike the training photos each is; None when the run does not measure it.
+        novelty: float64 [n], how unlike the training photos each is; None if the run does not measure it.
         bad: path and reason of the others.
         notes: what a person should know of the photos.
     """

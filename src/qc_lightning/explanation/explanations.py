@@ -31,7 +31,7 @@ class Explanation:
         subject: the photo; `error` says why there is nothing more when it could not be read.
         sha256: of its bytes.
         probability: P(Incorrect).
-        verdict: what the line does with it; None when it could not be read.
+        verdict: what the line does with it; None if it could not be read.
         incorrect: whether the heat speaks for Incorrect, else for Correct.
         photo: uint8 RGB [h, w, 3], upright, at most LONGEST along its longer side.
         heat: float32 [h, w], its sum 1.

@@ -21,8 +21,8 @@ class Subject:
 
     Attributes:
         path: the file.
-        label: 0 for Correct, 1 for Incorrect, None when nobody has said.
-        mask: PNG of its defect, as large as the photo, above 127 on the defect; None when there is none.
+        label: 0 for Correct, 1 for Incorrect, None if nobody has said.
+        mask: PNG of its defect, as large as the photo, above 127 on the defect; None if there is none.
     """
 
     path: Path

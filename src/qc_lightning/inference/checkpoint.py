@@ -49,7 +49,7 @@ def _check(path: Path) -> None:
 
     Raises:
         ValueError: it would, or a bit of it has flipped.
-        zipfile.BadZipFile: it is none.
+        zipfile.BadZipFile: it is not valid.
     """
     file_size = path.stat().st_size
     with zipfile.ZipFile(path) as archive:
@@ -57,7 +57,7 @@ def _check(path: Path) -> None:
         if any(entry.compress_type != zipfile.ZIP_STORED for entry in entries):
             raise ValueError("it is packed, checkpoints are not")
         if sum(entry.file_size for entry in entries) > file_size:
-            raise ValueError("it is said to hold more than the file is large")
+            raise ValueError("it declares more data than the file has")
         if wrong := archive.testzip():
             raise ValueError(f"the checksum of {wrong} is wrong")
     # on no device a tensor that is larger than its data stays a number; on the CPU torch makes room for it
@@ -91,8 +91,8 @@ def complete_checkpoint(
         path: of the checkpoint.
         decode: how a file becomes what the network was trained on.
         decision: what turns a probability into a verdict.
-        class_names: what the user calls Correct and Incorrect.
-        novelty: state of the run's `Novelty`; None when it measures none.
+        class_names: the user's names for Correct and Incorrect.
+        novelty: state of the run's `Novelty`; None if it measures none.
     """
     checkpoint = read_checkpoint(path)
     model_id = _digest(checkpoint["state_dict"])

@@ -223,7 +223,7 @@ def in_words(crossings: Mapping[str, Crossing]) -> dict[str, str]:
     more = f" and {len(camera) - 4} more" if len(camera) > 4 else ""
     sentences = {"drift": f"{words}{more}, up to row {camera[0].row}"} if camera else {}
     if MIX in crossings:
-        sentences["mix"] = f"another share of parts is rejected than before, up to row {crossings[MIX].row}"
+        sentences["mix"] = f"the fraction of rejected parts has changed, up to row {crossings[MIX].row}"
     return sentences
 
 

@@ -14,7 +14,7 @@ def replayed(log: Path) -> tuple[DriftMonitor | None, EscapeMonitor, str]:
     """Monitors that have seen all photos and spot checks of the newest model of a log, and the model's id.
 
     Returns:
-        The first is None where the model has no reference for drift.
+        The first is None if the model has no reference for drift.
 
     Raises:
         UserError: the log cannot be read, or its newest model has neither a reference for drift nor bad parts of spot
@@ -51,5 +51,5 @@ def table(monitor: DriftMonitor) -> str:
     if camera:
         lines.append("ALARM: the photos have changed: check camera, light, lens and product")
     if MIX in monitor.first:
-        lines.append("ALARM: the mix has changed: another share of parts is rejected than before")
+        lines.append("ALARM: the mix has changed: the fraction of rejected parts has changed")
     return "\n".join(lines if monitor.first else [*lines, "nothing has changed beyond chance"])

@@ -48,7 +48,7 @@ class EscapeMonitor:
     """Counts the spot checks that people call bad, and how many of them passed.
 
     Args:
-        claim: of the certificate; None where there is none.
+        claim: of the certificate; None if there is none.
 
     Attributes:
         claim: as given.

@@ -54,7 +54,7 @@ class ExportedInspector:
         path: the file.
         decode: how a photo becomes the uint8 [3, H, W] that the graph takes.
         decision: rule that turns a probability into a verdict.
-        class_names: what the user calls Correct and Incorrect.
+        class_names: the user's names for Correct and Incorrect.
         model_id: id of the model, as in the run.
         unreadable: the verdict on a photo that cannot be read, REVIEW or REJECT.
         metadata: all metadata of the file.
@@ -214,7 +214,7 @@ class ExportedInspector:
         if gap > TOLERANCE:
             raise UserError(
                 f"{self.path}: expected the golden inputs' logits within {TOLERANCE:g}, got {gap:.2g} off: onnxruntime "
-                "computes otherwise on this machine; install another version of it"
+                "computes differently on this machine; install another version of it"
             )
         return gap
 

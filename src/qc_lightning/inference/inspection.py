@@ -29,18 +29,18 @@ class Inspection:
     """One photo's result.
 
     Attributes:
-        path: the file; None when the photo came from elsewhere.
-        sha256: of the file's bytes, hex; empty when there are none.
+        path: the file; None if the photo came from elsewhere.
+        sha256: of the file's bytes, hex; empty if there are none.
         verdict: what the line does with the part.
-        probability: P(Incorrect) in [0, 1]; None when the photo could not be read or the network gave no finite number.
-        logit: the network's output; None when the photo could not be read.
+        probability: P(Incorrect) in [0, 1]; None if the photo could not be read or the network gave no finite number.
+        logit: the network's output; None if the photo could not be read.
         threshold: of the decision.
-        novelty: how unlike the training photos the photo is, 0 or above; None when the model does not measure it.
-        reason: why a person has to look at it, in words; empty when the probability alone gave the verdict.
+        novelty: novelty of the photo, 0 or above; None if the model does not measure it.
+        reason: why a person has to look at it, in words; empty if the probability alone gave the verdict.
         model_id: which model said so.
         seconds: decoding and the photo's share of the network's time.
         error: why there is no probability, else empty.
-        measures: what drift compares, in the order of the reference's names; empty when nothing is measured.
+        measures: what drift compares, in the order of the reference's names; empty if nothing is measured.
     """
 
     path: Path | None
@@ -62,7 +62,7 @@ class Decoded(NamedTuple):
 
     Attributes:
         path: the file, if there is one.
-        pixels: uint8 [3, H, W] as the network was trained on; None when the photo could not be read.
+        pixels: uint8 [3, H, W] as the network was trained on; None if the photo could not be read.
         sha256: of the file's bytes, hex.
         seconds: that decoding took.
         error: why there are no pixels, else empty.
@@ -156,7 +156,7 @@ def conclude(
         photos: n photos.
         logit: the network's output for the m <= n photos that could be read, in their order.
         probability: P(Incorrect) of the same.
-        novelty: of the same; None when the model does not measure it.
+        novelty: of the same; None if the model does not measure it.
         decision: what makes the verdicts.
         model_id: of the model.
         unreadable: the verdict on a photo that could not be read.

@@ -48,11 +48,11 @@ class Inspector:
         network: float [B, 3, H, W] in [0, 1] to logits [B], in eval mode, on `device`.
         decode: how a file becomes the uint8 [3, H, W] that the network was trained on.
         decision: what turns a probability into a verdict.
-        class_names: what the user calls Correct and Incorrect.
+        class_names: the user's names for Correct and Incorrect.
         model_id: first 12 digits of the SHA-256 over the weights: which model a verdict came from.
         device: where the network is.
         unreadable: the verdict on a photo that cannot be read, REVIEW or REJECT.
-        novelty: how unlike the training photos a photo is, see `scores`; None when that is not measured.
+        novelty: novelty of a photo, see `scores`; None if that is not measured.
         certificate: what the decision in force guarantees, as decision.json has it, without its photos; None when
             nothing.
     """
@@ -139,7 +139,7 @@ class Inspector:
 
         Args:
             photo: a path, the bytes of an image file, a PIL image, or RGB pixels uint8 [H, W, 3] of any size. All go
-                through the decoder that the training's photos went through.
+                through the decoder that the training photos went through.
 
         Returns:
             What `predict` writes of the photo, to the last digit; a list for a list. A photo that cannot be read has a
@@ -193,7 +193,7 @@ class Inspector:
             pixels: photos uint8 [B, 3, H, W] of `decode.shape`.
 
         Returns:
-            The second is None when the model does not measure it.
+            The second is None if the model does not measure it.
 
         Raises:
             TypeError: they are not uint8.

@@ -17,21 +17,21 @@ class Entry(NamedTuple):
 
     Attributes:
         time: UTC, ISO 8601 with milliseconds.
-        part: number of the part; empty when nobody said. A photo from a folder: its name there.
-        source: camera or folder; empty when nobody said.
-        sha256: of the photo's bytes, hex; empty when there are none.
+        part: number of the part; empty if nobody said. A photo from a folder: its name there.
+        source: camera or folder; empty if nobody said.
+        sha256: of the photo's bytes, hex; empty if there are none.
         model_id: of the model.
-        model: digest of the model's record, see `log_file.register`; empty when it has none.
-        decision: digest of the decision record; empty when it has none.
+        model: digest of the model's record, see `log_file.register`; empty if it has none.
+        decision: digest of the decision record; empty if it has none.
         threshold: of the decision.
-        probability: P(Incorrect); None when there is none.
-        logit: of the network; None when there is none.
-        novelty: None when it is not measured.
+        probability: P(Incorrect); None if there is none.
+        logit: of the network; None if there is none.
+        novelty: None if it is not measured.
         verdict: PASS, REVIEW or REJECT; of an override PASS or REJECT.
         reason: why a person has to look; of an override the person's reason.
         error: why there is no probability.
         milliseconds: from the photo's arrival to its verdict.
-        measures: what drift compares, numbers with spaces between; empty when nothing is measured.
+        measures: what drift compares, numbers with spaces between; empty if nothing is measured.
         overrides: number of the row that a person overrides; None for an inspection.
         who: the person's name; empty for an inspection.
     """

@@ -150,7 +150,7 @@ def first_fault(path: Path) -> tuple[int, str, str]:
 
     Returns:
         The number of rows that are as they were written, the digest of the last of them, and what is wrong with the
-        next one; empty when all are right.
+        next one; empty if all are right.
     """
     records = {digest: record_digest(record) == digest for digest, record in model_records(path).items()}
     previous, count, time = "", 0, ""

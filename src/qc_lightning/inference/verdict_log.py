@@ -21,7 +21,7 @@ class VerdictLog:
 
     Attributes:
         path: as given.
-        trouble: why the last rows could not be written; empty when they could.
+        trouble: why the last rows could not be written; empty if they could.
 
     Raises:
         UserError: the file is no log, of another release, or cannot be written.

@@ -22,7 +22,7 @@ def calibration(logit: npt.NDArray[np.floating], label: npt.ArrayLike) -> dict[s
         label: int [n], 1 = Incorrect.
 
     Returns:
-        "brier" and "log_loss"; None where a class is missing.
+        "brier" and "log_loss"; None if a class is missing.
     """
     z, positive = logit.astype(np.float64), np.asarray(label) == 1
     if positive.all() or not positive.any():

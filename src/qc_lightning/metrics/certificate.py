@@ -99,7 +99,7 @@ class Limit:
         confidence: one-sided.
         parts: of that class.
         allowed: largest number of misses among them at the threshold; -1 if there are too few parts.
-        threshold: in [0, 1]; None when the rate cannot be shown. It is the same number in single precision, and the
+        threshold: in [0, 1]; None if the rate cannot be shown. It is the same number in single precision, and the
             parts that gave it stay on their side of it when their scores are rounded to single precision.
     """
 

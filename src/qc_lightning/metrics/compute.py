@@ -84,7 +84,7 @@ def evaluate(
 
     Returns:
         {"n": n, "confusion_matrix": [[TN, FP], [FN, TP]], "verdicts": {"correct": {verdict: count}, "incorrect": ...},
-        figure: {"value", "low", "high"}, ...}; the three are None where the figure is undefined. Escape rate, overkill
+        figure: {"value", "low", "high"}, ...}; the three are None if the figure is undefined. Escape rate, overkill
         rate and review rate count verdicts; the confusion matrix and what follows from it go by the threshold alone.
         Where photos share groups, "parts" holds the three rates and the verdicts by part.
         Intervals: docs/statistics.md.

@@ -48,7 +48,7 @@ class Decision:
             this, whatever its probability. None: there is no limit.
 
     Raises:
-        UserError: the threshold is no number in [0, 1], the band does not hold it, or the limit is no distance.
+        UserError: the threshold is not a number in [0, 1], the band does not hold it, or the limit is no distance.
     """
 
     threshold: float
@@ -73,7 +73,7 @@ class Decision:
         Args:
             probability: float [...], P(Incorrect). Compared in double precision, so that a score read back from a file
                 and the threshold taken from it agree.
-            novelty: float [...], how unlike the training photos each photo is; one that is not a number is above every
+            novelty: float [...], novelty of each photo; one that is not a number is above every
                 limit. None: not measured, no photo is above the limit.
 
         Returns:
@@ -92,7 +92,7 @@ class Decision:
 
         Args:
             probability: P(Incorrect).
-            novelty: how unlike the training photos the photo is; None: not measured.
+            novelty: novelty of the photo; None: not measured.
         """
         if self.novelty is not None and novelty is not None and not novelty <= self.novelty:
             return f"unlike the training photos: novelty {short(novelty)}, the limit is {short(self.novelty)}"

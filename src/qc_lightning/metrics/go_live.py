@@ -113,7 +113,7 @@ def in_words(answer: Mapping[str, Any], classes: Sequence[str] = ("Correct", "In
 
     Args:
         answer: result of `go_live`.
-        classes: what the user calls Correct and Incorrect.
+        classes: the user's names for Correct and Incorrect.
     """
     claim, needed, target = answer["claim"], answer["needed"], answer["target"]
     sure = f"at {claim['confidence']:.0%} confidence (one-sided, exact)"
@@ -187,7 +187,7 @@ def doubt(metrics: Mapping[str, Any]) -> str:
     part = metrics[subset]
     (tn, fp), (fn, tp) = part["confusion_matrix"]
     if not (tn + fp and fn + tp):
-        return f"its {subset} photos are of one class only, so nobody knows whether it tells the two apart"
+        return f"its {subset} photos are of one class only, so it is unknown whether it can tell the two apart"
     if not (fp + tp and tn + fn):
         return f"it {'rejects' if fp + tp else 'passes'} every one of its {part['n']:,} {subset} photos"
     low = part["balanced_accuracy"]["low"]

@@ -171,7 +171,7 @@ class DecisionFile:
             fits = isinstance(one, dict) and one.keys() == {*_FIELDS, "digest"}
             fits = fits and one["id"] == number and one["previous"] == previous
             if not (fits and one["digest"] == _digest(model_id, {name: one[name] for name in _FIELDS})):
-                raise UserError(f"{path}: decision {number} was edited by hand (its digest does not fit): {restore}")
+                raise UserError(f"{path}: decision {number} was edited by hand (its digest does not match): {restore}")
             previous = one["digest"]
             decision = Decision.from_dict(one | {"source": one["why"]})
             names = ("rule", "photos", "who", "when", "certificate", "previous")

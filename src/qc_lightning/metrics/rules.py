@@ -21,7 +21,7 @@ def choose_decision(probability: npt.ArrayLike, label: npt.ArrayLike, config: De
     """Choose threshold and review band on validation or out-of-fold photos; never call this with test photos.
 
     - fixed: the threshold that is given.
-    - even: where both classes are equally likely, by Platt scaling with both weighing alike. It rests on all scores,
+    - even: where both classes are equally likely, by Platt scaling with equal class weights. It rests on all scores,
       not on the few beside the threshold, and carried over better than `balanced` to photos of other groups. With fewer
       than 20 Incorrect photos it is at most what 5% of the Correct ones exceed.
     - balanced, f1: the best balanced accuracy, the best F1.
@@ -122,7 +122,7 @@ def _even_odds(probability: FloatArray, positive: npt.NDArray[np.bool_]) -> floa
 def exceeded_by(values: FloatArray, rate: float) -> float | None:
     """The value that a further one of the same kind exceeds with a probability of at most `rate`, in (0, 1).
 
-    An order statistic (split conformal prediction); None where there are too few values for that rate.
+    An order statistic (split conformal prediction); None if there are too few values for that rate.
 
     >>> exceeded_by(np.arange(199.0), 0.05), exceeded_by(np.arange(18.0), 0.05)
     (189.0, None)

@@ -13,7 +13,7 @@ def table(metrics: Mapping[str, Any], classes: tuple[str, str] = ("Correct", "In
 
     Args:
         metrics: subsets as `evaluate` gives them, by name ("train", "val", "test"); others are passed over.
-        classes: what the user calls Correct and Incorrect.
+        classes: the user's names for Correct and Incorrect.
     """
     subsets = [name for name in ("train", "val", "test") if (metrics.get(name) or {}).get("n")]
     lines = [

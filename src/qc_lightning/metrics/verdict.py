@@ -32,7 +32,7 @@ def escapes(verdicts: npt.ArrayLike, label: npt.ArrayLike) -> npt.NDArray[np.boo
 
 
 def overkills(verdicts: npt.ArrayLike, label: npt.ArrayLike) -> npt.NDArray[np.bool_]:
-    """Which photos are Correct parts that are rejected, bool [...]; arguments as of `escapes`.
+    """Which photos are Correct parts that are rejected, bool [...]; arguments as for `escapes`.
 
     >>> overkills(["PASS", "REVIEW", "REJECT", "REJECT"], [0, 0, 0, 1]).tolist()
     [False, False, True, False]

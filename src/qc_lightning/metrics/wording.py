@@ -45,11 +45,11 @@ def shown_figures(metrics: Mapping[str, Any]) -> dict[str, str]:
 
 
 def warnings_for(metrics: Mapping[str, Any], classes: Sequence[str] = ("Correct", "Incorrect")) -> list[str]:
-    """What a reader of metrics.json must not miss, in plain sentences; empty when there is nothing.
+    """What a reader of metrics.json must not miss, in plain sentences; empty if there is nothing.
 
     Args:
         metrics: subsets as `evaluate` gives them, by name; the test part is judged, else val, else train.
-        classes: what the user calls Correct and Incorrect.
+        classes: the user's names for Correct and Incorrect.
     """
     subset = next((name for name in ("test", "val", "train") if (metrics.get(name) or {}).get("n")), None)
     if subset is None:
@@ -65,7 +65,7 @@ def warnings_for(metrics: Mapping[str, Any], classes: Sequence[str] = ("Correct"
         balanced = part["balanced_accuracy"]
         if not (fp + tp and tn + fn):
             does = "rejects" if fp + tp else "passes"
-            warnings.append(f"The model {does} every one of the {n} {subset} photos: it tells nothing apart.")
+            warnings.append(f"The model {does} every one of the {n} {subset} photos: it cannot tell the classes apart.")
         elif tn + tp <= most:
             rare = " Where one class is rare, judge by escapes and overkill." if balanced["low"] > 0.5 else ""
             warnings.append(
@@ -84,6 +84,6 @@ def warnings_for(metrics: Mapping[str, Any], classes: Sequence[str] = ("Correct"
             low, high = percent(part[key]["low"]), percent(part[key]["high"])
             few.append(f"{count} {name} (the {FIGURES[key]} may be anywhere from {low} to {high})")
     if few:
-        needed = f"5% takes {parts_needed(0.05)} parts without a miss, one of 1% {parts_needed(0.01)}"
-        warnings.append(f"Few {subset} photos: only {' and '.join(few)}. To show a rate of {needed}.")
+        needed = f"{parts_needed(0.05)} parts without a miss for a rate of 5%, {parts_needed(0.01)} for 1%"
+        warnings.append(f"Few {subset} photos: only {' and '.join(few)}. It takes {needed}.")
     return warnings

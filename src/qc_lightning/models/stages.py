@@ -43,7 +43,7 @@ def stage_ends(model: nn.Module) -> list[str]:
 
 
 def map_layer(model: Any, size: int) -> str | None:
-    """Name of the module whose output is the map [1, C, H, W] that a timm network pools; None when it pools no such."""
+    """Name of the module whose output is the map [1, C, H, W] that a timm network pools; None if it pools no such."""
     shapes: list[tuple[str, torch.Size]] = []
 
     def listen(name: str) -> Any:

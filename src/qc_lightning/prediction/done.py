@@ -18,7 +18,7 @@ def same_bytes(files: Sequence[tuple[Path, str]], stop: StopRequest) -> list[boo
     Times and sizes are not asked: a photo that was replaced by another one under its name keeps both in many a folder.
 
     Args:
-        files: path and SHA-256 by the row, empty when the photo could not be read then.
+        files: path and SHA-256 by the row, empty if the photo could not be read then.
         stop: ends it early; files that were not looked at count as not the same.
     """
     same: list[bool] = []

@@ -151,7 +151,7 @@ def _lost(photo: str, inspector: "Inspector | ExportedInspector") -> Row:
     from qc_lightning.inference.inspection import Inspection
     from qc_lightning.prediction.photo_row import row_of
 
-    error = f"its worker died {TRIES} times, perhaps for lack of memory"
+    error = f"its worker died {TRIES} times, perhaps out of memory"
     inspection = Inspection(
         None, "", inspector.unreadable, None, None, inspector.decision.threshold, None, "cannot be read",
         inspector.model_id, 0.0, error,

@@ -32,7 +32,7 @@ class Written:
     """Content of an existing output.
 
     Attributes:
-        sha256: of the bytes that each photo's newest row is of, by path; empty when they could not be read.
+        sha256: of the bytes that each photo's newest row is of, by path; empty if they could not be read.
         counts: rows by verdict, and those with an error as `error`.
         models: ids of the models that gave them.
         end: bytes of the whole rows; what follows is torn.
@@ -65,7 +65,7 @@ def read_written(output: Path, resume: bool, marks: Marks = USUAL) -> Written:
             raise UserError(f"output: expected a file, {path} is none: give another name")
     existing = next((path for path in (output, journal) if os.path.lexists(path)), None)
     if existing and not resume:
-        raise UserError(f"{existing} is already there: continue it with resume=true, or give another output=")
+        raise UserError(f"{existing} already exists: continue it with resume=true, or give another output=")
     written = Written(marks=marks)
     if journal != output and output.exists() and not journal.exists():
         if output.suffix.lower() == ".xlsx":

@@ -39,7 +39,7 @@ class Overlays:
             sha256: of the bytes that it was given for, hex.
 
         Returns:
-            Why there is no picture of it, empty when there is one or none is needed.
+            Why there is no picture of it, empty if there is one or none is needed.
 
         Raises:
             UserError: memory is too small for it, or the folder cannot be written.

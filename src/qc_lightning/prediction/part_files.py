@@ -58,7 +58,7 @@ class PartFolder:
         self.written = Written()
         existing = self._names()
         if existing and not resume:
-            raise UserError(f"{self.output} is already there: continue it with resume=true, or give another output=")
+            raise UserError(f"{self.output} already exists: continue it with resume=true, or give another output=")
         if existing and _INDEX not in existing:
             raise UserError(f"{self.output}: expected the {_INDEX} of an earlier prediction: give another output=")
         for name in existing:

@@ -80,7 +80,7 @@ def check_parts_file(output: Path, rule: PartRule, resume: bool, marks: Marks) -
     with path.open("rb") as file:
         ours = file.readline() == _header(marks).encode()
     if not (resume and ours):
-        raise UserError(f"{path} is already there: move it, or give another output=")
+        raise UserError(f"{path} already exists: move it, or give another output=")
 
 
 def _header(marks: Marks) -> str:

@@ -78,7 +78,7 @@ class Plan:
         wanted_folders = {sorted_photos: config.sort != "none", overlays: config.overlays}
         for folder, wanted_now in wanted_folders.items():
             if wanted_now and folder.exists() and not config.resume and shard.count == 1:
-                raise UserError(f"{folder} is already there: move it, or give another output=")
+                raise UserError(f"{folder} already exists: move it, or give another output=")
         find = watched_folder if config.watch else find_photos
         address = str(config.source) if is_address(str(config.source)) else None
         source = Source(Path(), []) if address else find(str(config.source), wanted_folders)

@@ -31,7 +31,7 @@ class Row(NamedTuple):
         time: when the photo was inspected, UTC, ISO 8601.
         threshold: of the decision.
         logit: the network's output.
-        novelty: how unlike the training photos the photo is.
+        novelty: novelty of the photo.
         reason: why a person has to look at it.
     """
 

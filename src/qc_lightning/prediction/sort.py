@@ -42,7 +42,7 @@ class Sorter:
             sha256: of the photo's bytes, hex.
 
         Returns:
-            Why the photo is not there, empty when it is.
+            Why the photo is not there, empty if it is.
 
         Raises:
             UserError: the folder cannot be written.

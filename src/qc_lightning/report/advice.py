@@ -33,14 +33,14 @@ def advice(
     Args:
         metrics: metrics.json.
         subset: the one that is reported, "test" as a rule.
-        thresholds: `curves.sweep` of it; None when its predictions are not there.
+        thresholds: `curves.sweep` of it; None if its predictions are not there.
         history: rows of history.csv.
-        groups: what to do about photos that may show one part; None where that is known.
+        groups: what to do about photos that may show one part; None if that is known.
         bad_files: how many files could not be read.
         pretrained: whether the network began with features learnt on other photos.
         run: the run's folder.
         train: the command that the run was made by.
-        classes: what the user calls Correct and Incorrect.
+        classes: the user's names for Correct and Incorrect.
         rules: by which the validation photos can choose a threshold.
     """
     part = metrics[subset]
@@ -62,8 +62,8 @@ def advice(
     if weak and auroc > 0.6 and "balanced" in rules:
         steps.append(
             Advice(
-                f"The verdicts are no better than one for every part, yet the probabilities do tell parts apart (AUROC "
-                f"{interval(part['auroc'])}): the threshold lies beside them. Let the validation photos set it.",
+                f"The verdicts are no better than one for every part, but the probabilities do separate the classes "
+                f"(AUROC {interval(part['auroc'])}): only the threshold is wrong. Let the validation photos set it.",
                 f'qc-lightning decide {run_argument} rule=balanced reason="the report advises it"',
             )
         )
@@ -90,7 +90,7 @@ def advice(
     if not weak and trained.get("low") is not None and trained["low"] > part["accuracy"]["high"]:
         steps.append(
             Advice(
-                f"The model knows its training photos ({percent(trained['value'])} right) far better than new ones "
+                f"The model is far better on its training photos ({percent(trained['value'])} right) than on new ones "
                 f"({percent(part['accuracy']['value'])}): train with more photos"
                 + ("." if pretrained else ", or with pretrained features."),
                 "" if pretrained else better[False],
@@ -105,7 +105,7 @@ def advice(
         )
     steps += [groups] if groups else []
     if bad_files:
-        steps.append(Advice(f"Mend or remove the {bad_files} unreadable file{'s' * (bad_files > 1)} listed below."))
+        steps.append(Advice(f"Repair or remove the {bad_files} unreadable file{'s' * (bad_files > 1)} listed below."))
     return steps
 
 
@@ -117,10 +117,10 @@ def _move_threshold(
     classes: Sequence[str],
     rules: Collection[str],
 ) -> list[Advice]:
-    """What to do about many escapes, or about overkill that buys nothing; the validation photos choose.
+    """Advice on many escapes or avoidable overkill; the validation photos choose the threshold.
 
-    No threshold is read off these photos: they would vouch for nothing any more. `better` is the command of a better
-    model.
+    No threshold is read off the test photos, since their metrics would then be biased. `better` is the command of a
+    better model.
     """
     (tn, fp), (fn, tp) = part["confusion_matrix"]
     cuts = list(zip(thresholds["threshold"], thresholds["escapes"], thresholds["overkills"], strict=True))
@@ -135,13 +135,13 @@ def _move_threshold(
             command = f'qc-lightning decide {run_argument} rule=escape escape_rate=0.05 reason="too many escapes"'
             return [Advice(text, command)]
         bearable = overkills / (tn + fp) <= 0.5
-        why = "the validation photos cannot choose a lower threshold" if bearable else "no threshold mends that"
+        why = "the validation photos cannot choose a lower threshold" if bearable else "no threshold fixes that"
         return [Advice(f"{escaping}, and {why} at a bearable price: the model itself has to get better.", better)]
     _, _, overkills = _highest(cuts, fn)
     if fp - overkills >= 2 and (fp - overkills) / (tn + fp) >= 0.05 and "balanced" in rules:
         text = (
-            f"Some overkill buys nothing: a higher threshold would pass more {classes[0]} parts at no further escape. "
-            "Let the validation photos choose it."
+            f"Some overkill can be avoided: a higher threshold would pass more {classes[0]} parts without a further "
+            "escape. Let the validation photos choose it."
         )
         return [Advice(text, f'qc-lightning decide {run_argument} rule=balanced reason="too much overkill"')]
     return []

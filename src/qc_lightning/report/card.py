@@ -63,7 +63,7 @@ def model_card(
     ]
     if subset is not None:
         values = [(FIGURES[name], interval(metrics[subset][name])) for name in _SHOWN]
-        seen = "photos that no choice was made on" if subset == "test" else "photos that the model was made with"
+        seen = "photos not used for any choice" if subset == "test" else "photos the model was built with"
         parts += [f"## Figures on the {metrics[subset]['n']:,} {subset} photos", f"On {seen}; 95% intervals."]
         parts += [_table(("figure", "value"), values)]
     if "go_live" in metrics:

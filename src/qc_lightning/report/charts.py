@@ -27,8 +27,8 @@ def learning_curves(history: Sequence[Mapping[str, float | None]]) -> "Figure":
     """Accuracy and loss by epoch, training and validation (Deora, Fig. 1).
 
     Args:
-        history: a row an epoch with "epoch", "train_loss", "train_accuracy", "val_loss", "val_accuracy"; a value that
-            is None or missing is left out, and so is the validation curve when there is none.
+        history: one row per epoch with "epoch", "train_loss", "train_accuracy", "val_loss", "val_accuracy"; a
+            value that is None or missing is left out, and so is a missing validation curve.
     """
     figure = _figure(9.0, 3.6)
     for axes, name in zip(figure.subplots(1, 2), ("accuracy", "loss"), strict=True):
@@ -59,7 +59,7 @@ def confusion_matrix(metrics: Mapping[str, Any], classes: tuple[str, str] = ("Co
 
     Args:
         metrics: one subset as `metrics.evaluate` gives it; read is "confusion_matrix" [[TN, FP], [FN, TP]].
-        classes: what the user calls Correct and Incorrect.
+        classes: the user's names for Correct and Incorrect.
     """
     counts = np.asarray(metrics["confusion_matrix"], dtype=np.int64)
     fractions = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)

@@ -26,7 +26,7 @@ def group_advice(
         records: of split.csv.
         data: settings of the run's data, as plain data.
         train: the command that the run was made by.
-        classes: what the user calls Correct and Incorrect.
+        classes: the user's names for Correct and Incorrect.
     """
     # rendered parts are each a part of their own
     if not records or data.get("source") == "parts" or len({row["group"] for row in records}) < len(records):
@@ -34,7 +34,7 @@ def group_advice(
     records = [{**row, "path": path_text(row["path"])} for row in records]
     warning = (
         "Every photo was taken for a part of its own. If several show one part, say so: otherwise the same part is "
-        "trained and tested on, and the figures are too kind. "
+        "trained and tested on, and the figures are too good. "
     )
     usable = {}
     for rule, cut in _CUT.items():

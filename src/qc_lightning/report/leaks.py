@@ -43,7 +43,7 @@ def leak_checks(split: Records) -> list[tuple[bool, str]]:
         if not where:
             text = f"Not checked whether a {one} lies in two subsets: split.csv does not say."
         elif torn:
-            text = f"{len(torn):,} {many} found in two subsets, so the figures are too kind; for example {torn[0]}"
+            text = f"{len(torn):,} {many} found in two subsets, so the figures are too good; for example {torn[0]}"
         else:
             text = f"No {one} lies in two subsets ({len(where):,} compared)."
         checks.append((bool(where) and not torn, text))

@@ -39,7 +39,7 @@ def build_app(service: Service, version: str, camera: CameraSource | None = None
     Args:
         service: what it serves.
         version: of qc-lightning.
-        camera: the service's own; None where it has none.
+        camera: the service's own; None if it has none.
     """
     app = FastAPI(title="qc-lightning", version=version, docs_url=None, redoc_url=None)
     models, counters = service.models, service.counters

@@ -26,7 +26,7 @@ class Camera:
             genicam:producer.cti[#camera].
 
     Attributes:
-        trouble: why there are no frames; empty when there are.
+        trouble: why there are no frames; empty if there are.
 
     Raises:
         UserError: a package is missing, or there is no such camera.

@@ -26,7 +26,7 @@ class Outcome(NamedTuple):
     Attributes:
         model: that inspected it.
         result: with the verdict that the line gets.
-        row: number of its row; None when it could not be written in time.
+        row: number of its row; None if it could not be written in time.
         milliseconds: from the trigger to the row.
         part: its number; of a master part what stands for it.
     """

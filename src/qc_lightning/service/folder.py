@@ -32,7 +32,7 @@ class FolderSource:
         rest: seconds without a change before a file is looked into.
 
     Attributes:
-        trouble: why the folder cannot be watched; empty when it can.
+        trouble: why the folder cannot be watched; empty if it can.
 
     Raises:
         UserError: there is no such folder.

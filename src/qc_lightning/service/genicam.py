@@ -96,7 +96,7 @@ def rgb(pixels: "NDArray[np.uint8]", kind: str) -> "NDArray[np.uint8]":
 
 def _place(harvester: "Harvester", device: str) -> int:
     """Index of the camera in the producer's list."""
-    known = [one.property_dict for one in harvester.device_info_list]  # None where a producer does not know it
+    known = [one.property_dict for one in harvester.device_info_list]  # None if a producer does not know it
     found = [{one[name] for name in ("id_", "serial_number", "user_defined_name")} for one in known]
     places = [place for place, names in enumerate(found) if not device or device in names]
     if len(places) == 1:

@@ -37,7 +37,7 @@ class Masters:
         hours: after which both kinds are due again; None: never.
 
     Attributes:
-        blocked: row of a master part with a wrong verdict that nobody has signed; None when there is none.
+        blocked: row of a master part with a wrong verdict that nobody has signed; None if there is none.
     """
 
     def __init__(self, log: Path, hours: float | None) -> None:

@@ -33,14 +33,14 @@ def check_models(inspectors: Mapping[Key, ExportedInspector], force: bool) -> li
 
     Args:
         inspectors: by product and camera.
-        force: serve a model too whose own figures say that it tells nothing apart.
+        force: serve a model too whose own figures say that it cannot tell the classes apart.
 
     Raises:
         UserError: they say so, or this machine computes otherwise than the one of the export.
     """
     for one in inspectors.values():
         if one.metadata.doubt and not force:
-            raise UserError(f"{one.path} is not served: {one.metadata.doubt}; force=true serves it all the same")
+            raise UserError(f"{one.path} is not served: {one.metadata.doubt}; force=true serves it anyway")
     gaps = {one.path: one.verify_golden() for one in inspectors.values()}
     lines = []
     for (product, camera), one in inspectors.items():

@@ -40,7 +40,7 @@ class ServedModel:
         inspector: as given.
         name: as given.
         record: digest of what the log knows of the model; without a log empty.
-        drift: what watches the photos; None where the model has no reference.
+        drift: what watches the photos; None if the model has no reference.
         escapes: what counts the bad parts of spot checks.
     """
 
@@ -93,7 +93,7 @@ class ServedModel:
             self.escapes.add(inspected, said, stopped_elsewhere(log, inspected))
 
     def evidence(self, photo: PhotoLike) -> str | None:
-        """The evidence map, a PNG in base64: white where most speaks for Incorrect; None where there is no map."""
+        """The evidence map, a PNG in base64: white where most speaks for Incorrect; None if there is no map."""
         pixels = decode_photo(photo, self.inspector.decode).pixels
         if pixels is None or EVIDENCE not in self.inspector.outputs:
             return None
@@ -113,7 +113,7 @@ class Models:
 
     Attributes:
         table: each model by product and camera.
-        product: in force for photos that come without one; empty when there is none.
+        product: in force for photos that come without one; empty if there is none.
     """
 
     def __init__(self, inspectors: Mapping[Key, ExportedInspector], log: Path | None) -> None:
@@ -147,7 +147,7 @@ class Models:
 
         Args:
             product: that the photo shows; empty: the one in force.
-            camera: name of the camera; empty when nobody said.
+            camera: name of the camera; empty if nobody said.
 
         Raises:
             UserError: the table has no model for these.

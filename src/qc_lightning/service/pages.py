@@ -32,7 +32,7 @@ def operator_page(class_names: tuple[str, str]) -> Page:
     """The operator's page.
 
     Args:
-        class_names: what the user calls Correct and Incorrect.
+        class_names: the user's names for Correct and Incorrect.
     """
     text, style, *scripts, words = map(
         _read, ("operator.html", "operator.css", "operator.js", "reviews.js", "words.json")

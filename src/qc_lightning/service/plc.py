@@ -21,7 +21,7 @@ class PlcTrigger:
         deadline: seconds from the trigger's reading to the verdict; after that it is REJECT.
 
     Attributes:
-        trouble: why the PLC cannot be reached; empty when it can.
+        trouble: why the PLC cannot be reached; empty if it can.
     """
 
     def __init__(self, plc: Plc, camera: CameraSource, deadline: float) -> None:

@@ -35,7 +35,7 @@ class Running:
 
     Attributes:
         service: that inspects.
-        camera: its own; None where it has none.
+        camera: its own; None if it has none.
     """
 
     service: Service

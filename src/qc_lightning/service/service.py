@@ -157,7 +157,7 @@ class Service:
         return None
 
     async def record(self, entry: Entry) -> int | None:
-        """The number of an entry's row, once it is safe in the log; None where there is no log.
+        """The number of an entry's row, once it is safe in the log; None if there is no log.
 
         Raises:
             HTTPException: 503 when it cannot be written: no verdict leaves without a row.

@@ -28,8 +28,8 @@ class Streaks:
 
         Args:
             inspection: its result.
-            source: camera or folder; empty when nobody said.
-            novelty_limit: of the decision; None where there is none.
+            source: camera or folder; empty if nobody said.
+            novelty_limit: of the decision; None if there is none.
         """
         novel = False
         if inspection.novelty is not None and novelty_limit is not None:

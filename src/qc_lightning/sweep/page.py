@@ -21,7 +21,7 @@ def write_page(sweep: Sweep, records: Mapping[int, Record], points: Sequence[Poi
         sweep: whose page.
         records: how its jobs ended.
         points: in the order of the ranking.
-        command: that trains the winner; None when nobody has won.
+        command: that trains the winner; None if no winner.
 
     Returns:
         The path of the page.

@@ -193,7 +193,7 @@ def _launch(launcher: Launcher, sweep: Sweep, jobs: Sequence[Job], describe: Des
         if len(jobs) == 1 and lost:
             folder = sweep.job(jobs[0].number)
             folder.mkdir(exist_ok=True)
-            Record("failed", 0.0, f"its process died, perhaps for lack of memory: {describe(error)}").write(folder)
+            Record("failed", 0.0, f"its process died, perhaps out of memory: {describe(error)}").write(folder)
             return
         if len(lost) == len(jobs) and not begun:
             raise UserError(f"hydra.launcher: no job could be started: {describe(error)}") from error

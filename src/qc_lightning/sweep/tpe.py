@@ -13,7 +13,7 @@ from qc_lightning.core.errors import UserError
 from qc_lightning.sweep.points import Values
 
 Tried = Sequence[tuple[Mapping[str, str], float | None]]
-"""Points in the order of their jobs, each with its score, None where it failed."""
+"""Points in the order of their jobs, each with its score, None if it failed."""
 _AGAIN = 20  # proposals that have been tried before, after which the space is taken to be used up
 
 

@@ -91,9 +91,7 @@ def announce(sweep: Sweep, report: bool) -> None:
     if len(failed) > _SHOWN:
         print(f"WARNING: {len(failed) - _SHOWN} more jobs failed: see sweep.csv")
     if best is None and len(failed) < len(records):
-        print(
-            f"WARNING: nobody has won: no job has a {sweep.objective}: it needs a validation part (data.split.val=0.15)"
-        )
+        print(f"WARNING: no winner: no job has a {sweep.objective}: it needs a validation part (data.split.val=0.15)")
     if best is not None:
         print(f"winner: {train_command(sweep, best)}")
     again = Record.read(sweep.winner)

@@ -119,7 +119,7 @@ class FeatureCluster:
         for results in self._cluster.results(work, len(photos), task, _MOST, StopRequest()):
             if lost := [place for place, result in results if result is None]:
                 raise UserError(
-                    f"{photos[lost[0]][0].path}: its worker died {TRIES} times, perhaps for lack of memory: give a "
+                    f"{photos[lost[0]][0].path}: its worker died {TRIES} times, perhaps out of memory: give a "
                     "larger ray.memory=, or leave the photo out"
                 )
             computed = [(place, np.frombuffer(result, np.uint8)) for place, result in results if result is not None]

@@ -74,7 +74,7 @@ def fit_head(head: FittedHead | PerceptronHead, data: TrainingFeatures, settings
         settings: how.
 
     Returns:
-        Out-of-fold logits, float32 [n]: each photo's from a head that has seen neither it nor its group. None where a
+        Out-of-fold logits, float32 [n]: each photo's from a head that has seen neither it nor its group. None if a
         class has too few groups to be cross-validated.
 
     Raises:

@@ -72,7 +72,7 @@ def fit_novelty(
         seed: of the folds that the training groups are dealt into.
 
     Returns:
-        None where it cannot be measured: the training photos are of one group.
+        None if it cannot be measured: the training photos are of one group.
     """
     train = photos.indices("train")
     groups = [photos.photos[i].group for i in train]

@@ -60,13 +60,13 @@ def read_manifest(manifest: Path, config: FolderConfig) -> Catalog:
             raise UserError(f"{where}: unknown subset '{subset}'; expected {', '.join(SUBSETS)} or nothing")
         path = root / Path(row["path"]).expanduser()
         if not _is_file(path):
-            hint = "paths count from the manifest's folder or from data.root"
+            hint = "paths are relative to the manifest's folder or to data.root"
             if "\\" in row["path"]:
                 hint = "it has backslashes, as on Windows: write / between folders"
             raise UserError(f"{where}: no file {_shortened(str(path))}; {hint}")
         name = Path(row["path"]).as_posix()
         if name in photos:
-            raise UserError(f"{where}: {name} stands in the manifest twice; remove one of the lines")
+            raise UserError(f"{where}: {name} is in the manifest twice; remove one of the lines")
         group = row.get("group") or group_of(name, config.group)
         sha256, kind = row.get("sha256") or None, (row.get("kind") or "").strip()
         photos[name] = Photo(path.resolve(), name, names.index(row["label"]), group, subset, sha256, kind)

@@ -1,6 +1,6 @@
 """The head of a pretrained network: linear on its pooled features, and on its patches if these help.
 
-Loss, penalty, groups' intercepts and the weight of the patches are chosen by cross-validation, whole groups at a time:
+Loss, penalty, groups' intercepts and the weight of the patches are chosen by cross-validation, group by group:
 no fixed head was best on all photo sets. What comes out is calibrated: at logit 0 both classes are equally likely.
 Without Incorrect photos it is the distance to the Correct ones.
 """

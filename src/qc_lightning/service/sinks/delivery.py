@@ -56,7 +56,7 @@ class Delivery:
         log: whose rows it gets.
 
     Attributes:
-        trouble: why the last delivery failed; empty when it did not.
+        trouble: why the last delivery failed; empty if it did not.
     """
 
     def __init__(self, sink: Sink, log: VerdictLog) -> None:

@@ -7,7 +7,7 @@
 | base + 2, base + 3 | row, high and low 16 bits |
 | base + 4 | ready |
 | base + 5 | alarms |
-| base + 6, base + 7 | part, high and low 16 bits; 0 where it is no number below 2^32 |
+| base + 6, base + 7 | part, high and low 16 bits; 0 where it is not a number below 2^32 |
 | base + 8 | answered |
 | base + 9 | trigger |
 | base + 10, base + 11 | trigger_part, high and low 16 bits |

@@ -2,7 +2,7 @@
 
 | value | written by | content |
 |---|---|---|
-| heartbeat | service | counts up once a second: if it stands still, the service is gone |
+| heartbeat | service | counts up once per second: if it stands still, the service is gone |
 | ready | service | 1 when verdicts can be given |
 | alarms | service | a bit each in the order of `counters.ALARMS`, the first is bit 0 |
 | verdict | service | 1 PASS, 2 REVIEW, 3 REJECT |
@@ -79,7 +79,7 @@ class Plc:
         self._beats, self._beaten = 0, float("-inf")
 
     def beat(self) -> None:
-        """Write heartbeat, ready and alarms once a second."""
+        """Write heartbeat, ready and alarms once per second."""
         if time.monotonic() - self._beaten < _BEAT:
             return
         ready, alarms = self.state()
