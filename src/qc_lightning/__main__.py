@@ -13,7 +13,7 @@ def main() -> None:
         words = [*words[1:2], "--help"]
     name = words[0].replace("-", "_") if words else "--help"
     if name in COMMANDS:
-        # the name stays: it says that this is the front door
+        # the name is kept: it marks a call as qc-lightning <name>
         sys.argv = [sys.argv[0], *([] if COMMANDS[name].plain else [name]), *words[1:]]
         import_module(f"qc_lightning.{name}").main()
         return

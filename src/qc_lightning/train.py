@@ -36,7 +36,7 @@ def train(config: TrainConfig, run: Run, record: RunRecord | None = None, in_swe
     finished = fit(trainer, module, data, run, resume=config.resume is not None)
     predict_all(trainer, module, data, run, resume=config.resume is not None)
     decision = outcome.decide(module.logits, photos.photos, config.decision)
-    if finished and config.score_test:  # after Ctrl-C the test part stays unseen until all is trained
+    if finished and config.score_test:  # after Ctrl-C the test photos stay unseen until the training is complete
         module.threshold = decision.threshold
         trainer.test(module, data, verbose=False)
     timing.done("fit")

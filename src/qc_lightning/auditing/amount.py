@@ -6,7 +6,7 @@ from qc_lightning.data.findings import Check
 from qc_lightning.data.photo import Photo
 from qc_lightning.metrics.certificate import parts_needed, upper_bound
 
-_FEW = 30  # parts of a class, below which hardly anything can be said
+_FEW = 30  # parts of a class; fewer are flagged
 
 
 def check_amount(photos: Sequence[Photo], class_names: tuple[str, str], test: float) -> Check:

@@ -15,7 +15,7 @@ from qc_lightning.data.findings import Check, Finding, counted
 from qc_lightning.data.photo import Photo
 
 _BLOCK = 16  # photos at a time
-_COMMON = 0.8  # part of the photos that have the usual size or mode: others are odd then
+_COMMON = 0.8  # fraction of photos with the common size or mode above which others are odd
 _WHITE = 250  # grey level from which a pixel counts as overexposed
 
 Floats = npt.NDArray[np.float64]
@@ -30,7 +30,7 @@ def check_outliers(photos: PhotoSet, facts: Sequence[FileFacts]) -> list[Check]:
         facts: of their files.
     """
     light, white, sharpness, contrast = _measure(photos)
-    # how many robust standard deviations are far, and the least spread that counts, were chosen on ELPV: docs/audit.md
+    # the limit in robust standard deviations and the smallest spread were chosen on ELPV: docs/audit.md
     checks = [
         _far("dark", "darker than", photos, -light, 5.0, 0.05),
         _far("overexposed", "more white than", photos, white, 6.0, 0.01),
@@ -52,8 +52,8 @@ def _measure(photos: PhotoSet) -> Floats:
 
     def work(start: int) -> int:
         places = np.arange(start, min(start + _BLOCK, n))
-        grey = photos.pixels(places)[:, 1]  # green: most of what the eye takes for brightness
-        smoothed = _pooled(grey, 2)  # not single pixels: their noise stays when a photo is out of focus
+        grey = photos.pixels(places)[:, 1]  # green: the largest part of perceived brightness
+        smoothed = _pooled(grey, 2)  # not single pixels, whose noise remains when a photo is out of focus
         values[0, places] = np.log(smoothed.mean((1, 2)) + 1)
         values[1, places] = (grey >= _WHITE).mean((1, 2))
         values[2, places] = np.log(_detail(smoothed)) - np.log(_detail(_pooled(smoothed, 4)))

@@ -68,7 +68,7 @@ def write_page(folder: Path, photos: PhotoSet, checks: Sequence[Check], config: 
         environment(Path(__file__).parent)
         .get_template("audit.html.jinja")
         .render(
-            # the page's own script, not data: like the style it is not escaped
+            # the page's own script is trusted: like the style it is not escaped
             style=style(),
             script=Markup(script),
             script_hash=script_hash(script),

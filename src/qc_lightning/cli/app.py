@@ -10,7 +10,7 @@ from qc_lightning.core.errors import UserError
 from qc_lightning.core.room import without_room
 from qc_lightning.core.shutdown import Stopped
 
-_NOBODY_READS = 141  # exit code of what a closed pipe ended, as shells give it
+_NOBODY_READS = 141  # exit code for a closed pipe, as in shells
 
 
 def show(text: str) -> None:

@@ -23,7 +23,7 @@ def import_torchmetrics() -> None:
     spec = importlib.util.find_spec("torchmetrics")
     if spec is None or spec.submodule_search_locations is None:
         return
-    # the flags' module can be obtained before the package only if the packages above it are there without their content
+    # to import the flags' module before the package, its parent packages must exist without their content
     root = next(iter(spec.submodule_search_locations))
     for name, path in (("torchmetrics", root), ("torchmetrics.utilities", f"{root}/utilities")):
         sys.modules[name] = package = ModuleType(name)

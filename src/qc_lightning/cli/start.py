@@ -44,7 +44,7 @@ class _Task:
 
 def _start(task: Callable[[DictConfig], Any], name: str, arguments: list[str]) -> None:
     if any(argument.startswith("-") for argument in arguments):  # -m, --cfg, --help, ...
-        # Hydra would print its own multi-line account and exit with 1; this makes it raise instead
+        # Hydra would print several lines and exit with 1; this makes it raise instead
         os.environ.setdefault("HYDRA_FULL_ERROR", "1")
         if name != "train" and {"-m", "--multirun"} & set(arguments):
             raise UserError(f"{name} has no sweeps: leave out -m")

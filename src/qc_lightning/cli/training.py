@@ -51,7 +51,7 @@ class TrainingTask:
         config = parse(cfg, TrainConfig)
         named = in_sweep or any(str(override).startswith("hydra.run.dir=") for override in hydra.overrides.hydra)
         folder = Path(hydra.runtime.output_dir)
-        if process_number():  # a further process of a training: the first one has claimed the folder
+        if process_number():  # another process of the same training: the first one has claimed the folder
             return self.train(config, Run(folder), in_sweep=in_sweep)
         words = overrides if in_sweep else sys.argv[1:]
         program = ["qc-lightning"] if words[:1] == ["train"] else ["python", "-m", "qc_lightning.train"]
@@ -106,7 +106,7 @@ def resumed(now: Any, stored: RunRecord, overrides: Sequence[str], where: str) -
         target: Any = settings
         for name in above:
             source, target = source[name], target[name]
-        if key == "trainer":  # other devices, not another training: flags that the option does not name stay
+        if key == "trainer":  # other devices, not another training: flags that the option does not name are kept
             option = OmegaConf.load(CONF / "trainer" / f"{override.value()}.yaml")
             target[last] |= {str(flag): source[last][str(flag)] for flag in option}
         else:

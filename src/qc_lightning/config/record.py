@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     import yaml
 
 FORMAT = 1
-_LARGEST = 1 << 18  # bytes; ours have a few thousand, and a megabyte takes a minute to parse
+_LARGEST = 1 << 18  # bytes; real ones have a few thousand, and a megabyte takes a minute to parse
 
 
 @dataclass(frozen=True)

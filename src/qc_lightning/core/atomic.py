@@ -13,10 +13,10 @@ from typing import Any
 from qc_lightning.core.errors import UserError
 from qc_lightning.core.reading import RECORD, read_text
 
-UNFINISHED = ".unfinished-"  # and not the file's own name, which may be as long as a file system takes
+UNFINISHED = ".unfinished-"  # without the file's own name, which may already have the maximum length
 """What the names of unfinished files begin with."""
 
-_ABANDONED = 24 * 3600  # seconds without a write after which an unfinished file is nobody's, where locks do not tell
+_ABANDONED = 24 * 3600  # seconds without a write after which a file counts as abandoned, if there are no locks
 _CANNOT_SYNC = (errno.EINVAL, errno.ENOTSUP, errno.ENOSYS, errno.EBADF, errno.EROFS)  # a file system without it
 _looked_through: set[Path] = set()  # folders whose abandoned files this process has removed
 
@@ -48,7 +48,7 @@ def replacing(path: Path, durable: bool = True) -> Iterator[Path]:
         if durable:
             _sync(path.parent)
     except OSError as error:
-        # a full disk names no file, and the temporary name says nothing
+        # the error of a full disk has no file name, and the temporary name would not help
         if error.errno is not None and error.filename in (None, name):
             error.filename = str(path)
         raise

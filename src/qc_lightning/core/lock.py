@@ -18,7 +18,7 @@ def held(folder: Path) -> Iterator[None]:
     """
     handle = os.open(folder, os.O_RDONLY)
     try:
-        for attempt in range(5):  # a look at whether it is held locks it for a moment
+        for attempt in range(5):  # `is_held` locks the folder for a moment
             if _lock(handle, exclusive=True):
                 break
             if attempt == 4:

@@ -8,7 +8,7 @@ from typing import TypeVar
 T = TypeVar("T")
 
 _DELAY = 2.0  # seconds before the first count
-_INTERVAL, _LOG_INTERVAL = 0.5, 30.0  # on a terminal, where one count is written over the other, and in a log
+_INTERVAL, _LOG_INTERVAL = 0.5, 30.0  # on a terminal, where counts overwrite each other, and in a log
 
 
 def counted(items: Iterable[T], total: int, unit: str) -> Iterator[T]:

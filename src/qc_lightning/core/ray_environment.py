@@ -14,8 +14,8 @@ def prepare_ray() -> None:
     RAY_AUTH_MODE, and before Ray is imported.
     """
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-    os.environ.setdefault("RAY_ENABLE_AUTO_CONNECT", "0")  # else a thread may connect again while the process ends
-    os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")  # else remarks of its C++ come between the messages
+    os.environ.setdefault("RAY_ENABLE_AUTO_CONNECT", "0")  # otherwise a thread may reconnect while the process ends
+    os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")  # otherwise output of its C++ part mixes with the messages
     if has_token():
         os.environ.setdefault("RAY_AUTH_MODE", "token")
 

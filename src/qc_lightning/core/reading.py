@@ -17,7 +17,7 @@ def read_bytes(path: Path, most: int = TABLE) -> bytes:
     Raises:
         OSError: it cannot be read, is not a regular file, or is larger; `strerror` says which.
     """
-    if not stat.S_ISREG(path.stat().st_mode):  # asked before it is opened, which waits for a pipe's other end
+    if not stat.S_ISREG(path.stat().st_mode):  # checked before opening, which would block on a pipe
         raise OSError(None, "not a regular file", str(path))
     with path.open("rb") as file:
         size = os.fstat(file.fileno()).st_size

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from qc_lightning.core.errors import UserError
 
-_LEAST = 1 << 16  # bytes; results of most commands take more, caches are another matter
+_LEAST = 1 << 16  # bytes; most commands write more; caches are not included
 _NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EPERM, errno.ENOTDIR)
 
 

@@ -5,7 +5,7 @@ import os
 
 # of glibc's malloc.h
 _TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3
-_LARGEST_BLOCK = 32 << 20  # glibc takes no more here; larger blocks keep going straight to the system and back
+_LARGEST_BLOCK = 32 << 20  # glibc's maximum; larger blocks are still returned to the system at once
 _KEPT = 1 << 30
 
 

@@ -11,9 +11,9 @@ from qc_lightning.core.system import cores
 from qc_lightning.data.pixel_store import PixelStore
 
 SIDE = 16  # pixels of the small pictures
-_FINE = 32  # cells a side in which the border is one cell wide
+_FINE = 32  # cells per side; the border is one cell wide
 _BLOCK = 16  # photos at a time
-_DENSE = 96  # pixels a side that are enough, three a cell; of larger photos every second, third, ... is taken
+_DENSE = 96  # sufficient pixels per side, three per cell; larger photos are subsampled
 
 Floats = npt.NDArray[np.float32]
 

@@ -88,7 +88,7 @@ def moved(images: Tensor, xx: Tensor, xy: Tensor, x: Tensor, yx: Tensor, yy: Ten
         yy: as xx.
         y: in half sides, downwards.
     """
-    aspect = images.shape[2] / images.shape[3]  # the grid is as high as it is wide, whatever the photo is
+    aspect = images.shape[2] / images.shape[3]  # the grid is square for any shape of photo
     theta = torch.stack([xx, xy * aspect, x, yx / aspect, yy, y], dim=1).view(len(images), 2, 3).to(images)
     grid = _grid(theta, *images.shape[2:])
     return F.grid_sample(images, grid, mode="bilinear", padding_mode="reflection", align_corners=False)

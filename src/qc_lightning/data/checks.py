@@ -79,7 +79,7 @@ def check_photos(
     return CheckedPhotos(joined, checks, copies, appearance, facts)
 
 
-# of the stores in use: the jobs of a sweep share one
+# by store: the jobs of a sweep share one
 _measured: WeakKeyDictionary[PixelStore, tuple[Appearance, list[FileFacts]]] = WeakKeyDictionary()
 
 

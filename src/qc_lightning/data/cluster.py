@@ -15,9 +15,9 @@ from qc_lightning.data.worker_pool import Work, WorkerPool
 TRIES = 3
 """How often a photo is handed to a worker of its own before it counts as the cause of the workers' deaths."""
 
-_TASKS_PER_WORKER = 20  # at least, so that all end at about the same time
-_FEWER = 4  # times fewer photos at a time where most of them were lost
-_MOST_LOST = 20  # photos that may each be the cause of its workers' deaths where no other photo was done either
+_TASKS_PER_WORKER = 20  # at least, so that all workers end at about the same time
+_FEWER = 4  # factor by which a batch shrinks after most of its photos were lost
+_MOST_LOST = 20  # photos suspected of killing their workers while no other photo succeeds
 
 
 class Cluster:

@@ -18,9 +18,9 @@ from PIL import Image, ImageFile, JpegImagePlugin, TiffImagePlugin
 from qc_lightning.data.image_file import BadImage
 
 _MARKER = re.compile(rb"\xff[^\x00\xd0-\xd7\xff]")  # in the coded data of a JPEG: what ends it
-_ZEROS = 128  # bytes: coded data does not end in so many by chance
-_COLUMNS, _ROWS = 16, 256  # where a row is probed; rows that are looked at together
-_GREY = 128  # what libjpeg makes of blocks for which it has no data
+_ZEROS = 128  # zero bytes: coded data does not end in this many by chance
+_COLUMNS, _ROWS = 16, 256  # positions at which a row is probed; rows checked together
+_GREY = 128  # grey that libjpeg gives blocks without data
 _FURTHER = bytes(range(0, 255, 5)) * 4  # bits that are no picture
 _COMPRESSION, _TIFF_JPEG = 0x0103, (6, 7)  # tag of TIFF, and its values for JPEG
 _STRIPS = ((0x0111, 0x0117), (0x0144, 0x0145))  # tags of TIFF: where strips or tiles are, and how long
@@ -201,7 +201,7 @@ class _Probe(io.BytesIO):
         """Colour a row that has to be decoded before the end, at the scale that the photo is decoded at."""
         image = self._image
         scale = image.decoderconfig[0] if image.decoderconfig else 1
-        blocks = max(1, image.size[0] * scale // 16)  # in a row: a few bits can hold several rows of a narrow photo
+        blocks = max(1, image.size[0] * scale // 16)  # a few bits can encode several rows of a narrow photo
         self._row = max(0, image.size[1] - 1 - math.ceil((2 + 8 // blocks) * self._rows / scale))
         for x in self._columns():
             image.im.putpixel((x, self._row), self._colour())

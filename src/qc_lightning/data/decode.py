@@ -131,14 +131,14 @@ def decode_image(image: Image.Image, settings: DecodeSettings) -> npt.NDArray[np
 def _decoded(image: Image.Image, data: bytes, settings: DecodeSettings) -> npt.NDArray[np.uint8]:
     try:
         photo, orientation, box = _loaded(image, data, settings, draft=True)
-        # by the size it has now: some versions of Pillow turn a TIFF as they load it
-        if settings.roi is not None:  # cut off, since a resize of a part would look beyond its border
+        # by its size after loading: some versions of Pillow rotate a TIFF while loading it
+        if settings.roi is not None:  # cropped first, since resizing a region would read pixels beyond its border
             part = raw_box(settings.roi, orientation, photo.size if box is None else box[2:])
             photo, box = photo.cropped(whole_pixels(part)), None
         small = photo.resized(fit_size(photo.size, orientation, settings), box)
     except BadImage:
         raise
-    except Exception as error:  # a damaged file makes Pillow raise nearly anything
+    except Exception as error:  # Pillow raises many kinds of errors on damaged files
         raise BadImage(reason_of(error)) from error
     pixels = finish(small, orientation, settings.shape)
     return pixels if settings.mask is None else masked(pixels, settings.mask)
@@ -219,7 +219,7 @@ def unscaled(image: "Tensor") -> "Tensor":
 def _plain(image: Image.Image, bits: int) -> Callable[[int, int], list[Image.Image]]:
     """Bands of a loaded image in gray or RGB of 8 bits, or of wide gray in mode F with values in [0, 255]."""
     wide = scale_gray(image, bits) if image.mode == "F" or image.mode.startswith("I") else None
-    # transparent everywhere: a channel that the camera does not use
+    # fully transparent: an unused channel
     unused = "A" in image.mode and image.getchannel("A").getextrema()[1] == 0
 
     def convert(top: int, bottom: int) -> list[Image.Image]:

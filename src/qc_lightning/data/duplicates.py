@@ -32,10 +32,10 @@ _NEIGHBOURHOOD, _CLOSEST, _SAMPLE = 10, 0.02, 256
 # Copies as JPEG 80, at half size or 5% lighter were off by at most 0.6 levels, of tints up to 8.
 _TINT, _TINT_SHARE = 1.0, 0.15
 _VARIATIONS = 4
-_BLOCK, _LIKENESSES = 1024, 1 << 25  # photos compared with all others at a time, and pairs of them: 128 MB
+_BLOCK, _LIKENESSES = 1024, 1 << 25  # photos compared with all others at a time, limited by the pairs: 128 MB
 _PER_PHOTO = 16  # nearest copies of a photo that are listed where there are many
 _TAKING_PART = 10  # photos that share a variation, at least
-_LOOKALIKE = 3.0  # times what a copy may lack: so near a photo is shown, but is not taken for a copy
+_LOOKALIKE = 3.0  # multiple of the copies' limit up to which a pair is shown as a lookalike
 _LARGEST_GROUP, _LARGEST_SHARE = 20, 0.05
 
 Indices = npt.NDArray[np.int64]
@@ -127,7 +127,7 @@ def _alike(small: Floats, colour: Floats, unit: Indices, progress: bool) -> list
     bar = Progress(range(0, n, block_size), desc="Comparing photos", unit="block", delay=1.5, disable=not progress)
     for start in bar:
         block = slice(start, min(start + block_size, n))
-        likeness = beyond_mean[block] @ beyond_mean[start:].T  # correlation: 1 minus its square is the part lacking
+        likeness = beyond_mean[block] @ beyond_mean[start:].T  # correlation: the fraction lacking is 1 minus its square
         i, j = np.nonzero(np.triu(likeness > limit, 1))
         if len(i) > _PER_PHOTO * len(likeness):  # a set without much variation: the nearest of each photo are enough
             nearest = np.argpartition(-np.triu(likeness, 1), min(_PER_PHOTO, n - start - 1), axis=1)[:, :_PER_PHOTO]

@@ -76,7 +76,7 @@ def _exif(image: ImageFile.ImageFile) -> tuple[str, float]:
     if "exif" not in image.info:
         return "", math.nan
     camera, taken = "", math.nan
-    with suppress(Exception):  # unreadable EXIF in a good photo says nothing
+    with suppress(Exception):  # unreadable EXIF in a good photo is ignored
         exif = image.getexif()
         camera = str(exif.get(_CAMERA, "")).strip("\0 ")
         text = str(exif.get_ifd(_EXIF).get(_TAKEN) or exif.get(_CHANGED) or "")

@@ -10,7 +10,7 @@ from qc_lightning.data.decode_settings import DecodeSettings
 
 _ORIENTATION = 0x0112  # tag of EXIF and TIFF
 WHOLE = (0.0, 0.0, 1.0, 1.0)  # left, top, right and bottom, in shares of the photo
-_PADDING = 128  # beside a letterboxed photo: mid grey, so that its border is no black-and-white edge
+_PADDING = 128  # around a letterboxed photo: mid grey, so that its border is not a strong edge
 
 # EXIF orientation -> rows and columns swapped?, then the step through the rows and through the columns
 _TURNS = {2: (0, 1, -1), 3: (0, -1, -1), 4: (0, -1, 1), 5: (1, 1, 1), 6: (1, 1, -1), 7: (1, -1, -1), 8: (1, -1, 1)}
@@ -101,7 +101,7 @@ def orientation_of(image: Image.Image) -> int:
     """The orientation that EXIF (or XMP) names, 1 where there is none."""
     try:
         return int(image.getexif().get(_ORIENTATION, 1))
-    except Exception:  # unreadable EXIF in a good photo: other viewers show it unturned, so do we
+    except Exception:  # unreadable EXIF in a good photo: not rotated, as in other viewers
         return 1
 
 

@@ -29,7 +29,7 @@ MAX_PIXELS = 178_956_970
 MAX_BYTES = 2**31
 """Larger files are refused unread."""
 
-# Only these readers are ever tried: Pillow's others include one that starts Ghostscript.
+# Only these readers are allowed: one of Pillow's others starts Ghostscript.
 _READERS = (
     JpegImagePlugin.JpegImageFile,
     PngImagePlugin.PngImageFile,
@@ -72,7 +72,7 @@ def file_bytes(path: Path) -> bytes:
         if stat.S_ISDIR(mode):
             os.scandir(path).close()  # says why if it cannot be read
             raise BadImage("a folder, not a photo")
-        if not stat.S_ISREG(mode):  # reading a pipe could wait for ever, opening a device does things
+        if not stat.S_ISREG(mode):  # reading a pipe may block forever, opening a device may have side effects
             raise BadImage("not a file")
         with path.open("rb") as file:
             before = os.fstat(file.fileno())

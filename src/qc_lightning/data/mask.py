@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from qc_lightning.core.errors import UserError
 
-HIDDEN = 128  # what black pixels of the mask become: mid grey, as beside a letterboxed photo
+HIDDEN = 128  # value of hidden pixels: mid grey, as around a letterboxed photo
 
 
 def pack_mask(counts: npt.NDArray[np.bool_]) -> str:

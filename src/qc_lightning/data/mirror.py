@@ -40,7 +40,7 @@ def mirror(address: str, cache: Path) -> Path:
     now = {name: current.get(photo, "") for name, photo in wanted.items()}
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        with in_turn(folder / ".lock"):  # a process of the same training waits: a copy made twice has another stamp
+        with in_turn(folder / ".lock"):  # other processes of a training wait: another copy would have another stamp
             _bring_up_to_date(folder, base, wanted, now)
     except BadImage as error:
         raise UserError(f"data.root: cannot copy {base}: {error}") from error

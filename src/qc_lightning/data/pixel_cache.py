@@ -48,7 +48,7 @@ _log = logging.getLogger(__name__)
 PIXELS, FEATURES = "[!.]*.pixels", "*/[!.]*.npz"
 """The files of the two kinds of cache below their folders, those aside that are still being written."""
 
-_FORMAT = 3  # raise it whenever decode() gives other pixels or this file's layout changes
+_FORMAT = 3  # increase whenever decode() gives other pixels or the file layout changes
 _TAIL = struct.Struct("<QI8s")  # length and CRC-32 of the JSON text, magic
 _MAGIC = b"QCPIXELS"
 _BLOCK = 4 << 20  # bytes read at a time
@@ -189,7 +189,7 @@ def _load(target: Path, key: str, count: int, shape: tuple[int, int, int]) -> tu
             _log.warning("cached pixels in %s are damaged (%s): decoding the photos again", target, error)
             return None
         pixels = StoredPixels(file, shape)
-    with suppress(OSError):  # a cache that may only be read is good enough
+    with suppress(OSError):  # a read-only cache is sufficient
         os.utime(target)  # used just now: the last to be removed
     return (content["sha256"], {int(index): reason for index, reason in content["bad"].items()}), pixels
 

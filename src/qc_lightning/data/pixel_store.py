@@ -24,7 +24,7 @@ from qc_lightning.data.pixel_cache import Keep, Outcome, Pixels
 
 _log = logging.getLogger(__name__)
 
-_TASK_PHOTOS = 16  # photos that a worker takes at a time: few enough to share out well, enough to make queueing cheap
+_TASK_PHOTOS = 16  # photos per task: few enough to balance the load, enough to make queueing cheap
 _TASK_BYTES = 4 << 20  # ... unless their pixels are more than this
 
 
@@ -136,7 +136,7 @@ class _OnDemand:
             except BadImage as error:
                 raise UserError(f"{path} was a good photo before and now is not ({error}): put it back") from error
 
-        for _ in self._pool.map(fill, range(len(indices))):  # asking for each result raises a worker's error here
+        for _ in self._pool.map(fill, range(len(indices))):  # reading each result raises a worker's error here
             pass
         return out
 
@@ -172,7 +172,7 @@ def _decode_all(paths: Sequence[Path], settings: DecodeSettings, progress: bool,
         ) as bar,
         ThreadPoolExecutor(workers) as pool,
     ):
-        warnings.filterwarnings("ignore", module=r"PIL\.")  # remarks on metadata; a bad file is reported as such
+        warnings.filterwarnings("ignore", module=r"PIL\.")  # warnings on metadata; a bad file is reported anyway
 
         def take() -> None:
             block, digests, faults = waiting.popleft().result()
@@ -188,7 +188,7 @@ def _decode_all(paths: Sequence[Path], settings: DecodeSettings, progress: bool,
                 waiting.append(pool.submit(work, start))
             while waiting:
                 take()
-        except BaseException:  # Ctrl-C, a full disk: let go of the photos not yet begun
+        except BaseException:  # Ctrl-C, a full disk: cancel the photos not yet started
             stop.set()
             pool.shutdown(cancel_futures=True)
             raise

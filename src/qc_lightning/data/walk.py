@@ -21,7 +21,7 @@ _COMPUTER = ("$recycle.bin", "recycler", "system volume information", "found.000
 _SYSTEM_FOLDERS = frozenset((*_NAS, *_COMPUTER))
 """Folders of devices and operating systems, in lower case: previews and deleted files."""
 
-# what lies in folders that this package has written: a run, a sweep, explanations, an audit
+# files that identify folders written by this package: a run, a sweep, explanations, an audit
 _OWN = (
     {"split.csv", "checkpoints"},
     {"sweep.csv", "sweep.html"},
@@ -108,7 +108,7 @@ class Walk:
                 return _LINKS
         try:
             info = Path(entry.path).stat()
-        except OSError:  # gone, or it cannot be entered: that is said when it is opened
+        except OSError:  # missing or inaccessible: reported when it is opened
             return ""
         if (info.st_dev, info.st_ino) in self._seen:
             return _LINKS

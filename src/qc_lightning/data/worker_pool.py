@@ -127,7 +127,7 @@ class WorkerPool:
                 num_gpus=self.gpus,
                 memory=self.memory,
                 max_restarts=-1,
-                max_task_retries=0,  # else a task would wait for a node that is lost
+                max_task_retries=0,  # otherwise a task would wait for a lost node
             )
         yield from dataset.iter_batches(batch_size=None, batch_format="pyarrow", prefetch_batches=0)
 
@@ -172,7 +172,7 @@ def _as_they_come(blocks: "Iterable[pyarrow.Table]") -> "Iterator[pyarrow.Table 
             end = error
         taken.put(end)
 
-    threading.Thread(target=take, daemon=True).start()  # one that waits for a lost node does not hold the process back
+    threading.Thread(target=take, daemon=True).start()  # a thread waiting for a lost node must not block the exit
     try:
         while True:
             try:

@@ -100,6 +100,6 @@ def _sides(
 
 
 def _spread(photos: list[Photo]) -> list[Photo]:
-    """At most `count` items, evenly spaced."""
+    """At most `_MOST` photos, evenly spaced."""
     places = np.unique(np.linspace(0, len(photos) - 1, min(len(photos), _MOST)).round().astype(int))
     return [photos[place] for place in places] if photos else []

@@ -20,8 +20,8 @@ from qc_lightning.inference.stream import Stream
 
 ONE = "one photo, file to verdict"
 ALL = "many photos, all cores"
-_WARM_UP = 3  # calls before the clock starts: libraries prepare themselves for every new shape
-_FEWEST = 20  # calls that a percentile is taken of, however long they take
+_WARM_UP = 3  # warm-up calls: libraries prepare for every new shape
+_FEWEST = 20  # smallest number of calls for a percentile, however long they take
 
 
 def latency(inspector: Inspector, paths: Sequence[Path], batch_sizes: Sequence[int], seconds: float) -> dict[str, Any]:

@@ -88,7 +88,7 @@ def _scores(inspector: Inspector, photos: Sequence[Photo]) -> tuple[Tensor, Tens
         variants = torch.cat([whole, *(corrupt(whole, name, strength, at) for name, strength in VARIANTS)]).numpy()
         return inspector.scores(variants)
 
-    # as in prediction: on a CPU each core takes a photo of its own
+    # as in prediction: on a CPU each core processes its own photo
     workers = cores()
     threads = torch.get_num_threads()
     alone = partial(torch.set_num_threads, 1) if cpu else None

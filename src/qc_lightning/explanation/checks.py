@@ -17,8 +17,8 @@ TOLERANCE = (
     0.03  # of the longer side: the 15 pixels of the pointing game's authors on photos of 500 (Zhang et al. 2016)
 )
 SHARES = (0.02, 0.05, 0.1)  # of the pixels that are taken away
-RANDOM = 3  # random maps that each photo's map is held against
-_BLUR = 0.1  # of the longer side: standard deviation of what a pixel that is taken away is replaced by
+RANDOM = 3  # random maps that each photo's map is compared with
+_BLUR = 0.1  # fraction of the longer side: standard deviation of the blur that replaces removed pixels
 
 
 def points_at(heat: Map, mask: Mask, tolerance: float = TOLERANCE) -> bool:

@@ -107,7 +107,7 @@ def lay_out(network: Network, looks: Sequence[Look], features: Tensor, side: tup
     views = [[one.flip(axes) if axes else one for one in look.maps] for look, axes in zip(looks, flips, strict=True)]
     logit = head(features)
     feature, patches = head.split(features)
-    # how much the logit rises with a feature on its whole way from the mean, cut-off and length included
+    # average slope of the logit from the mean to the feature, including clipping and normalisation
     slope = (pooled.normalise(feature) * pooled.linear.weight / (feature - pooled.mean)).nan_to_num(0, 0, 0)
     heat = torch.zeros(feature.shape[0], *side, device=feature.device)
     begin = 0

@@ -20,7 +20,7 @@ from qc_lightning.inference.inspector import Inspector
 from qc_lightning.metrics.decision import probabilities
 from qc_lightning.metrics.verdict import Verdict
 
-LONGEST = 1600  # pixels that a picture has along its longer side, at most
+LONGEST = 1600  # largest side of a picture, in pixels
 
 
 @dataclass(frozen=True)
@@ -60,7 +60,7 @@ class Explanation:
     @property
     def measures(self) -> dict[str, Any]:
         """The map's columns in explain.csv; None for unknown values."""
-        # a defect can't be expected where evidence for Correct was looked for
+        # evidence for Correct is not expected on the defect
         heat, mask = self.heat, self.mask if self.incorrect else None
         values: dict[str, Any] = dict.fromkeys(("x", "y", "hit", "hit_by_chance", "heat_in_mask", "mask_share"))
         if heat is not None:

@@ -70,7 +70,7 @@ class Heat:
         views: int = getattr(network, "views", 1)
         self._flips = [FLIPS[view] for view in range(views) for _ in layers]
         self._cam: Any = getattr(pytorch_grad_cam, METHODS[method])(network, layers)
-        self._cam.activations_and_grads.release()  # it knows a layer's maps of one pass only, and no mirrored views
+        self._cam.activations_and_grads.release()  # it supports the maps of a single pass only, without mirrored views
         self._layers = layers
 
     def __call__(self, image: Tensor, incorrect: Sequence[bool]) -> tuple[npt.NDArray[np.float32], Tensor]:

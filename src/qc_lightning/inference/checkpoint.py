@@ -60,7 +60,7 @@ def _check(path: Path) -> None:
             raise ValueError("it declares more data than the file has")
         if wrong := archive.testzip():
             raise ValueError(f"the checksum of {wrong} is wrong")
-    # on no device a tensor that is larger than its data stays a number; on the CPU torch makes room for it
+    # on the meta device an oversized tensor takes no memory; on the CPU torch would allocate it
     storages: dict[int, int] = {}
     for tensor in _tensors(torch.load(path, map_location="meta", weights_only=True)):
         storage = tensor.untyped_storage()
@@ -103,7 +103,7 @@ def complete_checkpoint(
         "model_id": model_id,
         "novelty": novelty,
     }
-    content = io.BytesIO()  # straight to a file, a full disk is a RuntimeError without a name
+    content = io.BytesIO()  # not directly to a file: a full disk would be a RuntimeError without a name
     torch.save(checkpoint, content)
     with replacing(path) as temporary:
         temporary.write_bytes(content.getbuffer())
@@ -208,7 +208,7 @@ def chosen_device(name: str) -> torch.device:
     """
     gpus = torch.cuda.device_count() if torch.cuda.is_available() else 0
     if name == "auto":
-        # of several processes on one machine, which a launcher numbers, each takes the next GPU
+        # each of several processes on one machine takes the GPU of its rank
         local = os.environ.get("LOCAL_RANK") or os.environ.get("SLURM_LOCALID") or "0"
         return torch.device("cuda", int(local) % gpus) if gpus else torch.device("cpu")
     try:

@@ -227,7 +227,7 @@ def _session(path: Path, threads: int, content: bytes) -> "onnxruntime.Inference
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
     options.log_severity_level = 3  # errors only
-    # a thread that waits leaves its core to others: spinning cost 20 ms of a core for each photo of the service
+    # waiting threads must not spin, which cost 20 ms of a core per photo in the service
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     try:
         return onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])

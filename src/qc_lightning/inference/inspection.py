@@ -111,7 +111,7 @@ def decode_photo(photo: "PhotoLike | RemotePhoto", settings: DecodeSettings) -> 
             pixels = decode_image(photo, settings)
     except BadImage as reason:
         error = str(reason)
-    except Exception as reason:  # one strange file must not end the other million
+    except Exception as reason:  # one unusual file must not stop a million others
         error = f"{type(reason).__name__}: {reason}"
     return Decoded(path, pixels, sha256, time.perf_counter() - begun, error)
 

@@ -76,7 +76,7 @@ def prepare(path: Path) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         with closing(connect(path)) as connection:
             connection.execute("PRAGMA journal_mode = WAL")
-            connection.execute("BEGIN IMMEDIATE")  # two services that start at a time make the tables once
+            connection.execute("BEGIN IMMEDIATE")  # two services that start at the same time create the tables once
             if not connection.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]:
                 for statement in _SCHEMA.split(";\n"):
                     if statement.strip():

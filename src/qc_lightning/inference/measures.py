@@ -58,7 +58,7 @@ class Components:
 
     @classmethod
     def fit(cls, features: Floats, most: int) -> "Components":
-        """Fit at most `count` components to features [n, F], n >= 2."""
+        """Fit at most `most` components to features [n, F], n >= 2."""
         mean = features.mean(0)
         directions = np.linalg.svd(features - mean, full_matrices=False)[2][: min(most, len(features) - 1)]
         largest = np.abs(directions).argmax(1)

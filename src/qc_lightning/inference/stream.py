@@ -19,10 +19,10 @@ from qc_lightning.inference.exported import ExportedInspector
 from qc_lightning.inference.inspection import Decoded, Inspection, decode_photo
 from qc_lightning.inference.inspector import Inspector
 
-_TASK_PHOTOS = 16  # photos that a thread takes at a time: queueing stays cheap
-_TASK_SECONDS = 0.02  # ... unless they take longer than this: all threads stay busy
-_TASK_BYTES = 4 << 20  # ... or their pixels are more than this: memory stays small
-_HELD_SECONDS = 0.4  # a decoded photo does not wait longer for its batch, a batch does not take longer
+_TASK_PHOTOS = 16  # photos per task: keeps queueing cheap
+_TASK_SECONDS = 0.02  # ... unless they take longer than this: keeps all threads busy
+_TASK_BYTES = 4 << 20  # ... or have more pixels than this: keeps memory small
+_HELD_SECONDS = 0.4  # longest time that a decoded photo waits for its batch, and that a batch takes
 
 
 class Stream:
@@ -45,7 +45,7 @@ class Stream:
         self._inspector, self._batch_size = inspector, batch_size
         self._threads = threads or cores()
         self._torch_threads, alone = 0, None
-        # a small network is done on one core before the others have begun, on a busy machine long before
+        # a small network ends on one core before others begin
         self._exact, self._network_in_pool, self._small = False, True, False
         if isinstance(inspector, Inspector):
             import torch
@@ -53,7 +53,7 @@ class Stream:
             from qc_lightning.models.network import Network
 
             network, cpu = inspector.network, inspector.device.type == "cpu"
-            # a frozen network's training saw each photo alone
+            # a frozen network's training processed each photo alone
             self._exact = exact and not (cpu and isinstance(network, Network) and network.frozen)
             self._network_in_pool = cpu and not self._exact
             self._small = self._network_in_pool and not isinstance(network, Network)
@@ -62,7 +62,7 @@ class Stream:
         self._pool = ThreadPoolExecutor(self._threads, initializer=alone)
         self._ended = threading.Event()
         self._decode_seconds = _TASK_SECONDS  # of one photo, lately
-        self._network_seconds = _HELD_SECONDS / 4  # of one photo, lately; a guess that makes the first batch small
+        self._network_seconds = _HELD_SECONDS / 4  # recent time per photo; this guess makes the first batch small
 
     def __enter__(self) -> Self:
         """Silence warnings on metadata: a bad file is reported anyway."""
@@ -89,7 +89,7 @@ class Stream:
         """
         to_come = iter(paths)
         first = list(islice(to_come, 2))
-        if len(first) == 1:  # a photo alone, as it comes in while watching: no further thread could help to decode it
+        if len(first) == 1:  # a single photo, as while watching: more threads would not help
             photo = self._decode_some(first)
             yield self._pool.submit(self._judge, photo).result() if self._small else self._judge(photo)
             return
@@ -128,7 +128,7 @@ class Stream:
     def _photos_at_a_time(self) -> int:
         if self._exact or self._network_seconds * self._batch_size <= _HELD_SECONDS:
             return self._batch_size
-        # a power of two: the network's library prepares itself for every new size
+        # a power of two: the library prepares for every new size
         return 1 << max(0, int(_HELD_SECONDS / self._network_seconds).bit_length() - 1)
 
     def _decode(self, paths: Iterator[Path | RemotePhoto]) -> Iterator[list[Decoded]]:

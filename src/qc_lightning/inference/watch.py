@@ -11,7 +11,7 @@ from qc_lightning.data.walk import Walk
 from qc_lightning.inference.sources import photos_below
 
 _POLL_SECONDS = 0.1
-_POLL_SHARE = 3  # a pause is at least this many times as long as the look before it: a folder of 100,000 takes seconds
+_POLL_SHARE = 3  # pause as a multiple of the last scan: a folder of 100,000 files takes seconds to scan
 
 
 @dataclass

@@ -98,7 +98,7 @@ def cohen_kappa(first: IntArray, second: IntArray, confidence: float = 0.95) -> 
     differ = (first != second).mean(axis=1)
     shares = [np.stack([(rated == word).mean(axis=1) for word in words], axis=1) for rated in (first, second)]
     by_chance = 1 - float((shares[0].mean(axis=0) * shares[1].mean(axis=0)).sum())
-    # what each part adds to the chance of disagreeing, to first order
+    # first-order contribution of each part to the expected disagreement
     chance = (1 - shares[0] @ shares[1].mean(axis=0)) + (1 - shares[1] @ shares[0].mean(axis=0)) - 2 * by_chance
     return _kappa(differ, by_chance, chance, confidence)
 
@@ -132,7 +132,7 @@ def _kappa(
     from scipy.special import betaincinv
 
     n, observed = len(differ), float(differ.mean())
-    if by_chance <= 0:  # every rating is the same word: nothing to agree on
+    if by_chance <= 0:  # all ratings are equal: kappa is undefined
         return {"value": None, "low": None, "high": None, "n": n}
     kappa = 1 - observed / by_chance
     influence = differ - observed - (1 - kappa) * chance_of

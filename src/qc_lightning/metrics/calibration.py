@@ -121,7 +121,7 @@ def platt(score: npt.ArrayLike, label: npt.ArrayLike, steps: int = 100) -> tuple
         value -= step / max(1.0, float(np.abs(step).max()))  # at most 1 at a time: far off, Newton's steps are too long
         if np.abs(step).max() < 1e-10:
             break
-    a = max(float(value[0]), 1e-3) / spread  # scores that rank the wrong way round must not be turned over
+    a = max(float(value[0]), 1e-3) / spread  # scores that rank in the wrong direction must not be inverted
     return a, float(value[1]) - a * float(centre)
 
 

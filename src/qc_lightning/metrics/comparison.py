@@ -13,7 +13,7 @@ from qc_lightning.metrics.verdict import Verdicts, escapes, overkills, reviews
 
 BoolArray = npt.NDArray[np.bool_]
 
-_SURE = 0.05  # p value below which, with an interval without 0, a difference is called one
+_SURE = 0.05  # p value below which a difference is called, if its interval excludes 0
 
 
 @dataclass(frozen=True)
@@ -158,8 +158,8 @@ def _difference(
     both, neither = int((candidate & baseline).sum()), int((~candidate & ~baseline).sum())
     difference = candidate.astype(np.float64) - baseline
     low, high = paired_interval(both, only_candidate, only_baseline, neither, design_effect(difference, unit))
-    # Photos of one part do not fall to either side independently, parts do: each part has one vote, for the run that is
-    # ahead on it. With a photo a part that is McNemar's test.
+    # Photos of one part are not independent, parts are: each part has one vote, for the run that is
+    # better on it. With one photo per part this is McNemar's test.
     votes = np.bincount(unit, weights=difference)
     p = mcnemar_exact(int((votes > 0).sum()), int((votes < 0).sum()))
     n = len(candidate)

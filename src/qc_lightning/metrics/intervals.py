@@ -15,7 +15,7 @@ FloatArray = npt.NDArray[np.float64]
 IntArray = npt.NDArray[np.int64]
 Interval = tuple[float, float]
 
-# groups that a model of F1's variance counts for beside what is measured, chosen in simulations: benchmarks/coverage.py
+# weight, in groups, of a model of F1's variance, chosen in simulations: benchmarks/coverage.py
 _F1_PRIOR = 1
 
 

@@ -14,8 +14,8 @@ from qc_lightning.metrics.intervals import (
     wilson,
 )
 
-# Chosen in simulations (benchmarks/coverage.py): further photos that look like the other class, which the lower end of
-# AUROC and average precision reckons with.
+# Chosen in simulations (benchmarks/coverage.py): further photos that look like the other class, for the lower end of
+# AUROC and average precision.
 _AUROC_MORE, _PRECISION_MORE = 1 / 3, 1.0
 
 

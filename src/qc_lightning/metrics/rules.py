@@ -12,9 +12,9 @@ from qc_lightning.metrics.decision import Decision
 
 FloatArray = npt.NDArray[np.float64]
 
-_SMALLEST = 1e-7  # probability whose logit is told apart from infinite; that of single precision
+_SMALLEST = 1e-7  # smallest probability with a finite logit in single precision
 FEW = 20  # Incorrect photos: with fewer they alone cannot set a threshold
-OVERKILL_RATE = 0.05  # of rule=overkill, unless decision.overkill_rate says another
+OVERKILL_RATE = 0.05  # of rule=overkill, by default
 
 
 def choose_decision(probability: npt.ArrayLike, label: npt.ArrayLike, config: DecisionConfig) -> Decision:
@@ -56,7 +56,7 @@ def choose_decision(probability: npt.ArrayLike, label: npt.ArrayLike, config: De
         return _few_overkills(scores, positive, config.overkill_rate or OVERKILL_RATE)
     cuts = _Cuts.from_scores(scores, positive)
     photos = f"{n} validation photos ({incorrect} Incorrect)"
-    # twice n1 * n0 * balanced accuracy, in whole numbers: a tie is a tie, whatever the rounding
+    # 2 * n1 * n0 * balanced accuracy as an integer, so that rounding cannot break ties
     balanced = (incorrect - cuts.escapes) * (n - incorrect) + (n - incorrect - cuts.overkills) * incorrect
     if len(cuts.between) == 0 or balanced.max() <= incorrect * (n - incorrect):
         return Decision(fixed, f"fixed: no threshold beats chance on the {photos}")
@@ -167,7 +167,7 @@ def _least_cost(cuts: _Cuts, incorrect: int, correct: int, config: DecisionConfi
     words = f"cost: least cost, {least:.3g} a part, at {bad:.2%} bad parts ({prices}{{}}), on {photos}"
     if costs.review is None:
         return Decision(threshold, words.format(""))
-    # the cost of a band is a sum over its two ends, so that each end has a best place of its own
+    # the cost of a band is a sum over its two ends, so that each end is optimised separately
     low = cuts.best(-((costs.escape - costs.review) * escape + costs.review * overkill))
     high = cuts.best(-(costs.review * escape + (costs.overkill - costs.review) * overkill))
     words = words.format(f", a review {costs.review:g}")

@@ -132,7 +132,7 @@ class TimmBackbone(Backbone):
         super().__init__(normalisation)
         self.model, self.count, self.cam_layer = model, count, cam_layer
         self.depth = wide_depth(model) or max(1, len(feature_info(model)))
-        ends = {info["reduction"]: info for info in feature_info(model)}  # of the stages of one size the last one stays
+        ends = {info["reduction"]: info for info in feature_info(model)}  # of stages of one size, the last one
         self.has_patches = wide_depth(model) > 0 and {8, 16} <= ends.keys()
         if self.has_patches:
             self._fine, self._coarse = (int(ends[size]["module"].rpartition(".")[2]) for size in (8, 16))

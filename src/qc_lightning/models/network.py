@@ -13,7 +13,7 @@ from qc_lightning.models.heads.perceptron import PerceptronHead, perceptron
 from qc_lightning.models.tiles import Grid, Mosaic, max_over_tiles, split
 from qc_lightning.models.tokens import VectorBackbone
 
-_BLOCK = 16  # photos; a product of as many has the same kernels whatever they hold, one of a single photo has others
+_BLOCK = 16  # photos; matrix products of this many always use the same kernels, unlike those of a single photo
 
 
 def _pixels(feature_map: Tensor) -> Tensor:
@@ -117,7 +117,7 @@ class Network(nn.Module):
         distance: bool = False,
     ) -> None:
         super().__init__()
-        # several times faster on a CPU, and what half precision wants on a GPU
+        # several times faster on a CPU, and preferred by half precision on a GPU
         self.backbone = backbone.to(memory_format=torch.channels_last)
         self.frozen, self.tiles = frozen, tiles
         stays = frozen or backbone.has_tail
@@ -125,7 +125,7 @@ class Network(nn.Module):
         self.taps = nn.ModuleList(Mosaic(tiles) for _ in range(backbone.count + self.patches))
         self.pool, self.views = list(pool), views
         self.weights = "none"
-        self.eval()  # the dry run must not move the statistics of batch norms
+        self.eval()  # the dry run must not change the statistics of batch norms
         with torch.no_grad():
             maps, patch_map = self.look(torch.zeros(1, 3, *shape), [])
             width, cells = self.pooled(maps).shape[1], None
@@ -137,7 +137,7 @@ class Network(nn.Module):
             if hidden:
                 self.head = PerceptronHead(width, hidden, dropout, clip)
             else:
-                # as stages learn, the patches that are near change
+                # the nearest patches change as stages are trained
                 self.head = FittedHead(width, clip, cells, backbone.has_tail, distance and stays)
         else:
             self.head = perceptron(width, hidden, dropout) if hidden else _linear(width, dropout)
@@ -149,14 +149,14 @@ class Network(nn.Module):
     def features(self, image: Tensor) -> Tensor:
         """Return [N, F] of tiles [N, 3, H, W]: for each stage, its pooled channels in the order of `pool`; patches."""
         flips = FLIPS[: self.views]
-        if self.training and self.views > 1:  # one a batch: over the epochs all are learnt from, at the cost of one
+        if self.training and self.views > 1:  # one view per batch: all are used over the epochs at the cost of one
             flips = (flips[int(torch.randint(self.views, ()))],)
         return self.join([self.look(image, axes) for axes in flips])
 
     def look(self, image: Tensor, axes: list[int]) -> "Look":
         """Return the maps of tiles [N, 3, H, W] seen mirrored along some axes."""
         maps, patch_map = self.maps(image.flip(axes) if axes else image)
-        if torch.is_grad_enabled():  # whoever explains listens here for each stage's map of a whole photo
+        if torch.is_grad_enabled():  # explanations hook in here for each stage's map of the complete photo
             maps = [split(tap(feature_map), self.tiles) for tap, feature_map in zip(self.taps, maps, strict=False)]
             patch_map = None if patch_map is None else self.taps[-1](patch_map)
         return Look(maps, laid_back(patch_map, axes))
@@ -172,7 +172,7 @@ class Network(nn.Module):
         patch_maps = [view.patch_map for view in views if view.patch_map is not None]
         if patch_maps:
             parts.append(_pixels(_average(patch_maps)).flatten(1))
-        # half precision keeps the many numbers of the patches small on disk; all features alike, in training and after
+        # half precision keeps patches small on disk; used for all features, in training and afterwards
         return torch.cat(parts, dim=1).to(self.dtype)
 
     def pooled(self, maps: Sequence[Tensor], pools: Mapping[str, Pool] = POOLS) -> Tensor:

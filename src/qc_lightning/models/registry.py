@@ -20,7 +20,7 @@ from qc_lightning.models.network import Network
 from qc_lightning.models.stages import fold_batch_norms, map_layer, stage_ends
 from qc_lightning.models.tokens import TokenBackbone, VectorBackbone
 
-# what a torchvision network has around its stages
+# containers around the stages of torchvision networks
 _NOT_STAGES = ("classifier", "fc", "head", "heads", "avgpool", "flatten", "dropout", "aux1", "aux2", "AuxLogits")
 _PROBE = 224  # stages are found on photos of this side: the parts of a network must not depend on data.image_size
 
@@ -117,9 +117,9 @@ def _torchvision(config: ModelConfig, load: bool) -> tuple[Backbone, int, str]:
     made_for, normalisation = int(published.crop_size[0]), (published.mean, published.std)
     arguments: dict[str, Any] = {}
     if config.name in ("googlenet", "inception_v3"):
-        # their random start takes many seconds, for nothing when weights replace it
+        # their random initialisation takes many seconds and is replaced by the weights
         arguments = {"aux_logits": False, "init_weights": not config.pretrained}
-        normalisation = ([0.5] * 3, [0.5] * 3)  # what torchvision's transform_input=True amounts to
+        normalisation = ([0.5] * 3, [0.5] * 3)  # equivalent of torchvision's transform_input=True
     transformer = config.name.startswith("vit_")
     if transformer:
         arguments = {"image_size": made_for}

@@ -38,7 +38,7 @@ def feature_info(model: nn.Module) -> list[dict[str, Any]]:
 def stage_ends(model: nn.Module) -> list[str]:
     """Names of the last modules of each stage of a timm network, in order."""
     modules = dict(model.named_modules())
-    # some, as HRNet's, are the names of what is no module
+    # some names, as in HRNet, are not modules
     return [stage["module"] for stage in feature_info(model) if stage["module"] in modules]
 
 

@@ -105,7 +105,7 @@ def _difference(model: nn.Module, state: Mapping[str, Tensor], heads: Sequence[s
     """The first mismatch between file and network, or an empty string."""
     own = {key: value for key, value in model.state_dict().items() if not key.startswith(tuple(heads))}
     given = {key: value for key, value in state.items() if not key.startswith((*heads, *_AUXILIARY))}
-    # files older than torch 0.4.1 lack the counter of batch norms, which nothing reads
+    # files older than torch 0.4.1 lack the unused counter of batch norms
     missing = [key for key in own if key not in given and not key.endswith("num_batches_tracked")]
     unexpected = [key for key in given if key not in own]
     if missing:
@@ -125,7 +125,7 @@ def _converted(state: Mapping[str, Tensor], config: ModelConfig) -> dict[str, Te
     try:
         source = {"state_dict": dict(state)}
         model: nn.Module = timm.create_model(config.name, pretrained=True, pretrained_cfg_overlay=source)
-    except Exception:  # each network has a converter of its own, written for its own files only
+    except Exception:  # each network has its own converter for its own files
         return None
     return model.state_dict()
 

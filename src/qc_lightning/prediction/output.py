@@ -22,7 +22,7 @@ from qc_lightning.core.csv_files import USUAL, Marks
 from qc_lightning.core.errors import UserError
 from qc_lightning.prediction.rows import Row, from_parquet, header, read_rows, to_parquet, to_text, to_xlsx
 
-_SYNC_SECONDS = 1.0  # a power cut costs no more than this; a kill costs nothing that was written
+_SYNC_SECONDS = 1.0  # a power cut loses at most this much; a kill loses nothing that was written
 
 _PACKAGES = {".parquet": ("pyarrow", "parquet"), ".xlsx": ("openpyxl", "xlsx")}  # and the extras that bring them
 
@@ -61,7 +61,7 @@ def read_written(output: Path, resume: bool, marks: Marks = USUAL) -> Written:
     if output.is_dir():
         raise UserError(f"output: expected a file, {output} is a folder: give output={output / 'verdicts.csv'}")
     for path in (output, journal):
-        if path.exists() and not path.is_file():  # a pipe or a device: reading it would wait, or never end
+        if path.exists() and not path.is_file():  # a pipe or a device: reading would block or never end
             raise UserError(f"output: expected a file, {path} is none: give another name")
     existing = next((path for path in (output, journal) if os.path.lexists(path)), None)
     if existing and not resume:
@@ -108,7 +108,7 @@ class VerdictFile:
         self._path, self._marks = _journal(output), written.marks
         try:
             output.parent.mkdir(parents=True, exist_ok=True)
-            # appending creates the file when it is missing, and nothing is cut off before the file is locked
+            # append mode creates a missing file and truncates nothing before the lock
             self._file = self._path.open("ab", buffering=0)
         except OSError as error:
             raise UserError(f"output: cannot write {self._path}: {error.strerror}") from error

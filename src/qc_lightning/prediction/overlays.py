@@ -45,7 +45,7 @@ class Overlays:
             UserError: memory is too small for it, or the folder cannot be written.
         """
         place = place_of(path, self._root)
-        # added to the ending, not in its place: a.jpg and a.png are two photos
+        # appended to the extension, since a.jpg and a.png are two photos
         target = self._folder / place.with_name(f"{place.name}.png")
         try:
             if verdict == Verdict.PASS:

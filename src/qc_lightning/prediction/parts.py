@@ -113,7 +113,7 @@ class PartFile:
         if rule.kind == "none":
             return
         try:
-            # the rows of an earlier start do not know of the photos to come
+            # rows of an earlier start do not include the photos still to come
             self.path.unlink(missing_ok=True)
             if watch:
                 write_text(self.path, _header(marks))

@@ -91,7 +91,7 @@ class Plan:
             return written.sha256.get(path_text(str(source.root / name)))
 
         def wanted(name: str) -> bool:
-            # all photos of a part go to one share
+            # all photos of a part go to one shard
             part = name if parts.kind == "none" else parts.part(path_text(str(source.root / name)))
             return shard.count == 1 or shard.holds(part)
 
@@ -152,7 +152,7 @@ class Plan:
         """The progress bar."""
         from qc_lightning.core.bars import Progress
 
-        shape = "{n_fmt} photos" if self.total is None else None  # while watching there is no end to tell the time of
+        shape = "{n_fmt} photos" if self.total is None else None  # while watching the total is unknown
         return Progress(total=self.total, initial=self.begun, unit="photo", mininterval=0.2, bar_format=shape)
 
     def part_file(self) -> PartFile:

@@ -82,7 +82,7 @@ def read_rows(file: BinaryIO, path: Path, marks: Marks = USUAL) -> Iterator[tupl
     for line in file:
         lines.append(line)
         quotes += line.count(b'"') if is_csv(path) else 0
-        if quotes % 2 or not line.endswith(b"\n"):  # a path has a line's end in it, or the row is torn
+        if quotes % 2 or not line.endswith(b"\n"):  # a path contains a line break, or the row is torn
             continue
         record, lines, quotes = b"".join(lines), [], 0
         try:

@@ -94,6 +94,6 @@ class Sorter:
 
 def place_of(path: Path, root: Path) -> Path:
     """Relative path of a photo in a verdict's folder: as below `root`, or its full path if it is elsewhere."""
-    # ".." and a link's detours must not lead out of the folder
+    # ".." and links must not lead out of the folder
     plain = Path(os.path.normpath(path))
     return plain.relative_to(root) if root in plain.parents else plain.relative_to(plain.anchor)

@@ -73,7 +73,7 @@ def confusion_matrix(metrics: Mapping[str, Any], classes: tuple[str, str] = ("Co
         axes.text(column, row - 0.06, f"{count:,}", ha="center", va="center", color=colour, fontsize=20)
         note = f"{words[row][column]}, {fractions[row, column]:.0%}" if counts[row].sum() else words[row][column]
         axes.text(column, row + 0.2, note, ha="center", va="center", color=colour, fontsize=10)
-    # a class may be named $x$: that is a name, not a formula
+    # a class named $x$ must not be rendered as a formula
     axes.set_xticks((0, 1), (Verdict.PASS, Verdict.REJECT))
     axes.set_yticks((0, 1), names, parse_math=False)
     axes.tick_params(length=0)
@@ -93,7 +93,7 @@ def contact_sheet(images: npt.NDArray[np.uint8], captions: Sequence[str]) -> "Fi
     n, _, height, width = images.shape
     columns = min(8, max(1, n))
     row_count = max(1, math.ceil(n / columns))
-    # one picture of all tiles: a hundred axes would take seconds
+    # one image of all tiles: a hundred axes would take seconds
     gap = max(2, width // 24)
     strip = max(8, width // 6)
     sheet = np.full((row_count * (height + strip), columns * (width + gap) - gap, 3), 255, dtype=np.uint8)
@@ -152,7 +152,7 @@ def save(figure: "Figure", path: Path) -> Path:
     """Write a PNG atomically."""
     make_legible(figure)
     with replacing(path) as temporary:
-        # the software name would carry the matplotlib version: same figure, same bytes
+        # without the software name, which has the matplotlib version: the same chart is the same bytes
         figure.savefig(temporary, format="png", dpi=120, metadata={"Software": None})
     return path
 

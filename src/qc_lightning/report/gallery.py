@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 _MOST = 24
 _MOST_NOVEL = 8
-_LEAST_SIDE, _MOST_SIDE = 320, 512  # pictures have as many pixels as a square of that side
+_LEAST_SIDE, _MOST_SIDE = 320, 512  # pictures have as many pixels as a square with this side
 _BUDGET = 3_000_000  # characters of all pictures together, so that the page stays below 5 MB
 
 
@@ -190,7 +190,7 @@ def most_novel(
 def locate(path: str, starts: Sequence[Path]) -> Path:
     """Path of a photo: absolute as given, relative below the first start that contains it."""
     places = [start / path for start in starts]
-    # a name in an edited table may be too long for any file: Path.is_file would raise
+    # a name in an edited table may exceed the file system's limit: Path.is_file would raise
     return next((place for place in places if os.path.isfile(place)), places[0])  # noqa: PTH113
 
 

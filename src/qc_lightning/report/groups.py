@@ -28,7 +28,7 @@ def group_advice(
         train: the command that the run was made by.
         classes: the user's names for Correct and Incorrect.
     """
-    # rendered parts are each a part of their own
+    # each rendered photo is its own part
     if not records or data.get("source") == "parts" or len({row["group"] for row in records}) < len(records):
         return None
     records = [{**row, "path": path_text(row["path"])} for row in records]

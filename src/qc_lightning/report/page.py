@@ -66,7 +66,7 @@ def write_report(run_dir: Path) -> Path:
     from markupsafe import Markup
 
     script = "".join((FOLDER / name).read_text(encoding="utf-8") for name in ("report.js", "corrections.js"))
-    # the page's own script, not data: like the style it is not escaped
+    # the page's own script is trusted: like the style it is not escaped
     own = {"style": style(), "script": Markup(script)}
     pages = environment(FOLDER)
     pages.filters |= {"percent": percent, "interval": interval, "value": _value, "spread": _spread, "short": short}
@@ -186,7 +186,7 @@ def _charts(
     threshold: float,
     platt: Mapping[str, float] | None,
 ) -> dict[str, Any]:
-    # no number is no reason to pass: such a photo is rejected at every threshold
+    # a photo without a finite probability is rejected at every threshold
     p = np.array([1.0 if row["p"] is None else row["p"] for row in predictions])
     bad = np.array([row["label"] == incorrect for row in predictions])
     groups = [split.get(row["path"], {}).get("group") or row["path"] for row in predictions]

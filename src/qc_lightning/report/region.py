@@ -16,7 +16,7 @@ from qc_lightning.data.shape import photo_size
 from qc_lightning.report.gallery import Pictures, locate, shown_size
 
 _SHOWN = 4
-_DIMMED = 4  # outside the region pixels keep a fourth of their light
+_DIMMED = 4  # outside the region pixels keep a quarter of their brightness
 
 
 def region_pictures(

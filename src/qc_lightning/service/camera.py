@@ -107,13 +107,13 @@ class Camera:
             return (self._frames.read(wanted) if self._frames else None), ""
         except (UserError, ValueError) as error:
             return None, f" ({error})"
-        except Exception:  # cv2.error, whose text is of OpenCV's source, and what harvesters raises
+        except Exception:  # cv2.error, whose text quotes OpenCV's source, and harvesters' errors
             return None, ""
 
     def _release(self) -> None:
         frames, self._frames = self._frames, None
         if frames:
-            with contextlib.suppress(Exception):  # one that is gone
+            with contextlib.suppress(Exception):  # a disconnected camera
                 frames.release()
 
 

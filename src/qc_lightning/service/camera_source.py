@@ -15,9 +15,9 @@ from qc_lightning.service.masters import Kind, part_of
 from qc_lightning.service.models import ServedModel
 from qc_lightning.service.service import Service
 
-_PAUSE = 0.5  # seconds before the next try when something is in the way
-_PHOTO, _VERDICT = 0.8, 0.9  # of the time of a part, by which its photo and verdict have to be there
-_LEAST_SECONDS = 0.05  # that a row has to be written in, also where a part is late already
+_PAUSE = 0.5  # seconds between retries
+_PHOTO, _VERDICT = 0.8, 0.9  # fraction of a part's time by which its photo and verdict must be available
+_LEAST_SECONDS = 0.05  # seconds for writing a row, even for a part that is already late
 
 
 class Outcome(NamedTuple):
@@ -127,7 +127,7 @@ class CameraSource:
     def _run(self, interval: float) -> None:
         due = time.monotonic()
         while not self._ended.wait(max(0.0, due - time.monotonic())):
-            due = max(due + interval, time.monotonic())  # photos that could not be taken in time are not made up for
+            due = max(due + interval, time.monotonic())  # missed photos are not repeated
             begun = time.perf_counter()
             try:
                 model = self._service.models.choose(camera=self.name)
@@ -139,7 +139,7 @@ class CameraSource:
                 if row is not None:
                     self._service.note(model, inspection, entry, row, spent)
                 self._problem = ""
-            except Exception as error:  # whatever it is: a thread that ended would say nothing
+            except Exception as error:  # any error: a dead thread would go unnoticed
                 self._problem = str(error) or type(error).__name__
                 due = max(due, time.monotonic() + _PAUSE)
 

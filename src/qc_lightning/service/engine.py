@@ -9,7 +9,7 @@ from qc_lightning.core.system import cores
 from qc_lightning.data.decode_settings import DecodeSettings
 from qc_lightning.inference.inspection import Decoded, Inspection, PhotoLike, decode_photo
 
-_MOST_AT_A_TIME = 8  # photos of one batch: a later one waits no longer than these take
+_MOST_AT_A_TIME = 8  # photos per batch: a later photo waits at most for one batch
 
 
 class Model(Protocol):

@@ -16,7 +16,7 @@ from qc_lightning.service.engine import Busy
 from qc_lightning.service.models import ServedModel
 from qc_lightning.service.service import Service
 
-_PAUSE = 0.5  # seconds before the next try when something is in the way
+_PAUSE = 0.5  # seconds between retries
 
 
 class FolderSource:
@@ -65,7 +65,7 @@ class FolderSource:
                         self._inspect(path)
                         if self._ended():
                             return
-            except Exception as error:  # whatever it is: a thread that ended would say nothing
+            except Exception as error:  # any error: a dead thread would go unnoticed
                 self.trouble = str(error) or type(error).__name__
                 time.sleep(_PAUSE)
 
@@ -92,7 +92,7 @@ class FolderSource:
             return f"{self.folder} is gone"
         try:
             self._service.models.choose()
-        except UserError as error:  # the photos wait until a person says what they show
+        except UserError as error:  # the photos wait until a person sets the product
             return str(error)
         return ""
 

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 OPEN_SECONDS, READ_SECONDS = 5.0, 2.0  # after which a camera in the network is given up
-_QUIET = {"OPENCV_LOG_LEVEL": "ERROR", "OPENCV_FFMPEG_LOGLEVEL": "-8"}  # what matters is said in one line of ours
+_QUIET = {"OPENCV_LOG_LEVEL": "ERROR", "OPENCV_FFMPEG_LOGLEVEL": "-8"}  # our own message is one line
 
 
 class Frames(Protocol):

@@ -53,7 +53,7 @@ class ServedModel:
             return
         record = {"metadata": json.loads(inspector.metadata.to_json()), "drift": inspector.drift}
         self.record = log_file.register(log, json.dumps(record, ensure_ascii=False, sort_keys=True))
-        if self.drift:  # where it stood before this start
+        if self.drift:  # its state before this start
             for row, measures, rejected in log_queries.measured(log, self.record, REMEMBERED):
                 self.drift.add(row, measures, rejected)
         self.escapes = escapes_in(log, self.record, inspector.metadata.decision)

@@ -39,7 +39,7 @@ def operator_page(class_names: tuple[str, str]) -> Page:
     )
     script = f'(() => {{\n"use strict";\nconst TEXT = {words.strip()};\n{"".join(scripts)}label();\n}})();'
     text = text.replace("{{style}}", style).replace("{{script}}", script)
-    # in an attribute, not in the script: its hash stays the same
+    # in an attribute, so that the script's hash does not change
     names = html.escape(json.dumps(class_names, ensure_ascii=False), quote=True)
     return _page(text.replace("{{classes}}", names))
 

@@ -14,8 +14,8 @@ from qc_lightning.inference.verdict_log import VerdictLog
 from qc_lightning.metrics.parts import View, part_verdict
 from qc_lightning.metrics.verdict import Verdict
 
-_LOOK_SECONDS = 0.02  # from one look to the next while a view is awaited
-_NEWEST = 1000  # rows of a part that are looked at
+_LOOK_SECONDS = 0.02  # seconds between polls while waiting for a view
+_NEWEST = 1000  # newest rows of a part that are read
 
 
 class PartAnswer(BaseModel):

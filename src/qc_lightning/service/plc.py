@@ -48,7 +48,7 @@ class PlcTrigger:
                 seen = trigger
                 self.trouble, pause = "", _FIRST_PAUSE
                 self._ended.wait(self._plc.link.poll)
-            except Exception as error:  # libraries raise kinds of their own
+            except Exception as error:  # libraries raise their own error types
                 self._plc.close()
                 words = " ".join((str(error) or type(error).__name__).split())
                 self.trouble = f"{self._plc.link.target} ({words[:200]})"
@@ -60,7 +60,7 @@ class PlcTrigger:
     def _answer(self, trigger: int, part: str) -> None:
         try:
             outcome = self._camera.inspect(part, self._deadline)
-        except UserError:  # no product is in force: nothing vouches for the part
+        except UserError:  # no product is in force, so no model can inspect the part
             self._plc.answer(Verdict.REJECT, part, 0, trigger)
             return
         self._plc.answer(outcome.result.verdict, part, outcome.row or 0, trigger)

@@ -9,7 +9,7 @@ from starlette.types import ASGIApp
 
 from qc_lightning.core.errors import UserError
 
-_LAST_SECONDS = 4  # that requests in flight have after SIGTERM
+_LAST_SECONDS = 4  # seconds for requests in flight after SIGTERM
 
 
 def bind(host: str, port: int) -> socket.socket:
@@ -24,7 +24,7 @@ def bind(host: str, port: int) -> socket.socket:
         bound = socket.socket(kind, socket.SOCK_STREAM, socket.IPPROTO_TCP)
         bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         bound.bind((host, port))
-        bound.listen()  # who connects before the server runs waits for it
+        bound.listen()  # early connections wait until the server runs
     except OSError as error:
         raise UserError(f"port={port}: cannot listen on {host} ({error.strerror}): give another port=") from error
     return bound
@@ -42,7 +42,7 @@ def run(app: ASGIApp, bound: socket.socket, tls_cert: Path | None, tls_key: Path
     Raises:
         UserError: certificate and key do not belong together or cannot be read.
     """
-    # uvicorn hands the signal on once it has ended; ending was the wish, so it is no failure
+    # uvicorn raises the signal again at its end; the stop was requested, so it is not a failure
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: None)
     config = uvicorn.Config(

@@ -24,7 +24,7 @@ from qc_lightning.service.shifts import Shifts
 from qc_lightning.service.streaks import Streaks
 
 _RETRY_SECONDS = 1
-_PAUSE_SECONDS = 0.5  # before a row is tried again
+_PAUSE_SECONDS = 0.5  # seconds before a row is retried
 _LEAST_FREE = 1e9  # bytes: a day of a fast line, some 100,000 rows of 1 kB, and time to act
 
 

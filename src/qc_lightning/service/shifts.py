@@ -42,7 +42,7 @@ class Shifts:
     def state(self) -> dict[str, Any]:
         """Start of the shift, local time, and its photos by verdict; reads only rows since the last call."""
         with self._lock:
-            begun = shift_start(datetime.now(), self._starts)  # a shift begins by the clock on the wall
+            begun = shift_start(datetime.now(), self._starts)  # shifts start by local time
             if begun != self._begun:
                 since = begun.astimezone(UTC).isoformat(timespec="milliseconds")
                 self._begun, self._last, self._counts = begun, first_since(self._log, since) - 1, Counter()

@@ -8,8 +8,8 @@ from collections.abc import Callable
 from qc_lightning.inference.inspection import Inspection
 
 _IN_A_ROW = 3
-_DARK = 8.0  # mean grey level of a photo in which nothing can be seen, of 255
-_FORGOTTEN = 600.0  # seconds without a photo after which a source does not count any more
+_DARK = 8.0  # mean grey level of 255 below which nothing is visible
+_FORGOTTEN = 600.0  # seconds without a photo after which a source is ignored
 
 
 class Streaks:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from qc_lightning.sweep.table import Point
 
-_LISTED = 8  # values that are set side by side; with more, numbers stand where their size says
+_LISTED = 8  # values shown at equal distances; more values are placed by size
 _LOG_FROM = 30.0  # ratio of largest to smallest from which a scale is logarithmic
 
 

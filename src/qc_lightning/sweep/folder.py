@@ -113,7 +113,7 @@ class Sweep:
             folder = sweeps[-1].parent
         try:
             content = json.loads(read_text(folder / "sweep.json", RECORD))
-            total = content.get("total", len(content["jobs"]))  # older ones had all jobs from the start
+            total = content.get("total", len(content["jobs"]))  # older sweeps had all jobs from the start
             plan = build(Plan, {"fixed": content["fixed"], "jobs": content["jobs"], "total": total})
             if len({(frozenset(job.point), frozenset(job.repeat)) for job in plan.jobs}) > 1:
                 raise ValueError("its jobs try different settings")

@@ -12,8 +12,8 @@ from omegaconf import DictConfig, OmegaConf
 
 from qc_lightning.core.errors import UserError
 
-_LENT_HERE = ("JoblibLauncher", "LocalLauncher")  # launchers with several jobs at a time and no scheduler behind them
-_POLL = 1.0  # seconds between two looks for a free GPU
+_LENT_HERE = ("JoblibLauncher", "LocalLauncher")  # launchers that run several jobs at a time without a scheduler
+_POLL = 1.0  # seconds between polls for a free GPU
 
 
 @contextmanager

@@ -48,7 +48,7 @@ class SweepJob:
         import lightning.pytorch  # noqa: F401  before the output is redirected: its log handler keeps the stream
 
         hydra = HydraConfig.get()
-        os.chdir(hydra.runtime.cwd)  # where relative paths count from: a worker may have been started elsewhere
+        os.chdir(hydra.runtime.cwd)  # base of relative paths: a worker may have been started elsewhere
         folder = Path(hydra.runtime.output_dir)
         wait_for_others(folder)
         earlier = Record.read(folder)
@@ -131,7 +131,7 @@ def isolated() -> Iterator[None]:
         torch.set_num_threads(threads)
         torch.set_default_dtype(dtype)
         torch.set_float32_matmul_precision(precision)
-        if "wandb" in sys.modules:  # else the next job would keep writing to this one's page
+        if "wandb" in sys.modules:  # otherwise the next job would write to this one's page
             sys.modules["wandb"].finish()
 
 

@@ -144,7 +144,7 @@ class Values:
         """Format a number for the command line, keeping it in the interval."""
         if isinstance(self.start, int):
             return str(min(max(math.floor(value), self.start), int(self.end) - 1))
-        # four digits are enough to search with, and short enough to read; rounding must not leave the interval
+        # four digits are enough for a search; rounding must not leave the interval
         return repr(min(max(float(f"{value:.4g}"), self.start), math.nextafter(self.end, self.start)))
 
 

@@ -7,7 +7,7 @@ from types import TracebackType
 from qc_lightning.sweep.folder import Record, Sweep
 from qc_lightning.sweep.table import in_words, ranking, score
 
-_POLL = 0.3  # seconds between two looks
+_POLL = 0.3  # seconds between polls
 
 
 class Progress:
@@ -15,7 +15,7 @@ class Progress:
 
     def __init__(self, sweep: Sweep) -> None:
         self._sweep = sweep
-        self._out = sys.stdout  # of the terminal: jobs in this process write to files of their own
+        self._out = sys.stdout  # the terminal: jobs in this process write to their own files
         self._known = sweep.records()
         self._over = threading.Event()
         self._thread = threading.Thread(target=self._watch, daemon=True)

@@ -60,7 +60,7 @@ def run_sweep(
         UserError: the sweep cannot begin or continue as asked, or every job failed.
         SystemExit: 130 after Ctrl-C; 3 when some jobs failed.
     """
-    for name in ("hydra", "hydra_plugins"):  # what they say of each job, the progress says
+    for name in ("hydra", "hydra_plugins"):  # the progress prints each job already
         logging.getLogger(name).setLevel(logging.WARNING)
     settings = parse(config.sweep, SweepConfig)
     check_objective(settings.objective)
@@ -155,7 +155,7 @@ def _proposed(sweep: Sweep, settings: SweepConfig, config: DictConfig, loader: C
     if count >= sweep.plan.total:
         return []
     asked = space(sweep.command, settings, loader)
-    # jobs side by side learn nothing from each other, so there are at least five rounds
+    # parallel jobs do not inform each other, so there are at least five rounds
     at_once = min(_side_by_side(config), max(1, settings.trials // 5), (sweep.plan.total - count) // len(asked.repeats))
     by_number = sorted(ranking(sweep, sweep.records()), key=lambda point: point.jobs[0].number)
     tried = [(point.values, point.score) for point in by_number]
@@ -197,7 +197,7 @@ def _launch(launcher: Launcher, sweep: Sweep, jobs: Sequence[Job], describe: Des
             return
         if len(lost) == len(jobs) and not begun:
             raise UserError(f"hydra.launcher: no job could be started: {describe(error)}") from error
-        for job in begun:  # one of them took the others with it
+        for job in begun:  # one of them killed the others
             _launch(launcher, sweep, [job], describe)
         _launch(launcher, sweep, [job for job in lost if job not in begun], describe)
 
@@ -214,7 +214,7 @@ def _call(launcher: Launcher, calls: Sequence[tuple[Path, list[str]]], describe:
         [*arguments, f"hydra.sweep.dir={quoted(str(folder.parent.resolve()))}", f"hydra.sweep.subdir={folder.name}"]
         for folder, arguments in calls
     ]
-    if type(launcher).__name__ == "BasicLauncher":  # would keep the composed settings of every job, a megabyte each
+    if type(launcher).__name__ == "BasicLauncher":  # it would keep every job's composed settings, a megabyte each
         for arguments in overrides:
             launcher.launch([arguments], initial_job_idx=0)
         return  # each in this process, its record written

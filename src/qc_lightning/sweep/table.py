@@ -67,7 +67,7 @@ def ranking(sweep: Sweep, records: Mapping[int, Record]) -> list[Point]:
         spread = statistics.stdev(scores) if complete and len(scores) > 1 else None
         points.append(Point(dict(values), jobs, mean, spread))
     sign = 1 if lower_is_better(sweep.objective) else -1
-    # figures are float32: in the seventh digit equal ones differ by luck
+    # metrics are float32: equal values may differ in the seventh digit
     return sorted(points, key=lambda point: (point.score is None, round(sign * (point.score or 0.0), 6)))
 
 

@@ -14,7 +14,7 @@ from qc_lightning.sweep.points import Values
 
 Tried = Sequence[tuple[Mapping[str, str], float | None]]
 """Points in the order of their jobs, each with its score, None if it failed."""
-_AGAIN = 20  # proposals that have been tried before, after which the space is taken to be used up
+_AGAIN = 20  # repeated proposals after which the space counts as exhausted
 
 
 def check_installed() -> None:

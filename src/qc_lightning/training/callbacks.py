@@ -19,7 +19,7 @@ from qc_lightning.training.start import link
 
 HISTORY_COLUMNS = ("epoch", "train_loss", "train_accuracy", "val_loss", "val_accuracy", "lr")
 LOSSES = ("train_loss", "val_loss")
-_SAVE_SECONDS = 2.0  # a kill costs no more than these and the epoch that runs
+_SAVE_SECONDS = 2.0  # a kill loses at most these epochs and the current one
 
 
 class TrainingProgressBar(ProgressBar):
@@ -153,7 +153,7 @@ class History(Checkpoint):
         """Add the epoch's row."""
         logged = trainer.callback_metrics
         row = {name: logged[name].item() if name in logged else None for name in HISTORY_COLUMNS[1:-1]}
-        # a head that is solved has no step size: Lightning gives it an optimizer of nothing
+        # a solved head has no learning rate: Lightning gives it a mock optimizer
         lr = next((group["lr"] for optimizer in trainer.optimizers for group in optimizer.param_groups), None)
         self.epochs.append({"epoch": trainer.current_epoch, **row, "lr": lr})
         if trainer.is_global_zero:
@@ -202,7 +202,7 @@ class Checkpoints(Checkpoint):
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Save after the epoch's validation, which Lightning runs before this hook."""
         loss = trainer.callback_metrics.get("val_loss")
-        # without a validation part the last epoch is the best; an epoch that was not validated never is beside others
+        # without a validation part the last epoch is the best; with one, only validated epochs can be
         better = self.best_loss == math.inf if loss is None else not self.best_loss <= loss.item()
         if better:
             self.best_loss = math.inf if loss is None else loss.item()
@@ -217,7 +217,7 @@ class Checkpoints(Checkpoint):
             return
         self._saved = time.monotonic()
         if not trainer.is_global_zero:
-            # takes part in the gathering and writes nothing: a temporary file of its own would replace the real one
+            # joins the gathering but writes nothing, since its temporary file would replace the real one
             trainer.save_checkpoint(self.run.last)
             trainer.strategy.barrier()
             return

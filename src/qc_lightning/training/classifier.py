@@ -22,7 +22,7 @@ from qc_lightning.training.optimizer import build_optimizer
 # small tensors that live until the end of the epoch lie between the large ones of the steps and keep what these have
 # freed from being used again: 1.5 GB in an epoch of 70,000 photos
 _JOINED_AFTER = 64
-_OF_CORRECT = ("accuracy", "specificity")  # figures that are defined without Incorrect photos
+_OF_CORRECT = ("accuracy", "specificity")  # metrics that are defined without Incorrect photos
 
 
 class _Labelled(Protocol):
@@ -83,7 +83,7 @@ class Classifier(LightningModule):
         self.network = model if isinstance(model, nn.Module) else build_network(model, shape, tiles=tiles)
         self.loss = build_loss(resolve_imbalance(imbalance, counts), counts)
         self.threshold = 0.5
-        # of augmented photos under dropout no other figure is worth its time, as long as a few steps of a small network
+        # on augmented photos under dropout no other metric justifies its cost of a few steps of a small network
         accuracy = MetricCollection({"accuracy": binary_metrics()["accuracy"]})
         self.metrics = nn.ModuleDict({"train_": accuracy, "val_": binary_metrics()})
         self.logits: dict[str, SubsetLogits] = {}
@@ -180,7 +180,7 @@ class Classifier(LightningModule):
 
     def _gathered(self, subset: str) -> SubsetLogits:
         """All processes' photos, in catalog order: their parts may differ in length, so they travel as objects."""
-        # a process may have got no photo of a small subset
+        # a process may have no photos of a small subset
         nothing = _Answers(torch.empty(0, dtype=torch.int64), torch.empty(0), torch.empty(0))
         position, logit, _ = _joined(self._answers[subset]) if self._answers[subset] else nothing
         if self.trainer.world_size > 1:

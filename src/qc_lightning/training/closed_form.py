@@ -96,7 +96,7 @@ class ClosedFormClassifier(Classifier):
         asked = _digest(batch.features, *head.state_dict().values())
         if self._answered is None or self._answered[0] != asked:
             logit = torch.empty(len(batch.features))
-            # without gradients: in a training step a graph would keep what every photo's logit was made of
+            # without gradients: a training step's graph would keep the inputs of every logit
             with torch.no_grad(), torch.autocast("cpu", enabled=False):
                 for place, features in enumerate(batch.features):
                     logit[place : place + 1] = max_over_tiles(head(features), tiles)

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from qc_lightning.core.errors import UserError
 
-_IN_MEMORY = 1 << 30  # bytes: larger features lie in a file, from which the system takes them as they are needed
+_IN_MEMORY = 1 << 30  # bytes: larger features are in a file that the system pages in as needed
 
 
 def room_for(shape: tuple[int, ...], dtype: torch.dtype, folder: Path | None) -> Tensor:
@@ -32,7 +32,7 @@ def room_for(shape: tuple[int, ...], dtype: torch.dtype, folder: Path | None) ->
         if folder is not None:
             folder.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=folder) as file:
-            if hasattr(os, "posix_fallocate"):  # else a disk that fills up later ends the process
+            if hasattr(os, "posix_fallocate"):  # otherwise a disk that fills up later would kill the process
                 os.posix_fallocate(file.fileno(), 0, size)
             else:
                 file.truncate(size)

@@ -29,7 +29,7 @@ from qc_lightning.training.feature_memory import room_for
 _log = logging.getLogger(__name__)
 
 MOST_WITH_PATCHES = 4000  # training photos; half a gigabyte with a copy of each
-_KEPT_AT_ONCE = 256  # photos: a run that is stopped loses at most that many
+_KEPT_AT_ONCE = 256  # photos between saves: an interrupted run loses at most this many
 _GPU_BATCH, _GPU_SIZE = 64, 320  # photos of that side at a time, fewer of larger ones
 
 Named = tuple[Photo, str]
@@ -154,7 +154,7 @@ def _key(network: Network, photos: PhotoSet, device: torch.device) -> str:
     The backbone's weights and settings, the decoding and what decodes, and what computes: another device or release
     gives other last digits.
     """
-    made_by = (6, PIL.__version__, torch.__version__, device.type)  # 6: raise it when features change
+    made_by = (6, PIL.__version__, torch.__version__, device.type)  # 6: increase when features change
     digest = hashlib.sha256(repr((made_by, network.recipe, photos.decode)).encode())
     for name, value in sorted(network.backbone.state_dict().items()):
         digest.update(name.encode())
@@ -200,7 +200,7 @@ def _known(folder: Path | None, names: Sequence[str], features: Tensor) -> npt.N
 def _kept(folder: Path | None) -> list[Path]:
     try:
         return sorted(folder.glob("[!.]*.npz")) if folder is not None else []
-    except OSError:  # it may not be read
+    except OSError:  # not readable
         return []
 
 
@@ -225,7 +225,7 @@ def _keep(folder: Path, names: Sequence[str], features: Tensor) -> bool:
             file.open("wb") as out,
         ):
             np.savez(out, names=digests, features=features.numpy())
-    except OSError as error:  # the features themselves are in memory: the run ends as it would
+    except OSError as error:  # the features are in memory, so the run is not affected
         _log.warning("features are not kept for later runs (%s): %s", folder, error.strerror or error)
         return False
     return True

@@ -16,8 +16,8 @@ from qc_lightning.training.classifier import Classifier
 from qc_lightning.training.feature_data import FeatureStore
 from qc_lightning.training.head import HeadSettings, fit_head
 
-FALL = 0.8  # the last stage has the head's step size, each earlier one this share of the next one's
-WARM_UP = 0.1  # share of the training until the step sizes are reached
+FALL = 0.8  # the last stage has the head's learning rate, each earlier one this fraction of the next one's
+WARM_UP = 0.1  # fraction of the training for the warm-up
 
 
 class FineTunedClassifier(Classifier):

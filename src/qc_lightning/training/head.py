@@ -82,7 +82,7 @@ def fit_head(head: FittedHead | PerceptronHead, data: TrainingFeatures, settings
     """
     times, label = len(data.features), data.label
     fold = np.array(folds(data.photos, FOLDS, settings.seed), dtype=np.int64)
-    # a single fold would leave nothing to fit on: fit to all, and have no out-of-fold logits
+    # a single fold would leave nothing to fit on: fit to all, without out-of-fold logits
     alone = not fold.any()
     if alone and not data.label.any():
         raise UserError(

@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor, nn
 
-RARE = 0.4  # share of the rarer class below which `auto` weighs the classes
+RARE = 0.4  # fraction of the rarer class below which `auto` weights the classes
 
 
 def resolve_imbalance(setting: str, counts: tuple[int, int]) -> str:

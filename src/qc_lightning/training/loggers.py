@@ -70,7 +70,7 @@ def _mlflow(project: str, run: Run) -> Logger:
     OUTPUTS.mkdir(exist_ok=True)
     store = os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{(OUTPUTS / 'mlflow.db').resolve()}"
     artifacts = None if "MLFLOW_TRACKING_URI" in os.environ else (OUTPUTS / "mlflow").resolve().as_uri()
-    with in_turn(OUTPUTS / ".mlflow.lock"):  # two that make the database at the same time break it
+    with in_turn(OUTPUTS / ".mlflow.lock"):  # two processes that create the database at the same time would break it
         logger = MLFlowLogger(project, run_name=_name(run), tracking_uri=store, artifact_location=artifacts)
         _ = logger.experiment
     return logger

@@ -33,7 +33,7 @@ def build_module(config: TrainConfig, photos: PhotoSet) -> tuple[Classifier, Lig
         config: of the run.
         photos: decoded and split.
     """
-    seed_everything(config.seed, verbose=False)  # the weights follow from it
+    seed_everything(config.seed, verbose=False)  # seeds the initial weights
     counts, shape, tiles = photos.counts()["train"], photos.decode.tile, config.data.grid
     settings = HeadSettings.from_config(config)
     if config.model.frozen:

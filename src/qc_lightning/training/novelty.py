@@ -81,7 +81,7 @@ def fit_novelty(
         return None
     with torch.inference_mode():
         features = _features(network, data, photos, positions)
-        # of very many photos some are enough: the distances between all take a minute, and they may not fit in memory
+        # a sample is enough: all pairwise distances of very many photos take a minute and may not fit in memory
         kept = np.linspace(0, len(train) - 1, min(len(train), MOST_REFERENCES)).astype(np.int64)
         learnt = features[np.searchsorted(positions, train[kept])]
         kept_fold = np.unique(fold[kept], return_inverse=True)[1]

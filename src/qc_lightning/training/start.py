@@ -120,7 +120,7 @@ def _same_settings(stored: dict[str, Any], module: LightningModule) -> None:
 
 
 def _same_weights(stored: dict[str, Any], module: LightningModule) -> None:
-    # a head drops its distance to Correct photos where that does not help
+    # a head drops its distance to Correct photos if that does not help
     before, now = (
         {name: tuple(tensor.shape) for name, tensor in state.items() if ".distance." not in name}
         for state in (stored, module.state_dict())

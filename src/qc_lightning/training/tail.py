@@ -27,7 +27,7 @@ from qc_lightning.training.head import HeadSettings, TrainingFeatures, fit_head
 from qc_lightning.training.tail_data import TailBatch
 
 FOLDS = 3
-_SOFT = 0.05  # targets are that far from 0 and 1
+_SOFT = 0.05  # label smoothing: distance of the targets from 0 and 1
 _BETAS = (0.9, 0.99)  # of Adam: a training has a few hundred steps
 
 

@@ -28,9 +28,9 @@ from qc_lightning.training.callbacks import (
 from qc_lightning.training.classifier import Classifier
 from qc_lightning.training.loggers import build_loggers
 
-# what a run decides itself where nothing is said: no batches before the training, no table of the layers
+# defaults of a run: no sanity check before the training, no table of the layers
 _DEFAULTS = {"num_sanity_val_steps": 0, "enable_model_summary": False, "use_distributed_sampler": False}
-# flags that would take from a run what it stands on, and what to do instead
+# flags that a run does not support, and what to do instead
 _REFUSED: dict[str, tuple[Callable[[Any], bool], str]] = {
     "enable_checkpointing": (lambda value: value is False, "the final figures are those of best.ckpt: leave it out"),
     "use_distributed_sampler": (bool, "a run deals its photos out to the processes itself: leave it out"),
@@ -65,7 +65,7 @@ def build_trainer(config: TrainConfig, run: Run, in_sweep: bool) -> Trainer:
     """
     flags, patience = _checked(config.trainer), config.optim.patience
     if "ddp" in str(flags.get("strategy")) and in_sweep:
-        # Lightning starts the further processes with this command line, so each would start the whole sweep again
+        # Lightning starts other processes with this command line, so each would start the complete sweep again
         raise UserError("trainer=ddp does not work inside a multirun (-m): give each job one device, trainer.devices=1")
     _quieten()
     checkpoints = Checkpoints(run, restarts=in_sweep)
@@ -129,7 +129,7 @@ def fit(trainer: Trainer, model: LightningModule, data: LightningDataModule, run
     except (
         SystemExit,
         Stopped,
-    ) as end:  # how one process leaves Lightning on Ctrl-C, and several
+    ) as end:  # how a single process leaves Lightning on Ctrl-C, and how several do
         if isinstance(end, SystemExit) and not trainer.interrupted:
             raise
         if not run.best.is_file():
@@ -167,9 +167,9 @@ def _quieten() -> None:
     warnings.filterwarnings("ignore", ".*isinstance.treespec, LeafSpec.*", FutureWarning)
     # no validation part is a choice (experiment=paper)
     warnings.filterwarnings("ignore", ".*Total length of `list` across ranks is zero.*")
-    # torchmetrics has gathered what all processes saw before the figures are logged
+    # torchmetrics gathers all processes before the metrics are logged
     warnings.filterwarnings("ignore", ".*sync_dist=True.*on epoch level in distributed setting.*")
-    # a head that is solved has no optimizer
+    # a solved head has no optimizer
     warnings.filterwarnings("ignore", ".*this fit will run with no optimizer.*")
     # the logits carry their photos' positions themselves
     warnings.filterwarnings("ignore", ".*couldn't infer the indices fetched for your dataloader.*")

@@ -13,7 +13,7 @@ from qc_lightning.data.walk import Walk, in_words
 
 _SUBSET_NAMES = {"train": "train", "training": "train", "val": "val", "valid": "val", "validation": "val"}
 _SUBSET_NAMES |= {"dev": "val", "test": "test", "testing": "test"}
-_MASKS = ("masks", "mask", "ground_truth")  # pictures of defects, as explain takes them: no photos
+_MASKS = ("masks", "mask", "ground_truth")  # masks of defects for `explain`, not photos
 
 
 def read_folders(

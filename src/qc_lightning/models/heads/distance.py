@@ -102,7 +102,7 @@ class HeldOutDistances(NamedTuple):
     def measure(self, places: Tensor) -> Tensor:
         """Return the distances of the photos at these places, float32 [len(places)]."""
         far = torch.empty(len(places))
-        for at, place in enumerate(places.tolist()):  # one at a time, whose numbers fit into the processor's cache
+        for at, place in enumerate(places.tolist()):  # one at a time, so that the values fit into the processor's cache
             near = self.near[int(self.fold[place])].of_tiles(self.tiles[place][None].float())
             far[at] = self.head.of_photo(near)[0]
         return far
@@ -114,7 +114,7 @@ def _references(tiles: Tensor, among: Tensor) -> Novelty:
 
 
 def evenly(places: Tensor, most: int) -> Tensor:
-    """At most `count` of the positions [n], evenly spaced.
+    """At most `most` of the positions [n], evenly spaced.
 
     >>> evenly(torch.arange(10), 4).tolist()
     [0, 3, 6, 9]

@@ -11,9 +11,9 @@ from torch.nn.functional import softplus
 from qc_lightning.models.heads.solver import Recipe, Solution
 
 _STEPS = 50  # of Newton's method, at most
-_SETTLED = 1e-5  # a step that moves no logit by more is the last one: the next would move it by about the square
+_SETTLED = 1e-5  # stop when no logit moves by more than this: the next step would move it by about the square
 _HALVINGS = 20  # of a step that goes too far
-_EQUAL = 1e-12  # losses that differ by this share differ by rounding
+_EQUAL = 1e-12  # relative difference of losses below rounding
 _CERTAIN = 1e-12  # a smaller p (1 - p) counts as this one
 _ROUNDING = 1e-6  # of products of single-precision features of length 1
 
@@ -92,7 +92,7 @@ def _newton(
         next_bias = of_wanted.sum() / of_one.sum()
         next_share = of_wanted - next_bias * of_one
         next_logit = kernel @ next_share + next_bias
-        if not logistic:  # its loss is a parabola: one step leads to the minimum
+        if not logistic:  # the loss is quadratic: one step reaches the minimum
             return next_share, next_bias
         for _ in range(_HALVINGS):
             next_loss = loss_of(next_logit, next_share, next_bias)

@@ -48,7 +48,7 @@ class FeatureScaler(nn.Module):
         """Take mean and scale from training photos, float [n, width]."""
         self.mean.copy_(features.mean(0))
         spread = features.std(0, correction=0)
-        # what rounding leaves of a feature that is all but constant over the training photos must not be blown up
+        # rounding noise of a nearly constant feature must not be amplified
         kept = spread > self._constant * (self.mean.abs() + spread.median())
         self.scale.copy_(torch.where(kept, spread, torch.inf))
 
@@ -152,7 +152,7 @@ class LinearHead(FeatureScaler):
 
     def forward(self, features: Tensor) -> Tensor:
         """Return logits, of a ridge scores."""
-        # not by a matrix product, whose last bits depend on how many photos come at a time
+        # not a matrix product, whose last bits depend on the batch size
         return (self.normalise(features) * self.linear.weight).sum(1, keepdim=True) + self.linear.bias
 
     def fit(self, features: Tensor, photos: Folds, recipes: Sequence[Recipe], taus: Sequence[float] = ()) -> Tensor:
@@ -235,5 +235,5 @@ def recipes_for(photos: Folds, penalty: float) -> list[Recipe]:
     logistic, ridges = Recipe("logistic", penalty), [Recipe("ridge", ridge) for ridge in RIDGES]
     if not photos.validated:
         return [logistic]
-    # with few photos of a class nothing can be chosen, and a ridge is the steadier
+    # with few photos in a class nothing can be selected, and ridge is more stable
     return [Recipe("ridge", 1.0)] if photos.few else [logistic, *ridges]

@@ -14,7 +14,7 @@ from qc_lightning.models.heads.linear import Folds
 _STEPS, _LR, _LAST_LR, _DECAY = 80, 0.03, 0.003, 0.02
 _AVERAGED = 0.3  # share of the steps, the last ones, whose weights are averaged
 TOP = 2  # patches that stand for a photo
-_AT_ONCE = 64  # photos whose patches are made single precision at a time
+_AT_ONCE = 64  # photos whose patches are converted to single precision at a time
 _LIKELY, _LOOK_EVERY = 8, 10  # patches a photo and fold among which the highest are looked for between looks at all
 
 
@@ -48,7 +48,7 @@ class PatchHead(nn.Module):
 
     def patch_scores(self, patches: Tensor) -> Tensor:
         """Return every patch's score, [B, patches]: a photo's score is the mean of its two highest."""
-        # not by a matrix product, whose last bits depend on how many photos come at a time
+        # not a matrix product, whose last bits depend on the batch size
         standard = (patches.float() - self.mean) / self.scale
         return (standard * self.linear.weight[0]).sum(2) + self.linear.bias
 

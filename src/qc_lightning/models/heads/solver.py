@@ -11,7 +11,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-EXACT = 4096  # photos and copies, or features: with more of both, the solution is looked for in a smaller space
+EXACT = 4096  # photos and copies, or features: with more of both, the solution is restricted to a smaller space
 LANDMARKS = 1024  # its dimensions; more gained nothing on 1,556 ELPV cells
 _AT_ONCE = 1024  # photos
 Transform = Callable[[Tensor], Tensor]
@@ -95,7 +95,7 @@ class Solver:
         curvature = _CURVATURE if logistic else 1.0
         target = label[:, None].to(z).expand(-1, weight.shape[1])
         shrink = (curvature * self._values + penalty).rsqrt()[:, None]
-        # then the intercept of all, which nothing holds back, and those of the groups
+        # then the unpenalised common intercept and the group intercepts
         group = self._group if recipe.tau else None
         members = z.new_zeros(0) if group is None else torch.bincount(group).to(z)
         own = recipe.tau**0.5 * (curvature * recipe.tau * members + penalty).rsqrt()[:, None]
@@ -118,7 +118,7 @@ class Solver:
             logit = z @ (shrink * every[:width]) + every[width]
             if group is not None:
                 logit += (own * every[width + 1 :])[group]
-            # by hand, because backward would read z against its layout: more than twice the time
+            # by hand: autograd would read z against its memory layout, which takes more than twice the time
             if logistic:
                 residual = weight * (torch.sigmoid(logit) - target)
                 loss = nn.functional.binary_cross_entropy_with_logits(logit, target, weight, reduction="sum")

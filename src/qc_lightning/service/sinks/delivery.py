@@ -11,8 +11,8 @@ from qc_lightning.inference.log_queries import newest_number, rows_after
 from qc_lightning.inference.verdict_log import VerdictLog
 
 _MOST_AT_A_TIME = 100
-_FIRST_PAUSE, _LONGEST_PAUSE = 0.5, 30.0  # seconds before the next try
-_LAST_SECONDS = 1.0  # that a receiver has when the service ends
+_FIRST_PAUSE, _LONGEST_PAUSE = 0.5, 30.0  # seconds between retries
+_LAST_SECONDS = 1.0  # seconds for a receiver at the end of the service
 
 
 class SinkError(Exception):
@@ -82,7 +82,7 @@ class Delivery:
                 if entries or self.sink.beat is not None:
                     self.sink.deliver(entries)
                 self.trouble, pause = "", _FIRST_PAUSE
-            except Exception as error:  # whatever a library raises: a thread that ended would say nothing
+            except Exception as error:  # any error of a library: a dead thread would go unnoticed
                 self.trouble = f"{self.sink.target} ({' '.join(str(error).split())[:200]})"
                 self._stop.wait(pause)
                 pause = min(2 * pause, _LONGEST_PAUSE)
@@ -109,5 +109,5 @@ class Delivery:
         try:
             with replacing(self._position, durable=False) as temporary:
                 temporary.write_text(f"{self._row} {self.sink.target}", encoding="utf-8")
-        except OSError as error:  # the rows have arrived; after a start some come again
+        except OSError as error:  # the rows have arrived; after a restart some are sent again
             self.trouble = f"{self._position} cannot be written ({error.strerror})"

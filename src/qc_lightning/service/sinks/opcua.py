@@ -45,7 +45,7 @@ class Variables:
             from asyncua.ua.uaerrors import UaStringParsingError
         except ModuleNotFoundError as error:
             raise UserError("opcua: needs asyncua: pip install 'qc-lightning[opcua]'") from error
-        logging.getLogger("asyncua").setLevel(logging.CRITICAL)  # what matters is said in one line of ours
+        logging.getLogger("asyncua").setLevel(logging.CRITICAL)  # our own message is one line
         parts = urlsplit(url)
         try:
             self._node = ua.NodeId.from_string(parts.fragment)
@@ -76,7 +76,7 @@ class Variables:
         for name, value in values.items():
             node, kind = self._variable(name)
             nodes.append(node)
-            # without times: Siemens' servers refuse a value that brings its own
+            # without timestamps, which Siemens' servers refuse
             variants.append(ua.DataValue(ua.Variant(as_kind(value, kind.name), kind)))
         client.write_values(nodes, variants)
 
@@ -140,7 +140,7 @@ def _let_go(client: "Client") -> None:
     """Disconnect, ignoring a server that is already gone."""
     try:
         client.disconnect()
-    except Exception:  # the thread behind the connection has ended all the same
+    except Exception:  # the connection's thread has ended anyway
         return
 
 

@@ -129,7 +129,7 @@ class PlcSink:
                 age = (datetime.now(UTC) - datetime.fromisoformat(entry.time)).total_seconds()
                 if entry.overrides is None and age <= self._deadline:
                     self._plc.answer(Verdict(entry.verdict), entry.part, number)
-        except Exception as error:  # libraries raise kinds of their own
+        except Exception as error:  # libraries raise their own error types
             self.close()
             raise SinkError(str(error) or type(error).__name__) from error
 
