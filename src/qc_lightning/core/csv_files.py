@@ -72,15 +72,15 @@ class _Lines(list[str]):
         self.append(row.removesuffix(self.END) + "\n")
 
 
-def read_table(path: Path, encoding: str = "utf-8", errors: str = "strict") -> list[dict[str, str]]:
+def read_table(path: Path, errors: str = "strict") -> list[dict[str, str]]:
     """Read the rows of a CSV with a header; undoes `csv_text`.
 
     Raises:
         OSError: it cannot be read, as for `read_bytes`.
-        ValueError: it is not text in that encoding, is cut off, or a row and the header differ in length.
+        ValueError: it is not UTF-8, is cut off, or a row and the header differ in length.
         csv.Error: it is not a CSV.
     """
-    text = read_text(path, encoding=encoding, errors=errors)
+    text = read_text(path, errors=errors)
     if text and not text.endswith("\n"):
         raise ValueError("it is cut off")
     reader = csv.DictReader(io.StringIO(text, newline=""))

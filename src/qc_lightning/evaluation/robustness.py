@@ -23,10 +23,11 @@ from qc_lightning.metrics.verdict import Verdicts, escapes, overkills, reviews
 
 RATES = ("escape_rate", "overkill_rate", "review_rate", "accuracy", "flips")
 VARIANTS = [(name, strength) for name, corruption in CORRUPTIONS.items() for strength in corruption.strengths]
+_LIMIT = 0.05  # fraction of changed verdicts above which a cell is marked
 
 
 def sample(photos: Sequence[Photo], most: int | None) -> list[Photo]:
-    """At most `count` photos, evenly spaced within each class in proportion to its size; all for None.
+    """At most `most` photos, evenly spaced within each class in proportion to its size; all for None.
 
     >>> photos = [Photo(None, str(i), i % 4 == 0, str(i)) for i in range(100)]
     >>> [sum(photo.label == label for photo in sample(photos, 20)) for label in (0, 1)]
@@ -105,20 +106,19 @@ def _scores(inspector: Inspector, photos: Sequence[Photo]) -> tuple[Tensor, Tens
     return torch.stack([logit for logit, _ in answers]), torch.stack(novelty) if novelty else None
 
 
-def surely_above(rates: Sequence[Mapping[str, Any]], parts: int, limit: float = 0.05) -> list[bool]:
-    """Which rates are above the limit, with 95% confidence for all together (Holm 1979, exact binomial tests).
+def surely_above(rates: Sequence[Mapping[str, Any]], parts: int) -> list[bool]:
+    """Which rates are above 5%, with 95% confidence for all together (Holm 1979, exact binomial tests).
 
     Args:
         rates: each with its "value".
         parts: that each was counted on; photos of one part are one.
-        limit: in (0, 1).
 
     >>> surely_above([{"value": 0.15}] * 45, 20)[0], surely_above([{"value": 0.5}] * 45, 20)[0]
     (False, True)
     """
     from scipy.special import bdtrc
 
-    p = [float(bdtrc(round((rate["value"] or 0.0) * parts) - 1, parts, limit)) for rate in rates]
+    p = [float(bdtrc(round((rate["value"] or 0.0) * parts) - 1, parts, _LIMIT)) for rate in rates]
     sure, left = [False] * len(p), len(p)
     for place in sorted(range(len(p)), key=p.__getitem__):
         if p[place] * left > 0.05:

@@ -6,6 +6,8 @@ from typing import Any, overload
 import numpy as np
 import numpy.typing as npt
 
+_STEPS = 100  # Newton steps of Platt scaling, at most
+
 
 def uncalibrated(logit: npt.NDArray[np.floating], platt: Mapping[str, float]) -> npt.NDArray[np.float64]:
     """Undo Platt scaling: the score behind a logit, with mean 0 and standard deviation 1 on the photos of the fit."""
@@ -93,7 +95,7 @@ def _placements(
     return below(score[positive], good), 1 - below(score[~positive], bad)
 
 
-def platt(score: npt.ArrayLike, label: npt.ArrayLike, steps: int = 100) -> tuple[float, float]:
+def platt(score: npt.ArrayLike, label: npt.ArrayLike) -> tuple[float, float]:
     """Platt scaling with equal class weights: slope and offset that turn scores into logits.
 
     Targets are softened as in Platt (1999), so that separable scores get a finite slope. Solved by Newton's method.
@@ -101,7 +103,6 @@ def platt(score: npt.ArrayLike, label: npt.ArrayLike, steps: int = 100) -> tuple
     Args:
         score: float [n], of photos that the model has not seen.
         label: int [n], 1 for Incorrect; both classes.
-        steps: largest number of Newton steps.
 
     Returns:
         slope, 0 or more, and offset: the logit is slope * score + offset, 0 where both classes are equally likely.
@@ -113,7 +114,7 @@ def platt(score: npt.ArrayLike, label: npt.ArrayLike, steps: int = 100) -> tuple
     target = np.where(positive, (bad + 1) / (bad + 2), 1 / (good + 2))
     weight = np.where(positive, 0.5 / bad, 0.5 / good)
     value = np.zeros(2)
-    for _ in range(steps):
+    for _ in range(_STEPS):
         probability = 1 / (1 + np.exp(-design @ value))
         slope = design.T @ (weight * (probability - target))
         curvature = (design.T * (weight * probability * (1 - probability))) @ design + 1e-9 * np.eye(2)

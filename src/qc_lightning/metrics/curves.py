@@ -70,9 +70,9 @@ def _between(low: npt.NDArray[np.float64], high: npt.NDArray[np.float64]) -> npt
     return cuts
 
 
-def histogram(probability: npt.NDArray[np.float64], bad: npt.NDArray[np.bool_], bins: int = 20) -> dict[str, list[int]]:
-    """Counts of "correct" and "incorrect" photos in `bins` equal steps of probability from 0 to 1."""
-    edges = np.linspace(0, 1, bins + 1)
+def histogram(probability: npt.NDArray[np.float64], bad: npt.NDArray[np.bool_]) -> dict[str, list[int]]:
+    """Counts of "correct" and "incorrect" photos in 20 equal bins of probability from 0 to 1."""
+    edges = np.linspace(0, 1, 21)
     return {
         "correct": np.histogram(probability[~bad], edges)[0].tolist(),
         "incorrect": np.histogram(probability[bad], edges)[0].tolist(),
@@ -104,15 +104,13 @@ def reliability_of(
     }
 
 
-def reliability(
-    probability: npt.NDArray[np.float64], bad: npt.NDArray[np.bool_], bins: int = 10
-) -> list[dict[str, float]]:
-    """Reliability diagram: one point for each bin of probability that contains photos.
+def reliability(probability: npt.NDArray[np.float64], bad: npt.NDArray[np.bool_]) -> list[dict[str, float]]:
+    """Reliability diagram: one point for each tenth of probability that contains photos.
 
     Returns:
         Per bin "n", "said" (mean probability), "true" (share of Incorrect) and its 95% interval "low", "high".
     """
-    place = np.minimum((probability * bins).astype(np.int64), bins - 1)
+    place = np.minimum((probability * 10).astype(np.int64), 9)
     points = []
     for bin_ in np.unique(place):
         p, hits = probability[place == bin_], int(bad[place == bin_].sum())

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 EXACT = 4096  # photos and copies, or features: with more of both, the solution is restricted to a smaller space
 LANDMARKS = 1024  # its dimensions; more gained nothing on 1,556 ELPV cells
 _AT_ONCE = 1024  # photos
+_STEPS = 300  # iterations of the solver, at most
 Transform = Callable[[Tensor], Tensor]
 _CURVATURE = 0.05  # of the logistic loss, p (1 - p), about what photos have near the solution
 
@@ -79,7 +80,7 @@ class Solver:
         self._group = group
         self._last: tuple[Recipe, Tensor] | None = None
 
-    def minimise(self, label: Tensor, weight: Tensor, recipe: Recipe, steps: int = 300) -> Solution:
+    def minimise(self, label: Tensor, weight: Tensor, recipe: Recipe) -> Solution:
         """Solve for all columns of `weight` at once.
 
         L-BFGS on the sum of the columns: they share no variables, so each ends at its own minimum.
@@ -88,7 +89,6 @@ class Solver:
             label: int [n].
             weight: float [n, columns], 0 leaves a photo out.
             recipe: loss, penalty and tau.
-            steps: at most.
         """
         weight, z, penalty = weight.double(), self._z, recipe.penalty
         logistic = recipe.loss == "logistic"
@@ -107,7 +107,7 @@ class Solver:
         width = z.shape[1]
         solver = torch.optim.LBFGS(
             [every],
-            max_iter=steps,
+            max_iter=_STEPS,
             history_size=20,
             tolerance_grad=1e-5,
             tolerance_change=1e-10,
