@@ -13,7 +13,7 @@ def augment(images: Tensor, config: AugmentConfig, generator: Generator | None =
     """Augment each photo by its own random draw: geometry in one resampling, then light, sharpness and noise.
 
     Corners that turn in from outside are filled by reflection, so no black wedge gives a turned photo away. The draws
-    come from the CPU, so they are the same whatever the device.
+    come from the CPU, so they are the same on every device.
 
     Args:
         images: float [B, 3, H, W] in [0, 1].

@@ -23,7 +23,7 @@ def read_catalog(config: AnyData, one_class: bool = False, good_only: bool = Fal
     Args:
         config: names them.
         one_class: whether a folder for one of the two classes is enough.
-        good_only: whether Correct photos alone are enough, when there are no others.
+        good_only: whether Correct photos alone are accepted if there are no others.
 
     Raises:
         UserError: the folder, a class or the manifest is not what it must be.

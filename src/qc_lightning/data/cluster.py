@@ -76,7 +76,7 @@ class Cluster:
         Args:
             make: makes what a worker does; called once in each.
             count: of photos.
-            task: what a worker is to know of a photo, by its number.
+            task: the message to a worker about a photo, by its number.
             most: photos that a worker takes at a time.
             stop: ends it early.
 

@@ -24,7 +24,7 @@ def apply_corrections(photos: Sequence[Photo], file: Path, class_names: tuple[st
         class_names: the labels of Correct and Incorrect.
 
     Raises:
-        UserError: the file or a line is not what it must be, or no line is about one of these photos.
+        UserError: the file or a line is invalid, or no line is about one of these photos.
     """
     place = {photo.name: index for index, photo in enumerate(photos)}
     place |= {str(photo.path): index for index, photo in enumerate(photos)}

@@ -23,7 +23,7 @@ class Batch(NamedTuple):
     Attributes:
         image: float [B, 3, H, W] in [0, 1]; uint8 until it is on its device.
         label: float [B], 1 for Incorrect; between 0 and 1 where mixup has blended photos.
-        position: int64 [B], where the photo stands in the photo set.
+        position: int64 [B], index of the photo in the dataset.
     """
 
     image: Tensor
@@ -111,7 +111,7 @@ class PhotoDataModule(LightningDataModule):
         augment: what training photos go through.
         seed: of the order.
         balanced: draw each class equally often, with replacement.
-        least: photos of a training batch: 2 for a network whose batch norms learn.
+        least: smallest training batch: 2 for a network with trainable batch norms.
     """
 
     def __init__(

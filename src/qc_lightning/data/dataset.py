@@ -34,7 +34,7 @@ class PhotoSet:
         store: the decoded pixels, uint8 [3, H, W] a row.
         decode: what made those pixels of the files.
         bad: path and reason of every file that could not be read.
-        notes: what was seen while loading that a person should know.
+        notes: messages from loading for a person.
     """
 
     photos: list[Photo]

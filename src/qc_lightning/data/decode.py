@@ -9,7 +9,7 @@ What becomes of each kind of file:
   not clipped. PGM and JPEG 2000 name their range in the file, 12-bit TIFF too: there bit_depth does not matter.
 - 16-bit colour is read like 16-bit gray with a bit_depth below 16; with 16 it keeps its high byte.
 - EXIF (or XMP) orientation is applied. Files with several frames or pages are refused, but for thumbnails in a TIFF.
-- A file whose pixels are not all there is refused, also where the libraries would fill up what is missing.
+- An incomplete file is refused, even if the libraries would fill in the missing pixels.
 
 The whole photo, or its region of interest, is resized and nothing else is cut off, with antialiasing and Pillow's
 bilinear filter: the one that torchvision's pretrained weights expect, and without the halo that bicubic draws beside an
@@ -94,7 +94,7 @@ def decode_bytes(data: bytes, settings: DecodeSettings) -> npt.NDArray[np.uint8]
     """Decode the bytes of an image file.
 
     Args:
-        data: The whole file.
+        data: The complete file.
         settings: Output size, resize and bit depth.
 
     Returns:

@@ -22,7 +22,7 @@ class DecodeSettings:
         columns: Tiles from left to right, at least 1.
         max_pixels: Photos with more are refused by their header, before any memory is taken.
         roi: Left, top, right and bottom of the region of interest, in shares of the upright photo's width and height,
-            0 to 1; None for the whole photo. Nothing outside it reaches the network.
+            0 to 1; None for the complete photo. Nothing outside it reaches the network.
         mask: Where the photo counts, as `data.mask` packs it; None for everywhere. The rest becomes mid grey.
 
     Raises:

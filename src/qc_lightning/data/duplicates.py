@@ -46,7 +46,7 @@ class Copies:
     """Two photos of a set that are one picture.
 
     Attributes:
-        first: position of the one.
+        first: position of the first photo.
         second: position of the other, above `first`.
         kind: bytes (the same file), pixels (another file of the same pixels), alike (saved again, changed a little), or
             lookalike (nearly, but not certainly one picture).
@@ -216,7 +216,7 @@ def join_copies(groups: Sequence[str], copies: Sequence[Copies], near: bool) -> 
     Args:
         groups: of each photo.
         copies: pairs of them.
-        near: whether to join those that are alike too.
+        near: whether to join near-duplicates too.
 
     Returns:
         The groups, and the pairs alike that would have made a group too large.

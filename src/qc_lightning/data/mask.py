@@ -23,7 +23,7 @@ def unpack_mask(packed: str, shape: tuple[int, int]) -> npt.NDArray[np.bool_]:
     """Where photos of this height and width count, bool [height, width].
 
     Raises:
-        UserError: it is no mask of this shape.
+        UserError: it is not a mask of this shape.
     """
     size = shape[0] * shape[1]
     try:

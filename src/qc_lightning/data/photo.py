@@ -18,8 +18,8 @@ class Photo:
         label: 0 for Correct, 1 for Incorrect.
         group: photos with the same group show one part and stay on one side of every split.
         subset: train, val or test when the user has fixed it, else None.
-        sha256: of the file's bytes when the manifest says it, else None.
-        kind: what the defect is, when the manifest says it, else empty.
+        sha256: of the file's bytes if the manifest has it, else None.
+        kind: kind of the defect if the manifest has it, else empty.
     """
 
     path: Path

@@ -111,7 +111,7 @@ def open_or_build(
         cache_dir: Made when missing.
         limit_bytes: Size of all cache files together; the least recently used are removed to make room.
         decode_all: Decodes the photos from that one on; hands each block, in order, to the function that it is given.
-        key: What `key_of` gives, if it is known already.
+        key: Result of `key_of`, if already computed.
 
     Raises:
         OSError: The pixels don't fit, or the folder can't be written. Nothing is left behind.

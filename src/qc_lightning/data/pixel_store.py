@@ -84,7 +84,7 @@ def open_store(
         cache_dir: Made when missing; used by `disk` only.
         progress: Show a bar when decoding takes longer than 1.5 s.
         limit_bytes: Size of all files in `cache_dir` together; the least recently used are removed to make room.
-        key: What `key_of` gives for these photos, if it is known already.
+        key: Result of `key_of` for these photos, if already computed.
 
     Returns:
         The store, in the order of `paths`.

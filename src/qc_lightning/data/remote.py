@@ -28,7 +28,7 @@ def file_system(address: str) -> tuple["AbstractFileSystem", str]:
     """The file system of an address, and the path in it.
 
     Raises:
-        UserError: there is no package for it, or no account that may use it.
+        UserError: its package is missing, or there are no credentials for it.
     """
     import fsspec
 

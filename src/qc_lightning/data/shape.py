@@ -36,7 +36,7 @@ def common_shape(
     """Height and width of a tile, in pixels, that keep the shape of most photos at side * side pixels per tile.
 
     Args:
-        paths: the photos; up to 1,000 of them are looked at, evenly spaced.
+        paths: the photos; up to 1,000 of them are inspected, evenly spaced.
         side: of a square with as many pixels.
         grid: rows and columns of tiles that a photo is cut into.
         roi: left, top, right and bottom of the region of each photo that counts, in shares of it.

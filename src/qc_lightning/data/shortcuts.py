@@ -1,6 +1,6 @@
 """Find properties other than defects that separate the classes: background, light, size, file kind, quality, date.
 
-A network learns whatever tells the classes apart, and what is easiest first. Each of these alone is given to a logistic
+A network learns anything that separates the classes, the easiest first. Each property alone is given to a logistic
 regression; where that recognises the class of photos that it has not seen, so can the network, without any defect.
 """
 

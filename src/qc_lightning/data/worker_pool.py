@@ -76,7 +76,7 @@ class WorkerPool:
 
         Args:
             numbers: of the photos.
-            task: what a worker is to know of a photo, by its number.
+            task: the message to a worker about a photo, by its number.
             size: photos that a worker takes at a time; alone, a photo waits at no worker that has another one.
             stop: ends it early.
 

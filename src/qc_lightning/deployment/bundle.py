@@ -30,11 +30,11 @@ def make_bundle(model: Path, folder: Path, checkout: Path, target: tuple[str, st
     Args:
         model: an exported inspector; it is checked here first.
         folder: to make.
-        checkout: of the repository, whose wheel is built.
+        checkout: folder of the repository, from which the wheel is built.
         target: platform and Python of the line PC, such as `("win_amd64", "3.12")`; None: as here.
 
     Raises:
-        UserError: the folder is there, the model is no good, or pip cannot get the wheels.
+        UserError: the folder exists, the model is invalid, or pip cannot get the wheels.
     """
     if folder.exists():
         raise UserError(f"{folder} already exists: remove it or give another name")

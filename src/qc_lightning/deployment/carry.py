@@ -75,7 +75,7 @@ def in_words(carried: Mapping[str, Any]) -> str:
     """One line on whether the certificate was carried over.
 
     Args:
-        carried: what `carry` gives.
+        carried: result of `carry`.
     """
     if "void" in carried:
         return f"WARNING: the certificate is void for the export: {carried['void']}"

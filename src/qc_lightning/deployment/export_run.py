@@ -60,14 +60,14 @@ def export_inspector(
         inspector: of the run, on the CPU.
         decision: the record in force, as `decision_record` gives it.
         photos: of the run, to check the export on; some of them travel with it as golden inputs.
-        output: the file, which appears whole or not at all.
+        output: the file, which is written atomically.
         others: more photos of the run, which the reference for drift needs; without photos of the training there is no
             reference.
-        doubt: why the run's own figures say that it cannot tell the classes apart, if they do.
+        doubt: why the run, by its own metrics, cannot tell the classes apart; empty if it can.
 
     Raises:
         UserError: a photo cannot be read or is not the one on record, the network cannot be translated, or the export
-            says something else than the run.
+            differs from the run.
     """
     if inspector.decision.novelty is not None and inspector.novelty is None:
         raise UserError("not exported: the decision limits novelty, which this run does not measure; decide without")

@@ -37,7 +37,7 @@ def choose_on_validation(
         run: keeps these scores; of a run made before they were kept, the validation photos are scored again.
         config: the rule.
         device: to score them on.
-        reason: goes on record with what the rule found.
+        reason: recorded with the result of the rule.
         novelty: the limit to keep.
 
     Returns:

@@ -62,7 +62,7 @@ def keeps_up(result: dict[str, Any], line_rate: float | None) -> tuple[bool | No
     A line is kept up with when 99 of 100 photos have their verdict before the next part comes, one photo at a time.
 
     Args:
-        result: as `latency` gives it.
+        result: of `latency`.
         line_rate: parts per second, None if no line is named.
 
     >>> rows = [{"what": ONE, "p99_ms": 80.0}]

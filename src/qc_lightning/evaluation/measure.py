@@ -26,7 +26,7 @@ class SubsetLogits(NamedTuple):
     """The network's answers on the photos of one subset.
 
     Attributes:
-        position: int64 [n], where each photo stands in the photo set.
+        position: int64 [n], index of each photo in the dataset.
         logit: float32 [n], on the CPU; P(Incorrect) is its sigmoid.
     """
 
@@ -47,7 +47,7 @@ def measure(
     Args:
         logits: of each subset.
         photos: the photo set.
-        decision: gives the verdicts.
+        decision: the rule for verdicts.
         target: the rates to keep, and the line's share of bad parts.
         classes: the user's names for Correct and Incorrect.
         novelty: float64 [photos], how unlike the training photos each is; None: not measured.

@@ -170,7 +170,7 @@ def in_words(
     """Effect of the certified decision on parts, in sentences.
 
     Args:
-        run: which knows the line's share of bad parts, if anybody has said it.
+        run: its settings may have the line's share of bad parts.
         record: the decision.
         parts: that it was certified on.
         limits: what was certified.

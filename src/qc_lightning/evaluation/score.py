@@ -26,11 +26,11 @@ class Scored:
     """Labelled photos with a run's logits.
 
     Attributes:
-        photos: those that could be read, `sha256` filled in.
+        photos: the readable photos, with `sha256`.
         logit: float32 [n].
         novelty: float64 [n], how unlike the training photos each is; None if the run does not measure it.
         bad: path and reason of the others.
-        notes: what a person should know of the photos.
+        notes: messages about the photos for a person.
     """
 
     photos: list[Photo]

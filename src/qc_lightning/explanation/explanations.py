@@ -28,7 +28,7 @@ class Explanation:
     """One photo with its heat map.
 
     Attributes:
-        subject: the photo; `error` says why there is nothing more when it could not be read.
+        subject: the photo; if it could not be read, `error` has the reason.
         sha256: of its bytes.
         probability: P(Incorrect).
         verdict: what the line does with it; None if it could not be read.

@@ -50,7 +50,7 @@ class Heat:
         method: one of METHODS, `evidence`, or `auto`: the first that `methods_for` names.
 
     Attributes:
-        method: the one that it is.
+        method: the resolved method.
 
     Raises:
         UserError: the network cannot have that method.

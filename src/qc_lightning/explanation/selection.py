@@ -21,7 +21,7 @@ class Subject:
 
     Attributes:
         path: the file.
-        label: 0 for Correct, 1 for Incorrect, None if nobody has said.
+        label: 0 for Correct, 1 for Incorrect, None if unknown.
         mask: PNG of its defect, as large as the photo, above 127 on the defect; None if there is none.
     """
 
@@ -34,7 +34,7 @@ def select_images(run: Run, inspector: Inspector, config: ExplainConfig) -> list
     """The photos that `config` names; a run's own are sorted by mistake, the worst first.
 
     Raises:
-        UserError: there are none, they are not what they were, or `masks` is no folder.
+        UserError: there are none, they have changed, or `masks` is not a folder.
     """
     masks = Path(config.masks).expanduser() if config.masks else None
     if masks is not None and not masks.is_dir():

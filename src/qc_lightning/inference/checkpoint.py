@@ -26,7 +26,7 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
     """Read a checkpoint without running code in it.
 
     Raises:
-        UserError: the file is missing or is no checkpoint.
+        UserError: the file is missing or not a checkpoint.
     """
     if not path.is_file():
         raise UserError(

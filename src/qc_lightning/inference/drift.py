@@ -145,7 +145,7 @@ class DriftMonitor:
 
     Attributes:
         first: for each statistic that has ever been beyond its limit the first time.
-        largest: for each statistic the look at which it was nearest to its limit, or farthest beyond.
+        largest: for each statistic the comparison nearest to its limit, or farthest beyond.
         photos: seen so far.
     """
 
@@ -168,7 +168,7 @@ class DriftMonitor:
 
         Args:
             row: its number in the log.
-            measures: as `Reference.measure` gives them.
+            measures: result of `Reference.measure`.
             rejected: whether its probability is at least the threshold.
         """
         self._shares.append(self.reference.shares(measures, rejected))

@@ -53,7 +53,7 @@ class EscapeMonitor:
     Attributes:
         claim: as given.
         crossed: row of the first judgement that showed the rate to be above the certified one; None while none has. It
-            stays, whatever comes later: the bound holds at every moment at once.
+            stays set, since the bound holds at all times together.
     """
 
     def __init__(self, claim: Claim | None) -> None:

@@ -37,7 +37,7 @@ class Inspection:
         threshold: of the decision.
         novelty: novelty of the photo, 0 or above; None if the model does not measure it.
         reason: why a person has to look at it, in words; empty if the probability alone gave the verdict.
-        model_id: which model said so.
+        model_id: id of the model.
         seconds: decoding and the photo's share of the network's time.
         error: why there is no probability, else empty.
         measures: what drift compares, in the order of the reference's names; empty if nothing is measured.
@@ -82,7 +82,7 @@ def decode_photo(photo: "PhotoLike | RemotePhoto", settings: DecodeSettings) -> 
     the scale that is needed (see `data.decode`). An image that Pillow has opened and not yet loaded counts as its file.
 
     Raises:
-        TypeError: it is none of these things, or an array of another type than uint8.
+        TypeError: it is of another type, or an array of another type than uint8.
         ValueError: it is an array of another shape than [H, W, 3].
     """
     name: PurePath | None = None

@@ -29,7 +29,7 @@ class LabelledPhotos:
         new: photos by class.
         lost: overridden photos that were not kept.
         in_old_split: photos that the old split has already; its label stays.
-        otherwise: of these, how many a person labels otherwise than the old split does.
+        otherwise: of these, the number that a person labels differently from the old split.
         old: photos of the old split.
     """
 
@@ -68,7 +68,7 @@ def labelled_photos(log: Path, photos: Path, output: Path, beside: Path | None) 
         beside: split.csv of the previous training; None: only the new photos are listed.
 
     Raises:
-        UserError: the folder is there, the split or the log cannot be read, or nobody has overridden anything.
+        UserError: the folder exists, the split or the log cannot be read, or there are no overrides.
     """
     if output.exists():
         raise UserError(f"output: expected a new folder, {output} is there already: give another name")

@@ -17,8 +17,8 @@ class Entry(NamedTuple):
 
     Attributes:
         time: UTC, ISO 8601 with milliseconds.
-        part: number of the part; empty if nobody said. A photo from a folder: its name there.
-        source: camera or folder; empty if nobody said.
+        part: number of the part; empty if unknown. For a photo from a folder, its name there.
+        source: camera or folder; empty if unknown.
         sha256: of the photo's bytes, hex; empty if there are none.
         model_id: of the model.
         model: digest of the model's record, see `log_file.register`; empty if it has none.

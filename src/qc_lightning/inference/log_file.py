@@ -70,7 +70,7 @@ def prepare(path: Path) -> None:
     """Create a log if there is none.
 
     Raises:
-        UserError: the file is no log, of another release, or cannot be written.
+        UserError: the file is not a log, is of another release, or cannot be written.
     """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -134,7 +134,7 @@ def query(path: Path, where: str = "ORDER BY id", *values: object) -> Iterator[R
         values: of its question marks.
 
     Raises:
-        UserError: the file is no log, or damaged.
+        UserError: the file is not a log, or is damaged.
     """
     for number, *fields, digest in select(path, f"SELECT * FROM entries {where}", *values):
         yield Row(number, Entry(*fields), digest)

@@ -49,7 +49,7 @@ def measured(path: Path, model: str, most: int | None = None) -> Iterator[tuple[
     Args:
         path: of the log.
         model: digest of the model's record.
-        most: only so many, the newest; None for all.
+        most: number of newest inspections; None for all.
     """
     where = "model = ? AND overrides IS NULL AND measures != ''"
     if most is None:

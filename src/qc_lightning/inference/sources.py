@@ -41,7 +41,7 @@ def find_photos(source: str, skip: Collection[Path]) -> Source:
     Args:
         source: a photo; a folder, with all below it; a glob, where `**` reaches into folders; a .txt list with one path
             a line; a .csv with a column `path` and, if known, `part`. Paths in a list count from the list's folder.
-        skip: folders to leave out: those that photos are sorted into or pictures of them go to.
+        skip: folders to leave out, such as those of sorted photos and overlays.
 
     Raises:
         UserError: there is nothing of that name, no photo in it, or a list cannot be read.
@@ -88,7 +88,7 @@ def watched_folder(source: str, skip: Collection[Path]) -> Source:
     """The source for a folder to watch, still without photos; `skip` as in `find_photos`.
 
     Raises:
-        UserError: there is no such folder.
+        UserError: the folder does not exist.
     """
     path = _absolute(source)
     if not path.is_dir() or path in skip:

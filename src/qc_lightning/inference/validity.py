@@ -22,7 +22,7 @@ def void_because(
 
     Args:
         certificate: as decision.json has it, or as an export carries it.
-        model_id: of the model at hand.
+        model_id: id of the running model.
         decode: its settings of decoding, as plain data.
         backend: what computes: "backend", "precision" and "device"; of a device only its kind counts. None: not known
             yet.
@@ -79,7 +79,7 @@ def outdated(path: Path, run: Run) -> str:
 
     Args:
         path: of the export, which may be missing.
-        run: whose it is.
+        run: the run that it was exported from.
     """
     from qc_lightning.inference.exported import ExportedInspector
 

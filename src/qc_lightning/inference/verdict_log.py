@@ -24,7 +24,7 @@ class VerdictLog:
         trouble: why the last rows could not be written; empty if they could.
 
     Raises:
-        UserError: the file is no log, of another release, or cannot be written.
+        UserError: the file is not a log, is of another release, or cannot be written.
     """
 
     def __init__(self, path: Path) -> None:

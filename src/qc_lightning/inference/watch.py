@@ -26,7 +26,7 @@ class _Waiting:
 class FolderWatcher:
     """Finds the photos of a folder that are new or changed and no longer being written.
 
-    A file is looked into once its stamp has stayed the same for a moment. If it cannot be read then, it may still be on
+    A file is read once its stamp has stayed the same for a moment. If it cannot be read then, it may still be on
     its way: it is tried again, and only after a while without a change called unreadable. What was found out counts
     only if the file is still the same afterwards. A file that changes later is a new photo, unless its bytes are the
     same. The folder is polled, since its file system may be another machine's and send no notices.
@@ -35,8 +35,8 @@ class FolderWatcher:
         root: the folder.
         skip: folders below it to leave out.
         wanted: whether the photo of a name below the root is ours to inspect.
-        judged: SHA-256 of the bytes that a photo had when it got its row earlier, None without a row.
-        settle: seconds without a change before a file is looked into.
+        judged: SHA-256 in a photo's earlier row, None without a row.
+        settle: seconds without a change before a file is read.
         patience: seconds without a change after which a file that cannot be read will never be.
     """
 
@@ -89,7 +89,7 @@ class FolderWatcher:
 
         Args:
             path: below the root.
-            sha256: of the bytes that were looked at.
+            sha256: of the bytes that were inspected.
             readable: whether they were a photo.
         """
         name = path.relative_to(self._root).as_posix()

@@ -78,8 +78,8 @@ def evaluate(
             precision and loss undefined.
         logit: float [n], the network's output for the same photos.
         label: int [n], 1 = Incorrect.
-        group: n names; photos of one group count as dependent in every interval. None: each photo stands for itself.
-        decision: gives the verdicts.
+        group: n names; photos of one group count as dependent in every interval. None: all photos are independent.
+        decision: the rule for verdicts.
         novelty: float [n], for the decision's limit; None: not measured.
 
     Returns:

@@ -92,7 +92,7 @@ def reliability_of(
         platt: "slope" and "offset"; None: not calibrated.
 
     Returns:
-        "reliability" as `reliability` gives it, and with `platt` "reliability_before".
+        "reliability", the result of `reliability`, and with `platt` "reliability_before".
     """
     if platt is None:
         return {"reliability": reliability(probability, bad)}
@@ -108,7 +108,7 @@ def reliability(probability: npt.NDArray[np.float64], bad: npt.NDArray[np.bool_]
     """Reliability diagram: one point for each tenth of probability that contains photos.
 
     Returns:
-        Per bin "n", "said" (mean probability), "true" (share of Incorrect) and its 95% interval "low", "high".
+        Per bin "n", "said" (mean probability), "true" (fraction Incorrect) and its 95% interval "low", "high".
     """
     place = np.minimum((probability * 10).astype(np.int64), 9)
     points = []

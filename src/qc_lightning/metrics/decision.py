@@ -48,7 +48,7 @@ class Decision:
             this, whatever its probability. None: there is no limit.
 
     Raises:
-        UserError: the threshold is not a number in [0, 1], the band does not hold it, or the limit is no distance.
+        UserError: the threshold is not in [0, 1], the band does not contain it, or the limit is negative.
     """
 
     threshold: float

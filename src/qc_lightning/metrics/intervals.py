@@ -78,7 +78,7 @@ def proportion(success: BoolArray, group: IntArray | None, confidence: float = 0
 
     Args:
         success: bool [n].
-        group: int [n], 0 <= group, or None if each photo stands for itself.
+        group: int [n], 0 <= group, or None if photos are independent.
         confidence: in (0, 1).
     """
     hits, n = int(success.sum()), len(success)

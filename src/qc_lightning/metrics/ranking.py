@@ -41,7 +41,7 @@ def ranking(score: FloatArray, bad: BoolArray, group: IntArray | None = None, co
     Args:
         score: float [n], finite; equal ones count half for AUROC and together for average precision.
         bad: bool [n], both values occur.
-        group: int [n], 0 <= group, or None if each photo stands for itself.
+        group: int [n], 0 <= group, or None if photos are independent.
         confidence: in (0, 1).
     """
     unit = np.arange(len(score)) if group is None else group

@@ -133,9 +133,9 @@ class DecisionFile:
 
         Args:
             path: decision.json. If it is missing, the model's own decision is in force.
-            model_id: of the model at hand.
+            model_id: id of the loaded model.
             own: the decision that the model was saved with; a file of an earlier release must hold the same. None where
-                the model is not at hand.
+                the model is not loaded.
 
         Raises:
             UserError: it is damaged, was edited by hand, or belongs to another model.

@@ -22,7 +22,7 @@ def choose_decision(probability: npt.ArrayLike, label: npt.ArrayLike, config: De
 
     - fixed: the threshold that is given.
     - even: where both classes are equally likely, by Platt scaling with equal class weights. It rests on all scores,
-      not on the few beside the threshold, and carried over better than `balanced` to photos of other groups. With fewer
+      not only on those near the threshold, and transfers better than `balanced` to other groups. With fewer
       than 20 Incorrect photos it is at most what 5% of the Correct ones exceed.
     - balanced, f1: the best balanced accuracy, the best F1.
     - cost: the least cost a part, at the line's share of bad parts; with a cost of a review the two ends of a band.
@@ -34,7 +34,7 @@ def choose_decision(probability: npt.ArrayLike, label: npt.ArrayLike, config: De
 
     Of equally good thresholds it is the middle of the widest gap between two neighbouring scores, so that it sits on no
     photo. Where validation cannot tell (no photos, Incorrect ones only, no threshold better than chance) the fixed
-    threshold is taken and `source` says why.
+    threshold is used and `source` has the reason.
 
     Args:
         probability: float [n], P(Incorrect) of validation photos; n may be 0.

@@ -12,7 +12,7 @@ def table(metrics: Mapping[str, Any], classes: tuple[str, str] = ("Correct", "In
     """The subsets side by side as plain text of at most 100 columns, the escape and overkill rate first.
 
     Args:
-        metrics: subsets as `evaluate` gives them, by name ("train", "val", "test"); others are passed over.
+        metrics: subsets as `evaluate` gives them, by name ("train", "val", "test"); others are ignored.
         classes: the user's names for Correct and Incorrect.
     """
     subsets = [name for name in ("train", "val", "test") if (metrics.get(name) or {}).get("n")]

@@ -48,7 +48,7 @@ def warnings_for(metrics: Mapping[str, Any], classes: Sequence[str] = ("Correct"
     """What a reader of metrics.json must not miss, in plain sentences; empty if there is nothing.
 
     Args:
-        metrics: subsets as `evaluate` gives them, by name; the test part is judged, else val, else train.
+        metrics: subsets as `evaluate` gives them, by name; warns about test, else val, else train.
         classes: the user's names for Correct and Incorrect.
     """
     subset = next((name for name in ("test", "val", "train") if (metrics.get(name) or {}).get("n")), None)

@@ -94,7 +94,7 @@ class Network(nn.Module):
         pooled_width: of the pooled features, which come first.
         width: of the features; those of a frozen network with patches are in half precision.
         tiles: as given.
-        recipe: what the features follow from beside the backbone's weights.
+        recipe: everything else that the features depend on besides the backbone's weights.
         weights: name of the file that the backbone's weights came from, `none` when they are random.
 
     Raises:

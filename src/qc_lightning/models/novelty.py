@@ -1,6 +1,6 @@
 """Novelty: the distance of a photo's features to those of the nearest training photo.
 
-A classifier says something of any photo, also of one that shows no part at all; this says whether to listen. Plain
+A classifier gives any photo a probability, even one without a part; novelty says whether to trust it. Plain
 matrix work on tensors, so that it is saved with the weights and can be exported with the network.
 """
 

@@ -28,7 +28,7 @@ def find_weights(config: ModelConfig) -> Path:
     """Return the weight file: the given one, or from an installed package, the torch hub folder or a download.
 
     Raises:
-        UserError: there is none; the message says how to get one.
+        UserError: there is none; the message explains how to get one.
     """
     if config.weights != "auto":
         file = Path(config.weights).expanduser()

@@ -37,7 +37,7 @@ def build_network(
         tiles: rows and columns of tiles that the photos are cut into.
 
     Raises:
-        UserError: there is no network of that name, it cannot do what is asked of it or take photos of that size, or
+        UserError: there is no network of that name, it does not support the settings or the size of the photos, or
             its weights cannot be found.
     """
     if config.library == "own":

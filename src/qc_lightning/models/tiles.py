@@ -1,5 +1,5 @@
 """The portions in which photos go through a network: a large one as a grid of tiles, the worst of which counts; many
-in blocks, so that on a CPU no photo's result depends on those beside it.
+in blocks, so that on a CPU no photo's result depends on the rest of its batch.
 """
 
 from collections.abc import Callable, Sequence
@@ -60,7 +60,7 @@ def smallest_block(forward: Forward, shape: Sequence[int], block: int) -> int:
     Args:
         forward: uint8 [B, *shape] to tensors of as many rows each.
         shape: of a photo.
-        block: as `block_of` gives it.
+        block: result of `block_of`.
     """
     noise = torch.randint(256, (block, *shape), generator=torch.Generator().manual_seed(0)).byte()
     wanted = forward(noise)
@@ -76,7 +76,7 @@ def blockwise(forward: Forward, batch: Tensor, block: int) -> tuple[Tensor, ...]
     Args:
         forward: [block, ...] to tensors of as many rows each.
         batch: [B, ...], at least one row.
-        block: as `block_of` gives it.
+        block: result of `block_of`.
     """
     filled = torch.cat([batch, batch.new_zeros(-len(batch) % block, *batch.shape[1:])])
     parts = [forward(filled[start : start + block]) for start in range(0, len(filled), block)]

@@ -54,7 +54,7 @@ def read_weights(file: Path) -> dict[str, Tensor]:
     """Read tensors by name from a torch or safetensors file, without running code in it.
 
     Raises:
-        UserError: the file is not what the hash in its name says, or damaged, or no state dict.
+        UserError: the file does not match the hash in its name, is damaged, or is not a state dict.
     """
     named = NAMED_HASH.search(file.name)
     if named:

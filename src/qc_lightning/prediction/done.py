@@ -19,7 +19,7 @@ def same_bytes(files: Sequence[tuple[Path, str]], stop: StopRequest) -> list[boo
 
     Args:
         files: path and SHA-256 by the row, empty if the photo could not be read then.
-        stop: ends it early; files that were not looked at count as not the same.
+        stop: ends it early; the remaining files count as changed.
     """
     same: list[bool] = []
     with (

@@ -1,9 +1,9 @@
 """The file of verdicts: one row per photo, appended as photos are done, consistent after any kill.
 
 CSV and JSON lines grow at their end, and a kill can at most tear the last row, which is cut off when the work is
-resumed. Parquet and .xlsx have their index at the end of the file, so one that was cut short is lost whole; hence
+resumed. Parquet and .xlsx have their index at the end of the file, so a truncated one is lost completely; hence
 their rows are kept as JSON lines beside them (verdicts.parquet.jsonl) and become verdicts.parquet in one go when all
-photos are done. Those of a workbook stay beside it: it is for people, and nothing is read back out of it.
+photos are done. Those of a workbook are kept next to it: it is for people and never read back.
 """
 
 import os
@@ -35,7 +35,7 @@ class Written:
         sha256: of the bytes that each photo's newest row is of, by path; empty if they could not be read.
         counts: rows by verdict, and those with an error as `error`.
         models: ids of the models that gave them.
-        end: bytes of the whole rows; what follows is torn.
+        end: length in bytes of the complete rows; the rest is torn.
         size: bytes of the file.
         marks: of a CSV.
     """

@@ -1,6 +1,6 @@
 """The output of a cluster: a folder of part files and an index, on a file system or in object storage.
 
-One process, the driver, writes all parts, each whole or not at all and none ever again; so no worker's death and no
+One process, the driver, writes all parts, each atomically and only once; so no worker's death and no
 retry can lose or double a row. A part is written every 60 seconds or 50,000 rows: what a kill of the driver costs.
 """
 
@@ -69,7 +69,7 @@ class PartFolder:
         """Write the index before work starts.
 
         Args:
-            description: what the index says of the prediction.
+            description: of the prediction, for the index.
 
         Raises:
             UserError: the folder cannot be written, or another process writes to it.

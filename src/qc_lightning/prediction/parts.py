@@ -52,7 +52,7 @@ def part_rule(config: PredictConfig, model: Model, source: Source) -> PartRule:
     """The rule in the settings, by default that of the run's split.
 
     Raises:
-        UserError: there is no column to read, or `views` is given where every photo is a part of its own.
+        UserError: the column is missing, or `views` is given although every photo is its own part.
     """
     kind = config.part
     if kind is None and source.parts:

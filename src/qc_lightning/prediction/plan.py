@@ -191,7 +191,7 @@ class Plan:
 
         Args:
             inspection: about the photo, a file.
-            draw: as `drawer` gives it.
+            draw: result of `drawer`.
         """
         path = inspection.path
         assert path is not None
@@ -214,7 +214,7 @@ class Plan:
         Args:
             counts: rows by verdict, and those with an error as `error`.
             done: rows that the output has.
-            complete: whether these are all, as far as one can tell.
+            complete: whether all photos are done, as far as known.
             stop: what has ended it, if anything.
         """
         verdicts = ", ".join(f"{count} {name}" for name, count in sorted(counts.items()) if name != "error")

@@ -26,7 +26,7 @@ class Row(NamedTuple):
         probability: P(Incorrect) in [0, 1].
         verdict: PASS, REVIEW or REJECT.
         seconds: spent on this photo.
-        model_id: which model said so.
+        model_id: id of the model.
         error: why there is no probability, or no copy or picture of the photo.
         time: when the photo was inspected, UTC, ISO 8601.
         threshold: of the decision.

@@ -22,7 +22,7 @@ class Sorter:
 
     Args:
         folder: holds the folders of the verdicts; made when the first photo is put in.
-        root: the source's folder. A photo elsewhere keeps its whole path below the verdict's folder.
+        root: the source's folder. A photo elsewhere keeps its full path below the verdict's folder.
         link: symbolic links to the photos instead of copies.
     """
 

@@ -32,7 +32,7 @@ def advice(
 
     Args:
         metrics: metrics.json.
-        subset: the one that is reported, "test" as a rule.
+        subset: the reported subset, usually "test".
         thresholds: `curves.sweep` of it; None if its predictions are not there.
         history: rows of history.csv.
         groups: what to do about photos that may show one part; None if that is known.

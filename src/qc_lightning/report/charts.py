@@ -1,7 +1,7 @@
 """The PNG figures of a run: learning curves, confusion matrix, contact sheet.
 
 Figures are made without pyplot: no global state, no display, safe in threads. Colours are from Okabe & Ito's palette,
-which readers with any colour vision tell apart; dashes and markers repeat what colour says.
+which readers with any colour vision can distinguish; dashes and markers repeat the information.
 """
 
 import math
@@ -115,7 +115,7 @@ def robustness(result: Mapping[str, Any]) -> "Figure":
     """Escape, overkill and flip rate against the strength of each corruption, with 95% bands.
 
     Args:
-        result: as `robust.robustness` gives it.
+        result: of `evaluation.robustness`.
     """
     corruptions = result["corruptions"]
     row_count = math.ceil(len(corruptions) / 3)

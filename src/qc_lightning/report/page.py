@@ -60,7 +60,7 @@ def write_report(run_dir: Path) -> Path:
         The path of the page.
 
     Raises:
-        UserError: there is no readable metrics.json.
+        UserError: metrics.json is missing or unreadable.
     """
     from jinja2 import UndefinedError
     from markupsafe import Markup

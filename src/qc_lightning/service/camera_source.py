@@ -28,7 +28,7 @@ class Outcome(NamedTuple):
         result: with the verdict that the line gets.
         row: number of its row; None if it could not be written in time.
         milliseconds: from the trigger to the row.
-        part: its number; of a master part what stands for it.
+        part: its number, or the name of a master part.
     """
 
     model: ServedModel

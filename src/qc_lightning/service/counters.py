@@ -60,7 +60,7 @@ class Counters:
         """Export alarms as gauges: 1 while there is an alarm.
 
         Args:
-            alarms: gives those that there are, by what they are about.
+            alarms: returns the current alarms by topic.
         """
         gauge = Gauge("qc_alarm", "1 while a person has to look after it", ["about"], registry=self._registry)
         for about in ALARMS:

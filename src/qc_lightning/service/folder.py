@@ -29,13 +29,13 @@ class FolderSource:
         service: what inspects.
         log: the record of the verdicts.
         folder: to watch, with all below it.
-        rest: seconds without a change before a file is looked into.
+        rest: seconds without a change before a file is read.
 
     Attributes:
         trouble: why the folder cannot be watched; empty if it can.
 
     Raises:
-        UserError: there is no such folder.
+        UserError: the folder does not exist.
     """
 
     def __init__(self, service: Service, log: VerdictLog, folder: Path, rest: float) -> None:

@@ -1,7 +1,7 @@
 """Master parts: known good and bad ones, shown to the camera at the start of a shift; a wrong verdict blocks the line.
 
 While the line is blocked no part passes: PASS becomes REVIEW. It stays so, also after a restart, until a person
-overrides the row of the master part, and so signs. The log says it all: a master part's row has its kind as the part.
+signs by overriding the row of the master part. The log has the state: a master part's row has its kind as the part.
 """
 
 import threading
@@ -37,7 +37,7 @@ class Masters:
         hours: after which both kinds are due again; None: never.
 
     Attributes:
-        blocked: row of a master part with a wrong verdict that nobody has signed; None if there is none.
+        blocked: row of a master part with a wrong verdict that is not signed; None if there is none.
     """
 
     def __init__(self, log: Path, hours: float | None) -> None:

@@ -15,7 +15,7 @@ def load_inspectors(files: Mapping[Key, Path], unreadable: Verdict) -> dict[Key,
     """Load each file once.
 
     Args:
-        files: by product and camera, as `read_table` gives them.
+        files: by product and camera, the result of `read_table`.
         unreadable: the verdict on a photo that cannot be read.
 
     Raises:
@@ -36,7 +36,7 @@ def check_models(inspectors: Mapping[Key, ExportedInspector], force: bool) -> li
         force: serve a model too whose own figures say that it cannot tell the classes apart.
 
     Raises:
-        UserError: they say so, or this machine computes otherwise than the one of the export.
+        UserError: a model cannot tell the classes apart, or this machine computes differently from the export.
     """
     for one in inspectors.values():
         if one.metadata.doubt and not force:

@@ -39,7 +39,7 @@ class ServedModel:
     Attributes:
         inspector: as given.
         name: as given.
-        record: digest of what the log knows of the model; without a log empty.
+        record: digest of the model's record in the log; empty without a log.
         drift: what watches the photos; None if the model has no reference.
         escapes: what counts the bad parts of spot checks.
     """
@@ -108,8 +108,8 @@ class Models:
     """All models, and the product in force.
 
     Args:
-        inspectors: by product and camera, as `model_files.load_inspectors` gives them.
-        log: file of the record of the verdicts; the product in force is kept beside it. None: it is not kept.
+        inspectors: by product and camera, the result of `model_files.load_inspectors`.
+        log: file of the verdict log; the product in force is stored next to it. None: it is not stored.
 
     Attributes:
         table: each model by product and camera.
@@ -146,8 +146,8 @@ class Models:
         """The model for a photo; a table row that names product or camera takes precedence over one for any.
 
         Args:
-            product: that the photo shows; empty: the one in force.
-            camera: name of the camera; empty if nobody said.
+            product: of the photo; empty: the product in force.
+            camera: name of the camera; empty if unknown.
 
         Raises:
             UserError: the table has no model for these.
@@ -171,7 +171,7 @@ class Models:
         """Change the product in force, also across restarts.
 
         Raises:
-            UserError: the table does not name it, or it cannot be noted beside the log.
+            UserError: the table does not name it, or it cannot be stored next to the log.
         """
         if product not in self.products:
             raise UserError(f"product: expected one of {', '.join(self.products) or 'none'}, got '{product}'")

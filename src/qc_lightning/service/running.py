@@ -47,7 +47,7 @@ def running(config: ServeConfig, inspectors: Mapping[Key, ExportedInspector]) ->
     """Run a service with its log, receivers and sources; each ends after those that feed it.
 
     Raises:
-        UserError: the log cannot be written, an address is none, or there is no such folder or camera.
+        UserError: the log cannot be written, an address is invalid, or the folder or camera does not exist.
     """
     sinks, plc = _sinks(config), _plc(config)
     triggered = config.camera is not None and config.interval is None

@@ -60,11 +60,11 @@ class Service:
         log: the record of every verdict; None to keep none.
         kept: photos that are kept; None to keep none.
         views: photos that every part has.
-        spot_check: one part in so many is put to a person, whatever its verdict; None: none.
+        spot_check: one part in this many is sent to a person, whatever its verdict; None: none.
         masters: what the master parts say; None without a log.
         shifts: counts of the shift; None without a log.
         streaks: faults of photos in a row.
-        beside: sources and receivers that may be in trouble, by what an alarm calls them.
+        beside: sources and receivers that may raise alarms, by topic.
     """
 
     models: Models

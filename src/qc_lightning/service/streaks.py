@@ -28,7 +28,7 @@ class Streaks:
 
         Args:
             inspection: its result.
-            source: camera or folder; empty if nobody said.
+            source: camera or folder; empty if unknown.
             novelty_limit: of the decision; None if there is none.
         """
         novel = False

@@ -17,7 +17,7 @@ class Axis:
 
     Attributes:
         name: of the key.
-        listed: whether its values stand side by side, else they are numbers on a scale.
+        listed: whether its values are categories at equal distances instead of numbers on a scale.
         ticks: position in [0, 1] and text of each label.
         log: whether the scale is logarithmic.
     """

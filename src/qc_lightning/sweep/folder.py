@@ -99,8 +99,8 @@ class Sweep:
         """Open a sweep by its folder, or the newest one by the word `latest`.
 
         Args:
-            where: what the user said.
-            key: of the setting that said it.
+            where: the user's value.
+            key: name of that setting.
 
         Raises:
             UserError: there is no sweep there.

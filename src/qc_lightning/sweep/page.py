@@ -18,7 +18,7 @@ def write_page(sweep: Sweep, records: Mapping[int, Record], points: Sequence[Poi
     """Write sweep.html into the sweep's folder.
 
     Args:
-        sweep: whose page.
+        sweep: the sweep.
         records: how its jobs ended.
         points: in the order of the ranking.
         command: that trains the winner; None if no winner.

@@ -43,7 +43,7 @@ class Plan:
 
     Attributes:
         fixed: arguments that all jobs have in common.
-        jobs: in the order of their numbers; those of a search that learns are added as it goes.
+        jobs: in the order of their numbers; an adaptive search adds jobs as it runs.
         total: how many there will be.
     """
 
@@ -95,7 +95,7 @@ def plan(arguments: Sequence[str], sweep: SweepConfig, loader: ConfigLoader | No
     """Plan the jobs.
 
     Args:
-        arguments: of the command line; a key that stands there replaces the same key of `sweep.params`.
+        arguments: of the command line; a key there overrides the same key of `sweep.params`.
         sweep: the preset.
         loader: Hydra's, for `glob(*)` over the options of a group.
 

@@ -1,7 +1,7 @@
 """Adaptive search with optuna's tree-structured Parzen estimator (Bergstra et al. 2011).
 
 Nothing is remembered but the sweep's own records: each proposal follows from them and from `sweep.seed`, so a search
-that was stopped continues as if it had not been.
+that was interrupted continues with the same choices.
 """
 
 import random

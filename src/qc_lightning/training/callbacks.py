@@ -76,7 +76,7 @@ class CheckOptimizer(Callback):
         """Check the state loaded from a checkpoint.
 
         Raises:
-            ValueError: a number or a tensor is not the one of its weight.
+            ValueError: a number or a tensor does not match its weight.
         """
         for optimizer in trainer.optimizers:
             for weight, state in optimizer.state.items():
@@ -182,7 +182,7 @@ class Checkpoints(Checkpoint):
     each of the two; here the second file is a link to the first when both are the same epoch.
 
     Args:
-        run: whose checkpoints.
+        run: the run.
         restarts: killed, this training will start from the beginning, as the jobs of a sweep do: last.ckpt is written
             in the last epoch only, best.ckpt without the optimizer's state. It takes a tenth off the time of the
             embedded photos' job.

@@ -55,7 +55,7 @@ class FeatureWork:
         """Features of photos; each photo is JSON with path, SHA-256 and name.
 
         Raises:
-            UserError: a file is not the one any more that was checked.
+            UserError: a file has changed since it was checked.
         """
         size = photos_at_once(self._network, self._decode, self._device)
         batches = [tasks[start : start + size] for start in range(0, len(tasks), size)]

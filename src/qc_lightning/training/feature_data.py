@@ -28,7 +28,7 @@ class FeatureBatch(NamedTuple):
     Attributes:
         features: float32 [n, tiles, width].
         label: float32 [n], 1 for Incorrect.
-        position: int64 [n], where each photo stands in the photo set.
+        position: int64 [n], index of each photo in the dataset.
     """
 
     features: Tensor

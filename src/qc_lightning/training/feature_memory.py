@@ -20,7 +20,7 @@ def room_for(shape: tuple[int, ...], dtype: torch.dtype, folder: Path | None) ->
     Args:
         shape: of the tensor.
         dtype: of the tensor.
-        folder: on whose disk the file is; None for that of temporary files.
+        folder: for the file; None for the folder of temporary files.
 
     Raises:
         UserError: the disk has not so much room.

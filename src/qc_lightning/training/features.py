@@ -59,7 +59,7 @@ def extract_features(
     Args:
         network: in eval mode, on `device`.
         photos: decoded photos.
-        positions: where they stand in the set.
+        positions: indices of the photos in the dataset.
         device: where to compute.
         cache: folder of the features that earlier runs have computed, None to keep nothing.
         copy: 0 for the photos as they are; 1, 2, ... for that augmented copy of each, whose draw follows from the photo

@@ -51,7 +51,7 @@ class FineTunedClassifier(Classifier):
 class ExactHeadFirst(Callback):
     """Fit the head as for a frozen network before fine-tuning starts.
 
-    The stages that then learn with it are not led astray by a head that knows nothing yet (Kumar et al. 2022).
+    An untrained head would otherwise distort the pretrained stages (Kumar et al. 2022).
 
     Args:
         store: features of the training photos.

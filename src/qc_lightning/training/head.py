@@ -27,7 +27,7 @@ class TrainingFeatures(NamedTuple):
     Attributes:
         features: float32 [1 + copies, n, tiles, width] of the n training photos and of their augmented copies.
         photos: the n photos, for their labels and groups.
-        position: int64 [n], where each stands in the photo set.
+        position: int64 [n], index of each photo in the dataset.
     """
 
     features: Tensor

@@ -28,7 +28,7 @@ class NoveltyFit:
 
     Attributes:
         novelty: measures the distance.
-        limit: above it a person looks at the photo.
+        limit: novelty above which a person looks at the photo.
         source: in words, where the limit is from.
         batch_limit: above it the median distance of a batch is unlike those of training groups; None: too few groups.
         distances: of the photos of the set, float64 [n]; not a number where it was not measured.
@@ -44,7 +44,7 @@ class NoveltyFit:
         """The entry in metrics.json: the limit, and the fraction of test photos above it (95% Wilson interval).
 
         Args:
-            test: positions of the test photos that were looked at, [n].
+            test: positions of the evaluated test photos, [n].
         """
         above, n = int((self.distances[test] > self.limit).sum()), len(test)
         low, high = wilson(above, n)
@@ -67,7 +67,7 @@ def fit_novelty(
         network: trained, in eval mode.
         data: what it was trained on.
         photos: all of them.
-        positions: those that may be looked at, int64 [n]; without the test part while that is unseen.
+        positions: photos that may be used, int64 [n]; without the test part while that is unseen.
         rate: of false alarms, in (0, 1); None: nothing is measured.
         seed: of the folds that the training groups are dealt into.
 

@@ -63,7 +63,7 @@ def write(
         config: of the run.
         photos: what it was trained on.
         module: trained, with the logits of each subset; without `test` when the training was interrupted.
-        decision: set on the validation part, before the test part was looked at.
+        decision: chosen on the validation part, before the test part was evaluated.
         novelty: how unlike the training photos all photos are; None if that is not measured.
         timing: the command's stages so far.
         finished: False after Ctrl-C.

@@ -32,11 +32,11 @@ def begin(
 
     Args:
         run: the folder.
-        config: of the run; `resume` says that it is continued.
+        config: of the run; with `resume` it is continued.
         photos: decoded and split.
         trainer: that is to train.
         module: that is to be trained.
-        record: what config.yaml is to hold from now on; None leaves it as it is.
+        record: new content of config.yaml; None leaves it unchanged.
 
     Raises:
         UserError: the run cannot be continued.

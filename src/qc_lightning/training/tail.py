@@ -2,7 +2,7 @@
 
 The frozen network's head comes first and stays. Copies of two stages and the linear unit on the patches that they make
 begin where that head's patches are, and learn; what they say is added to the head's logit at the weight that
-cross-validation picks: one tail is trained beside for each fold, on the photos outside of it.
+cross-validation selects: for each fold, another tail is trained on the photos outside it.
 """
 
 import copy

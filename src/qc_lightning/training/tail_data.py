@@ -28,7 +28,7 @@ class TailBatch(NamedTuple):
     Attributes:
         maps: float16 [B, views, C, h, w], at an 8th of the photos' size; a random view in training.
         label: float32 [B], 1 for Incorrect.
-        position: int64 [B], where each photo stands in the photo set.
+        position: int64 [B], index of each photo in the dataset.
         place: int64 [B], where among the training photos.
         model: of the tail: that of the fold of this number, or the last one, which learns from all photos.
     """
@@ -97,7 +97,7 @@ class TailDataModule(FeatureDataModule):
         fold: int [n], the fold of each training photo, from 0 without gaps.
         batch_size: photos a step.
         seed: of the run.
-        views: that the network looks at.
+        views: number of views per photo.
     """
 
     def __init__(

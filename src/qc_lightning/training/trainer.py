@@ -57,7 +57,7 @@ def build_trainer(config: TrainConfig, run: Run, in_sweep: bool) -> Trainer:
 
     Args:
         config: of the run.
-        run: whose checkpoints and history.
+        run: the run, for checkpoints and history.
         in_sweep: whether the run is a job of a sweep.
 
     Raises:

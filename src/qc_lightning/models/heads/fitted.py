@@ -149,7 +149,7 @@ class FittedHead(nn.Module):
     def combine(self, frozen: "FittedHead", score: Tensor, tail: Tensor, label: Tensor) -> Tensor:
         """Add a tail's logit at the weight with the lowest out-of-fold loss, with equal class weights.
 
-        A tail that does not help counts 0, and so does one where a class has too few photos to tell.
+        A tail that does not help gets weight 0, and so does one if a class has too few photos.
 
         Args:
             frozen: the head without a tail, fitted to the same photos.

@@ -32,7 +32,7 @@ class FeatureScaler(nn.Module):
     Args:
         width: features of a photo.
         clip: standard deviations at which a feature is cut off.
-        constant: a feature that spreads by less than this share of its mean says nothing.
+        constant: a feature with a relative spread below this is ignored.
     """
 
     mean: Tensor
@@ -131,7 +131,7 @@ class Fit(NamedTuple):
         recipe: what was minimised.
         solution: a column a fold, and one of all photos.
         out_of_fold: score of each photo from the fit that held it out, float32 [n].
-        auroc: of these.
+        auroc: of the out-of-fold scores.
     """
 
     recipe: Recipe
@@ -204,8 +204,8 @@ class Problem(NamedTuple):
     def fit(self, photos: Folds, recipe: Recipe) -> Fit:
         """Solve for all folds.
 
-        Which tile of an Incorrect photo has the defect is not known. All of them stand for it at first, sharing its
-        weight; then, round after round, the one that the last fit calls worst (mi-SVM, Andrews et al. 2002). The tiles
+        Which tile of an Incorrect photo has the defect is unknown. At first all tiles represent it, sharing its
+        weight; in later rounds only the tile that the last fit scores highest (mi-SVM, Andrews et al. 2002). The tiles
         of a Correct photo are all good and keep their shares. Each fold's fit makes its own choice.
         """
         weight, label, count, tiles = photos.weight, photos.label, len(photos.label), self.tiles

@@ -1,6 +1,6 @@
 """A linear head on small patches of a photo: the photo is as bad as its two worst patches (multiple-instance learning).
 
-Pooled features tell how a photo differs on the whole; a small defect changes few of them, by little. Its own patches it
+Pooled features describe a photo globally; a small defect changes few of them, and only slightly. Its own patches it
 changes by much.
 """
 

@@ -36,7 +36,7 @@ class Sink(Protocol):
         """Deliver the rows; return once the receiver has confirmed them.
 
         Raises:
-            SinkError, OSError: it does not have all of them; they come again, with those that it has.
+            SinkError, OSError: it does not have all of them; all are sent again.
         """
         ...
 
@@ -48,12 +48,12 @@ class Sink(Protocol):
 class Delivery:
     """A thread that delivers to one sink.
 
-    How far it got stands in a file beside the log, for this kind and receiver; a receiver that is new gets the rows
+    Its position is stored in a file next to the log, by kind and receiver; a new receiver gets the rows
     that come from now on. While a receiver is gone, it is tried again after 0.5 s, then twice that, at most 30 s.
 
     Args:
         sink: the receiver.
-        log: whose rows it gets.
+        log: the source of the rows.
 
     Attributes:
         trouble: why the last delivery failed; empty if it did not.

@@ -40,7 +40,7 @@ class Registers:
         target: which PLC, in words.
 
     Raises:
-        UserError: it is no such address, or pymodbus is missing.
+        UserError: the address is invalid, or pymodbus is missing.
     """
 
     name, poll = "modbus", 0.01

@@ -23,7 +23,7 @@ class Mqtt:
         url: mqtt://[user:password@]host[:1883]/topic, mqtts:// for TLS (port 8883).
 
     Raises:
-        UserError: it is no such address, or paho-mqtt is missing.
+        UserError: the address is invalid, or paho-mqtt is missing.
     """
 
     name = "mqtt"

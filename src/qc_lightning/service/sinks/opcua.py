@@ -34,7 +34,7 @@ class Variables:
         target: which PLC, in words.
 
     Raises:
-        UserError: it is no such address, or asyncua is missing.
+        UserError: the address is invalid, or asyncua is missing.
     """
 
     name, poll = "opcua", 0.05

@@ -42,7 +42,7 @@ class Link(Protocol):
     Attributes:
         name: of its kind, one word.
         target: which PLC, in words; without secrets.
-        poll: seconds from one look at the trigger to the next.
+        poll: seconds between reads of the trigger.
     """
 
     name: str

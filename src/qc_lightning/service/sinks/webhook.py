@@ -20,7 +20,7 @@ class Webhook:
         url: http:// or https://; the certificate of an https address is checked.
 
     Raises:
-        UserError: it is no such address.
+        UserError: the address is invalid.
     """
 
     name = "webhook"
