@@ -1,4 +1,4 @@
-"""What the README says can be done: its commands and its Python run as they stand there, its links lead somewhere."""
+"""What the README and the pages say can be done: commands and Python run as they stand there, links lead somewhere."""
 
 import re
 import shlex
@@ -9,10 +9,14 @@ from pathlib import Path
 import pytest
 
 from conftest import save_photo
+from qc_lightning.cli import plain
+from qc_lightning.cli.arguments import hydra_arguments
+from qc_lightning.cli.commands import COMMANDS
 
 ROOT = Path(__file__).parents[1]
+PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
-COMMANDS = [
+LINES = [
     line.partition("  #")[0].strip()
     for block in re.findall(r"```bash\n(.*?)```", README, re.S)
     for line in block.splitlines()
@@ -41,7 +45,7 @@ def run(command: list[str], folder: Path) -> str:
 
 @pytest.mark.slow
 def test_own_photos_from_the_shell(home: Path) -> None:
-    commands = [shlex.split(line) for line in COMMANDS if line.startswith("qc-lightning ")]
+    commands = [shlex.split(line) for line in LINES if line.startswith("qc-lightning ")]
     assert [words[1] for words in commands] == ["train", "predict", "explain"]
     output = [run([sys.executable, "-m", "qc_lightning", *words[1:]], home) for words in commands]
     assert "escape rate" in output[0]
@@ -60,7 +64,7 @@ def test_own_photos_from_python(home: Path) -> None:
 @pytest.mark.slow
 def test_the_papers_recipe(home: Path) -> None:
     """With few small photos for one epoch; the last line uses the run of the first."""
-    commands = [shlex.split(line)[1:] for line in COMMANDS if line.startswith("python -m qc_lightning.train")]
+    commands = [shlex.split(line)[1:] for line in LINES if line.startswith("python -m qc_lightning.train")]
     assert len(commands) == 4
     for words in commands:
         if "trainer=gpu" not in words:  # the tests of GPUs have it
@@ -69,15 +73,30 @@ def test_the_papers_recipe(home: Path) -> None:
 
 def test_set_up_is_the_makefiles() -> None:
     targets = set(re.findall(r"^([\w-]+):", (ROOT / "Makefile").read_text(encoding="utf-8"), re.M))
-    asked = {line.split()[1] for line in COMMANDS if line.startswith("make ")}
+    asked = {line.split()[1] for line in LINES if line.startswith("make ")}
     assert asked == {"train", "test"} <= targets
 
 
 def test_links_lead_somewhere() -> None:
-    pages = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *(ROOT / "docs").glob("*.md")]
-    for page in pages:
+    for page in PAGES:
         for link in re.findall(r"\]\((?!https?:)([^)#]+)", page.read_text(encoding="utf-8")):
             assert (page.parent / link).exists(), f"{page.name}: {link}"
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
+def test_commands_of_the_pages_have_settings_that_exist(page: Path) -> None:
+    text = page.read_text(encoding="utf-8").replace("\\\n", " ")
+    for block in re.findall(r"```bash\n(.*?)```", text, re.S):
+        for line in block.splitlines():
+            call = re.search(r"(qc-lightning |python -m qc_lightning\.)(\w+)(.*)", line.partition(" #")[0])
+            if call is None or call[2] not in COMMANDS:
+                continue
+            command = COMMANDS[call[2]]
+            words = shlex.split(re.sub(r"<[^>]*>", "x", call[3]))
+            if command.plain:
+                plain._parse(words, command.schema, "file action output" if command.name == "log" else command.path)
+            else:
+                hydra_arguments(command, words, front_door=call[1] == "qc-lightning ")
 
 
 def test_it_is_short() -> None:
