@@ -55,7 +55,7 @@ def test_large_jpegs_keep_enough_of_the_region() -> None:
 
 def test_the_shape_is_that_of_the_region(tmp_path: Path) -> None:
     Image.new("L", (100, 100)).save(tmp_path / "a.png")
-    assert common_shape([tmp_path / "a.png"], 300, (1, 1), (0.0, 0.0, 1.0, 0.25))[:2] == (144, 608)
+    assert common_shape([tmp_path / "a.png"], 300, (1, 1), [(0.0, 0.0, 1.0, 0.25)])[:2] == (144, 608)
 
 
 def test_settings_survive_a_file() -> None:

@@ -123,7 +123,7 @@ def test_a_worker_reads_a_store(run_folder: Path, photo_root: Path, tmp_path: Pa
         assert len(photos) == 40
         inspector = Inspector.load(Run(run_folder), "cpu", Verdict.REVIEW)
         work = InspectionWork(inspector, "cpu", 8, 1)
-        tasks = [json.dumps([photo, None]).encode() for photo in [*photos, "memory://line/gone.png"]]
+        tasks = [json.dumps([photo, "", None]).encode() for photo in [*photos, "memory://line/gone.png"]]
         *rows, gone = [json.loads(result) for result in work(tasks)]
         for photo, result in zip(photos, rows, strict=True):
             local = inspector(photo_root / photo.removeprefix("memory://line/photos/"))

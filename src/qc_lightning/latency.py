@@ -10,15 +10,15 @@ def latency(config: LatencyConfig) -> None:
     from qc_lightning.core.room import check_room
     from qc_lightning.core.run import Run
     from qc_lightning.evaluation.evaluation_set import own_photos
+    from qc_lightning.inference.inspection import CameraPhoto
     from qc_lightning.inference.sources import find_photos
 
     run = Run.open(config.run)
     check_room(run.folder)
     if config.source is None:
-        paths = [photo.path for photo in own_photos(run, "test").photos]
+        photos = [CameraPhoto(photo.path, photo.camera) for photo in own_photos(run, "test").photos]
     else:
-        source = find_photos(config.source, [run.folder])
-        paths = [source.root / name for name in source.names]
+        photos = find_photos(config.source, [run.folder]).photos()
 
     from qc_lightning.evaluation import latency as speed
     from qc_lightning.inference.inspector import Inspector
@@ -27,7 +27,7 @@ def latency(config: LatencyConfig) -> None:
     inspector = Inspector.load(run, config.device)
     stages = len(config.batch_sizes) + 3
     print(f"{run.folder}: {stages} stages of at least {config.seconds:g} s each, keep the machine quiet")
-    result = speed.latency(inspector, paths, config.batch_sizes, config.seconds)
+    result = speed.latency(inspector, photos, config.batch_sizes, config.seconds)
     met, words = speed.keeps_up(result, config.line_rate)
     write_json(run.folder / "latency.json", {**result, "line_rate": config.line_rate, "met": met, "verdict": words})
     if run.metrics.is_file():

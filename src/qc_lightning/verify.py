@@ -9,6 +9,7 @@ def verify(config: VerifyConfig) -> None:
     from qc_lightning.core.progress import counted
     from qc_lightning.inference.expectations import read_expectations
     from qc_lightning.inference.exported import ExportedInspector
+    from qc_lightning.inference.inspection import CameraPhoto
 
     inspector = ExportedInspector.load(config.model, threads=1)
     gap = inspector.verify_golden()
@@ -17,7 +18,7 @@ def verify(config: VerifyConfig) -> None:
     if config.source is None:
         return
     expected, differing = read_expectations(config.source, inspector.class_names), 0
-    inspections = inspector.inspect_files([photo.path for photo in expected])
+    inspections = inspector.inspect_files([CameraPhoto(photo.path, photo.camera) for photo in expected])
     for photo, inspection in zip(expected, counted(inspections, len(expected), "photos"), strict=True):
         if words := photo.disagreement(inspection):
             print(f"{photo.path} {words}")

@@ -22,6 +22,7 @@ class PredictConfig:
     decimal: str  # decimal mark in a .csv
     device: str  # auto | cpu | cuda | cuda:<n>
     batch_size: int  # photos that go through the network at a time
+    camera: str | None  # that took the photos, but for those whose .csv names one; null: not known
     resume: bool  # keep the rows of an output, add the missing ones
     watch: bool  # keep running as photos arrive
     sort: Literal["none", "copy", "link"]  # copy or link photos into one folder per verdict

@@ -12,15 +12,31 @@ Resize = Literal["shape", "squash", "letterbox"]
 Cache = Literal["disk", "ram", "off"]
 Group = Literal["none", "folder", "prefix"]
 Subset = Literal["train", "val", "test"]
+Roi = tuple[float, float, float, float]
+"""Left, top, right and bottom, in shares of the upright photo."""
+
 BIT_DEPTHS = range(9, 17)  # significant bits of a 16-bit file
 
 
-def check_roi(roi: Sequence[float]) -> None:
+def check_roi(roi: Sequence[float], setting: str = "data.roi") -> None:
     """Raise UserError unless a region of interest is a rectangle inside the photo."""
     expected = "[left, top, right, bottom], shares of the photo from 0 to 1, such as [0.1,0.2,0.9,0.8]"
     inside = len(roi) == 4 and 0 <= roi[0] < roi[2] <= 1 and 0 <= roi[1] < roi[3] <= 1
-    check(inside, "data.roi", expected, list(roi))
-    check(min(roi[2] - roi[0], roi[3] - roi[1]) >= 0.01, "data.roi", "at least 0.01 of either side", list(roi))
+    check(inside, setting, expected, list(roi))
+    check(min(roi[2] - roi[0], roi[3] - roi[1]) >= 0.01, setting, "at least 0.01 of either side", list(roi))
+
+
+def roi_of(roi: Sequence[float] | None) -> Roi | None:
+    """A region of interest as a tuple, as decode settings hold it."""
+    return None if roi is None else (roi[0], roi[1], roi[2], roi[3])
+
+
+@dataclass(kw_only=True)
+class RegionConfig:
+    """The part of a camera's photos that counts; without roi and mask the whole photo."""
+
+    roi: list[float] | None = None  # [left, top, right, bottom], shares from 0 to 1
+    mask: str | None = None  # a black and white image of the photos' shape
 
 
 @dataclass(kw_only=True)
@@ -68,6 +84,7 @@ class DataConfig:
     resize: Resize  # most photos' own shape, a square, a square with bars; never a crop
     roi: list[float] | None  # [left, top, right, bottom], shares from 0 to 1: the region of the photo that counts
     mask: str | None  # a black and white image of the photos' shape: what is black in it does not count
+    cameras: dict[str, RegionConfig] | None  # roi and mask for each camera, by the manifest's column `camera`
     bit_depth: int  # significant bits of 16-bit files
     on_bad_file: Literal["error", "skip"]  # for files that are not readable photos
     max_bad_share: float  # skip fails if more than this fraction is unreadable
@@ -90,7 +107,8 @@ class DataConfig:
         check(side <= 16384, "data.tiles", "at most 16384 pixels of tiles along each side", side)
         if self.roi is not None:
             check_roi(self.roi)
-        if self.mask is not None and self.resize == "letterbox":
+        self._check_cameras()
+        if self.resize == "letterbox" and any(mask for _, _, mask in self.regions):
             raise UserError("data.mask: takes data.resize=shape or squash, got letterbox, whose bars differ by photo")
         check(self.bit_depth in BIT_DEPTHS, "data.bit_depth", "9 to 16 bits", self.bit_depth)
         check(self.max_pixels >= 1, "data.max_pixels", "at least 1 pixel", self.max_pixels)
@@ -103,6 +121,23 @@ class DataConfig:
         """Rows and columns of tiles."""
         down, across = self.tiles.split("x")
         return int(down), int(across)
+
+    def _check_cameras(self) -> None:
+        if self.cameras is None:
+            return
+        check(bool(self.cameras), "data.cameras", "at least one camera, such as {top: {roi: [0,0,0.5,1]}}", {})
+        check("" not in self.cameras, "data.cameras", "a name for each camera", "''")
+        for camera, one in self.cameras.items():
+            if one.roi is not None:
+                check_roi(one.roi, f"data.cameras.{camera}.roi")
+        if self.roi is not None or self.mask is not None:
+            raise UserError("data.cameras: has a roi and a mask for each camera, leave out data.roi and data.mask")
+
+    @property
+    def regions(self) -> list[tuple[str, Roi | None, str | None]]:
+        """The camera, the region of interest and the file of the mask, of each camera; one without a name for all."""
+        named = self.cameras or {"": RegionConfig(roi=self.roi, mask=self.mask)}
+        return [(camera, roi_of(one.roi), one.mask) for camera, one in named.items()]
 
     def of_folder(self, **settings: Any) -> "FolderConfig":
         """These settings for the user's own photos: `root` or `manifest`, and any other that differs."""
@@ -128,7 +163,7 @@ class FolderConfig(DataConfig):
 
     source: Literal["folder"]
     root: str | None  # folder of your photos with one folder per class; or the base of a manifest's relative paths
-    manifest: str | None  # a CSV instead of folders: path,label[,group][,subset][,kind]
+    manifest: str | None  # a CSV instead of folders: path,label[,group][,subset][,kind][,camera]
 
     def __post_init__(self) -> None:
         super().__post_init__()

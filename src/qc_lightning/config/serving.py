@@ -44,7 +44,7 @@ class ServeConfig:
     source: str | None = None  # a folder to watch; the verdicts on its photos go to the log
     rest: float = 0.4  # seconds without a change before a file in that folder is read
     camera: str | None = None  # USB index, rtsp://..., genicam:producer.cti[#serial], a video file or frames_%03d.png
-    camera_name: str = "camera"  # its name in log rows and in the table of models
+    camera_name: str = "camera"  # its name in log rows, models= and data.cameras; without camera, that of source
     interval: float | None = None  # seconds between its photos; null: on a trigger, POST /v1/trigger or the PLC's
     csv: str | None = None  # file that receives each log row, .csv
     separator: str = ","  # field separator of that file; a German Excel expects ;

@@ -5,13 +5,14 @@ a folder per class, a manifest (CSV), the rendered parts, and the ELPV solar cel
 """
 
 import os
+from collections.abc import Sequence
 from pathlib import Path
 
 from qc_lightning.config import AnyData, ClassNames, ElpvConfig, PartsConfig
 from qc_lightning.core.errors import UserError
 from qc_lightning.data.corrections import apply_corrections
 from qc_lightning.data.mirror import mirror
-from qc_lightning.data.photo import Catalog
+from qc_lightning.data.photo import Catalog, Photo
 from qc_lightning.data.remote import is_address
 from qc_lightning.data.sources.folders import read_folders
 from qc_lightning.data.sources.manifest import read_manifest
@@ -54,7 +55,20 @@ def read_catalog(config: AnyData, one_class: bool = False, good_only: bool = Fal
             f"expected file names in UTF-8, {len(odd)} of {len(photos)} are not and could not be written to split.csv, "
             f"for example {odd[0]}: rename them"
         )
+    if config.cameras is not None:
+        _check_cameras(photos, list(config.cameras))
     return Catalog(sorted(photos, key=lambda photo: photo.name), notes)
+
+
+def _check_cameras(photos: Sequence[Photo], cameras: Sequence[str]) -> None:
+    """Refuse photos of no camera, or of one that has no region."""
+    if unknown := [photo for photo in photos if photo.camera not in cameras]:
+        first = unknown[0]
+        raise UserError(
+            f"data.cameras: expected a manifest whose column camera names {' or '.join(cameras)} for each photo, "
+            f"{len(unknown)} of {len(photos)} have another or none, for example "
+            f"{path_text(first.name)}: {first.camera or 'none'}"
+        )
 
 
 def path_text(path: str) -> str:

@@ -14,6 +14,7 @@ from qc_lightning.core.errors import UserError
 from qc_lightning.data.catalog import read_catalog
 from qc_lightning.data.checks import check_photos, copies_across_subsets
 from qc_lightning.data.decode import DecodeSettings
+from qc_lightning.data.decode_settings import Region
 from qc_lightning.data.group_checks import check_groups
 from qc_lightning.data.mask_file import read_mask
 from qc_lightning.data.photo import SUBSETS, Photo
@@ -68,19 +69,24 @@ class PhotoSet:
         return {subset: (seen[subset, 0], seen[subset, 1]) for subset in SUBSETS if seen[subset, 0] + seen[subset, 1]}
 
 
-def decode_settings(config: DataConfig, paths: Sequence[Path]) -> tuple[DecodeSettings, list[str]]:
+def decode_settings(config: DataConfig, photos: Sequence[Photo]) -> tuple[DecodeSettings, list[str]]:
     """Decode settings for these photos, and notes on photos of another shape or with fewer bits."""
     height, width, notes = config.image_size, config.image_size, list[str]()
+    paths, regions = [photo.path for photo in photos], config.regions
     if config.resize == "shape":
-        height, width, notes = common_shape(paths, config.image_size, config.grid, config.roi)
+        by_camera = {camera: roi for camera, roi, _ in regions}
+        rois = [by_camera[photo.camera if config.cameras else ""] for photo in photos]
+        height, width, notes = common_shape(paths, config.image_size, config.grid, rois)
     resize = "letterbox" if config.resize == "letterbox" else "squash"
     notes += bit_depth_note(paths, config.bit_depth)
-    roi = None if config.roi is None else (config.roi[0], config.roi[1], config.roi[2], config.roi[3])
-    settings = DecodeSettings(height, width, resize, config.bit_depth, *config.grid, config.max_pixels, roi)
-    if config.mask is not None:
-        mask = read_mask(Path(config.mask).expanduser(), settings.shape[1:], roi)
-        settings = replace(settings, mask=mask)
-    return settings, notes
+    settings = DecodeSettings(height, width, resize, config.bit_depth, *config.grid, config.max_pixels)
+    packed = [
+        Region(camera, roi, mask and read_mask(Path(mask).expanduser(), settings.shape[1:], roi))
+        for camera, roi, mask in regions
+    ]
+    if config.cameras is not None:
+        return replace(settings, cameras=tuple(packed)), notes
+    return replace(settings, roi=packed[0].roi, mask=packed[0].mask), notes
 
 
 def read_photos(config: AnyData, progress: bool = True, good_only: bool = False) -> PhotoSet:
@@ -90,9 +96,8 @@ def read_photos(config: AnyData, progress: bool = True, good_only: bool = False)
         UserError: the photos are not what they must be.
     """
     photos, left_out = read_catalog(config, good_only=good_only)
-    paths = [photo.path for photo in photos]
-    decode, shapes = decode_settings(config, paths)
-    store = _opened(paths, decode, config, progress)
+    decode, shapes = decode_settings(config, photos)
+    store = _opened(photos, decode, config, progress)
     bad = [(photos[row].path, reason) for row, reason in sorted(store.bad.items())]
     positions = np.array([row for row in range(len(photos)) if row not in store.bad], dtype=np.int64)
     kept = [replace(photos[row], sha256=_verified(photos[row], store.sha256[row])) for row in positions]
@@ -128,14 +133,16 @@ def load_photos(config: AnyData, progress: bool = True, good_only: bool = False)
 _latest: dict[str, PixelStore] = {}  # at most one, by what its pixels depend on
 
 
-def _opened(paths: list[Path], decode: DecodeSettings, config: DataConfig, progress: bool) -> PixelStore:
+def _opened(photos: Sequence[Photo], decode: DecodeSettings, config: DataConfig, progress: bool) -> PixelStore:
     """The pixels of these files; the last call's pixels are reused, for the jobs of a sweep."""
-    key = key_of(paths, decode)
+    paths, cameras = [photo.path for photo in photos], [photo.camera for photo in photos]
+    key = key_of(paths, decode, cameras)
     store = _latest.get(f"{config.cache} {key}")
     if store is None:
         _latest.clear()
         folder = Path(config.cache_dir).expanduser() / "pixels"
-        store = open_store(paths, decode, config.cache, folder, progress, int(config.cache_limit * 1e9), key)
+        limit = int(config.cache_limit * 1e9)
+        store = open_store(paths, decode, config.cache, folder, progress, limit, key, cameras)
         if config.cache != "off":
             _latest[f"{config.cache} {key}"] = store
     return store
@@ -176,9 +183,9 @@ def _straddling(photos: Sequence[Photo]) -> list[str]:
 
 
 def split_csv(photos: Sequence[Photo], class_names: tuple[str, str]) -> str:
-    """split.csv as text: path,label,group,subset,sha256, and kind if known; usable as `data.manifest`."""
+    """split.csv as text, usable as `data.manifest`: path,label,group,subset,sha256[,kind][,camera]."""
+    more = [column for column in ("kind", "camera") if any(getattr(photo, column) for photo in photos)]
     lines = [(photo.path, class_names[photo.label], photo.group, photo.subset, photo.sha256) for photo in photos]
-    columns = ("path", "label", "group", "subset", "sha256")
-    if any(photo.kind for photo in photos):
-        return csv_text((*columns, "kind"), [(*row, photo.kind) for row, photo in zip(lines, photos, strict=True)])
-    return csv_text(columns, lines)
+    known = [[getattr(photo, column) for column in more] for photo in photos]
+    columns = ("path", "label", "group", "subset", "sha256", *more)
+    return csv_text(columns, [(*line, *others) for line, others in zip(lines, known, strict=True)])

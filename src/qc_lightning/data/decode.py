@@ -129,6 +129,7 @@ def decode_image(image: Image.Image, settings: DecodeSettings) -> npt.NDArray[np
 
 
 def _decoded(image: Image.Image, data: bytes, settings: DecodeSettings) -> npt.NDArray[np.uint8]:
+    settings = settings.at("")  # refuses settings whose region depends on a camera that nobody has named
     try:
         photo, orientation, box = _loaded(image, data, settings, draft=True)
         # by its size after loading: some versions of Pillow rotate a TIFF while loading it

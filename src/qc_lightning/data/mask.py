@@ -18,7 +18,7 @@ def pack_mask(counts: npt.NDArray[np.bool_]) -> str:
     return base64.b64encode(zlib.compress(np.packbits(counts).tobytes(), 9)).decode("ascii")
 
 
-@lru_cache(maxsize=8)
+@lru_cache(maxsize=64)
 def unpack_mask(packed: str, shape: tuple[int, int]) -> npt.NDArray[np.bool_]:
     """Where photos of this height and width count, bool [height, width].
 

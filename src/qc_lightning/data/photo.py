@@ -20,6 +20,7 @@ class Photo:
         subset: train, val or test when the user has fixed it, else None.
         sha256: of the file's bytes if the manifest has it, else None.
         kind: kind of the defect if the manifest has it, else empty.
+        camera: name of the camera if the manifest has it, else empty.
     """
 
     path: Path
@@ -29,6 +30,7 @@ class Photo:
     subset: str | None = None
     sha256: str | None = None
     kind: str = ""
+    camera: str = ""
 
 
 class Catalog(NamedTuple):

@@ -102,6 +102,7 @@ def open_or_build(
     limit_bytes: int,
     decode_all: Callable[[Keep, int], object],
     key: str | None = None,
+    cameras: Sequence[str] = (),
 ) -> tuple[Outcome, StoredPixels]:
     """Open the cached pixels of these photos, or decode them into the cache.
 
@@ -112,6 +113,7 @@ def open_or_build(
         limit_bytes: Size of all cache files together; the least recently used are removed to make room.
         decode_all: Decodes the photos from that one on; hands each block, in order, to the function that it is given.
         key: Result of `key_of`, if already computed.
+        cameras: As for `key_of`.
 
     Raises:
         OSError: The pixels don't fit, or the folder can't be written. Nothing is left behind.
@@ -119,7 +121,7 @@ def open_or_build(
     """
     row_bytes = math.prod(settings.shape)
     needed = len(paths) * row_bytes
-    key = key or key_of(paths, settings)
+    key = key or key_of(paths, settings, cameras)
     target = cache_dir / f"{key}.pixels"
     if cached := _load(target, key, len(paths), settings.shape):
         forget(target)
@@ -134,7 +136,7 @@ def open_or_build(
         if missing > (free := shutil.disk_usage(cache_dir).free):
             raise OSError(f"{missing / 1e9:.1f} GB needed, {free / 1e9:.1f} GB free in {cache_dir}")
         decode_all(part.append, len(part.sha256))
-        if key_of(paths, settings) != key:
+        if key_of(paths, settings, cameras) != key:
             raise UserError("photos have changed while they were decoded: start again when nothing writes to them")
         text = json.dumps({"key": key, "crc32": part.checksum, "sha256": part.sha256, "bad": part.bad}).encode()
         part.end(text + _TAIL.pack(len(text), zlib.crc32(text), _MAGIC))
@@ -154,9 +156,17 @@ def clear(cache_dir: Path, pattern: str = PIXELS) -> int:
     return sum(map(remove_abandoned, folders)) + _make_room(cache_dir, 0, pattern)
 
 
-def key_of(paths: Sequence[Path], settings: DecodeSettings) -> str:
-    """What decoded pixels depend on: the settings, Pillow, and each file's path, stamp and a sample of its bytes."""
-    digest = hashlib.sha256(repr((_FORMAT, PIL.__version__, astuple(settings))).encode())
+def key_of(paths: Sequence[Path], settings: DecodeSettings, cameras: Sequence[str] = ()) -> str:
+    """What decoded pixels depend on: the settings, Pillow, and each file's path, stamp and a sample of its bytes.
+
+    Args:
+        paths: of the files.
+        settings: of decoding.
+        cameras: of each file, where the settings have a region for each camera.
+    """
+    digest = hashlib.sha256(repr((_FORMAT, PIL.__version__, astuple(settings)[:-1])).encode())
+    if settings.cameras:
+        digest.update(repr((settings.cameras, list(cameras))).encode())
     with ThreadPoolExecutor(cores()) as pool:
         for start in range(0, len(paths), _AT_A_TIME):
             some = paths[start : start + _AT_A_TIME]

@@ -72,6 +72,7 @@ def open_store(
     progress: bool = True,
     limit_bytes: int = 20 * 10**9,
     key: str | None = None,
+    cameras: Sequence[str] = (),
 ) -> PixelStore:
     """Decode photos, or open their cached pixels.
 
@@ -85,16 +86,18 @@ def open_store(
         progress: Show a bar when decoding takes longer than 1.5 s.
         limit_bytes: Size of all files in `cache_dir` together; the least recently used are removed to make room.
         key: Result of `key_of` for these photos, if already computed.
+        cameras: The camera of each photo, if the settings have a region for each camera.
 
     Returns:
         The store, in the order of `paths`.
     """
     paths = [path.absolute() for path in paths]
     shape = (len(paths), *settings.shape)
-    decode_all = partial(_decode_all, paths, settings, progress)
+    decoded_as = [settings.at(camera) for camera in cameras] if settings.cameras else [settings] * len(paths)
+    decode_all = partial(_decode_all, paths, decoded_as, settings.shape, progress)
     if cache == "disk":
         try:
-            outcome, stored = disk.open_or_build(paths, settings, cache_dir, limit_bytes, decode_all, key)
+            outcome, stored = disk.open_or_build(paths, settings, cache_dir, limit_bytes, decode_all, key, cameras)
             return PixelStore(outcome, stored.gather)
         except OSError as error:
             _log.warning("no pixel cache on disk (%s): the photos are decoded for this run only", error)
@@ -107,7 +110,7 @@ def open_store(
         )
         cache = "off"
     if cache == "off":
-        return PixelStore(decode_all(lambda *_: None, 0), _OnDemand(paths, settings).gather)
+        return PixelStore(decode_all(lambda *_: None, 0), _OnDemand(paths, decoded_as, settings.shape).gather)
     pixels, filled = np.empty(shape, np.uint8), 0
 
     def keep(block: Pixels, *_: object) -> None:
@@ -121,18 +124,18 @@ def open_store(
 class _OnDemand:
     """Photos that are decoded on every access."""
 
-    def __init__(self, paths: Sequence[Path], settings: DecodeSettings) -> None:
-        self._paths, self._settings = paths, settings
+    def __init__(self, paths: Sequence[Path], settings: Sequence[DecodeSettings], shape: tuple[int, int, int]) -> None:
+        self._paths, self._settings, self._shape = paths, settings, shape
         self._pool = ThreadPoolExecutor(cores())
 
     def gather(self, indices: npt.NDArray[np.intp]) -> Pixels:
         """A new array of some rows, uint8 [len(indices), 3, H, W]."""
-        out = np.empty((len(indices), *self._settings.shape), np.uint8)
+        out = np.empty((len(indices), *self._shape), np.uint8)
 
         def fill(row: int) -> None:
             path = self._paths[indices[row]]
             try:
-                out[row] = decode(path, self._settings)
+                out[row] = decode(path, self._settings[indices[row]])
             except BadImage as error:
                 raise UserError(f"{path} was a good photo before and now is not ({error}): put it back") from error
 
@@ -141,12 +144,19 @@ class _OnDemand:
         return out
 
 
-def _decode_all(paths: Sequence[Path], settings: DecodeSettings, progress: bool, keep: Keep, first: int) -> Outcome:
+def _decode_all(
+    paths: Sequence[Path],
+    settings: Sequence[DecodeSettings],
+    shape: tuple[int, int, int],
+    progress: bool,
+    keep: Keep,
+    first: int,
+) -> Outcome:
     """Decode the photos from the `first` on, on all cores, and hand the rows on, block by block in order.
 
     No more than a few blocks are in memory at a time. A bad photo's row is zero.
     """
-    shape, workers = settings.shape, cores()
+    workers = cores()
     at_a_time = min(_TASK_PHOTOS, -(-len(paths) // (4 * workers)), max(1, _TASK_BYTES // math.prod(shape)))
     stop = threading.Event()
 
@@ -157,7 +167,7 @@ def _decode_all(paths: Sequence[Path], settings: DecodeSettings, progress: bool,
             if stop.is_set():
                 break
             try:
-                block[row], digests[row] = read(path, settings)
+                block[row], digests[row] = read(path, settings[start + row])
             except BadImage as error:
                 faults[start + row] = str(error)
         return block, digests, faults

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
+from qc_lightning.config.data import Roi
 from qc_lightning.core.system import cores
 from qc_lightning.data.geometry import WHOLE, lies_on_its_side
 from qc_lightning.data.image_file import BadImage, open_header
@@ -31,7 +32,7 @@ def photo_size(path: Path) -> tuple[int, int] | None:
 
 
 def common_shape(
-    paths: Sequence[Path], side: int, grid: tuple[int, int], roi: Sequence[float] | None = None
+    paths: Sequence[Path], side: int, grid: tuple[int, int], rois: Sequence[Roi | None] = ()
 ) -> tuple[int, int, list[str]]:
     """Height and width of a tile, in pixels, that keep the shape of most photos at side * side pixels per tile.
 
@@ -39,18 +40,22 @@ def common_shape(
         paths: the photos; up to 1,000 of them are inspected, evenly spaced.
         side: of a square with as many pixels.
         grid: rows and columns of tiles that a photo is cut into.
-        roi: left, top, right and bottom of the region of each photo that counts, in shares of it.
+        rois: the region of each photo that counts; none for all of them.
 
     Returns:
         The height, the width, and notes on photos whose shape differs.
     """
-    looked_at = paths[:: -(-len(paths) // _LOOKED_AT) or 1]
+    step = -(-len(paths) // _LOOKED_AT) or 1
+    kept = [roi or WHOLE for roi in (rois or [None] * len(paths))[::step]]
     with ThreadPoolExecutor(cores()) as pool:
-        sizes = [size for size in pool.map(photo_size, looked_at) if size is not None]
+        sizes = [
+            (size[0] * (bottom - top), size[1] * (right - left))
+            for size, (left, top, right, bottom) in zip(pool.map(photo_size, paths[::step]), kept, strict=True)
+            if size is not None
+        ]
     if not sizes:
         return side, side, []
-    left, top, right, bottom = roi or WHOLE
-    aspects = np.array([height * (bottom - top) / (width * (right - left)) for height, width in sizes])
+    aspects = np.array([height / width for height, width in sizes])
     median = float(np.median(aspects))
     height, width = shape_of(median * grid[1] / grid[0], side)
     far = int((np.maximum(aspects / median, median / aspects) > _ALIKE).sum())

@@ -12,6 +12,7 @@ from qc_lightning.core.bars import Progress
 from qc_lightning.data.fingerprint import sha256_of
 from qc_lightning.inference.exported import ExportedInspector
 from qc_lightning.inference.golden import TOLERANCE
+from qc_lightning.inference.inspection import CameraPhoto
 from qc_lightning.inference.validity import void_because
 from qc_lightning.metrics.decision import Decision
 from qc_lightning.metrics.record import now
@@ -37,8 +38,9 @@ def carry(certificate: Mapping[str, Any], exported: ExportedInspector) -> dict[s
     if gone:
         example = f", for example {gone[0]}" if gone[0].name else ""
         return {"void": f"{len(gone)} of {len(photos)} qualification photos are gone or have changed{example}"}
+    seen = [CameraPhoto(path, photo.get("camera") or "") for path, photo in zip(paths, photos, strict=True)]
     inspections = Progress(
-        exported.inspect_files(paths), "qualification photos as exported", len(paths), unit="photo", delay=1.0
+        exported.inspect_files(seen), "qualification photos as exported", len(paths), unit="photo", delay=1.0
     )
     results = [(result.logit, result.novelty) for result in inspections]
     changed, gap = _changed(photos, results, exported.decision)

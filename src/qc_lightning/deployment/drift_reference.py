@@ -11,7 +11,7 @@ from qc_lightning.data.photo import Photo
 from qc_lightning.inference.drift import Reference, critical_value
 from qc_lightning.inference.export_metadata import FEATURES, LOGIT, NOVELTY
 from qc_lightning.inference.exported import ExportedInspector
-from qc_lightning.inference.inspection import decode_photo
+from qc_lightning.inference.inspection import CameraPhoto, decode_photo
 from qc_lightning.inference.measures import PIXEL_STATISTICS, Components, Floats, of_pixels, small_picture
 
 _FEWEST = 20  # photos of either kind; below that nothing can be said
@@ -73,7 +73,7 @@ def measured(inspector: ExportedInspector, photos: Iterable[Photo]) -> list[Meas
     """Measure each readable photo with the export."""
     results = []
     for photo in photos:
-        pixels = decode_photo(photo.path, inspector.decode).pixels
+        pixels = decode_photo(CameraPhoto(photo.path, photo.camera), inspector.decode).pixels
         if pixels is not None:
             results.append(measure(inspector, photo, pixels))
     return results

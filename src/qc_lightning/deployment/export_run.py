@@ -24,7 +24,7 @@ from qc_lightning.evaluation.evaluation_set import verified
 from qc_lightning.inference.export_metadata import DRIFT, GOLDEN, METADATA, ExportMetadata
 from qc_lightning.inference.exported import ExportedInspector
 from qc_lightning.inference.golden import Golden
-from qc_lightning.inference.inspection import Inspection
+from qc_lightning.inference.inspection import CameraPhoto, Inspection
 from qc_lightning.inference.inspector import Inspector
 from qc_lightning.inference.sealed_file import seal
 from qc_lightning.inference.stream import Stream
@@ -75,7 +75,7 @@ def export_inspector(
     before = _inspect(inspector, photos)
     logit = np.array([inspection.logit for inspection in before], np.float32)
     places = golden_places(logit, inspector.decode.shape)
-    pixels = np.stack([decode(photos[place].path, inspector.decode) for place in places])
+    pixels = np.stack([decode(photos[place].path, inspector.decode.at(photos[place].camera)) for place in places])
     golden = json.dumps(Golden(pixels, logit[places]).to_dict(), allow_nan=False)
 
     drift: dict[str, str] = {}
@@ -95,7 +95,7 @@ def export_inspector(
             drift[DRIFT] = reference.to_json()
             temporary.write_bytes(sealed(None))
             exported = ExportedInspector.load(temporary, threads=1)
-        after = exported.inspect_files([photo.path for photo in photos])
+        after = exported.inspect_files([CameraPhoto(photo.path, photo.camera) for photo in photos])
         bar = Progress(after, "inspecting as exported", len(photos), unit="photo", delay=1.0)
         result = pass_gate(before, list(bar), inspector.decision)
         if certificate := decision.get("certificate"):
@@ -112,7 +112,7 @@ def _inspect(inspector: Inspector, photos: Sequence[Photo]) -> list[Inspection]:
         Stream(inspector, _BATCH) as stream,
         Progress(desc="inspecting as trained", total=len(photos), unit="photo", delay=1.0) as bar,
     ):
-        for batch in stream.inspect(photo.path for photo in photos):
+        for batch in stream.inspect(CameraPhoto(photo.path, photo.camera) for photo in photos):
             for inspection, photo in zip(batch, photos[len(results) :], strict=False):
                 verified(photo, inspection.sha256, inspection.error, own=True)
             results += batch

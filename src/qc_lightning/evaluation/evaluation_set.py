@@ -151,6 +151,7 @@ def _read_split(run: Run, class_names: Sequence[str]) -> list[Photo]:
             row["subset"],
             row["sha256"],
             row.get("kind") or "",
+            row.get("camera") or "",
         )
         for row in records
     ]

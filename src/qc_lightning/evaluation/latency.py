@@ -6,15 +6,16 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
 from itertools import cycle
-from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import torch
 
 from qc_lightning.core.errors import UserError
 from qc_lightning.core.system import cores
 from qc_lightning.data.decode import BadImage, decode
+from qc_lightning.inference.inspection import CameraPhoto
 from qc_lightning.inference.inspector import Inspector
 from qc_lightning.inference.stream import Stream
 
@@ -24,12 +25,14 @@ _WARM_UP = 3  # warm-up calls: libraries prepare for every new shape
 _FEWEST = 20  # smallest number of calls for a percentile, however long they take
 
 
-def latency(inspector: Inspector, paths: Sequence[Path], batch_sizes: Sequence[int], seconds: float) -> dict[str, Any]:
+def latency(
+    inspector: Inspector, photos: Sequence[CameraPhoto], batch_sizes: Sequence[int], seconds: float
+) -> dict[str, Any]:
     """Time each stage in this process after a warm-up, with files in the system's cache if they fit.
 
     Args:
         inspector: the model.
-        paths: photos, taken in turn.
+        photos: with their cameras, taken in turn.
         batch_sizes: photos that go through the network at a time, each size measured.
         seconds: that each stage is measured for; a slow one takes longer, for 20 calls.
 
@@ -41,9 +44,9 @@ def latency(inspector: Inspector, paths: Sequence[Path], batch_sizes: Sequence[i
         UserError: a photo cannot be read.
     """
     try:
-        pixels = decode(paths[0], inspector.decode)
-        files = cycle(paths)
-        times = _timed(lambda: decode(next(files), inspector.decode), seconds)
+        pixels = _decoded(photos[0], inspector)
+        files = cycle(photos)
+        times = _timed(lambda: _decoded(next(files), inspector), seconds)
     except BadImage as reason:
         raise UserError(f"source: a photo cannot be read ({reason}): name others") from reason
     stages = [_row("decoding one photo, one thread", 1, times)]
@@ -91,6 +94,10 @@ def table(result: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
+def _decoded(photo: CameraPhoto, inspector: Inspector) -> npt.NDArray[np.uint8]:
+    return decode(photo.path, inspector.decode.at(photo.camera))
+
+
 def _timed(call: Callable[[], object], seconds: float) -> list[float]:
     """Seconds of each call, repeated for a given time."""
     for _ in range(_WARM_UP):
@@ -110,10 +117,10 @@ def _row(what: str, photos: int, times: Sequence[float]) -> dict[str, Any]:
     return {"what": what, "calls": len(times), "p50_ms": p50, "p95_ms": p95, "p99_ms": p99, "photos_per_s": rate}
 
 
-def _all_cores(stream: Stream, files: Iterable[Path], seconds: float) -> dict[str, Any]:
+def _all_cores(stream: Stream, files: Iterable[CameraPhoto], seconds: float) -> dict[str, Any]:
     done, begun = 0, time.perf_counter()
 
-    def until(end: float) -> Iterator[Path]:
+    def until(end: float) -> Iterator[CameraPhoto]:
         for number, path in enumerate(files):
             if number >= _FEWEST and time.perf_counter() > end:
                 return

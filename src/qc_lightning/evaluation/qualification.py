@@ -89,7 +89,8 @@ def _copies_of_own(run: Run, scored: Scored, decode: DecodeSettings) -> tuple[in
     own = split_photos(run)
     present = [photo for photo in own if photo.path.is_file()]
     paths = [photo.path for photo in (*present, *scored.photos)]
-    store = open_store(paths, decode, "ram", Path())
+    cameras = [photo.camera for photo in (*present, *scored.photos)]
+    store = open_store(paths, decode, "ram", Path(), cameras=cameras)
     readable = np.array([row for row in range(len(paths)) if row not in store.bad], dtype=np.int64)
     appearance = measure_appearance(store, readable)
     digests = [store.sha256[row] for row in readable]
@@ -131,6 +132,7 @@ def record(
     photos = [
         {"path": path_text(str(photo.path)), "sha256": photo.sha256, "part": photo.group, "label": photo.label}
         | {"logit": float(logit), "novelty": distance}
+        | ({"camera": photo.camera} if photo.camera else {})
         for photo, logit, distance in zip(scored.photos, scored.logit, novelty, strict=True)
     ]
     certificate = {

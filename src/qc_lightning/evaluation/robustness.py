@@ -81,7 +81,7 @@ def _scores(inspector: Inspector, photos: Sequence[Photo]) -> tuple[Tensor, Tens
         number, photo = item
         pixels, sha256, error = np.zeros((3, 1, 1), np.uint8), "", ""
         try:
-            pixels, sha256 = read(photo.path, inspector.decode)
+            pixels, sha256 = read(photo.path, inspector.decode.at(photo.camera))
         except BadImage as reason:
             error = str(reason)
         verified(photo, sha256, error, own=True)

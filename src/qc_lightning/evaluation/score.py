@@ -14,6 +14,7 @@ from qc_lightning.core.errors import UserError
 from qc_lightning.data.checks import join_identical
 from qc_lightning.data.photo import Photo
 from qc_lightning.evaluation.evaluation_set import EvaluationSet, verified
+from qc_lightning.inference.inspection import CameraPhoto
 from qc_lightning.inference.inspector import Inspector
 from qc_lightning.inference.stream import Stream
 from qc_lightning.metrics.decision import Decision, probabilities
@@ -82,7 +83,7 @@ def score(inspector: Inspector, labelled: EvaluationSet, batch_size: int) -> Sco
         Stream(inspector, batch_size, exact=True) as stream,
         Progress(desc="evaluating", total=len(labelled.photos), unit="photo", delay=1.0) as bar,
     ):
-        for batch in stream.inspect(photo.path for photo in labelled.photos):
+        for batch in stream.inspect(CameraPhoto(photo.path, photo.camera) for photo in labelled.photos):
             for inspection, photo in zip(batch, left, strict=False):
                 error = inspection.error if inspection.logit is None else ""
                 checked = verified(photo, inspection.sha256, error, labelled.own)

@@ -117,7 +117,7 @@ def explain_some(
     pixels, digests = {}, {}
     for i, subject in enumerate(images):
         try:
-            pixels[i], digests[i] = read(subject.path, inspector.decode)
+            pixels[i], digests[i] = read(subject.path, inspector.decode.at(subject.camera))
         except BadImage as reason:
             explanations[i] = Explanation(subject, error=str(reason))
     if pixels:
@@ -142,7 +142,7 @@ def explain_some(
                 Verdict(verdicts[place]),
                 incorrect[place],
                 photo,
-                on_photo(maps[place], photo.shape[:2], inspector.decode),
+                on_photo(maps[place], photo.shape[:2], inspector.decode.at(subject.camera)),
                 _mask(subject, photo.shape[:2]),
                 falls,
             )

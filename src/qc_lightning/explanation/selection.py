@@ -23,11 +23,13 @@ class Subject:
         path: the file.
         label: 0 for Correct, 1 for Incorrect, None if unknown.
         mask: PNG of its defect, as large as the photo, above 127 on the defect; None if there is none.
+        camera: the camera that took the photo, empty if unknown.
     """
 
     path: Path
     label: int | None
     mask: Path | None
+    camera: str = ""
 
 
 def select_images(run: Run, inspector: Inspector, config: ExplainConfig) -> list[Subject]:
@@ -41,13 +43,13 @@ def select_images(run: Run, inspector: Inspector, config: ExplainConfig) -> list
         raise UserError(f"masks: expected a folder of <photo's stem>.png, there is none at {masks}")
     if config.source is not None:
         source = find_photos(config.source, [Path(config.output or "explanations").absolute()])
-        return [Subject(source.root / name, None, None) for name in source.names[: config.photos]]
+        return [Subject(photo.path, None, None, photo.camera) for photo in source.photos()[: config.photos]]
     scored = score(inspector, own_photos(run, config.subset), trained_with(run).batch_size)
     probability = probabilities(scored.logit)
     label = [photo.label for photo in scored.photos]
     verdicts = inspector.decision.verdicts(probability, scored.novelty)
     ranked = [scored.photos[i] for i in worst_first(verdicts, probability, label)]
-    return [Subject(photo.path, photo.label, _mask(photo, masks)) for photo in ranked[: config.photos]]
+    return [Subject(photo.path, photo.label, _mask(photo, masks), photo.camera) for photo in ranked[: config.photos]]
 
 
 def _mask(photo: Photo, masks: Path | None) -> Path | None:

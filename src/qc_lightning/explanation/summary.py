@@ -100,7 +100,7 @@ def shuffled(inspector: Inspector, method: str, images: Sequence[Subject]) -> li
     pixels = []
     for subject in images:
         try:
-            pixels.append(decode(subject.path, inspector.decode))
+            pixels.append(decode(subject.path, inspector.decode.at(subject.camera)))
         except BadImage:
             continue
         if len(pixels) == _SHUFFLED:

@@ -26,12 +26,14 @@ class Expectation:
         label: 0 for Correct, 1 for Incorrect, None if unknown.
         verdict: its recorded verdict, None if there is none.
         sha256: recorded digest of the file's bytes, hex, None if there is none.
+        camera: value of the column `camera`, empty if there is none.
     """
 
     path: Path
     label: int | None = None
     verdict: Verdict | None = None
     sha256: str | None = None
+    camera: str = ""
 
     def disagreement(self, inspection: "Inspection") -> str:
         """Why an inspection differs from the expectation, in words; empty if it agrees.
@@ -108,6 +110,7 @@ def _of_row(row: Mapping[str, str | None], listing: Path, class_names: tuple[str
         None if label is None else class_names.index(label),
         None if verdict is None else Verdict(verdict),
         row.get("sha256") or None,
+        row.get("camera") or "",
     )
 
 

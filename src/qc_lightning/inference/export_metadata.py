@@ -39,7 +39,8 @@ class ExportMetadata:
 
     def to_json(self) -> str:
         """The metadata as JSON text."""
-        return json.dumps(asdict(self), ensure_ascii=False, allow_nan=False, sort_keys=True)
+        content = asdict(self) | {"decode": self.decode.plain()}
+        return json.dumps(content, ensure_ascii=False, allow_nan=False, sort_keys=True)
 
     @classmethod
     def from_json(cls, text: str) -> "ExportMetadata":

@@ -29,6 +29,7 @@ from qc_lightning.inference.export_metadata import (
 )
 from qc_lightning.inference.golden import TOLERANCE, Golden
 from qc_lightning.inference.inspection import (
+    CameraPhoto,
     Decoded,
     Inspection,
     PhotoLike,
@@ -159,10 +160,10 @@ class ExportedInspector:
         """Name and versions of the backend, as recorded in a certificate."""
         return {"backend": "onnxruntime", "precision": "float32", "device": "cpu"}
 
-    def inspect_files(self, paths: Sequence[Path]) -> Iterator[Inspection]:
+    def inspect_files(self, paths: Sequence[Path | CameraPhoto]) -> Iterator[Inspection]:
         """Inspect files on all cores, one file per core; the results are in the order of the files."""
 
-        def inspect(path: Path) -> Inspection:
+        def inspect(path: Path | CameraPhoto) -> Inspection:
             return self(path)
 
         pool = ThreadPoolExecutor(cores())

@@ -20,8 +20,31 @@ from qc_lightning.data.remote import RemotePhoto
 from qc_lightning.metrics.decision import Decision
 from qc_lightning.metrics.verdict import Verdict
 
-PhotoLike = str | os.PathLike[str] | bytes | Image.Image | npt.NDArray[np.uint8]
+Picture = str | os.PathLike[str] | bytes | Image.Image | npt.NDArray[np.uint8]
 """A file's name, a file's bytes, a PIL image, or pixels uint8 [H, W, 3] in RGB of any size."""
+
+
+@dataclass(frozen=True, slots=True)
+class CameraPhoto:
+    """A photo and the camera that took it, for models with a region for each camera; other models ignore the name.
+
+    Attributes:
+        photo: a file, its bytes, an image or pixels.
+        camera: its name, as in training; empty if unknown.
+    """
+
+    photo: Picture | RemotePhoto
+    camera: str
+
+    @property
+    def path(self) -> Path:
+        """Of a photo that was given as a Path."""
+        assert isinstance(self.photo, Path)
+        return self.photo
+
+
+PhotoLike = Picture | CameraPhoto
+"""The photos that an inspector takes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +98,7 @@ class Decoded(NamedTuple):
     error: str
 
 
-def decode_photo(photo: "PhotoLike | RemotePhoto", settings: DecodeSettings) -> Decoded:
+def decode_photo(photo: PhotoLike | RemotePhoto, settings: DecodeSettings) -> Decoded:
     """Decode a photo as in training; an unreadable one raises nothing but gives the reason.
 
     Pixels of a JPEG's file and of the same JPEG loaded before can differ by a few levels, because a file is decoded at
@@ -88,6 +111,8 @@ def decode_photo(photo: "PhotoLike | RemotePhoto", settings: DecodeSettings) -> 
     name: PurePath | None = None
     path, pixels, sha256, error = None, None, "", ""
     begun = time.perf_counter()
+    camera = photo.camera if isinstance(photo, CameraPhoto) else ""
+    photo = photo.photo if isinstance(photo, CameraPhoto) else photo
     if isinstance(photo, np.ndarray):
         photo = Image.fromarray(_checked(photo))
     elif not isinstance(photo, str | os.PathLike | bytes | Image.Image | RemotePhoto):
@@ -106,9 +131,9 @@ def decode_photo(photo: "PhotoLike | RemotePhoto", settings: DecodeSettings) -> 
         if name is not None:
             check_ending(name)
         if data is not None:
-            pixels = decode_bytes(data, settings)
+            pixels = decode_bytes(data, settings.at(camera))
         elif isinstance(photo, Image.Image):
-            pixels = decode_image(photo, settings)
+            pixels = decode_image(photo, settings.at(camera))
     except BadImage as reason:
         error = str(reason)
     except Exception as reason:  # one unusual file must not stop a million others

@@ -77,7 +77,8 @@ def labelled_photos(log: Path, photos: Path, output: Path, beside: Path | None) 
     newest = {inspected.entry.sha256: (inspected, said) for inspected, said in corrected(log) if inspected.entry.sha256}
     if not newest:
         raise UserError(f"{log}: nobody has overridden a verdict yet, there is nothing to learn from")
-    names = {digest: _class_names(record) for digest, record in log_file.model_records(log).items()}
+    records = log_file.model_records(log)
+    names = {digest: _class_names(record) for digest, record in records.items()}
     lines: list[tuple[str, ...]] = []
     lost = repeated = otherwise = 0
     for sha256, (inspected, said) in newest.items():
@@ -92,11 +93,13 @@ def labelled_photos(log: Path, photos: Path, output: Path, beside: Path | None) 
         name = f"{label}/{sha256[:20]}{kept.suffix}"
         with replacing(output / name, durable=False) as temporary:
             shutil.copyfile(kept, temporary)
-        lines.append((name, label, _group(inspected), "train" if old else "", sha256))
+        lines.append((name, label, _group(inspected), "train" if old else "", sha256, inspected.entry.source))
     if not lines:
         raise UserError(f"{log}: {len(newest)} overrides, but none of a new photo that was kept in {photos}")
-    before = [tuple(row[column] for column in _COLUMNS) for row in old]
-    write_text(output / _MANIFEST, csv_text(_COLUMNS, [*before, *lines]))
+    listed = [*(tuple(row.get(column) or "" for column in (*_COLUMNS, "camera")) for row in old), *lines]
+    regions = any(json.loads(record)["metadata"].get("decode", {}).get("cameras") for record in records.values())
+    columns = (*_COLUMNS, "camera") if regions else _COLUMNS  # a photo's region depends on its camera
+    write_text(output / _MANIFEST, csv_text(columns, [line[: len(columns)] for line in listed]))
     counts = {name: sum(row[1] == name for row in lines) for name in sorted({row[1] for row in lines})}
     return LabelledPhotos(output / _MANIFEST, counts, lost, repeated, otherwise, len(old))
 

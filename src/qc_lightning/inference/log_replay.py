@@ -4,6 +4,7 @@ from pathlib import Path
 
 from qc_lightning.core.progress import counted
 from qc_lightning.inference.exported import ExportedInspector
+from qc_lightning.inference.inspection import CameraPhoto
 from qc_lightning.inference.log_file import query
 from qc_lightning.inference.sources import find_photos
 
@@ -24,7 +25,9 @@ def replay(path: Path, model: str, photos: Path) -> int:
     logged = {entry.sha256: entry for _, entry, _ in query(path) if entry.sha256 and not entry.who}
     source = find_photos(str(photos), [])
     differing = unknown = 0
-    inspections = inspector.inspect_files([source.root / name for name in source.names])
+    cameras = {digest: entry.source for digest, entry in logged.items()}  # photos are kept under their digests
+    kept = [source.root / name for name in source.names]
+    inspections = inspector.inspect_files([CameraPhoto(photo, cameras.get(photo.stem, "")) for photo in kept])
     for one in counted(inspections, len(source.names), "photos"):
         entry = logged.get(one.sha256)
         unknown += entry is None

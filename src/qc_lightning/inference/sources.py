@@ -14,6 +14,7 @@ from qc_lightning.core.errors import UserError
 from qc_lightning.data.decode import IMAGE_SUFFIXES
 from qc_lightning.data.remote import check_rights, find_remote, is_address
 from qc_lightning.data.walk import Walk, is_photo, why_unread
+from qc_lightning.inference.inspection import CameraPhoto
 
 
 @dataclass(frozen=True)
@@ -27,12 +28,18 @@ class Source:
             in the list's order. A million of them take about 100 MB; nothing else is kept of a photo.
         passed_over: how many folders were left out, by what they are.
         parts: the part that a photo shows, by name, where a .csv has a column `part`.
+        cameras: the camera that took it, by name, where a .csv has a column `camera`.
     """
 
     root: Path
     names: list[str]
     passed_over: Counter[str] = field(default_factory=Counter)
     parts: dict[str, str] = field(default_factory=dict)
+    cameras: dict[str, str] = field(default_factory=dict)
+
+    def photos(self) -> list[CameraPhoto]:
+        """The files, each with its camera if known."""
+        return [CameraPhoto(self.root / name, self.cameras.get(name, "")) for name in self.names]
 
 
 def find_photos(source: str, skip: Collection[Path]) -> Source:
@@ -40,7 +47,8 @@ def find_photos(source: str, skip: Collection[Path]) -> Source:
 
     Args:
         source: a photo; a folder, with all below it; a glob, where `**` reaches into folders; a .txt list with one path
-            a line; a .csv with a column `path` and, if known, `part`. Paths in a list count from the list's folder.
+            a line; a .csv with a column `path` and, if known, `part` and `camera`. Paths in a list count from the
+            list's folder.
         skip: folders to leave out, such as those of sorted photos and overlays.
 
     Raises:
@@ -54,9 +62,10 @@ def find_photos(source: str, skip: Collection[Path]) -> Source:
         suffix = path.suffix.lower()
         if suffix not in (".txt", ".csv"):
             return Source(path.parent, [path.name])
-        entries = dict.fromkeys(_lines(path), "") if suffix == ".txt" else _columns(path)
-        parts = {_name(path, entry): part for entry, part in entries.items()}
-        listing = Source(path.parent, list(parts), parts={name: part for name, part in parts.items() if part})
+        entries = dict.fromkeys(_lines(path), ("", "")) if suffix == ".txt" else _columns(path)
+        known = {_name(path, entry): said for entry, said in entries.items()}
+        parts, cameras = ({name: said[column] for name, said in known.items() if said[column]} for column in (0, 1))
+        listing = Source(path.parent, list(known), parts=parts, cameras=cameras)
     elif re.search(r"[*?[]", source):
         listing = _glob(path, skip)
     else:
@@ -66,8 +75,8 @@ def find_photos(source: str, skip: Collection[Path]) -> Source:
     return listing
 
 
-def find_everywhere(source: str) -> list[str]:
-    """Absolute paths and addresses of the photos of a source, including object storage, each once.
+def find_everywhere(source: str) -> dict[str, str]:
+    """Absolute paths and addresses of the photos of a source, including object storage, each with its camera or "".
 
     Args:
         source: as for `find_photos`, or an address: a photo, or a folder with all below it.
@@ -76,10 +85,13 @@ def find_everywhere(source: str) -> list[str]:
         UserError: as `find_photos`, or photos in object storage cannot be listed or read.
     """
     if is_address(source):
-        photos = find_remote(source)
+        photos = dict.fromkeys(find_remote(source), "")
     else:
         listing = find_photos(source, ())
-        photos = [name if is_address(name) else str(listing.root / name) for name in listing.names]
+        photos = {
+            name if is_address(name) else str(listing.root / name): listing.cameras.get(name, "")
+            for name in listing.names
+        }
     check_rights([photo for photo in photos if is_address(photo)])
     return photos
 
@@ -131,15 +143,19 @@ def _lines(path: Path) -> Iterable[str]:
         return [line.rstrip("\n") for line in file if line.strip()]
 
 
-def _columns(path: Path) -> dict[str, str]:
-    """The column `part` by the column `path`; empty if there is none."""
+def _columns(path: Path) -> dict[str, tuple[str, str]]:
+    """The columns `part` and `camera` by the column `path`; empty if there is none."""
     with path.open(newline="", encoding="utf-8-sig", errors="surrogateescape") as file:
         reader = csv.DictReader(file)
         try:
             columns = reader.fieldnames or []
             if "path" not in columns:
                 raise UserError(f"{path}: expected a column 'path' in line 1, got: {', '.join(columns)}")
-            return {as_given(row["path"]): as_given(row.get("part") or "") for row in reader if row["path"]}
+            return {
+                as_given(row["path"]): (as_given(row.get("part") or ""), as_given(row.get("camera") or "").strip())
+                for row in reader
+                if row["path"]
+            }
         except csv.Error as error:
             raise UserError(f"{path}: expected a CSV, line {reader.line_num} is none ({error})") from error
 

@@ -16,8 +16,10 @@ from typing import Self
 from qc_lightning.core.system import cores
 from qc_lightning.data.remote import RemotePhoto
 from qc_lightning.inference.exported import ExportedInspector
-from qc_lightning.inference.inspection import Decoded, Inspection, decode_photo
+from qc_lightning.inference.inspection import CameraPhoto, Decoded, Inspection, decode_photo
 from qc_lightning.inference.inspector import Inspector
+
+Photos = Iterable[Path | RemotePhoto | CameraPhoto]
 
 _TASK_PHOTOS = 16  # photos per task: keeps queueing cheap
 _TASK_SECONDS = 0.02  # ... unless they take longer than this: keeps all threads busy
@@ -81,11 +83,12 @@ class Stream:
             torch.set_num_threads(self._torch_threads)  # threads to come would start with the pool's
         self._warnings.__exit__(None, None, None)
 
-    def inspect(self, paths: Iterable[Path | RemotePhoto]) -> Iterator[list[Inspection]]:
+    def inspect(self, paths: Photos) -> Iterator[list[Inspection]]:
         """Inspect photos batch by batch; every path gives one Inspection, in the given order.
 
         Args:
-            paths: files or photos in object storage; asked for only as far ahead as the threads work.
+            paths: files or photos in object storage, with or without their cameras; asked for only as
+                far ahead as the threads work.
         """
         to_come = iter(paths)
         first = list(islice(to_come, 2))
@@ -105,7 +108,7 @@ class Stream:
         while judged:
             yield judged.popleft().result()
 
-    def _batches(self, paths: Iterator[Path | RemotePhoto]) -> Iterator[list[Decoded]]:
+    def _batches(self, paths: Photos) -> Iterator[list[Decoded]]:
         """Batches of decoded photos in order, with an occasional empty list."""
         held: list[Decoded] = []
         readable, since = 0, 0.0
@@ -131,14 +134,15 @@ class Stream:
         # a power of two: the library prepares for every new size
         return 1 << max(0, int(_HELD_SECONDS / self._network_seconds).bit_length() - 1)
 
-    def _decode(self, paths: Iterator[Path | RemotePhoto]) -> Iterator[list[Decoded]]:
+    def _decode(self, paths: Photos) -> Iterator[list[Decoded]]:
         """Decoded photos in order, and an empty list whenever the next ones are not ready."""
         waiting: deque[Future[list[Decoded]]] = deque()
+        to_come = iter(paths)
         most = max(1, min(_TASK_PHOTOS, _TASK_BYTES // math.prod(self._inspector.decode.shape)))
         while True:
             while len(waiting) < 4 * self._threads:
                 count = max(1, min(most, int(_TASK_SECONDS / self._decode_seconds)))
-                if not (task := list(islice(paths, count))):
+                if not (task := list(islice(to_come, count))):
                     break
                 waiting.append(self._pool.submit(self._decode_some, task))
             if not waiting:
@@ -152,7 +156,7 @@ class Stream:
             self._decode_seconds = max(1e-6, sum(photo.seconds for photo in decoded) / max(1, len(decoded)))
             yield decoded
 
-    def _decode_some(self, paths: list[Path | RemotePhoto]) -> list[Decoded]:
+    def _decode_some(self, paths: Photos) -> list[Decoded]:
         decoded = []
         for path in paths:
             if self._ended.is_set():

@@ -14,6 +14,9 @@ if TYPE_CHECKING:  # they need torch or onnxruntime
 Model = Run | Path
 """A run, or the .onnx file of an exported inspector."""
 
+ADVICE = "give camera=, or as source a .csv with the columns path and camera"
+"""For who has not said which camera took the photos."""
+
 
 def open_model(run: str | None) -> Model:
     """The model that `run=` names; raises UserError if there is none."""

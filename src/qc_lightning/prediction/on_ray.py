@@ -18,7 +18,7 @@ from qc_lightning.data.remote import RemotePhoto, is_address
 from qc_lightning.inference.sources import find_everywhere
 from qc_lightning.inference.validity import certificate_line
 from qc_lightning.metrics.go_live import doubt_of
-from qc_lightning.prediction.model import load_model, open_model
+from qc_lightning.prediction.model import ADVICE, load_model, open_model
 from qc_lightning.prediction.part_files import PartFolder
 from qc_lightning.prediction.rows import Row
 
@@ -40,7 +40,8 @@ def predict_on_ray(config: PredictConfig) -> int:
         UserError: something is not what it must be; nothing has been written then.
     """
     model = open_model(config.run)
-    photos = find_everywhere(str(config.source))
+    cameras = find_everywhere(str(config.source))
+    photos = list(cameras)
     parts = PartFolder(config.output or "verdicts", config.resume)
     inspector = load_model(model, "cpu", config.unreadable, config.max_pixels)
     if others := parts.written.models - {inspector.model_id}:
@@ -48,6 +49,8 @@ def predict_on_ray(config: PredictConfig) -> int:
             f"{parts.output} holds verdicts of model {min(others)}, {model} is {inspector.model_id}: "
             "give that model's run=, or another output="
         )
+    if config.camera or not any(cameras.values()):
+        inspector.decode.check_camera(config.camera or "", ADVICE)
     cluster = Cluster(config.ray, _memory_of(inspector, config.batch_size))
     check_nodes(cluster, next((Path(photo) for photo in photos if not is_address(photo)), None))
     begun = sum(path_text(photo) in parts.written.sha256 for photo in photos) if parts.written.sha256 else 0
@@ -71,7 +74,9 @@ def predict_on_ray(config: PredictConfig) -> int:
     make = partial(InspectionWork, inspector, cluster.device, config.batch_size, cluster.threads)
 
     def task(number: int) -> bytes:
-        return json.dumps([photos[number], parts.written.sha256.get(path_text(photos[number]))]).encode()
+        photo = photos[number]
+        known = parts.written.sha256.get(path_text(photo))
+        return json.dumps([photo, cameras[photo] or config.camera or "", known]).encode()
 
     done = 0
     with graceful_shutdown() as stop, Progress(total=len(photos), unit="photo", mininterval=0.2) as bar:
@@ -111,22 +116,24 @@ class InspectionWork:
         self._stream.__enter__()
 
     def __call__(self, tasks: list[bytes]) -> list[bytes]:
-        """The results of some photos, each given as JSON: its path or address, the SHA-256 of its row or null."""
+        """The results of some photos, each given as JSON: path or address, camera, the SHA-256 of its row or null."""
         from qc_lightning.data.fingerprint import stamp_of
+        from qc_lightning.inference.inspection import CameraPhoto
         from qc_lightning.prediction.photo_row import row_of, unless_changed
 
         results = [b""] * len(tasks)
-        pairs: list[tuple[str, str | None]] = [json.loads(task) for task in tasks]
-        todo = [place for place, (photo, digest) in enumerate(pairs) if digest is None or digest != _digest(photo)]
+        given: list[tuple[str, str, str | None]] = [json.loads(task) for task in tasks]
+        todo = [place for place, (photo, _, digest) in enumerate(given) if digest is None or digest != _digest(photo)]
         places = iter(todo)
-        photos = [pairs[place][0] for place in todo]
-        handed = [RemotePhoto(photo) if is_address(photo) else Path(photo) for photo in photos]
+        names = [given[place][0] for place in todo]
+        handed = [RemotePhoto(name) if is_address(name) else Path(name) for name in names]
         stamps = {photo: stamp_of(photo) for photo in handed if isinstance(photo, Path)}
-        for batch in self._stream.inspect(handed):
+        seen = [CameraPhoto(photo, given[place][1]) for photo, place in zip(handed, todo, strict=True)]
+        for batch in self._stream.inspect(seen):
             for inspection in batch:
                 place = next(places)
                 checked = inspection if inspection.path is None else unless_changed(inspection, stamps[inspection.path])
-                row = row_of(checked, pairs[place][0], checked.error)
+                row = row_of(checked, given[place][0], checked.error)
                 results[place] = json.dumps(row._asdict(), allow_nan=False).encode()
         return results
 

@@ -11,6 +11,7 @@ from qc_lightning.explanation import explanations as explained
 from qc_lightning.explanation import pictures as picture
 from qc_lightning.explanation.heat import Heat
 from qc_lightning.explanation.selection import Subject
+from qc_lightning.inference.inspection import CameraPhoto
 from qc_lightning.inference.inspector import Inspector
 from qc_lightning.metrics.verdict import Verdict
 from qc_lightning.prediction.sort import NAME_ERRORS, place_of
@@ -30,11 +31,11 @@ class Overlays:
         self._inspector, self._folder, self._root = inspector, folder, root
         self._heat = Heat(inspector.network, "auto")
 
-    def put(self, path: Path, verdict: str, sha256: str) -> str:
+    def put(self, subject: CameraPhoto, verdict: str, sha256: str) -> str:
         """Draw one photo unless it passed; an earlier picture under its name is then removed.
 
         Args:
-            path: absolute.
+            subject: a file, by its absolute path.
             verdict: of the photo.
             sha256: of the bytes that it was given for, hex.
 
@@ -44,6 +45,7 @@ class Overlays:
         Raises:
             UserError: memory is too small for it, or the folder cannot be written.
         """
+        path = subject.path
         place = place_of(path, self._root)
         # appended to the extension, since a.jpg and a.png are two photos
         target = self._folder / place.with_name(f"{place.name}.png")
@@ -52,7 +54,7 @@ class Overlays:
                 target.unlink(missing_ok=True)
                 return ""
             (explanation,) = explained.explain_some(
-                self._inspector, self._heat, [Subject(path, None, None)], "verdict", False
+                self._inspector, self._heat, [Subject(path, None, None, subject.camera)], "verdict", False
             )
             if explanation.error:
                 return f"no overlay: {explanation.error}"

@@ -18,7 +18,7 @@ from qc_lightning.data.remote import is_address
 from qc_lightning.inference.sources import Source, find_photos, watched_folder
 from qc_lightning.inference.watch import FolderWatcher
 from qc_lightning.prediction.done import same_bytes
-from qc_lightning.prediction.model import Model, open_model
+from qc_lightning.prediction.model import ADVICE, Model, open_model
 from qc_lightning.prediction.output import Written, read_written, rows_of
 from qc_lightning.prediction.parts import PartFile, PartRule, check_parts_file, part_rule
 from qc_lightning.prediction.photo_row import row_of, unless_changed
@@ -29,8 +29,10 @@ from qc_lightning.prediction.sort import Sorter
 if TYPE_CHECKING:  # they need torch
     from qc_lightning.core.bars import Progress
     from qc_lightning.inference.exported import ExportedInspector
-    from qc_lightning.inference.inspection import Inspection
+    from qc_lightning.inference.inspection import CameraPhoto, Inspection
     from qc_lightning.inference.inspector import Inspector
+
+    Draw = Callable[[CameraPhoto, str, str], str]
 
 
 @dataclass(frozen=True)
@@ -45,6 +47,8 @@ class Plan:
         parts: which part a photo shows.
         source: the photos of this share, after `without_done` those that have no row of their bytes yet; while
             watching none yet.
+        camera: that took the photos, but for those of `cameras`; empty when nobody said.
+        cameras: the camera of a photo, by its path.
         stale: photos that have changed since their newest row.
         handed: stamps of the photos that are being inspected, as they were before.
         arrivals: the watched folder, or None.
@@ -61,6 +65,8 @@ class Plan:
     arrivals: FolderWatcher | None
     sorter: Sorter | None
     overlays: Path | None
+    camera: str = ""
+    cameras: dict[Path, str] = field(default_factory=dict)
     stale: int = 0
     handed: dict[Path, Stamp | None] = field(default_factory=dict)
 
@@ -98,7 +104,9 @@ class Plan:
         arrivals = FolderWatcher(source.root, wanted_folders, wanted, judged) if config.watch else None
         ours = replace(source, names=list(filter(wanted, source.names)))
         sorter = Sorter(sorted_photos, source.root, config.sort == "link") if config.sort != "none" else None
-        return cls(model, shard, output, written, ours, parts, arrivals, sorter, overlays if config.overlays else None)
+        cameras = {source.root / name: camera for name, camera in source.cameras.items()}
+        drawn = overlays if config.overlays else None
+        return cls(model, shard, output, written, ours, parts, arrivals, sorter, drawn, config.camera or "", cameras)
 
     def without_done(self, stop: StopRequest) -> "Plan":
         """Remove the photos that already have a row for their current bytes."""
@@ -113,7 +121,7 @@ class Plan:
         """Print the plan and any doubts about the model.
 
         Raises:
-            UserError: the rows that are there come from another model.
+            UserError: the rows that are there come from another model, or it has no region for the camera.
         """
         from qc_lightning.inference.validity import certificate_line
         from qc_lightning.metrics.go_live import doubt_of
@@ -123,6 +131,8 @@ class Plan:
                 f"{self.output} holds verdicts of model {min(others)}, {self.model} is {inspector.model_id}: "
                 "give that model's run=, or another output="
             )
+        if self.camera or not self.cameras:
+            inspector.decode.check_camera(self.camera, ADVICE)
         if isinstance(self.model, Run) and (why := doubt_of(self.model)):
             print(f"WARNING: {why}")
         print(f"{self.model}: model {inspector.model_id}, threshold {inspector.decision.threshold:g}; {self}")
@@ -160,8 +170,8 @@ class Plan:
         earlier = rows_of(self.output, self.written.marks) if self.parts.kind != "none" and self.written.end else ()
         return PartFile(self.output, self.parts, self.arrivals is not None, self.written.marks, earlier)
 
-    def drawer(self, inspector: "Inspector | ExportedInspector") -> Callable[[Path, str, str], str] | None:
-        """What draws rejects, if they are to be drawn: of a file, its verdict and its SHA-256 to why it could not."""
+    def drawer(self, inspector: "Inspector | ExportedInspector") -> "Draw | None":
+        """What draws rejects, if they are to be drawn: of a photo, its verdict and its SHA-256 to why it could not."""
         if self.overlays is None:
             return None
         from qc_lightning.inference.inspector import Inspector
@@ -174,19 +184,25 @@ class Plan:
 
         return Overlays(inspector, self.overlays, self.source.root).put
 
-    def rounds(self, stop: StopRequest) -> Iterator[Iterable[Path]]:
+    def photo(self, path: Path) -> "CameraPhoto":
+        """The photo of a path with its camera."""
+        from qc_lightning.inference.inspection import CameraPhoto
+
+        return CameraPhoto(path, self.cameras.get(path, self.camera))
+
+    def rounds(self, stop: StopRequest) -> Iterator[Iterable["CameraPhoto"]]:
         """The files to inspect: all at once, or round by round while watching."""
         if self.arrivals:
-            return self.arrivals.rounds(stop)
+            return (map(self.photo, paths) for paths in self.arrivals.rounds(stop))
         return iter([self._handed_on()])
 
-    def _handed_on(self) -> Iterator[Path]:
+    def _handed_on(self) -> Iterator["CameraPhoto"]:
         for name in self.source.names:
             path = self.source.root / name
             self.handed[path] = stamp_of(path)
-            yield path
+            yield self.photo(path)
 
-    def row(self, inspection: "Inspection", draw: Callable[[Path, str, str], str] | None) -> Row | None:
+    def row(self, inspection: "Inspection", draw: "Draw | None") -> Row | None:
         """Sort a photo into its folder and return its row; None if the file may still be incomplete.
 
         Args:
@@ -205,7 +221,7 @@ class Plan:
             trouble = self.sorter.put(path, inspection.verdict, inspection.sha256)
             error = error or trouble
         if draw and inspection.probability is not None:
-            error = error or draw(path, inspection.verdict, inspection.sha256)
+            error = error or draw(self.photo(path), inspection.verdict, inspection.sha256)
         return row_of(inspection, str(path), error)
 
     def ending(self, counts: Counter[str], done: int, complete: bool, stop: StopRequest) -> int:

@@ -34,18 +34,11 @@ def model_card(
     correct, incorrect = (_plain(name) for name in config.data.classes.names)
     model, subset = config.model, next((name for name in ("test", "val", "train") if name in metrics), None)
     good_only = not counts["train"][1]
-    region = (
-        "the whole photo"
-        if decode.roi is None
-        else "the region {} to {} across, {} to {} down".format(*(f"{decode.roi[side]:.0%}" for side in (0, 2, 1, 3)))
-    )
-    if decode.mask is not None:
-        region += f", of it the {unpack_mask(decode.mask, decode.shape[1:]).mean():.0%} that a mask leaves"
     frozen = f", {model.copies} augmented copies of each training photo" if model.copies else ""
     tiles = f", {config.data.tiles} tiles of that size, the worst one counts" if config.data.tiles != "1x1" else ""
     recipe = [
         ("network", f"{model.name} ({model.library}), {model.mode}"),
-        ("input", f"{decode.height} x {decode.width} pixels, {config.data.resize}, {region}{tiles}"),
+        ("input", f"{decode.height} x {decode.width} pixels, {config.data.resize}, {_regions(decode)}{tiles}"),
         ("augmentation", _augmentation(config) + frozen),
         ("head", (metrics.get("head") or {}).get("choice") or _head(config, good_only)),
         ("seed", str(config.seed)),
@@ -130,3 +123,19 @@ def _plain(text: str) -> str:
     for mark in "\\`*_[]<>|#":
         text = text.replace(mark, f"\\{mark}")
     return " ".join(text.split())
+
+
+def _regions(decode: DecodeSettings) -> str:
+    if not decode.cameras:
+        return _region(decode)
+    return "; ".join(f"of camera {_plain(one.camera)} {_region(decode.at(one.camera))}" for one in decode.cameras)
+
+
+def _region(decode: DecodeSettings) -> str:
+    region = "the whole photo"
+    if decode.roi is not None:
+        shares = (f"{decode.roi[side]:.0%}" for side in (0, 2, 1, 3))
+        region = "the region {} to {} across, {} to {} down".format(*shares)
+    if decode.mask is not None:
+        region += f", of it the {unpack_mask(decode.mask, decode.shape[1:]).mean():.0%} that a mask leaves"
+    return region

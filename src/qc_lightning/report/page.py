@@ -113,7 +113,10 @@ def _content(run: Path) -> dict[str, Any]:
     depth = bits if isinstance(bits, int) else 16
     wrong = mistakes(predictions, classes[1], by_path, run, starts, depth, side, pictures)
     odd = most_novel(predictions, starts, depth, side, pictures)
-    regions = region_pictures(predictions, starts, config.get("roi"), config.get("mask"), depth, side, pictures)
+    cameras = {row["path"]: row.get("camera") or "" for row in split}
+    regions = region_pictures(
+        predictions, starts, config.get("cameras") or {"": config}, cameras, depth, side, pictures
+    )
     drawings = [
         {"name": path.stem.replace("_", " "), "data": data}
         for path in sorted((run / "figures").glob("*.png"))

@@ -6,7 +6,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
+from qc_lightning.config.data import roi_of
 from qc_lightning.core.errors import UserError
 from qc_lightning.data.decode import BadImage, DecodeSettings, decode
 from qc_lightning.data.geometry import region
@@ -22,44 +24,54 @@ _DIMMED = 4  # outside the region pixels keep a quarter of their brightness
 def region_pictures(
     predictions: Sequence[Mapping[str, Any]],
     starts: Sequence[Path],
-    roi: Sequence[float] | None,
-    mask: str | None,
+    regions: Mapping[str, Mapping[str, Any]],
+    camera_of: Mapping[str, str],
     bit_depth: int,
     side: int,
     pictures: Pictures,
 ) -> list[dict[str, str]]:
-    """The first photos, dark where they do not count; none where everything counts.
+    """The first photos of each camera, dark where they do not count; none where everything counts.
 
     Args:
         predictions: rows of predictions.csv.
         starts: folders that a relative path may start from.
-        roi: region of interest: left, top, right and bottom, in shares of the photo.
-        mask: file of the mask; one that is gone or no mask any more is left out.
+        regions: of each camera "roi", the region of interest (left, top, right and bottom in shares of the photo), and
+            "mask", a file; one that is gone or no mask any more is left out. One without a name for all photos.
+        camera_of: the camera of each photo by its path.
         bit_depth: of 16-bit photos.
         side: of the square with as many pixels as the network sees.
         pictures: takes the photos.
 
     Returns:
-        [{"path", "photo"}], without those that cannot be read.
+        [{"path", "camera", "photo"}], without those that cannot be read.
     """
     shown: list[dict[str, str]] = []
-    if roi is None and mask is None:
+    if not any(one.get("roi") or one.get("mask") for one in regions.values()):
         return shown
-    for prediction in predictions[:_SHOWN]:
-        path = locate(prediction["path"], starts)
-        size = photo_size(path)
-        if size is None:
-            continue
-        shape = shown_size(*size, side)
-        try:
-            pixels = decode(path, DecodeSettings(*shape, bit_depth=bit_depth))
-        except BadImage:
-            continue
-        counts = np.zeros(shape, bool)
-        counts[region(None if roi is None else (roi[0], roi[1], roi[2], roi[3]), shape)] = True
-        if mask is not None:
-            with suppress(UserError):
-                counts &= unpack_mask(read_mask(Path(mask).expanduser(), shape, None), shape)
-        if data := pictures.pixels(np.where(counts, pixels, pixels // _DIMMED)):
-            shown.append({"path": prediction["path"], "photo": data})
+    for camera, one in regions.items():
+        own = [row["path"] for row in predictions if not camera or camera_of.get(row["path"]) == camera]
+        drawn = (_kept(name, starts, one, bit_depth, side) for name in own[:_SHOWN])
+        for name, pixels in zip(own, drawn, strict=False):
+            if pixels is not None and (data := pictures.pixels(pixels)):
+                shown.append({"path": name, "camera": camera, "photo": data})
     return shown
+
+
+def _kept(
+    name: str, starts: Sequence[Path], region_of: Mapping[str, Any], bit_depth: int, side: int
+) -> npt.NDArray[np.uint8] | None:
+    path = locate(name, starts)
+    size = photo_size(path)
+    if size is None:
+        return None
+    shape = shown_size(*size, side)
+    try:
+        pixels = decode(path, DecodeSettings(*shape, bit_depth=bit_depth))
+    except BadImage:
+        return None
+    counts = np.zeros(shape, bool)
+    counts[region(roi_of(region_of.get("roi")), shape)] = True
+    if mask := region_of.get("mask"):
+        with suppress(UserError):
+            counts &= unpack_mask(read_mask(Path(mask).expanduser(), shape, None), shape)
+    return np.where(counts, pixels, pixels // _DIMMED)

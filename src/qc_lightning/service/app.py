@@ -9,6 +9,7 @@ from fastapi.responses import HTMLResponse, JSONResponse
 from starlette.datastructures import UploadFile
 
 from qc_lightning.core.errors import UserError
+from qc_lightning.inference.inspection import CameraPhoto
 from qc_lightning.service.answers import Answer
 from qc_lightning.service.camera_source import CameraSource
 from qc_lightning.service.masters import KINDS, Kind, part_of
@@ -60,9 +61,10 @@ def build_app(service: Service, version: str, camera: CameraSource | None = None
         _check_names(part, master, service)
         model = _model(models, product, camera)
         photo = await _photo(request, width, height)
-        result = await service.inspect(photo, model)
+        seen = CameraPhoto(photo, camera)
+        result = await service.inspect(seen, model)
         result = result if master else service.for_line(result)
-        heat = await asyncio.to_thread(model.evidence, photo) if evidence and not result.error else None
+        heat = await asyncio.to_thread(model.evidence, seen) if evidence and not result.error else None
         seconds = time.perf_counter() - begun
         if service.kept:
             await asyncio.to_thread(service.kept.keep, photo, result)

@@ -6,7 +6,7 @@ from dataclasses import replace
 from typing import NamedTuple
 
 from qc_lightning.core.errors import UserError
-from qc_lightning.inference.inspection import Decoded, Inspection
+from qc_lightning.inference.inspection import CameraPhoto, Decoded, Inspection
 from qc_lightning.inference.verdict_log import VerdictLog
 from qc_lightning.metrics.verdict import Verdict
 from qc_lightning.service.camera import Camera, CameraGone
@@ -99,7 +99,7 @@ class CameraSource:
     ) -> Inspection:
         try:
             left = max(0.0, _VERDICT * seconds - (time.perf_counter() - begun))
-            inspection = self._service.engine.submit(photo, model.inspector).result(left)
+            inspection = self._service.engine.submit(CameraPhoto(photo, self.name), model.inspector).result(left)
             inspection = inspection if master else self._service.for_line(inspection)
         except (TimeoutError, Busy):
             inspection = _without_verdict(model, f"no verdict within {_VERDICT * seconds:g} s")

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from qc_lightning.core.errors import UserError
 from qc_lightning.core.shutdown import StopRequest
-from qc_lightning.inference.inspection import Inspection
+from qc_lightning.inference.inspection import CameraPhoto, Inspection
 from qc_lightning.inference.log_queries import newest_inspection
 from qc_lightning.inference.verdict_log import VerdictLog
 from qc_lightning.inference.watch import FolderWatcher
@@ -30,6 +30,7 @@ class FolderSource:
         log: the record of the verdicts.
         folder: to watch, with all below it.
         rest: seconds without a change before a file is read.
+        camera: the folder's camera, if the models have a region for each camera; log rows then name it as the source.
 
     Attributes:
         trouble: why the folder cannot be watched; empty if it can.
@@ -38,11 +39,12 @@ class FolderSource:
         UserError: the folder does not exist.
     """
 
-    def __init__(self, service: Service, log: VerdictLog, folder: Path, rest: float) -> None:
+    def __init__(self, service: Service, log: VerdictLog, folder: Path, rest: float, camera: str = "") -> None:
         if not folder.is_dir():
             raise UserError(f"source: expected a folder to watch, there is none at {folder}")
         self.trouble, self.folder = "", folder.absolute()
         self._service, self._log, self._stop = service, log, StopRequest()
+        self._camera, self._source = camera, camera or str(self.folder)
         skip = (service.kept.folder.absolute(),) if service.kept else ()
         self._watcher = FolderWatcher(self.folder, skip, lambda _: True, self._judged, rest)
         self._thread = threading.Thread(target=self._run, name="folder", daemon=True)
@@ -71,7 +73,7 @@ class FolderSource:
 
     def _inspect(self, path: Path) -> None:
         begun = time.perf_counter()
-        model = self._service.models.choose()
+        model = self._service.models.choose(camera=self._camera)
         inspection = self._result(path, model)
         if inspection is None or not self._watcher.settled(path, inspection.sha256, readable=not inspection.error):
             return
@@ -82,7 +84,7 @@ class FolderSource:
             data = _bytes(path)
             if hashlib.sha256(data).hexdigest() == inspection.sha256:
                 self._service.kept.keep(data, inspection)
-        entry = model.entry(inspection, name, str(self.folder), 1000 * seconds)
+        entry = model.entry(inspection, name, self._source, 1000 * seconds)
         number = self._service.record_at_last(entry, self._ended)  # a full disk: the photos wait in the folder
         if number is not None:
             self._service.note(model, inspection, entry, number, seconds)
@@ -91,7 +93,7 @@ class FolderSource:
         if not self.folder.is_dir():
             return f"{self.folder} is gone"
         try:
-            self._service.models.choose()
+            self._service.models.choose(camera=self._camera)
         except UserError as error:  # the photos wait until a person sets the product
             return str(error)
         return ""
@@ -99,13 +101,13 @@ class FolderSource:
     def _result(self, path: Path, model: ServedModel) -> Inspection | None:
         while not self._ended():
             try:
-                return self._service.engine.submit(path, model.inspector).result()
+                return self._service.engine.submit(CameraPhoto(path, self._camera), model.inspector).result()
             except Busy:
                 time.sleep(0.05)
         return None
 
     def _judged(self, name: str) -> str | None:
-        row = newest_inspection(self._log.path, name, str(self.folder))
+        row = newest_inspection(self._log.path, name, self._source)
         return row.entry.sha256 if row else None
 
 

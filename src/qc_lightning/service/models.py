@@ -20,7 +20,7 @@ from qc_lightning.inference.escapes import Claim, EscapeMonitor, stopped_elsewhe
 from qc_lightning.inference.escapes import replayed as escapes_in
 from qc_lightning.inference.export_metadata import EVIDENCE
 from qc_lightning.inference.exported import ExportedInspector
-from qc_lightning.inference.inspection import Inspection, PhotoLike, decode_photo
+from qc_lightning.inference.inspection import CameraPhoto, Inspection, PhotoLike, decode_photo
 from qc_lightning.inference.log_entry import Entry, Row
 from qc_lightning.inference.validity import void_because
 
@@ -94,11 +94,12 @@ class ServedModel:
 
     def evidence(self, photo: PhotoLike) -> str | None:
         """The evidence map, a PNG in base64: white where most speaks for Incorrect; None if there is no map."""
-        pixels = decode_photo(photo, self.inspector.decode).pixels
+        decode = self.inspector.decode.at(photo.camera) if isinstance(photo, CameraPhoto) else self.inspector.decode
+        pixels = decode_photo(photo, decode).pixels
         if pixels is None or EVIDENCE not in self.inspector.outputs:
             return None
         heat = np.maximum(self.inspector.run(pixels[None], EVIDENCE)[0][0], 0)
-        grey = surrounded((255 * heat / max(float(heat.max()), 1e-12)).astype(np.uint8), self.inspector.decode.roi)
+        grey = surrounded((255 * heat / max(float(heat.max()), 1e-12)).astype(np.uint8), decode.roi)
         file = io.BytesIO()
         Image.fromarray(grey).save(file, "PNG")
         return base64.b64encode(file.getvalue()).decode()

@@ -49,6 +49,10 @@ def running(config: ServeConfig, inspectors: Mapping[Key, ExportedInspector]) ->
     Raises:
         UserError: the log cannot be written, an address is invalid, or the folder or camera does not exist.
     """
+    chosen = [one.decode for (_, camera), one in inspectors.items() if camera in ("", config.camera_name)]
+    regions = [decode for decode in chosen if decode.cameras]
+    for decode in regions if config.camera is not None or config.source else ():
+        decode.check_camera(config.camera_name, "give camera_name=")
     sinks, plc = _sinks(config), _plc(config)
     triggered = config.camera is not None and config.interval is None
     if plc and not triggered:
@@ -77,7 +81,8 @@ def running(config: ServeConfig, inspectors: Mapping[Key, ExportedInspector]) ->
             service.beside[f"sink {sink.name}"] = delivery
         ending.callback(engine.close)
         if config.source:
-            source = FolderSource(service, log, Path(config.source).expanduser(), config.rest)
+            camera = config.camera_name if regions and config.camera is None else ""
+            source = FolderSource(service, log, Path(config.source).expanduser(), config.rest, camera)
             ending.callback(source.close)
             service.beside["source"] = source
         if config.camera is not None:

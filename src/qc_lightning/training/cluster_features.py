@@ -52,7 +52,7 @@ class FeatureWork:
         self._pool = ThreadPoolExecutor(threads)
 
     def __call__(self, tasks: list[bytes]) -> list[bytes]:
-        """Features of photos; each photo is JSON with path, SHA-256 and name.
+        """Features of photos; each photo is JSON with path, camera, SHA-256 and name.
 
         Raises:
             UserError: a file has changed since it was checked.
@@ -64,9 +64,9 @@ class FeatureWork:
     def _compute(self, tasks: list[bytes]) -> list[bytes]:
         pixels, names = [], []
         for task in tasks:
-            path, sha256, name = json.loads(task)
+            path, camera, sha256, name = json.loads(task)
             try:
-                decoded, digest = read(Path(path), self._decode)
+                decoded, digest = read(Path(path), self._decode.at(camera))
             except BadImage as error:
                 raise UserError(f"{path} was a good photo before and now is not ({error}): put it back") from error
             if digest != sha256:
@@ -114,7 +114,7 @@ class FeatureCluster:
 
         def task(number: int) -> bytes:
             photo, name = photos[number]
-            return json.dumps([str(photo.path), photo.sha256, name]).encode()
+            return json.dumps([str(photo.path), photo.camera, photo.sha256, name]).encode()
 
         for results in self._cluster.results(work, len(photos), task, _MOST, StopRequest()):
             if lost := [place for place, result in results if result is None]:

@@ -70,7 +70,7 @@ def extract_features(
     Raises:
         UserError: they cannot be computed elsewhere, or a file has changed.
     """
-    names = [f"{photos.photos[row].sha256}/{copy}{augmentation if copy else ''}" for row in positions]
+    names = [f"{_seen(photos, row)}/{copy}{augmentation if copy else ''}" for row in positions]
     folder = cache / _key(network, photos, device) if cache is not None else None
     count = network.tiles[0] * network.tiles[1]
     features = room_for((len(positions), count * network.width), network.dtype, cache)
@@ -160,6 +160,12 @@ def _key(network: Network, photos: PhotoSet, device: torch.device) -> str:
         digest.update(name.encode())
         digest.update(value.cpu().contiguous().numpy().tobytes())
     return digest.hexdigest()[:32]
+
+
+def _seen(photos: PhotoSet, row: int) -> str:
+    """The bytes of a photo, and the region of it that its camera has."""
+    photo, decode = photos.photos[row], photos.decode
+    return f"{photo.sha256}@{decode.at(photo.camera)}" if decode.cameras else str(photo.sha256)
 
 
 def _seed(name: str) -> int:

@@ -12,11 +12,11 @@ from qc_lightning.core.reading import read_text
 from qc_lightning.core.suggestions import nearest
 from qc_lightning.data.photo import SUBSETS, Catalog, Photo, group_of
 
-_COLUMNS = ("path", "label", "group", "subset", "sha256", "kind")
+_COLUMNS = ("path", "label", "group", "subset", "sha256", "kind", "camera")
 
 
 def read_manifest(manifest: Path, config: FolderConfig) -> Catalog:
-    """List the photos of a CSV with path,label[,group][,subset][,sha256][,kind].
+    """List the photos of a CSV with path,label[,group][,subset][,sha256][,kind][,camera].
 
     Raises:
         UserError: a line is not what it must be.
@@ -46,6 +46,8 @@ def read_manifest(manifest: Path, config: FolderConfig) -> Catalog:
             records = list(reader)
         except csv.Error as error:  # a field of more than 131,072 letters, or a NUL
             raise UserError(f"{manifest}, line {reader.line_num}: expected a CSV ({error})") from error
+    if not records:
+        raise UserError(f"{manifest}: expected a row for each photo below line 1, there is none")
     photos: dict[str, Photo] = {}
     for line, row in enumerate(records, start=2):
         where = f"{manifest}, line {line}"
@@ -68,8 +70,9 @@ def read_manifest(manifest: Path, config: FolderConfig) -> Catalog:
         if name in photos:
             raise UserError(f"{where}: {name} is in the manifest twice; remove one of the lines")
         group = row.get("group") or group_of(name, config.group)
-        sha256, kind = row.get("sha256") or None, (row.get("kind") or "").strip()
-        photos[name] = Photo(path.resolve(), name, names.index(row["label"]), group, subset, sha256, kind)
+        kind, camera = ((row.get(column) or "").strip() for column in ("kind", "camera"))
+        label, sha256 = names.index(row["label"]), row.get("sha256") or None
+        photos[name] = Photo(path.resolve(), name, label, group, subset, sha256, kind, camera)
     unused = f"columns of {manifest.name} that are not used: {', '.join(unknown)}."
     return Catalog(list(photos.values()), [unused] if unknown else [])
 
