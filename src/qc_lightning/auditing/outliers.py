@@ -83,8 +83,8 @@ def _pooled(grey: npt.NDArray[np.uint8] | Planes, cell: int) -> Planes:
 def _detail(grey: Planes) -> Planes:
     """Standard deviation of the Laplacian of pictures, [b]."""
     laplacian = -4 * grey[:, 1:-1, 1:-1]
-    for beside in (grey[:, 2:, 1:-1], grey[:, :-2, 1:-1], grey[:, 1:-1, 2:], grey[:, 1:-1, :-2]):
-        laplacian += beside
+    for neighbour in (grey[:, 2:, 1:-1], grey[:, :-2, 1:-1], grey[:, 1:-1, 2:], grey[:, 1:-1, :-2]):
+        laplacian += neighbour
     detail: Planes = _spread(laplacian) + np.float32(0.05)
     return detail
 

@@ -96,7 +96,7 @@ def _below(value: object, key: str) -> Mapping[str, object]:
 
 
 def _of_one(schemas: Sequence[Any], value: object, key: str) -> object:
-    """The dataclass, of several, that `source` names; what only others have may be null beside it."""
+    """Build the one of several dataclasses that `source` names; settings of the others may be null."""
     settings = _below(value, key)
     by_source = {choices_of(typing.get_type_hints(schema)["source"])[0]: schema for schema in schemas}
     source = settings.get("source")

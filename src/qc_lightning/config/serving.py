@@ -68,9 +68,7 @@ class ServeConfig:
         if [self.model, self.run, self.models].count(None) < 2:
             raise UserError("model: expected one of model=inspector.onnx, run=<run>, models=models.csv")
         check(0 <= self.port <= 65535, "port", "0 to 65535", self.port)
-        check(
-            self.keep == "none" or self.log is not None, "keep", "log= beside it, which says what the photos are", None
-        )
+        check(self.keep == "none" or self.log is not None, "keep", "log= too, which identifies the photos", None)
         check(self.keep_gigabytes > 0, "keep_gigabytes", "above 0", self.keep_gigabytes)
         check(self.masters is None or self.masters > 0, "masters", "hours above 0", self.masters)
         asked = [
@@ -93,11 +91,11 @@ class ServeConfig:
         check(self.spot_check is None or self.spot_check >= 1, "spot_check", "1 or more parts", self.spot_check)
         check(1 <= self.views <= 100, "views", "1 to 100 photos", self.views)
         check(0.05 <= self.rest <= 3600, "rest", "0.05 to 3600 seconds", self.rest)
-        check(self.interval is None or self.camera is not None, "interval", "camera= beside it", None)
+        check(self.interval is None or self.camera is not None, "interval", "camera= too", None)
         check(self.interval is None or 0.01 <= self.interval <= 86400, "interval", "0.01 to 86400 s", self.interval)
         check(0 < self.deadline <= 3600, "deadline", "seconds above 0, at most 3600", self.deadline)
         check(not (self.modbus and self.opcua), "modbus, opcua", "one PLC", "both")
-        check(not self.opcua_security or bool(self.opcua), "opcua_security", "opcua= beside it", None)
+        check(not self.opcua_security or bool(self.opcua), "opcua_security", "opcua= too", None)
         self.shift_starts()
         check_marks(self.separator, self.decimal)
         check(1 <= self.queue <= 10_000, "queue", "1 to 10000 photos", self.queue)

@@ -55,7 +55,7 @@ def claim_sweep(folder: Path, named: bool) -> Path:
 
 
 def _claim(folder: Path, kept: Sequence[str], named: bool, what: str, otherwise: str) -> Path:
-    """Make the first of `kept` in `folder`, or in one beside it, in which none of `kept` is."""
+    """Create the first of `kept` in `folder`, or in a sibling folder, that contains none of `kept`."""
     for number in itertools.count(1):
         target = folder if number == 1 else folder.with_name(f"{folder.name}-{number}")
         try:

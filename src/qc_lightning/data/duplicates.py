@@ -28,7 +28,7 @@ _BEYOND_MEAN, _NEARER, _MOST = 0.012, 0.2, 0.12
 # 0.6: what exceeds the certain limit has to be far nearer than the tenth nearest of either photo.
 _CERTAIN, _FAR_NEARER = 0.02, 0.3
 _NEIGHBOURHOOD, _CLOSEST, _SAMPLE = 10, 0.02, 256
-# How far the mean colour of a copy may be off, beside its brightness: grey levels, or a share of the photo's own tint.
+# Limit for the mean colour of a copy, apart from brightness: grey levels, or a fraction of the photo's own tint.
 # Copies as JPEG 80, at half size or 5% lighter were off by at most 0.6 levels, of tints up to 8.
 _TINT, _TINT_SHARE = 1.0, 0.15
 _VARIATIONS = 4

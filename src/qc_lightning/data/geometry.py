@@ -1,4 +1,4 @@
-"""Where the pixels of a photo go: its orientation, the size that it gets, the padding beside it."""
+"""Geometry of decoding: orientation, target size and padding."""
 
 import math
 

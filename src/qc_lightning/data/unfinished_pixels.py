@@ -89,15 +89,15 @@ def unfinished(target: Path, row_bytes: int) -> Iterator[UnfinishedPixels]:
         place = target.with_name(f"{UNFINISHED}{uuid.uuid4().hex}{target.suffix}")
         pixels = _open(place)
         try_lock(pixels.fileno())
-    beside = place.with_suffix(".journal")
+    journal_path = place.with_suffix(".journal")
     try:
-        with pixels, _open(beside) as journal:
+        with pixels, _open(journal_path) as journal:
             try_lock(journal.fileno())
             yield UnfinishedPixels(pixels, journal, row_bytes)
             place.replace(target)
-        beside.unlink(missing_ok=True)
+        journal_path.unlink(missing_ok=True)
     except (OSError, UserError):
-        for file in (place, beside):
+        for file in (place, journal_path):
             file.unlink(missing_ok=True)
         raise
 

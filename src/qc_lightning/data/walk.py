@@ -14,7 +14,7 @@ _IMAGES = (
 )
 _OTHERS = ".txt .csv .json .jsonl .xml .yaml .yml .html .md .log .ini .db .lnk .pdf .zip .npy .npz .mp4 .avi .mov"
 _UNREAD_SUFFIXES, _OTHER_SUFFIXES = frozenset(_IMAGES.split()), frozenset(_OTHERS.split())
-"""Endings of images that `decode` does not read, and of files that often lie beside photos and are not even opened."""
+"""Extensions of images that `decode` does not read, and of other files next to photos, which are not opened."""
 
 _NAS = ("@eadir", "@recycle", "#recycle", "#snapshot", "@recently-snapshot")
 _COMPUTER = ("$recycle.bin", "recycler", "system volume information", "found.000", "__macosx", "lost+found")
@@ -77,15 +77,15 @@ class Walk:
                     raise UserError(f"cannot read the folder {self.root}: {reason}") from error
                 self.unread.append((below.rstrip("/"), f"folder cannot be read: {reason}"))
                 continue
-            beside = {entry.name for entry in entries}
-            if below and any(marks <= beside for marks in _OWN):
+            names = {entry.name for entry in entries}
+            if below and any(marks <= names for marks in _OWN):
                 self.passed_over[_OWN_FOLDERS] += 1
                 continue
             inner = []
             for entry in entries:
                 name = below + entry.name
                 if _is_folder(entry):
-                    if reason := self._passes_over(entry, real, beside):
+                    if reason := self._passes_over(entry, real, names):
                         self.passed_over[reason] += 1
                     elif Path(entry.path) not in self._skip:
                         inner.append((f"{name}/", os.path.realpath(entry.path)))
@@ -95,12 +95,12 @@ class Walk:
                     self.unread.append((name, reason))
             folders += reversed(inner)
 
-    def _passes_over(self, entry: os.DirEntry[str], above: str, beside: set[str]) -> str:
+    def _passes_over(self, entry: os.DirEntry[str], above: str, names: set[str]) -> str:
         """Why a folder is skipped; empty if it is not."""
         if entry.name.lower() in _SYSTEM_FOLDERS:
             return "folders of the system (previews, deleted files)"
         stem = next((entry.name.removesuffix(end) for end in _OWN_ENDINGS if entry.name.endswith(end)), None)
-        if stem is not None and any(stem + suffix in beside for suffix in _OUTPUTS):
+        if stem is not None and any(stem + suffix in names for suffix in _OUTPUTS):
             return _OWN_FOLDERS
         if entry.is_symlink():
             real = os.path.realpath(entry.path)

@@ -85,8 +85,8 @@ def _scores(inspector: Inspector, photos: Sequence[Photo]) -> tuple[Tensor, Tens
         except BadImage as reason:
             error = str(reason)
         verified(photo, sha256, error, own=True)
-        whole, at = torch.from_numpy(pixels)[None], torch.tensor([number])
-        variants = torch.cat([whole, *(corrupt(whole, name, strength, at) for name, strength in VARIANTS)]).numpy()
+        clean, at = torch.from_numpy(pixels)[None], torch.tensor([number])
+        variants = torch.cat([clean, *(corrupt(clean, name, strength, at) for name, strength in VARIANTS)]).numpy()
         return inspector.scores(variants)
 
     # as in prediction: on a CPU each core processes its own photo

@@ -161,16 +161,16 @@ def on_photo(heat: npt.NDArray[np.float32], shape: tuple[int, int], decode: Deco
         float32 [height, width], 0 and above, its sum 1 unless there is no heat.
     """
     kept = region(decode.roi, shape)
-    whole = np.zeros(shape, np.float32)
-    shape = whole[kept].shape[0], whole[kept].shape[1]
+    full = np.zeros(shape, np.float32)
+    shape = full[kept].shape[0], full[kept].shape[1]
     high, wide = heat.shape
     if decode.resize == "letterbox":
         scale = min(high / shape[0], wide / shape[1])
         inner = max(1, round(shape[0] * scale)), max(1, round(shape[1] * scale))
         top, left = (high - inner[0]) // 2, (wide - inner[1]) // 2
         heat = heat[top : top + inner[0], left : left + inner[1]]
-    whole[kept] = np.asarray(Image.fromarray(heat).resize(shape[::-1], Image.Resampling.BILINEAR), np.float32)
-    return whole / max(float(whole.sum(dtype=np.float64)), 1e-30)
+    full[kept] = np.asarray(Image.fromarray(heat).resize(shape[::-1], Image.Resampling.BILINEAR), np.float32)
+    return full / max(float(full.sum(dtype=np.float64)), 1e-30)
 
 
 def _mask(subject: Subject, shape: tuple[int, int]) -> npt.NDArray[np.bool_] | None:

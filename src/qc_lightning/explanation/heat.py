@@ -84,9 +84,9 @@ class Heat:
             Heat, float32 [B, H, W], 0 and above, its sum 1 unless there is no evidence at all; and logits [B].
         """
         if self.method == "evidence":
-            whole, logit = evidence(cast(Network, self.network), image)
+            combined, logit = evidence(cast(Network, self.network), image)
             side = torch.where(torch.tensor(incorrect), 1.0, -1.0)
-            return _as_heat(whole.cpu() * side[:, None, None]), logit.float().cpu()
+            return _as_heat(combined.cpu() * side[:, None, None]), logit.float().cpu()
 
         from pytorch_grad_cam.utils.model_targets import BinaryClassifierOutputTarget
 
@@ -97,7 +97,7 @@ class Heat:
             if self.method not in _LAST_ONLY:
                 speaks = torch.stack([target(out) for target, out in zip(targets, logit, strict=True)]).sum()
                 torch.autograd.backward(speaks)
-        whole = torch.zeros(len(photo), *photo.shape[2:])
+        combined = torch.zeros(len(photo), *photo.shape[2:])
         for activation, flips in zip(maps, self._flips, strict=True):
             if self.method in _LAST_ONLY and activation.shape != maps[-1].shape:
                 continue
@@ -106,9 +106,9 @@ class Heat:
             with redirect_stderr(StringIO()):  # ScoreCAM shows a progress bar for each photo
                 layer_map = torch.from_numpy(self._cam.get_cam_image(photo, None, targets, *laid, False)).float()
             # a cell's evidence spread over its pixels
-            cells = layer_map.shape[1] * layer_map.shape[2] / (whole.shape[1] * whole.shape[2])
-            whole += cells * nn.functional.interpolate(layer_map[:, None], whole.shape[1:], mode="bilinear")[:, 0]
-        return _as_heat(whole), logit.detach().float().cpu()
+            cells = layer_map.shape[1] * layer_map.shape[2] / (combined.shape[1] * combined.shape[2])
+            combined += cells * nn.functional.interpolate(layer_map[:, None], combined.shape[1:], mode="bilinear")[:, 0]
+        return _as_heat(combined), logit.detach().float().cpu()
 
     def _maps(self, photo: Tensor) -> tuple[Tensor, list[Tensor]]:
         maps: list[Tensor] = []
@@ -125,8 +125,8 @@ class Heat:
                 hook.remove()
 
 
-def _as_heat(whole: Tensor) -> npt.NDArray[np.float32]:
-    heat = smooth(whole, renormalise=False).relu()
+def _as_heat(combined: Tensor) -> npt.NDArray[np.float32]:
+    heat = smooth(combined, renormalise=False).relu()
     normalised: npt.NDArray[np.float32] = (heat / heat.sum((1, 2), keepdim=True).clamp_min(1e-30)).numpy()
     return normalised
 

@@ -16,7 +16,7 @@ from qc_lightning.metrics.intervals import wilson
 from qc_lightning.metrics.verdict import Verdict
 
 IntArray = npt.NDArray[np.int64]
-_PRIOR = 10  # parts that independent disagreements count for beside the measured variance of kappa
+_PRIOR = 10  # weight, in parts, of independent disagreements relative to the measured variance of kappa
 RISING = ("effectiveness", "kappa")  # graded metrics for which larger is better
 _BETA = 0.55  # of the Beta interval; 0.5 (Jeffreys) covers 91% at kappa 0.9 with 50 parts
 

@@ -72,8 +72,8 @@ def ranking(score: FloatArray, bad: BoolArray, group: IntArray | None = None, co
     # a further Correct photo at the place of each Incorrect one, a further Incorrect photo at that of each Correct one
     good_costs = np.cumsum(precision - caught / (caught + overkill + 1))[np.searchsorted(high, high, "right") - 1] / m
     gains = np.concatenate([[0.0], np.cumsum((caught + 1) / (caught + overkill + 1) - precision)])
-    first, beside = np.searchsorted(high, low, "left"), n - np.searchsorted(low, low, "left")
-    own = (m - first + 1) / (m - first + beside + 1)
+    first, reached = np.searchsorted(high, low, "left"), n - np.searchsorted(low, low, "left")
+    own = (m - first + 1) / (m - first + reached + 1)
     bad_costs = average - (average * m + gains[first] + own) / (m + 1)
     losses = with_good * good_costs, with_bad * bad_costs
     more = (

@@ -69,7 +69,7 @@ def read_written(output: Path, resume: bool, marks: Marks = USUAL) -> Written:
     written = Written(marks=marks)
     if journal != output and output.exists() and not journal.exists():
         if output.suffix.lower() == ".xlsx":
-            raise UserError(f"{output} cannot be continued without {journal.name} beside it: give another output=")
+            raise UserError(f"{output} cannot be continued without {journal.name} next to it: give another output=")
         from_parquet(output, journal)
     if not journal.exists():
         return written

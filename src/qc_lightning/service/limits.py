@@ -73,10 +73,10 @@ class Limits:
         except _Refused as reason:
             await _answer(send, reason)
             return
-        whole: list[Message] = [{"type": "http.request", "body": body, "more_body": False}]
+        messages: list[Message] = [{"type": "http.request", "body": body, "more_body": False}]
 
         async def read() -> Message:
-            return whole.pop() if whole else await receive()
+            return messages.pop() if messages else await receive()
 
         await self._app(scope, read, send)
 

@@ -78,19 +78,19 @@ def running(config: ServeConfig, inspectors: Mapping[Key, ExportedInspector]) ->
         for sink in sinks:
             delivery = Delivery(sink, log)
             ending.callback(delivery.close)
-            service.beside[f"sink {sink.name}"] = delivery
+            service.watched[f"sink {sink.name}"] = delivery
         ending.callback(engine.close)
         if config.source:
             camera = config.camera_name if regions and config.camera is None else ""
             source = FolderSource(service, log, Path(config.source).expanduser(), config.rest, camera)
             ending.callback(source.close)
-            service.beside["source"] = source
+            service.watched["source"] = source
         if config.camera is not None:
             started.camera = CameraSource(service, log, Camera(config.camera), config.camera_name, config.interval)
             ending.callback(started.camera.close)
-            service.beside["camera"] = started.camera
+            service.watched["camera"] = started.camera
             if plc and triggered:
-                service.beside["plc"] = trigger = PlcTrigger(plc, started.camera, config.deadline)
+                service.watched["plc"] = trigger = PlcTrigger(plc, started.camera, config.deadline)
                 ending.callback(trigger.close)
         yield started
 

@@ -64,7 +64,7 @@ class Service:
         masters: what the master parts say; None without a log.
         shifts: counts of the shift; None without a log.
         streaks: faults of photos in a row.
-        beside: sources and receivers that may raise alarms, by topic.
+        watched: sources and receivers that may raise alarms, by topic.
     """
 
     models: Models
@@ -78,7 +78,7 @@ class Service:
     masters: Masters | None = None
     shifts: Shifts | None = None
     streaks: Streaks = field(default_factory=Streaks)
-    beside: dict[str, Troubled] = field(default_factory=dict)
+    watched: dict[str, Troubled] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.counters.watch(lambda: self.alarms)
@@ -89,7 +89,7 @@ class Service:
         troubles = {"log": self.log.trouble if self.log else "", "photos": self.kept.trouble if self.kept else ""}
         troubles |= {"disk": low_disk(self.log.path)} if self.log else {}
         troubles |= self.streaks.alarms
-        troubles |= {name: one.trouble for name, one in self.beside.items()}
+        troubles |= {name: one.trouble for name, one in self.watched.items()}
         troubles |= {"masters": self.masters.trouble} if self.masters else {}
         for model in self.models.all:
             troubles |= model.alarms

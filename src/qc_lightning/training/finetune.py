@@ -104,7 +104,7 @@ def warm_cosine(optimizer: torch.optim.Optimizer, steps: int) -> torch.optim.lr_
     """The same schedule for all `groups`: linear warm-up, then cosine decay.
 
     The head has been fitted before, to the stages as they were. Setting them free one after the other (ULMFiT, 2018)
-    was tried beside that: on ELPV the training loss rose whenever one joined.
+    was tried too: on ELPV the training loss rose whenever one joined.
 
     Args:
         optimizer: of the groups.

@@ -74,9 +74,9 @@ def _build_tail(config: TrainConfig, photos: PhotoSet, settings: HeadSettings) -
     network = module.network
     assert isinstance(network, Network)
     assert isinstance(network.backbone, TimmBackbone)
-    whole = FeatureStore(photos, network, config, keep=False)
+    features = FeatureStore(photos, network, config, keep=False)
     views, size = config.model.views, config.data.batch_size
-    return module, TailDataModule(whole, network.backbone, np.array(fold), size, config.seed, views)
+    return module, TailDataModule(features, network.backbone, np.array(fold), size, config.seed, views)
 
 
 def _store(config: TrainConfig, photos: PhotoSet, module: Classifier) -> FeatureStore:

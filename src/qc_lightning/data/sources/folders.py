@@ -113,14 +113,14 @@ def _refuse_others(base: Path, classes: ClassNames) -> None:
 
 
 def _count_others(base: Path, expected: Sequence[str]) -> dict[str, int]:
-    """Photos by the folder below the base that they are in, but for the known folders; those beside them under ""."""
+    """Number of photos by folder below the base, without the known folders; photos outside any folder under ""."""
     walk = Walk(base, [base / name for name in expected])
     names = [*walk.photos(), *(name for name, _ in walk.unread)]
     return dict(sorted(Counter(name.split("/")[0] if "/" in name else "" for name in names).items()))
 
 
 def _third_folders(base: Path, expected: Sequence[str], what: str) -> list[str]:
-    """Photos in folders that the training does not look into, and those beside the folders."""
+    """Photos in folders that the training ignores, and photos outside the folders."""
     notes = []
     for folder, count in _count_others(base, expected).items():
         place = f"{base / folder}, which {what}" if folder else f"{base} itself, beside the folders"

@@ -15,10 +15,10 @@ from qc_lightning.models.heads.distance import DistanceHead, HeldOutDistances, e
 from qc_lightning.models.heads.linear import FEW, TAUS, Folds, LinearHead, recipes_for
 from qc_lightning.models.heads.patches import PatchHead, highest
 
-_TAIL_WEIGHTS = (0.0, 1.0, 2.0)  # of a fine-tuned tail's logit beside the logit of both heads
-_PATCH_WEIGHTS = (0.5, 1.0, 2.0)  # beside the pooled features', both scores at standard deviation 1; or none
+_TAIL_WEIGHTS = (0.0, 1.0, 2.0)  # of a fine-tuned tail's logit relative to the logit of both heads
+_PATCH_WEIGHTS = (0.5, 1.0, 2.0)  # relative to the pooled features', both scores at standard deviation 1; or none
 _ENOUGH = 250  # photos of each class that the weight of the distance is chosen on
-# of the distance to Correct photos beside the sum of both, likewise
+# of the distance to Correct photos relative to the sum of both
 _DISTANCE_WEIGHTS = (0.0, 0.5, 1.0, 2.0, 4.0, 8.0)
 _OF_FEW = 2.0  # that weight where Incorrect photos are too few for out-of-fold scores to choose it
 
@@ -122,7 +122,7 @@ class FittedHead(nn.Module):
         score = self.pooled.fit(pooled, photos, recipes_for(photos, penalty), TAUS)
         self.choice, self.tried = self.pooled.recipe.words, dict(self.pooled.tried) if photos.validated else {}
         if not photos.validated:
-            self.distance = None  # nothing says what it is worth
+            self.distance = None  # its weight cannot be estimated
             return score[: photos.once]
         label, weight, second = photos.label.numpy(), 0.0, torch.zeros(())
         first = score / score.std()
