@@ -207,10 +207,10 @@ def table(root: Path, name: str, head: str, line: str) -> Path:
 
 
 def test_further_columns_are_named(photo_root: Path) -> None:
-    manifest = table(photo_root, "extra.csv", "path,label,camera,shift", "{path},{label},cam1,night")
+    manifest = table(photo_root, "extra.csv", "path,label,operator,shift", "{path},{label},Joe,night")
     photos, notes = read_catalog(config(photo_root, manifest=str(manifest)))
     assert len(photos) == 40
-    assert notes == ["columns of extra.csv that are not used: camera, shift."]
+    assert notes == ["columns of extra.csv that are not used: operator, shift."]
     manifest = table(photo_root, "typo.csv", "path,label,grup", "{path},{label},1")
     with pytest.raises(UserError, match=r"unknown column 'grup' \(did you mean group\?\)"):
         read_catalog(config(photo_root, manifest=str(manifest)))
