@@ -1,4 +1,4 @@
-"""How much of what is planted in ELPV an audit finds.
+"""Planted faults in ELPV that an audit finds.
 
     python benchmarks/audit.py [copies] [shortcuts] [groups] [labels[=1,2,3]]
 

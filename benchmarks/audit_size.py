@@ -1,4 +1,4 @@
-"""What the pixel checks of an audit cost beside decoding: `python benchmarks/audit_size.py PHOTOS SIDE`.
+"""Time of an audit's pixel checks relative to decoding: `python benchmarks/audit_size.py PHOTOS SIDE`.
 
 The photos are windows of 240 pixels of ELPV's cells with a sure label, at nine places of the cell, mirrored and turned,
 as PNG of SIDE pixels in a temporary folder. Printed are CPU and wall seconds of decoding into the cache and of the

@@ -1,4 +1,4 @@
-"""Cheap baselines on the very split of a run: `python benchmarks/baselines.py SEEDS [data overrides ...]`.
+"""Cheap baselines on the split of a run: `python benchmarks/baselines.py SEEDS [data overrides ...]`.
 
     python benchmarks/baselines.py 0,1,2,3,4 data=elpv data.group=module
 

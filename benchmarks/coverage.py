@@ -1,4 +1,4 @@
-"""How often the intervals of metrics.json hold the true figure: `python benchmarks/coverage.py [repeats] [shape ...]`.
+"""Coverage of the intervals in metrics.json: `python benchmarks/coverage.py [repeats] [shape ...]`.
 
 Photos are simulated with a known AUROC: scores of Correct photos have the noise of a shape, those of Incorrect ones lie
 higher. Several photos of one part share half of their variance. The true figures are those of 200,000 photos with the

@@ -1,4 +1,4 @@
-"""How soon drift is noticed and how often it is noticed where there is none: `python benchmarks/drift.py RUN [PHOTOS]`.
+"""Detection time and false alarms of drift: `python benchmarks/drift.py RUN [PHOTOS]`.
 
 The run's export measures its photos. Half of the photos that the network was not trained on make the reference, the
 other half are the line's: as they are (false alarms, over many ways to halve them), and through each corruption of

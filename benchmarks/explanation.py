@@ -1,4 +1,4 @@
-"""How fast heat maps are beside forward and backward alone: `python benchmarks/explanation.py RUN [METHOD ...]`.
+"""Speed of heat maps relative to forward and backward passes: `python benchmarks/explanation.py RUN [METHOD ...]`.
 
 Both on the run's test photos, 16 at a time, warm and in turns; the median of five rounds. A frozen network's forward
 and backward go through its whole backbone, as they would in any Grad-CAM of it.

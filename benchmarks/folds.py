@@ -1,4 +1,4 @@
-"""Five test parts that together are all photos, whole groups at a time: `python benchmarks/folds.py FOLDER [data ...]`.
+"""Split all photos into five test folds, with groups kept together: `python benchmarks/folds.py FOLDER [data ...]`.
 
     python benchmarks/folds.py folds/ data=elpv data.group=module
     python -m qc_lightning.train -m experiment=recommended data=folder \

@@ -1,4 +1,4 @@
-"""The log's writer killed at any moment: `python benchmarks/log_kills.py FOLDER [KILLS]`.
+"""Kill the log's writer at random moments: `python benchmarks/log_kills.py FOLDER [KILLS]`.
 
 Each time a process appends rows from four threads and says which are acknowledged; after a random time it is killed
 (SIGKILL). Then every acknowledged row has to be there, as it was, and the chain whole.

@@ -1,4 +1,4 @@
-"""A large log: `python benchmarks/log_size.py FOLDER [ROWS]`. What the next rows cost, and a check of all of them."""
+"""A large log: `python benchmarks/log_size.py FOLDER [ROWS]`. Time to append rows and to verify all."""
 
 import sys
 import time

@@ -1,4 +1,4 @@
-"""How many changed photos the limit of novelty catches: `python benchmarks/novelty.py SEEDS PHOTOS SET-RECIPE ...`.
+"""Fraction of altered photos above the limit of novelty: `python benchmarks/novelty.py SEEDS PHOTOS SET-RECIPE ...`.
 
     python benchmarks/novelty.py 4 100 parts-paper elpv-paper
     python benchmarks/novelty.py 4 10 parts-recommended elpv-recommended

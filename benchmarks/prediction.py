@@ -1,4 +1,4 @@
-"""How fast prediction is beside the least it has to do: `make bench`, or `python benchmarks/prediction.py`.
+"""Speed of prediction relative to the necessary work: `make bench`, or `python benchmarks/prediction.py`.
 
 Photos through a trained network to verdicts, beside decoding and resizing the same files alone on as many threads; and
 one photo at a time beside its decoding plus the network's forward pass. Both sides alternate in one warm process, so a

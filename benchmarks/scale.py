@@ -1,4 +1,4 @@
-"""What photos cost: core-seconds by their size, and on a Ray cluster photos a second and memory by their number.
+"""Cost of photos: core-seconds by size, and photos per second and memory on a Ray cluster by number.
 
     python benchmarks/scale.py RUN sides=256,1024,2048,4096 [PRICES]               what one core does, without Ray
     python benchmarks/scale.py RUN photos=10000,100000 [workers=1,2] [side=64]     a cluster of this machine

@@ -1,4 +1,4 @@
-"""Mean and spread of the test figures of the runs below some folders: `python benchmarks/seeds.py FOLDER ...`."""
+"""Mean and standard deviation of the test metrics of runs: `python benchmarks/seeds.py FOLDER ...`."""
 
 import json
 import statistics

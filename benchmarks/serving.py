@@ -1,4 +1,4 @@
-"""Figures of the service: `python benchmarks/serving.py inspector.onnx PHOTOS [SETTING=VALUE ...]`.
+"""Latency and memory of the service: `python benchmarks/serving.py inspector.onnx PHOTOS [SETTING=VALUE ...]`.
 
 Ready time, memory, what a request costs over decoding and network, many clients, the end; on loopback, so the network
 cable costs nothing. Photos: a folder.

@@ -1,4 +1,4 @@
-"""Photo sets of the paper's size out of larger ones: `python benchmarks/small.py FOLDER SEEDS [data overrides ...]`.
+"""Datasets of the paper's size from larger ones: `python benchmarks/small.py FOLDER SEEDS [data overrides ...]`.
 
     python benchmarks/small.py small/ 0,1,2,3,4 data=elpv data.group=module
     python -m qc_lightning.train seed=0 experiment=recommended data=folder data.manifest=small/0.csv

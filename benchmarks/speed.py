@@ -1,4 +1,4 @@
-"""How fast training is beside what people would write instead: `make bench`, or `python benchmarks/speed.py --runs 1`.
+"""Speed of training relative to a naive script: `make bench`, or `python benchmarks/speed.py --runs 1`.
 
 Whole processes in alternating runs on the same files: the paper's recipe on the ELPV photos, 10 epochs, tested once.
 Every ratio is taken within one round, so that a busy machine does not decide; what is printed is the median of rounds.

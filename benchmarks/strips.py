@@ -1,4 +1,4 @@
-"""A real photo set of 1 : 4 out of the solar cells: `python benchmarks/strips.py FOLDER`.
+"""A dataset of real photos with aspect 1 : 4 from the solar cells: `python benchmarks/strips.py FOLDER`.
 
     python benchmarks/strips.py strips/
     python -m qc_lightning.train experiment=recommended data=folder data.root=strips data.group=prefix \

@@ -17,19 +17,19 @@ def split(
 ) -> list[str]:
     """Return the subset of each photo: train, val or test.
 
-    Subsets that the catalog fixes stay as they are; a missing test part is taken out of everything else, then a missing
-    validation part out of the training photos, by share or as one of its cross-validation folds. Photos of one group
-    always get one subset. Groups are visited in the order of a hash of seed and group, so neither the directory's order
-    nor the random generator of a library version decides, and every photo that is not grouped counts alone.
+    Subsets fixed by the catalog are kept. A missing test part is taken from all other photos, then a missing validation
+    part from the training photos, by fraction or as a cross-validation fold. Photos of one group always share a subset.
+    Groups are visited in the order of a hash of seed and group, so the result depends neither on the directory's order
+    nor on the random generator of a library version. A photo without a group is its own group.
 
     Args:
-        photos: to be dealt.
+        photos: the photos to split.
         config: the sizes of the parts.
-        names: what the user calls the two classes.
-        good_only: where no Incorrect photo may be trained on, no part needs any.
+        names: the user's names for the two classes.
+        good_only: accept subsets without Incorrect photos if there are none to train on.
 
     Raises:
-        UserError: a part that the run needs ends without one of the classes.
+        UserError: a subset that the run needs would lack one of the classes.
     """
     good_only = good_only and not any(photo.label == 1 and photo.subset in (None, "train") for photo in photos)
     subsets = [photo.subset or "train" for photo in photos]
@@ -59,8 +59,8 @@ def split(
 def folds(photos: Sequence[Photo], count: int, seed: int | str) -> list[int]:
     """Return the cross-validation fold of each photo, 0 to at most `count` - 1: stratified by group, seeded.
 
-    Fewer folds when a class lies in fewer groups than that; a single fold 0 when it cannot be cross-validated. A class
-    of which there is no photo is passed over.
+    Returns fewer folds if a class has fewer groups, and a single fold 0 if cross-validation is impossible. A class
+    without photos is ignored.
     """
     labels = {photo.label for photo in photos}
     groups = [len({photo.group for photo in photos if photo.label == label}) for label in labels]
@@ -104,7 +104,7 @@ def _carve(photos: Sequence[Photo], subsets: list[str], part: str, fraction: flo
     missing = {label: round(fraction * count) for label, count in held.items()}
     for group in _order(groups, seed, part):
         members = Counter(photos[index].label for index in groups[group])
-        # a group moves when that brings the part nearer to its size in photos of each class, relative to the class
+        # move a group if this brings the subset closer to its target size in each class, relative to the class
         gain = sum(
             (abs(missing[label]) - abs(missing[label] - count)) / held[label] for label, count in members.items()
         )

@@ -47,14 +47,13 @@ class Inspector:
     Attributes:
         network: float [B, 3, H, W] in [0, 1] to logits [B], in eval mode, on `device`.
         decode: how a file becomes the uint8 [3, H, W] that the network was trained on.
-        decision: what turns a probability into a verdict.
+        decision: rule that turns a probability into a verdict.
         class_names: the user's names for Correct and Incorrect.
-        model_id: first 12 digits of the SHA-256 over the weights: which model a verdict came from.
+        model_id: first 12 digits of the SHA-256 over the weights.
         device: where the network is.
         unreadable: the verdict on a photo that cannot be read, REVIEW or REJECT.
         novelty: novelty of a photo, see `scores`; None if that is not measured.
-        certificate: what the decision in force guarantees, as decision.json has it, without its photos; None when
-            nothing.
+        certificate: guarantee of the decision in force, as in decision.json but without photos; None if there is none.
     """
 
     network: "nn.Module"
@@ -94,8 +93,8 @@ class Inspector:
             unreadable: the verdict on a photo that cannot be read, REVIEW or REJECT.
 
         Raises:
-            UserError: there is no finished checkpoint, the file is damaged, its decision.json is of another model or
-                was edited by hand, or the device is not there.
+            UserError: there is no finished checkpoint, the file is damaged, its decision.json belongs to another model
+                or was edited by hand, or the device is missing.
         """
         if not isinstance(where, Run) and os.fspath(where).lower().endswith(".onnx"):
             if device not in ("auto", "cpu"):
@@ -120,7 +119,7 @@ class Inspector:
         """Move the network to another device and return the inspector for it.
 
         Raises:
-            UserError: the device is not there.
+            UserError: the device is missing.
         """
         from qc_lightning.inference.checkpoint import chosen_device
 
@@ -142,11 +141,11 @@ class Inspector:
                 through the decoder that the training photos went through.
 
         Returns:
-            What `predict` writes of the photo, to the last digit; a list for a list. A photo that cannot be read has a
-            verdict, `unreadable`, and an error.
+            The values that `predict` writes, to the last digit; a list for a list. An unreadable photo has the verdict
+            `unreadable` and an error.
 
         Raises:
-            TypeError: it is something else, or an array of another type than uint8.
+            TypeError: it is of another type, or an array of another type than uint8.
             ValueError: it is an array of another shape than [H, W, 3].
         """
         if not isinstance(photo, list | tuple):
@@ -157,7 +156,7 @@ class Inspector:
         return results
 
     def inspect_decoded(self, photos: Sequence[Decoded], exact: bool = False) -> list[Inspection]:
-        """The results of decoded photos.
+        """Inspect decoded photos.
 
         Args:
             photos: decoded with `decode`.

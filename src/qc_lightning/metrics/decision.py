@@ -42,10 +42,10 @@ class Decision:
     Attributes:
         threshold: in [0, 1]; without a review band a part is rejected when its probability is at least this.
         source: the rule and the photos that gave it, in plain words.
-        review: (low, high) with low <= threshold <= high: below `low` a part passes, from `high` on it is rejected, a
-            person looks at those between. None: there is no band.
-        novelty: the limit, 0 or above; a person looks at a part whose photo is less like the training photos than
-            this, whatever its probability. None: there is no limit.
+        review: (low, high) with low <= threshold <= high: below `low` a part passes, from `high` on it is rejected, and
+            a person looks at parts in between. None: no band.
+        novelty: the limit, 0 or above; a person looks at a part with a higher novelty, whatever its probability. None:
+            no limit.
 
     Raises:
         UserError: the threshold is not in [0, 1], the band does not contain it, or the limit is negative.
@@ -73,8 +73,8 @@ class Decision:
         Args:
             probability: float [...], P(Incorrect). Compared in double precision, so that a score read back from a file
                 and the threshold taken from it agree.
-            novelty: float [...], novelty of each photo; one that is not a number is above every
-                limit. None: not measured, no photo is above the limit.
+            novelty: float [...], novelty of each photo; NaN is above every limit. None: not measured, no photo is above
+                the limit.
 
         Returns:
             Values of `Verdict`, str [...].

@@ -18,19 +18,18 @@ OVERKILL_RATE = 0.05  # of rule=overkill, by default
 
 
 def choose_decision(probability: npt.ArrayLike, label: npt.ArrayLike, config: DecisionConfig) -> Decision:
-    """Choose threshold and review band on validation or out-of-fold photos; never call this with test photos.
+    """Choose threshold and review band on validation or out-of-fold photos, never on test photos.
 
-    - fixed: the threshold that is given.
+    - fixed: the given threshold.
     - even: where both classes are equally likely, by Platt scaling with equal class weights. It rests on all scores,
       not only on those near the threshold, and transfers better than `balanced` to other groups. With fewer
       than 20 Incorrect photos it is at most what 5% of the Correct ones exceed.
     - balanced, f1: the best balanced accuracy, the best F1.
-    - cost: the least cost a part, at the line's share of bad parts; with a cost of a review the two ends of a band.
-    - escape: the highest threshold that lets at most this rate of Incorrect photos pass; with an overkill rate too, a
-      band where no threshold keeps both.
+    - cost: the lowest cost per part at the line's share of bad parts; with a cost of a review, the two ends of a band.
+    - escape: the highest threshold with at most this rate of escapes; with an overkill rate too, a band if no threshold
+      keeps both.
     - overkill: the lowest threshold that a new Correct photo reaches with a probability of at most this rate (split
-      conformal prediction, Vovk et al. 2005). Where all photos are Correct the other rules have nothing to go by, and
-      this one takes their place.
+      conformal prediction, Vovk et al. 2005). It replaces the other rules if all photos are Correct.
 
     Of equally good thresholds it is the middle of the widest gap between two neighbouring scores, so that it sits on no
     photo. Where validation cannot tell (no photos, Incorrect ones only, no threshold better than chance) the fixed

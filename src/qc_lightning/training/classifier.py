@@ -19,8 +19,8 @@ from qc_lightning.models.registry import build_network
 from qc_lightning.training.imbalance import build_loss, resolve_imbalance
 from qc_lightning.training.optimizer import build_optimizer
 
-# small tensors that live until the end of the epoch lie between the large ones of the steps and keep what these have
-# freed from being used again: 1.5 GB in an epoch of 70,000 photos
+# small tensors that live until the end of the epoch fragment the memory freed by the large ones of the steps: 1.5 GB
+# in an epoch of 70,000 photos
 _JOINED_AFTER = 64
 _OF_CORRECT = ("accuracy", "specificity")  # metrics that are defined without Incorrect photos
 
@@ -49,11 +49,11 @@ def _joined(answers: Sequence[_Answers]) -> _Answers:
 class Classifier(LightningModule):
     """A binary classifier with one logit: P(Incorrect) = sigmoid(logit).
 
-    Steps only keep their logits; loss and torchmetrics are computed from them once an epoch, because a metric's update
-    costs more than the step of a small network.
+    Steps only keep their logits; loss and metrics are computed from them once per epoch, because updating a metric
+    costs more than a step of a small network.
 
     Args:
-        model: the network's settings, or a network of your own: float [B, 3, H, W] in [0, 1] to logits [B].
+        model: the network's settings, or your own network: float [B, 3, H, W] in [0, 1] to logits [B].
         optim: the optimizer's settings.
         shape: height and width of the photos, or of a tile of them, in pixels.
         imbalance: auto | none | pos_weight | sampler | focal, see `imbalance.resolve_imbalance`.
@@ -61,8 +61,8 @@ class Classifier(LightningModule):
         tiles: rows and columns of tiles that the photos are cut into.
 
     Attributes:
-        threshold: on P(Incorrect), of the test figures; a run sets it to its decision's before the test. Those of the
-            epochs are at 0.5.
+        threshold: on P(Incorrect), for the test metrics; a run sets its decision's threshold before the test. The
+            epochs use 0.5.
         logits: of each subset that `trainer.predict` (train, val) or `trainer.test` (test) has visited.
     """
 

@@ -49,7 +49,7 @@ _REFUSED: dict[str, tuple[Callable[[Any], bool], str]] = {
 }
 
 _UNFIT = (ArithmeticError, AttributeError, LookupError, RuntimeError, TypeError, ValueError)
-"""What Lightning and torch raise when they take up a checkpoint that was edited."""
+"""Errors that Lightning and torch raise on an edited checkpoint."""
 
 
 def build_trainer(config: TrainConfig, run: Run, in_sweep: bool) -> Trainer:
@@ -61,7 +61,7 @@ def build_trainer(config: TrainConfig, run: Run, in_sweep: bool) -> Trainer:
         in_sweep: whether the run is a job of a sweep.
 
     Raises:
-        UserError: a flag that Lightning does not have or does not accept, or a device that is not there.
+        UserError: Lightning does not have or accept a flag, or a device is missing.
     """
     flags, patience = _checked(config.trainer), config.optim.patience
     if "ddp" in str(flags.get("strategy")) and in_sweep:
