@@ -82,9 +82,17 @@ def test_no_incorrect_part_claims_nothing() -> None:
     assert "Escapes are unknown" in " ".join(in_words(found))
 
 
+def test_parts_that_all_passed_exclude_no_escape_rate() -> None:
+    assert in_words(answer(verdicts(27, 0, 0), verdicts(26, 1, 0)))[0] == (
+        "27 of 27 Incorrect parts passed: any escape rate up to 100% is possible."
+    )
+
+
 def test_a_run_that_tells_nothing_apart_is_named() -> None:
     part = {"n": 20, "confusion_matrix": [[10, 0], [10, 0]], "balanced_accuracy": {"low": 0.4}}
     assert "passes every one of its 20 test photos" in doubt({"test": part})
+    reviewed = {"correct": {"PASS": 9, "REVIEW": 1, "REJECT": 0}, "incorrect": {"PASS": 10, "REVIEW": 0, "REJECT": 0}}
+    assert "rejects none of its 20 test photos" in doubt({"test": part | {"verdicts": reviewed}})
     part["confusion_matrix"] = [[6, 4], [4, 6]]
     assert "not clearly better than guessing" in doubt({"test": part})
     part["balanced_accuracy"] = {"low": 0.6}

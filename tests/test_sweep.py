@@ -67,6 +67,7 @@ def test_a_grid_from_call_to_winner(sweep: Train, train: Train) -> None:
     assert "best so far: val_auroc" in output
 
     command = next(line for line in output.splitlines() if line.startswith("winner: ")).removeprefix("winner: ")
+    assert f"'{chr(34)}'{chr(34)}'" not in command, "a plain path needs no quotes within quotes"
     page = (folder / "sweep.html").read_text()
     assert command.split("optim.lr")[1] in page
     code, run, told = train(*shlex.split(command)[3:], "report=false")

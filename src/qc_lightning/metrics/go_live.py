@@ -13,6 +13,7 @@ from qc_lightning.core.run import Run
 from qc_lightning.metrics.certificate import lower_bound, parts_needed, upper_bound
 from qc_lightning.metrics.intervals import wilson
 from qc_lightning.metrics.verdict import Verdict, by_part
+from qc_lightning.metrics.wording import one_verdict
 
 CONFIDENCE = 0.95
 _SHARES = (0.001, 0.01, 0.05)  # of bad parts on the line, if unknown
@@ -119,10 +120,10 @@ def in_words(answer: Mapping[str, Any], classes: Sequence[str] = ("Correct", "In
     sure = f"at {claim['confidence']:.0%} confidence (one-sided, exact)"
     lines = []
     if claim["incorrect_parts"]:
-        lines.append(
-            f"{claim['escapes']:,} of {claim['incorrect_parts']:,} {classes[1]} parts passed: that excludes an escape "
-            f"rate above {_percent(claim['escape_rate'])} {sure}."
-        )
+        limit = f"that excludes an escape rate above {_percent(claim['escape_rate'])} {sure}"
+        if claim["escapes"] == claim["incorrect_parts"]:
+            limit = "any escape rate up to 100% is possible"
+        lines.append(f"{claim['escapes']:,} of {claim['incorrect_parts']:,} {classes[1]} parts passed: {limit}.")
     else:
         lines.append(f"Escapes are unknown: no {classes[1]} part was tested.")
         if claim["correct_parts"]:
@@ -189,7 +190,7 @@ def doubt(metrics: Mapping[str, Any]) -> str:
     if not (tn + fp and fn + tp):
         return f"its {subset} photos are of one class only, so it is unknown whether it can tell the two apart"
     if not (fp + tp and tn + fn):
-        return f"it {'rejects' if fp + tp else 'passes'} every one of its {part['n']:,} {subset} photos"
+        return f"it {one_verdict(part)} its {part['n']:,} {subset} photos"
     low = part["balanced_accuracy"]["low"]
     if low is None or low <= 0.5:
         return f"on its {part['n']:,} {subset} photos it is not clearly better than guessing"

@@ -5,6 +5,7 @@ from typing import Any
 
 from qc_lightning.metrics.certificate import parts_needed
 from qc_lightning.metrics.compute import FIGURES
+from qc_lightning.metrics.verdict import Verdict
 
 FEW = 59  # photos of a class: fewer cannot show a rate of 5% even without a miss
 
@@ -31,6 +32,15 @@ def interval(figure: Mapping[str, float | None]) -> str:
 def subset_name(metrics: Mapping[str, Any], subset: str) -> str:
     """What a reader sees of "train", "val" or "test": validation figures of the training photos are "out of fold"."""
     return "out of fold" if (metrics.get(subset) or {}).get("out_of_fold") else subset
+
+
+def one_verdict(part: Mapping[str, Any]) -> str:
+    """What a model does with the photos of a subset that all lie on one side of the threshold, in words."""
+    (_, fp), (_, tp) = part["confusion_matrix"]
+    reviewed = any(counts[Verdict.REVIEW] for counts in part.get("verdicts", {}).values())
+    if reviewed:  # of these not every one has the verdict of that side
+        return "passes none of" if fp + tp else "rejects none of"
+    return "rejects every one of" if fp + tp else "passes every one of"
 
 
 def shown_figures(metrics: Mapping[str, Any]) -> dict[str, str]:
@@ -64,8 +74,7 @@ def warnings_for(metrics: Mapping[str, Any], classes: Sequence[str] = ("Correct"
         most, name = max((correct, classes[0]), (incorrect, classes[1]))
         balanced = part["balanced_accuracy"]
         if not (fp + tp and tn + fn):
-            does = "rejects" if fp + tp else "passes"
-            warnings.append(f"The model {does} every one of the {n} {subset} photos: it cannot tell the classes apart.")
+            warnings.append(f"The model {one_verdict(part)} the {n} {subset} photos: it cannot tell the classes apart.")
         elif tn + tp <= most:
             rare = " Where one class is rare, judge by escapes and overkill." if balanced["low"] > 0.5 else ""
             warnings.append(

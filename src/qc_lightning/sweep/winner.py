@@ -1,5 +1,6 @@
 """The winner of a sweep: its command, its report, and its training on train and val together."""
 
+import re
 import shlex
 import statistics
 from collections.abc import Sequence
@@ -17,6 +18,7 @@ from qc_lightning.sweep.page import write_page
 from qc_lightning.sweep.table import Point, folds_in_words, in_words, over_folds, ranking, write_table
 
 _SHOWN = 10  # points
+_PLAIN = re.compile(r"^([\w.]+=)'([\w./-]+)'$")
 
 
 def winner(points: Sequence[Point]) -> Point | None:
@@ -33,8 +35,9 @@ def arguments(sweep: Sweep, best: Point) -> list[str]:
 
 
 def train_command(sweep: Sweep, best: Point) -> str:
-    """The command to copy."""
-    return shlex.join(["python", "-m", "qc_lightning.train", *arguments(sweep, best)])
+    """The command to copy, without the quotes that Hydra needs and a plain value does not."""
+    plain = [_PLAIN.sub(r"\1\2", argument) for argument in arguments(sweep, best)]
+    return shlex.join(["python", "-m", "qc_lightning.train", *plain])
 
 
 def retrained(sweep: Sweep, loader: ConfigLoader, config: DictConfig) -> list[str] | None:
