@@ -134,6 +134,7 @@ def try_phase(phase: Phase, template: Path, scratch: Path, kills: int, share: tu
         share: i and n: of these only every n-th from the i-th on.
     """
     work = scratch / "work"
+    unbroken(phase, template, work, False)  # what is cached outside of the work folder is there for every later try
     expected, changes = unbroken(phase, template, work, False)
     reading = changes < kills
     if reading:
