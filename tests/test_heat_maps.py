@@ -1,5 +1,7 @@
 """Heat maps and their checks against the grad-cam package, arithmetic, and planted networks."""
 
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -156,6 +158,27 @@ def test_evidence_adds_up_to_what_sets_the_logit_apart(views: int) -> None:
     torch.testing.assert_close(found.sum((1, 2)), expected, rtol=0.05, atol=0.02)
     assert methods_for(network)[0] == "evidence"
     assert not has_evidence(convolutional())
+
+
+@pytest.mark.parametrize("network", [linear(torch.linspace(-1, 1, 3 * 64 * 64).view(3, 64, 64)), convolutional()])
+def test_photos_that_another_thread_inspects_meanwhile_leave_the_map_alone(network: MLP | Network) -> None:
+    photo, others = torch.rand(1, 3, 64, 64), torch.rand(4, 3, 64, 64)
+    heat, own = Heat(network, "hirescam"), threading.get_ident()
+    expected, _ = heat(photo, [True])
+
+    def inspect_others() -> None:
+        with torch.inference_mode():
+            network(others)
+
+    def meanwhile(*_: object) -> None:
+        if threading.get_ident() == own:
+            other.submit(inspect_others).result()
+
+    before = network.cam_layers[0].register_forward_pre_hook(meanwhile)
+    with ThreadPoolExecutor(1) as other:
+        disturbed, _ = heat(photo, [True])
+    before.remove()
+    np.testing.assert_array_equal(disturbed, expected)
 
 
 def test_it_works_inside_inference_mode() -> None:

@@ -7,6 +7,7 @@ pixel, means something. Grad-CAM's mean gradient of each colour channel would be
 networks have a method of their own, see `evidence`.
 """
 
+import threading
 from collections.abc import Sequence
 from contextlib import redirect_stderr
 from io import StringIO
@@ -112,8 +113,11 @@ class Heat:
 
     def _maps(self, photo: Tensor) -> tuple[Tensor, list[Tensor]]:
         maps: list[Tensor] = []
+        own = threading.get_ident()
 
         def cut(module: nn.Module, inputs: Any, output: Tensor) -> Tensor:
+            if threading.get_ident() != own:  # a prediction inspects further photos meanwhile
+                return output
             maps.append(output.detach().requires_grad_())
             return maps[-1]
 
