@@ -22,9 +22,9 @@ class ServeConfig:
       qc-lightning serve models=models.csv log=line-3.sqlite         columns product,camera,model; empty: any
       curl -F file=@part.jpg 'http://127.0.0.1:8000/v1/inspect?part=4711'
 
-    The page for the person at the line is at /, the interface at /docs, counts for Prometheus at /metrics. Ctrl-C or
-    SIGTERM: requests in flight are answered, exit code 0. Exit code 2: a mistake, said in one line; golden inputs that
-    this machine gets wrong are one.
+    The operator's page is at /, the API at /docs, counts for Prometheus at /metrics. On Ctrl-C or SIGTERM, requests in
+    flight are answered, exit code 0. Exit code 2: a mistake, explained in one line, or golden inputs that this machine
+    gets wrong.
     """
 
     model: str | None = None  # an exported inspector, .onnx
@@ -134,7 +134,7 @@ class LogConfig:
     the photos of the previous training, whose validation and test parts stay the same.
 
     verify prints the last digest: kept elsewhere, it also shows later that no rows were cut off at the end. Exit codes:
-    0 all is well; 1 a row is not as it was written, or a verdict differs; 2 a mistake, said in one line.
+    0 all is well; 1 a row was changed, or a verdict differs; 2 a mistake, explained in one line.
     """
 
     file: str  # log of a service, .sqlite
@@ -167,7 +167,8 @@ class DriftConfig:
 
     For each statistic it prints the comparison nearest to its limit, and the first row beyond the limit, if any.
     The limits allow one false alarm in 100,000 photos. Then follow the escape rate in spot checks and the certified
-    one. Exit codes: 0 nothing has changed; 1 something has, or the certificate is void; 2 a mistake, said in one line.
+    one. Exit codes: 0 nothing has changed; 1 something has, or the certificate is void; 2 a mistake, explained in one
+    line.
     """
 
     file: str  # log of a service, .sqlite
