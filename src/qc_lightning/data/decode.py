@@ -1,25 +1,25 @@
 """Decode image files to uint8 RGB pixels of one size; the only module that opens them (numpy and Pillow only).
 
-What becomes of each kind of file:
+Treatment by kind of file:
 
-- 8-bit gray and RGB as they are; palette, CMYK, YCbCr, Lab and 1-bit as Pillow converts them; no colour profiles.
-- Transparency is laid on white, as most viewers show it: the person who sorted the photos saw them so. An alpha channel
-  that is 0 everywhere is one that the camera does not use, and is left out.
-- 16-bit gray is scaled by its real range, 2**bit_depth - 1, and float gray from [0, 1]; a value outside is an error,
-  not clipped. PGM and JPEG 2000 name their range in the file, 12-bit TIFF too: there bit_depth does not matter.
+- 8-bit gray and RGB are unchanged; palette, CMYK, YCbCr, Lab and 1-bit are converted by Pillow; no colour profiles.
+- Transparency is composited on white, as in most viewers, so the network sees what the person saw who sorted the
+  photos. An alpha channel that is 0 everywhere is unused and ignored.
+- 16-bit gray is scaled by its significant range, 2**bit_depth - 1, and float gray from [0, 1]; a value outside is an
+  error, not clipped. PGM, JPEG 2000 and 12-bit TIFF store their range in the file, so bit_depth is ignored.
 - 16-bit colour is read like 16-bit gray with a bit_depth below 16; with 16 it keeps its high byte.
-- EXIF (or XMP) orientation is applied. Files with several frames or pages are refused, but for thumbnails in a TIFF.
+- EXIF (or XMP) orientation is applied. Files with several frames or pages are refused, except thumbnails in a TIFF.
 - An incomplete file is refused, even if the libraries would fill in the missing pixels.
 
-The whole photo, or its region of interest, is resized and nothing else is cut off, with antialiasing and Pillow's
-bilinear filter: the one that torchvision's pretrained weights expect, and without the halo that bicubic draws beside an
-edge.
+The complete photo, or its region of interest, is resized without cropping, by Pillow's bilinear filter with
+antialiasing: the filter that torchvision's pretrained weights expect, without bicubic's halo along edges.
 
-JPEGs are decoded at 1/2, 1/4 or 1/8 scale when that leaves at least twice the output size: 1.7 to 7 times faster at
+JPEGs are decoded at 1/2, 1/4 or 1/8 scale if that leaves at least twice the output size: 1.7 to 7 times faster at
 12 megapixels. Measured against full decode and the same resize on synthetic 12-megapixel JPEGs (smooth, small text,
 checkerboard, zone plate, clipping noise), in levels of 255: at 64 px at most 7 and on average 0.3; from 128 to 512 px
-at most 14 and on average 2.5, the most where just twice the output is left. A box filter would differ by up to 65. The
-like for other formats (`reducing_gap`) is not used: a tenth of a large PNG's time for up to 25 levels.
+at most 14 and on average 2.5, the most if exactly twice the output is left. A box filter would differ by up to 65.
+The equivalent for other formats (`reducing_gap`) is not used: it saves a tenth of a large PNG's time for up to 25
+levels.
 """
 
 import hashlib
@@ -101,7 +101,7 @@ def decode_bytes(data: bytes, settings: DecodeSettings) -> npt.NDArray[np.uint8]
         uint8 RGB of `settings.shape`, C-contiguous, values 0 to 255.
 
     Raises:
-        BadImage: Empty, truncated, damaged or no image; more than MAX_PIXELS pixels; values outside the bit depth.
+        BadImage: Empty, truncated, damaged or not an image; more than MAX_PIXELS pixels; values outside the bit depth.
     """
     if not data:
         raise BadImage("empty file")
@@ -171,7 +171,7 @@ def _loaded(
 
 @contextmanager
 def _one_large_at_a_time(image: Image.Image) -> Iterator[None]:
-    """Photos of many megapixels wait for each other, whatever the number of threads: each takes 4 bytes per pixel."""
+    """Decode large photos one at a time for any number of threads, since each takes 4 bytes per pixel."""
     if math.prod(image.size) < _LARGE:
         yield
     else:
@@ -218,7 +218,7 @@ def unscaled(image: "Tensor") -> "Tensor":
 
 
 def _plain(image: Image.Image, bits: int) -> Callable[[int, int], list[Image.Image]]:
-    """Bands of a loaded image in gray or RGB of 8 bits, or of wide gray in mode F with values in [0, 255]."""
+    """Convert a loaded image band by band to 8-bit gray or RGB, or wide gray to mode F with values in [0, 255]."""
     wide = scale_gray(image, bits) if image.mode == "F" or image.mode.startswith("I") else None
     # fully transparent: an unused channel
     unused = "A" in image.mode and image.getchannel("A").getextrema()[1] == 0

@@ -23,10 +23,10 @@ def _pixels(feature_map: Tensor) -> Tensor:
 
 def _std(feature_map: Tensor) -> Tensor:
     pixels = _pixels(feature_map)
-    # not the mean of squares less the squared mean: where a channel is constant that leaves rounding noise of the size
-    # of the mean, which differs with layout and batch, and which a head that standardises would blow up
+    # not the mean of squares minus the squared mean: for a constant channel that leaves rounding noise of the size of
+    # the mean, which depends on layout and batch and would be amplified by a standardising head
     variance = (pixels - pixels.mean(1, keepdim=True)).square().mean(1)
-    # the small constant keeps the gradient of the root finite where a channel is constant
+    # the small constant keeps the gradient of the root finite for a constant channel
     return (variance + 1e-6).sqrt()
 
 
@@ -40,7 +40,7 @@ POOLS: dict[str, Pool] = {
 
 
 FLIPS: tuple[list[int], ...] = ([], [-1], [-2], [-2, -1])
-"""Axes of [B, C, H, W] that each view is mirrored along."""
+"""Axes of [B, C, H, W] along which each view is mirrored."""
 
 
 class Look(NamedTuple):
@@ -48,7 +48,7 @@ class Look(NamedTuple):
 
     Attributes:
         maps: of the last stages, each [N, C, h, w], as seen.
-        patch_map: [N, C, h, w], laid back on the photo that is not mirrored; None without patches.
+        patch_map: [N, C, h, w], in the coordinates of the photo without mirroring; None without patches.
     """
 
     maps: list[Tensor]
@@ -67,38 +67,38 @@ def _average(values: Sequence[Tensor]) -> Tensor:
 class Network(nn.Module):
     """Maps a photo to one logit: backbone, pooling of its last maps, head.
 
-    With one stage, average pooling and no hidden layers this is the published network, its classifier replaced by one
-    logit (AlexNet and VGG: also without the two wide layers below the classifier).
+    With one stage, average pooling and no hidden layers this is the published network with its classifier replaced by
+    one logit (AlexNet and VGG: also without the two wide layers before the classifier).
 
     Shapes: float [B, 3, rows * H, columns * W] in [0, 1] to float [B], the worst tile's logit.
 
     Args:
         backbone: photos to feature maps.
-        pool: what is taken of each map, some of `avg`, `max`, `std`; `avg` of the last map is what the network's own
-            classifier reads.
-        hidden: widths of the head's hidden layers, ReLU and dropout after each, as in the paper; none: linear.
+        pool: statistics of each map, some of `avg`, `max`, `std`; `avg` of the last map is the input of the network's
+            own classifier.
+        hidden: widths of the head's hidden layers, each with ReLU and dropout, as in the paper; empty: linear.
         dropout: before the linear head, or after each hidden layer.
         shape: height H and width W of the photos, or of a tile of them, in pixels.
-        views: how many of the photo, its mirror image, and both upside down are looked at; their features are averaged,
-            so that a defect counts alike wherever it points.
-        fitted: whether the head is one that is fitted to features, which it standardises.
-        frozen: whether only the head learns.
+        views: number of views (the photo, its mirror image, both upside down) whose features are averaged, so that the
+            direction of a defect does not matter.
+        fitted: whether the head is fitted to features and standardises them.
+        frozen: whether only the head is trained.
         tiles: rows and columns of tiles that the photos are cut into.
-        clip: of a fitted head: standard deviations at which a feature is cut off.
-        patches: let the linear head of a network that is frozen but for a tail see small patches of the photo too,
-            where the backbone has a map of them and the photo is not in tiles.
-        distance: let the distance to Correct photos count in that head.
+        clip: standard deviations at which a fitted head clips a feature.
+        patches: whether the linear head of a frozen network (or one with a tail) also scores small patches, if the
+            backbone has a map of them and the photo is not tiled.
+        distance: whether that head uses the distance to Correct photos.
 
     Attributes:
         frozen: as given.
-        pooled_width: of the pooled features, which come first.
-        width: of the features; those of a frozen network with patches are in half precision.
+        pooled_width: number of pooled features, which come first.
+        width: number of features; those of a frozen network with patches are in half precision.
         tiles: as given.
         recipe: everything else that the features depend on besides the backbone's weights.
         weights: name of the file that the backbone's weights came from, `none` when they are random.
 
     Raises:
-        RuntimeError, AssertionError, ValueError: the backbone cannot take photos of that size.
+        RuntimeError, AssertionError, ValueError: the backbone does not support photos of that size.
     """
 
     def __init__(
@@ -180,7 +180,7 @@ class Network(nn.Module):
 
         Args:
             maps: of the stages, the last one at the end.
-            pools: how each pool is computed; the result is the same but for rounding.
+            pools: implementations of the pools; results are equal up to rounding.
         """
         *earlier, last = maps
         vectors = [pools[name](feature_map) for feature_map in earlier for name in self.pool]
@@ -206,8 +206,8 @@ class Network(nn.Module):
     def cam_layers(self) -> list[nn.Module]:
         """The layers that explanations read, one per stage: maps [B, C, H, W], or tokens [B, N, C] of a transformer.
 
-        What is read there goes into the pooling alone, so that the stages' shares of a logit add up. Of photos in tiles
-        it is always a map, the tiles' maps laid out as the tiles are.
+        Their outputs go only into the pooling, so that the stages' contributions to a logit add up. For tiled photos
+        the output is one map with the tiles' maps in place.
         """
         tokens = isinstance(self.backbone, VectorBackbone) and self.tiles == (1, 1)
         return self.backbone.cam_layers if tokens else list(self.taps)
@@ -224,7 +224,7 @@ def _linear(width: int, dropout: float) -> nn.Sequential:
 def block_of(network: nn.Module) -> int:
     """Number of photos that a network processes at a time on a CPU.
 
-    The last bits of a matrix product depend on how many photos it is of. A network with maps takes one photo at a time,
-    which is no slower there and is how the training of a frozen network computed its features.
+    The last bits of a matrix product depend on the batch size. A network with maps takes one photo at a time, which is
+    not slower there and is how the training of a frozen network computes features.
     """
     return 1 if isinstance(network, Network) else _BLOCK

@@ -1,7 +1,7 @@
 """Novelty: the distance of a photo's features to those of the nearest training photo.
 
 A classifier gives any photo a probability, even one without a part; novelty says whether to trust it. Plain
-matrix work on tensors, so that it is saved with the weights and can be exported with the network.
+tensor operations, so that it is saved with the weights and exported with the network.
 """
 
 import math
@@ -19,26 +19,26 @@ COORDINATES = 256
 MOST_REFERENCES = 4096  # tiles of training photos that are kept: 4 MB
 FOLDS = 10
 _CANDIDATES = 20_000  # tiles from which distant references are selected
-_PROJECTED = 32  # coordinates in which they are picked
-_PLACES = 8  # per side, at which `pixel_features` looks
-_FLOOR = 0.01  # of a feature's size: one that varies less over the training photos counts as varying that much
+_PROJECTED = 32  # coordinates in which they are selected
+_PLACES = 8  # places per side in `pixel_features`
+_FLOOR = 0.01  # smallest standard deviation of a feature relative to its size
 
 
 class Novelty(nn.Module):
     """Distance to the nearest training photo in standardised features.
 
-    Each feature is standardised by the training photos, without a cut: what is far out is what is looked for. Then all
-    are added up, with random signs, into 256 coordinates, which keeps distances to about a tenth (a count sketch,
-    Charikar et al. 2002; Weinberger et al. 2009): unlike principal components it does not drop the directions in which
-    the training photos do not vary, where the novel ones lie.
+    Each feature is standardised by the training photos without clipping, since outliers are the target. Then all are
+    summed with random signs into 256 coordinates, which preserves distances to about a tenth (a count sketch, Charikar
+    et al. 2002; Weinberger et al. 2009). Unlike principal components this keeps the directions in which the training
+    photos do not vary but novel ones do.
 
-    Shapes: float [B, tiles, width] to float [B], 0 or above; the tile that is farthest off counts.
+    Shapes: float [B, tiles, width] to float [B], 0 or above; the most distant tile counts.
 
     Args:
-        width: features of a tile.
-        references: training tiles that are kept.
-        precision: of the distances. Double ones do not depend on the batch; where photos come one at a time anyway,
-            single ones take a third of the time.
+        width: number of features of a tile.
+        references: number of stored training tiles.
+        precision: of the distances. In double precision they do not depend on the batch; if photos come one at a time
+            anyway, single precision takes a third of the time.
     """
 
     mean: Tensor
@@ -88,8 +88,8 @@ class Novelty(nn.Module):
 
         Args:
             features: float [n, tiles, width].
-            far_apart: keep so many tiles that lie far apart from each other, some several times if there are not so
-                many; None: up to 4,096 evenly spaced ones.
+            far_apart: number of tiles to select far apart from each other, with repeats if there are fewer; None: up to
+                4,096 evenly spaced ones.
             precision: of the distances.
         """
         vectors = features.flatten(0, 1)
@@ -112,7 +112,7 @@ class Novelty(nn.Module):
         """Read back a `state_dict`.
 
         Raises:
-            ValueError: the order of its coordinates is none.
+            ValueError: the order of its coordinates is invalid.
         """
         novelty = cls(len(state["mean"]), len(state["reference"]))
         novelty.load_state_dict(state)
@@ -124,7 +124,7 @@ class Novelty(nn.Module):
 class _Prepared:
     """Precomputed terms of the reference points, which are most of the work for a single photo.
 
-    A plain object: an export, whose references are other tensors, computes its own.
+    Not part of the state: an export, which has other tensors as references, computes its own.
     """
 
     def __init__(self) -> None:
@@ -142,8 +142,8 @@ class _Prepared:
 def _far_apart(points: Tensor, count: int, draw: torch.Generator) -> Tensor:
     """Positions [count] of points [n, width], each the farthest from those before it (greedy k-centre, Gonzalez 1985).
 
-    So a small part of all patches covers also what is rare among them (PatchCore, Roth et al. 2022). Distances are
-    those of 32 random coordinates.
+    A small subset of patches then also covers rare ones (PatchCore, Roth et al. 2022). Distances are computed in 32
+    random coordinates.
     """
     if len(points) <= count:
         return torch.linspace(0, len(points) - 1, count).long()
@@ -163,7 +163,7 @@ def held_out_distances(features: Tensor, fold: npt.NDArray[np.int64]) -> npt.NDA
 
     Args:
         features: float [n, tiles, width].
-        fold: int [n], from 0 without gaps, at least two; the photos of a group are in one.
+        fold: int [n], at least two folds, numbered from 0 without gaps; photos of a group share a fold.
 
     Returns:
         Distances, float64 [n].
@@ -179,7 +179,7 @@ def limit_of(distances: npt.NDArray[np.float64], groups: Sequence[str], rate: fl
     """The distance above which a photo is novel, and its origin in words.
 
     The order statistic that a new photo of the same kind exceeds with a probability of at most `rate` (split conformal
-    prediction, Vovk et al. 2005). With fewer groups than that takes, the largest distance.
+    prediction, Vovk et al. 2005), or the largest distance if there are too few groups.
 
     Args:
         distances: float [n], of `held_out_distances`.

@@ -29,8 +29,8 @@ class Tail(nn.Module):
     Shapes: float [N, C, h, w], the map at an 8th, to the patches' scores [N, 1, ceil(h / 2), ceil(w / 2)].
 
     Args:
-        stages: the pretrained ones, in eval mode, their batch norms folded; they are copied.
-        width: numbers that describe a patch.
+        stages: the pretrained stages, in eval mode with folded batch norms; they are copied.
+        width: number of features of a patch.
     """
 
     def __init__(self, stages: Sequence[nn.Module], width: int) -> None:
@@ -47,7 +47,7 @@ class Tail(nn.Module):
         """Initialise with a linear unit on patches of the pretrained stages.
 
         Args:
-            weight: [width], of patches as `patches_of` makes them.
+            weight: [width], for patches from `patches_of`.
             bias: [].
         """
         with torch.no_grad():

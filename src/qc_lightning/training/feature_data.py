@@ -1,4 +1,4 @@
-"""The LightningDataModule of a closed-form head: features of a pretrained network in place of photos."""
+"""The LightningDataModule of a closed-form head: features of a pretrained network instead of photos."""
 
 from functools import partial
 from pathlib import Path
@@ -19,7 +19,7 @@ from qc_lightning.training.feature_memory import room_for
 from qc_lightning.training.features import extract_features
 from qc_lightning.training.head import TrainingFeatures
 
-_AT_ONCE = 4096  # photos whose features are in memory, but for those that a head is fitted to
+_AT_ONCE = 4096  # photos whose features are in memory at a time, except in a fit
 
 
 class FeatureBatch(NamedTuple):
@@ -37,13 +37,13 @@ class FeatureBatch(NamedTuple):
 
 
 class FeatureStore:
-    """Features of a photo set under a network, computed when they are first asked for and kept on disk.
+    """Features of a dataset under a network, computed on first use and cached on disk.
 
     Args:
         photos: decoded photos.
         network: the pretrained network.
         config: of the run.
-        keep: whether they are kept on disk, where the cache is there.
+        keep: whether to cache them on disk.
     """
 
     def __init__(self, photos: PhotoSet, network: Network, config: TrainConfig, keep: bool = True) -> None:
@@ -72,7 +72,7 @@ class FeatureStore:
 
         Args:
             device: where to compute.
-            computed: features of all photos of the set, without copies, where they have been computed.
+            computed: features of all photos without copies, if already computed.
         """
         positions = self.photos.indices("train")
         plain = self.extract(positions, device) if computed is None else computed
@@ -85,10 +85,10 @@ class FeatureStore:
 
 
 class FeatureDataModule(LightningDataModule):
-    """Features in place of photos; all training photos are one batch, with their augmented copies.
+    """Features instead of photos; all training photos with their augmented copies are one batch.
 
     Args:
-        store: of the features.
+        store: the features.
     """
 
     def __init__(self, store: FeatureStore) -> None:
@@ -98,7 +98,7 @@ class FeatureDataModule(LightningDataModule):
 
     @property
     def features(self) -> Tensor:
-        """Features of all photos of the set, float32 [n, tiles, width]; computed at the first call."""
+        """Features of all photos, float32 [n, tiles, width]; computed on the first call."""
         if self._features is None:
             everything = np.arange(len(self.store.photos.photos))
             self._features = self.store.extract(everything, self._device)
@@ -125,7 +125,7 @@ class FeatureDataModule(LightningDataModule):
         return self._loaders("train", "val")
 
     def transfer_batch_to_device(self, batch: Any, device: torch.device, dataloader_idx: int) -> Any:
-        """Leave the features on the CPU, where the head is fitted and asked."""
+        """Leave the features on the CPU, where the head is fitted and applied."""
         return batch
 
     def _loaders(self, *subsets: str) -> list[DataLoader[FeatureBatch]]:

@@ -1,8 +1,8 @@
 """The LightningModule that fine-tunes two stages under the patches of a pretrained network.
 
-The frozen network's head comes first and stays. Copies of two stages and the linear unit on the patches that they make
-begin where that head's patches are, and learn; what they say is added to the head's logit at the weight that
-cross-validation selects: for each fold, another tail is trained on the photos outside it.
+The frozen network's head is fitted first and kept. Copies of two stages and a linear unit on their patches start at
+that head's patches and are trained. Their logit is added to the head's at the weight that cross-validation selects: for
+each fold, another tail is trained on the photos outside it.
 """
 
 import copy
@@ -36,13 +36,13 @@ class TailClassifier(ClosedFormClassifier):
 
     Args:
         model: the network.
-        optim: the optimizer's settings; a tensor's step size is `optim.lr` times the size of its weights.
+        optim: the optimizer's settings; a tensor's learning rate is `optim.lr` times the size of its weights.
         shape: height and width of the photos in pixels.
         tiles: 1 x 1.
-        settings: how the frozen network's head is fitted.
+        settings: for fitting the frozen network's head.
         store: features of the training photos under the frozen network.
         frozen: that network, for its head.
-        fold: the fold of each training photo, from 0 without gaps.
+        fold: the fold of each training photo, numbered from 0 without gaps.
     """
 
     def __init__(
@@ -101,7 +101,7 @@ class TailClassifier(ClosedFormClassifier):
             tail.begin(raw[:, column], bias[column] - start.mean @ raw[:, column])
 
     def on_fit_start(self) -> None:
-        """The trainer knows from the checkpoint how many epochs there have been."""
+        """Do nothing: the trainer takes the number of finished epochs from the checkpoint."""
 
     def configure_optimizers(self) -> Any:
         """The learning rate of each tensor is relative to its weights, with warm-up and cosine decay."""

@@ -1,8 +1,8 @@
 """The head of a pretrained network: linear on its pooled features, and on its patches if these help.
 
-Loss, penalty, groups' intercepts and the weight of the patches are chosen by cross-validation, group by group:
-no fixed head was best on all photo sets. What comes out is calibrated: at logit 0 both classes are equally likely.
-Without Incorrect photos it is the distance to the Correct ones.
+Loss, penalty, group intercepts and the weight of the patches are chosen by cross-validation, group by group, because
+no fixed head was best on all datasets. The output is calibrated: at logit 0 both classes are equally likely. Without
+Incorrect photos the head is the distance to the Correct ones.
 """
 
 import math
@@ -24,22 +24,22 @@ _OF_FEW = 2.0  # that weight where Incorrect photos are too few for out-of-fold 
 
 
 class FittedHead(nn.Module):
-    """The sum of two linear heads, of what a fine-tuned tail says of patches, and of the distance to Correct photos.
+    """The sum of two linear heads, the score of a fine-tuned tail on patches, and the distance to Correct photos.
 
     Shapes: float [B, width + cells * channels] to float [B, 1].
 
     Args:
-        width: pooled features of a photo.
-        clip: standard deviations at which a pooled feature is cut off.
+        width: number of pooled features of a photo.
+        clip: standard deviations at which a pooled feature is clipped.
         patches: cells of the patch map and channels of each; None without patches.
         tail: whether the last of these channels is the score of a fine-tuned tail.
-        distance: whether the distance to Correct photos counts.
+        distance: whether the distance to Correct photos is used.
 
     Attributes:
-        choice: what was chosen, in words.
-        tried: area under the ROC curve of the out-of-fold scores of what it was chosen from, by words.
-        platt: slope and offset that made the out-of-fold scores logits, these at mean 0 and standard deviation 1; None
-            where they are not calibrated.
+        choice: the selection, in words.
+        tried: AUROC of the out-of-fold scores of each candidate, by words.
+        platt: slope and offset from out-of-fold scores (at mean 0 and standard deviation 1) to logits; None if not
+            calibrated.
     """
 
     tail: Tensor
@@ -84,7 +84,7 @@ class FittedHead(nn.Module):
         return logit + highest(self._tail_scores(patches))[:, None] if self.has_tail else logit
 
     def patch_scores(self, patches: Tensor) -> list[Tensor]:
-        """Return scores [B, cells], the biases left out: the mean of the two highest of each is part of the logit."""
+        """Return scores [B, cells] without biases: the mean of the two highest of each is part of the logit."""
         if self.patches is None:
             return []
         linear = self.patches.patch_scores(self.frozen_patches(patches)) - self.patches.linear.bias

@@ -129,7 +129,7 @@ class Fit(NamedTuple):
 
     Attributes:
         recipe: what was minimised.
-        solution: a column a fold, and one of all photos.
+        solution: one column per fold, and one for all photos.
         out_of_fold: score of each photo from the fit that held it out, float32 [n].
         auroc: of the out-of-fold scores.
     """
@@ -151,7 +151,7 @@ class LinearHead(FeatureScaler):
         self.linear = nn.Linear(width, 1)
 
     def forward(self, features: Tensor) -> Tensor:
-        """Return logits, of a ridge scores."""
+        """Return logits, or scores of a ridge."""
         # not a matrix product, whose last bits depend on the batch size
         return (self.normalise(features) * self.linear.weight).sum(1, keepdim=True) + self.linear.bias
 
@@ -161,8 +161,8 @@ class LinearHead(FeatureScaler):
         Args:
             features: float [n, tiles, width]; the highest score of a photo's tiles is the photo's.
             photos: the photos.
-            recipes: to choose from, the first one where they tie.
-            taus: to try with the best of several, where groups have photos of both classes.
+            recipes: candidates; the first one wins a tie.
+            taus: intercept variances to try with the best recipe, if groups have photos of both classes.
 
         Returns:
             Out-of-fold scores, float32 [n]: photo i's from the fit to all folds but `fold[i]`.
@@ -194,8 +194,8 @@ class Problem(NamedTuple):
     """Photos that heads are fitted to, with features decomposed once for all fits.
 
     Attributes:
-        tiles: of a photo.
-        solver: of their standardised features, [n * tiles, width].
+        tiles: number of tiles of a photo.
+        solver: for their standardised features, [n * tiles, width].
     """
 
     tiles: int
