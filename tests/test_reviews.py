@@ -69,15 +69,33 @@ def test_a_part_that_a_person_judged_leaves_the_queue_and_is_a_row(line) -> None
 @pytest.mark.parametrize(
     ("said", "status"),
     [
-        ({"row": 1, "verdict": "good", "name": ""}, 422),
-        ({"row": 1, "verdict": "fine", "name": "Anna"}, 422),
+        ({"row": 1, "verdict": "good", "name": ""}, 400),
+        ({"row": 1, "verdict": "fine", "name": "Anna"}, 400),
+        ({"row": True, "verdict": "good", "name": "Anna"}, 400),
         ({"row": 99, "verdict": "good", "name": "Anna"}, 404),
-        ({"row": -1, "verdict": "good", "name": "Anna"}, 422),
-        ({"row": 2**70, "verdict": "good", "name": "Anna"}, 422),
+        ({"row": -1, "verdict": "good", "name": "Anna"}, 400),
+        ({"row": 2**70, "verdict": "good", "name": "Anna"}, 400),
     ],
 )
 def test_what_is_no_override_is_refused(line, said: dict, status: int) -> None:
     assert line[0].post("/v1/override", json=said).status_code == status
+
+
+@pytest.mark.parametrize(
+    ("body", "words"),
+    [
+        (b'{"row": 1e400, "verdict": "good", "name": "Anna"}', "row: "),
+        (b'{"row": 1, "verdict": "good", "name": "\\ud800"}', "name: "),
+        (b"[]", "body: "),
+        (b"{", "1: JSON"),
+    ],
+)
+def test_a_request_that_is_wrong_gets_one_line_whatever_it_holds(line, body: bytes, words: str) -> None:
+    answer = line[0].post("/v1/override", content=body, headers={"Content-Type": "application/json"})
+    assert answer.status_code == 400
+    assert answer.json()["detail"].startswith(words)
+    long = line[0].post("/v1/inspect", params={"part": "p" * 201}, content=b"x")
+    assert (long.status_code, long.json()) == (400, {"detail": "part: String should have at most 200 characters"})
 
 
 def test_the_photo_of_a_row_comes_back_small(line) -> None:

@@ -5,6 +5,7 @@ import time
 from typing import Annotated, Any
 
 from fastapi import FastAPI, HTTPException, Query, Request, Response
+from fastapi.exceptions import RequestValidationError
 from fastapi.responses import HTMLResponse, JSONResponse
 from starlette.datastructures import UploadFile
 
@@ -43,6 +44,7 @@ def build_app(service: Service, version: str, camera: CameraSource | None = None
         camera: the service's own; None if it has none.
     """
     app = FastAPI(title="qc-lightning", version=version, docs_url=None, redoc_url=None)
+    app.add_exception_handler(RequestValidationError, _refused)
     models, counters = service.models, service.counters
 
     @app.post("/v1/inspect", response_model=Answer, openapi_extra=_BODY)
@@ -119,6 +121,14 @@ def build_app(service: Service, version: str, camera: CameraSource | None = None
     if camera:
         app.include_router(trigger_routes(camera, service.seconds))
     return app
+
+
+async def _refused(_: Request, error: Exception) -> JSONResponse:
+    """400 and one line for a request that is wrong: 422 is a photo that cannot be read, and has a verdict."""
+    wrong = error.errors()[0] if isinstance(error, RequestValidationError) else {"loc": (), "msg": str(error)}
+    where = ".".join(str(place) for place in wrong["loc"][1:]) or "body"
+    line = f"{where}: {wrong['msg']}".encode("utf-8", "backslashreplace").decode()
+    return JSONResponse({"detail": line}, 400)
 
 
 def _check_names(part: str, master: Kind | None, service: Service) -> None:

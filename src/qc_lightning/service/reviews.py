@@ -23,7 +23,7 @@ Number = Annotated[int, Path(ge=1, lt=2**63, description="of the row")]
 class Override(BaseModel):
     """A person's verdict on a row of the log."""
 
-    row: Annotated[int, Field(ge=1, lt=2**63)]
+    row: Annotated[int, Field(ge=1, lt=2**63, strict=True)]
     verdict: Literal["good", "bad"]
     name: Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=100)]
     reason: Words = ""
@@ -82,7 +82,7 @@ def review_routes(service: Service, log: VerdictLog) -> APIRouter:
             )
         verdict = Verdict.PASS if wanted.verdict == "good" else Verdict.REJECT
         if not wanted.reason and inspected.verdict not in (Verdict.REVIEW, verdict):
-            raise HTTPException(422, f"expected a reason to override {inspected.verdict}")
+            raise HTTPException(400, f"expected a reason to override {inspected.verdict}")
         said = inspected.override(wanted.row, verdict, wanted.name, wanted.reason)
         number = await service.record(said)
         await asyncio.to_thread(service.models.judged, row, Row(number or 0, said, ""), log.path)
