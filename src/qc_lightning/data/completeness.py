@@ -1,7 +1,7 @@
 """Detect incomplete image files that libraries decode without an error.
 
-A transfer that broke off leaves a file of the right size whose rest is zeros, or one that was closed where it ended.
-Decoders fill what is missing with grey, black or the last colour, and a photo of half a part looks like a good part.
+An interrupted transfer leaves a file of the right size that ends in zeros, or a file that was terminated early.
+Decoders fill the missing part with grey, black or the last colour, and a photo of half a part looks like a good part.
 """
 
 import io
@@ -17,24 +17,23 @@ from PIL import Image, ImageFile, JpegImagePlugin, TiffImagePlugin
 
 from qc_lightning.data.image_file import BadImage
 
-_MARKER = re.compile(rb"\xff[^\x00\xd0-\xd7\xff]")  # in the coded data of a JPEG: what ends it
+_MARKER = re.compile(rb"\xff[^\x00\xd0-\xd7\xff]")  # end of the coded data of a JPEG
 _ZEROS = 128  # zero bytes: coded data does not end in this many by chance
 _COLUMNS, _ROWS = 16, 256  # positions at which a row is probed; rows checked together
 _GREY = 128  # grey that libjpeg gives blocks without data
-_FURTHER = bytes(range(0, 255, 5)) * 4  # bits that are no picture
+_FURTHER = bytes(range(0, 255, 5)) * 4  # arbitrary bits
 _COMPRESSION, _TIFF_JPEG = 0x0103, (6, 7)  # tag of TIFF, and its values for JPEG
-_STRIPS = ((0x0111, 0x0117), (0x0144, 0x0145))  # tags of TIFF: where strips or tiles are, and how long
-_TABLES = 0x015B  # tag of TIFF: what its JPEGs have in common, in a JPEG of their own
+_STRIPS = ((0x0111, 0x0117), (0x0144, 0x0145))  # tags of TIFF: offsets and lengths of strips or tiles
+_TABLES = 0x015B  # tag of TIFF: shared tables of its JPEGs, as a JPEG
 _END, _EOI = 16, b"\xff\xd9"  # bytes; a JPEG ends in a marker
-_MARK = (1, 254, 77, 138)  # of its pixels until it is decoded
+_MARK = (1, 254, 77, 138)  # colour of its pixels before decoding
 
 
 def check_coded(data: bytes, image: ImageFile.ImageFile) -> None:
     """Check the coded data of a PNG, JPEG or WebP before it is decoded; raises BadImage.
 
-    A PNG's checksums have to be right (Pillow skips some), a JPEG has to have all scans and its end marker, and its
-    decoding must not need that marker for more than the last rows; a WebP's data and JPEGs in a TIFF may not end in
-    zeros.
+    A PNG must have correct checksums (Pillow skips some). A JPEG must have all scans and its end marker, and decoding
+    must need that marker for the last rows only. A WebP's data and JPEGs in a TIFF must not end in zeros.
     """
     if image.format == "PNG":
         _check_png(data)
@@ -64,8 +63,8 @@ def check_pixels(data: bytes, image: Image.Image) -> None:
 def _check_last_rows(data: bytes, image: JpegImagePlugin.JpegImageFile) -> None:
     """Detect a JPEG that was cut within its last two rows of blocks and then terminated.
 
-    Blocks without data come out grey. Where the last one is, the photo is decoded once more with further bits behind
-    its data: one that is whole does not use them, one that is not shows something else.
+    Blocks without data are decoded as grey. If the last one is grey, the photo is decoded again with further bits after
+    its data: a complete photo does not use them, an incomplete one changes.
     """
     corner = image.getpixel((image.width - 1, image.height - 1))
     if image.mode not in ("L", "RGB") or {corner} - {_GREY, (_GREY,) * 3}:
@@ -84,8 +83,8 @@ def _check_last_rows(data: bytes, image: JpegImagePlugin.JpegImageFile) -> None:
 def _check_raw(image: Image.Image) -> None:
     """Detect a file that ends in zeros.
 
-    Zeros there are black pixels, which a photo may well end in. But a black area of a photo does not begin in the
-    middle of one row, straight below a row that has none: that is where writing broke off.
+    Zeros are black pixels, with which a photo may end. But a black area of a photo does not start in the middle of a
+    row directly below a row without any: that is where writing stopped.
     """
     last = next((row for row in _in_order(image) if _filled(image, row).any()), None)  # the last one with anything
     if last is None:

@@ -1,10 +1,10 @@
 """Drift detection: compare windows of the line's photos with the reference stored in the model.
 
-Each statistic is compared within the photos that the model would pass and within those that it would reject: a photo
-counts by the share of the reference's photos of its own side that lie below it. So the share of bad parts, the mix, may
-change without an alarm on the camera. A window's shares are uniform as long as nothing has changed; the test is
-Kolmogorov and Smirnov's, its limit leaves room for the reference's own chance. The mix is watched by itself. Needs
-numpy only.
+Each statistic is compared separately for photos that the model would pass and photos that it would reject: a photo is
+represented by the fraction of the reference's photos on its side that are below it. So the fraction of bad parts, the
+mix, may change without an alarm about the camera. The fractions in a window are uniform as long as nothing has changed,
+which the Kolmogorov-Smirnov test checks with a limit that accounts for chance in the reference. The mix is monitored
+separately. Needs numpy only.
 """
 
 import base64
@@ -20,11 +20,11 @@ import numpy.typing as npt
 
 from qc_lightning.inference.measures import PIXEL_STATISTICS, Components, Floats, of_pixels, small_picture
 
-WINDOWS, EVERY = (50, 200), 50  # photos of a window, photos from one look to the next
+WINDOWS, EVERY = (50, 200), 50  # photos per window, photos between two comparisons
 PHOTOS_PER_FALSE_ALARM = 100_000
-_BEFORE = 1000  # photos before the last window that the mix is compared with
+_BEFORE = 1000  # photos before the last window with which its mix is compared
 REMEMBERED = _BEFORE + max(WINDOWS)
-"""Photos that a monitor's state depends on, the newest."""
+"""Number of newest photos that determine a monitor's state."""
 
 MIX = "share rejected"
 
@@ -39,7 +39,7 @@ class Reference:
         novelty: whether novelty is measured.
         sides: for each statistic in the order of `names` the sorted values of photos that pass and of those that are
             rejected, and of how many parts each of the two are, 1 or more.
-        critical: what a window's largest difference is compared with, in units of its standard error.
+        critical: limit of a window's largest difference, in units of its standard error.
     """
 
     components: Components
@@ -50,7 +50,7 @@ class Reference:
 
     @property
     def names(self) -> list[str]:
-        """Of the statistics, in their order."""
+        """Names of the statistics, in order."""
         of_network = ["logit", *(["novelty"] if self.novelty else [])]
         return [*PIXEL_STATISTICS, *of_network, *(f"component {k + 1}" for k in range(len(self.components.directions)))]
 
@@ -66,8 +66,8 @@ class Reference:
         Args:
             pixels: decoded, uint8 [3, H, W].
             logit: of the network.
-            novelty: where it is measured.
-            features: float32 [F], where the network has them.
+            novelty: if measured.
+            features: float32 [F], if the network has them.
         """
         unusual = [novelty] if self.novelty and novelty is not None else []
         seen = small_picture(pixels) if features is None else features
@@ -100,7 +100,7 @@ class Reference:
         """Read back `to_json`.
 
         Raises:
-            ValueError, KeyError, TypeError: it is something else.
+            ValueError, KeyError, TypeError: the text has another format.
         """
         stored: Mapping[str, Any] = json.loads(text)
         mean, directions = _unpacked(stored["mean"]), _unpacked(stored["directions"])
@@ -110,10 +110,10 @@ class Reference:
 
 
 def critical_value(statistics: int) -> float:
-    """What makes one false alarm in `PHOTOS_PER_FALSE_ALARM` photos the most that is expected.
+    """Critical value at which at most one false alarm is expected in `PHOTOS_PER_FALSE_ALARM` photos.
 
-    The budget is dealt out evenly: each look tests every statistic and the mix in two windows. P(D > c s) <= 2 exp(-2
-    c^2) with s the standard error in units of which D is taken (Massart 1990; two samples: Wei and Dudley 2012).
+    The budget is divided evenly: each comparison tests every statistic and the mix in two windows. With s the standard
+    error of D, P(D > c s) <= 2 exp(-2 c^2) (Massart 1990; two samples: Wei and Dudley 2012).
     """
     tests = PHOTOS_PER_FALSE_ALARM / EVERY * len(WINDOWS) * (statistics + 1)
     return math.sqrt(math.log(2 * tests) / 2)
@@ -124,10 +124,10 @@ class Crossing(NamedTuple):
 
     Attributes:
         name: of the statistic.
-        row: the last of the window's photos.
-        value: largest difference of shares; for the mix minus the natural logarithm of its probability.
+        row: of the window's last photo.
+        value: largest difference of fractions; for the mix, minus the natural logarithm of its probability.
         limit: of the value.
-        photos: of the window.
+        photos: number of photos in the window.
     """
 
     name: str
@@ -144,9 +144,9 @@ class DriftMonitor:
         reference: of the model.
 
     Attributes:
-        first: for each statistic that has ever been beyond its limit the first time.
+        first: first crossing of each statistic that has ever exceeded its limit.
         largest: for each statistic the comparison nearest to its limit, or farthest beyond.
-        photos: seen so far.
+        photos: number of photos so far.
     """
 
     def __init__(self, reference: Reference) -> None:
@@ -160,7 +160,7 @@ class DriftMonitor:
 
     @property
     def crossings(self) -> dict[str, Crossing]:
-        """What is beyond its limit now: stays until as many photos as the longest window has have shown nothing."""
+        """Current crossings; each stays until a number of photos equal to the longest window has shown none."""
         return self._now
 
     def add(self, row: int, measures: Sequence[float], rejected: bool) -> None:
@@ -208,7 +208,7 @@ class DriftMonitor:
         ]
 
     def _mix(self, row: int, count: int) -> Crossing:
-        """The share rejected in the window against that of the photos before, by Fisher's exact test."""
+        """Compare the fraction rejected in the window with that of the photos before, by Fisher's exact test."""
         limit = 2 * self.reference.critical**2
         before, window = list(self._rejected)[:-count], list(self._rejected)[-count:]
         if len(before) < max(WINDOWS):
@@ -217,7 +217,7 @@ class DriftMonitor:
 
 
 def in_words(crossings: Mapping[str, Crossing]) -> dict[str, str]:
-    """What has changed, in words: under `drift` camera, light or product, under `mix` the share rejected."""
+    """Describe the changes: under `drift` camera, light or product, under `mix` the fraction rejected."""
     camera = [one for name, one in crossings.items() if name != MIX]
     words = ", ".join(f"{one.name} ({one.value:.2f}, limit {one.limit:.2f})" for one in camera[:4])
     more = f" and {len(camera) - 4} more" if len(camera) > 4 else ""

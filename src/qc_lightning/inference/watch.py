@@ -27,17 +27,17 @@ class FolderWatcher:
     """Finds the photos of a folder that are new or changed and no longer being written.
 
     A file is read once its stamp has stayed the same for a moment. If it cannot be read then, it may still be on
-    its way: it is tried again, and only after a while without a change called unreadable. What was found out counts
-    only if the file is still the same afterwards. A file that changes later is a new photo, unless its bytes are the
-    same. The folder is polled, since its file system may be another machine's and send no notices.
+    its way: it is tried again, and called unreadable only after a while without a change. A result counts only if the
+    file is still the same afterwards. A file that changes later is a new photo, unless its bytes are the same. The
+    folder is polled, since network file systems send no notifications.
 
     Args:
         root: the folder.
         skip: folders below it to leave out.
-        wanted: whether the photo of a name below the root is ours to inspect.
+        wanted: whether to inspect the photo of a name below the root.
         judged: SHA-256 in a photo's earlier row, None without a row.
         settle: seconds without a change before a file is read.
-        patience: seconds without a change after which a file that cannot be read will never be.
+        patience: seconds without a change after which a file counts as unreadable.
     """
 
     def __init__(

@@ -1,6 +1,6 @@
 """Backbones: photos in [0, 1] to the feature maps of a network's stages, for networks of any library.
 
-A stage is what works at one resolution: it ends where the side of the maps is halved next.
+A stage works at one resolution: it ends where the side of the maps is halved next.
 """
 
 from collections.abc import Sequence
@@ -19,14 +19,14 @@ class Backbone(nn.Module):
     """Common base of the backbones: normalisation, and the interface for training and explanation.
 
     Args:
-        normalisation: what the weights were trained with; kept in the checkpoint.
+        normalisation: of the weights' training; stored in the checkpoint.
     """
 
     mean: Tensor
     std: Tensor
-    count: int  # maps that `forward` returns
-    has_patches = False  # whether `with_patches` gives a patch map
-    has_tail = False  # whether the last channel of it is the score of a tail
+    count: int  # number of maps that `forward` returns
+    has_patches = False  # whether `with_patches` returns a patch map
+    has_tail = False  # whether its last channel is the score of a tail
 
     def __init__(self, normalisation: Normalisation) -> None:
         super().__init__()
@@ -67,10 +67,10 @@ class StageBackbone(Backbone):
     """A convolutional network as a sequence of stages.
 
     Args:
-        stages: each maps the output of the one before.
-        neck: pooled last map [B, C, 1, 1] to what the network's classifier reads, [B, C'].
+        stages: each takes the output of the previous one.
+        neck: pooled last map [B, C, 1, 1] to the input of the network's classifier, [B, C'].
         count: how many of the last stages' maps are returned.
-        channels_at_end: maps between the stages are [B, H, W, C], as in Swin.
+        channels_at_end: whether maps between the stages are [B, H, W, C], as in Swin.
         normalisation: what the weights were trained with.
     """
 
@@ -124,8 +124,8 @@ class TimmBackbone(Backbone):
         normalisation: what the weights were trained with.
 
     Attributes:
-        depth: how many stages there are.
-        tail: stages that are fine-tuned for the patches; None before `grow_tail`.
+        depth: number of stages.
+        tail: stages fine-tuned for the patches; None before `grow_tail`.
     """
 
     def __init__(self, model: nn.Module, count: int, cam_layer: str, normalisation: Normalisation) -> None:
@@ -154,7 +154,7 @@ class TimmBackbone(Backbone):
         return cast(Tensor, x)
 
     def forward(self, image: Tensor) -> list[Tensor]:
-        """The last map is the one that timm pools: with the convolution that some networks have after all stages."""
+        """Return the maps; the last one is the one that timm pools, after a final convolution in some networks."""
         model = cast(Any, self.model)
         x = self.normalised(image)
         if self.count == 1:
@@ -165,7 +165,7 @@ class TimmBackbone(Backbone):
         return [*maps[:-1], last]
 
     def with_patches(self, image: Tensor) -> tuple[list[Tensor], Tensor | None]:
-        """Of an EfficientNet the patches are what its stages at an 8th and a 16th of the photo's size put out."""
+        """For an EfficientNet the patches are the outputs of its stages at an 8th and a 16th of the photo's size."""
         if not self.has_patches:
             return self(image), None
         wide, narrow = wide_maps(cast(Any, self.model), self.normalised(image))
@@ -193,7 +193,7 @@ class TimmBackbone(Backbone):
 
 
 def wide_depth(model: nn.Module) -> int:
-    """How many maps `wide_maps` reads: only of timm's EfficientNets and MobileNetV2, 0 for other networks."""
+    """Number of maps that `wide_maps` reads: for timm's EfficientNets and MobileNetV2 only, else 0."""
     wide = type(model).__name__ == "EfficientNet" and hasattr(model, "conv_head")
     return len(cast(Any, model).blocks) + 1 if wide else 0
 
@@ -201,8 +201,8 @@ def wide_depth(model: nn.Module) -> int:
 def wide_maps(model: Any, x: Tensor) -> tuple[list[Tensor], list[Tensor]]:
     """Maps of an EfficientNet's stages where they are widest, early ones first, and the last map; the stages' outputs.
 
-    A stage ends in a projection to few channels; what goes into the projection has six times as many, and separated
-    defects better than what comes out of it (timm's `feature_location="expansion"`).
+    A stage ends in a projection to few channels; the input of the projection has six times as many and separated
+    defects better than its output (timm's `feature_location="expansion"`).
 
     Args:
         model: timm's EfficientNet.

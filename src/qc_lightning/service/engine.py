@@ -35,10 +35,10 @@ class Busy(Exception):
 class Engine:
     """One thread that runs the models, and threads that decode ahead of it.
 
-    Photos that wait while a model runs go through theirs together. Nothing waits for a batch to fill.
+    Photos that wait while a model runs form the next batch. No photo waits for a batch to fill.
 
     Args:
-        capacity: photos that may be on their way at a time, 1 or more.
+        capacity: largest number of photos in progress, 1 or more.
 
     Attributes:
         capacity: as given.
@@ -63,11 +63,11 @@ class Engine:
         """Submit a photo; the result is a future.
 
         Args:
-            photo: that has come.
+            photo: the photo.
             model: its inspector.
 
         Raises:
-            Busy: `capacity` photos are on their way already.
+            Busy: `capacity` photos are already in progress.
         """
         if not self._free.acquire(blocking=False):
             raise Busy

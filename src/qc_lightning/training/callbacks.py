@@ -25,8 +25,8 @@ _SAVE_SECONDS = 2.0  # a kill loses at most these epochs and the current one
 class TrainingProgressBar(ProgressBar):
     """One progress bar for the entire training: steps of all epochs, and the last epoch's losses.
 
-    Lightning's own bars draw a line for every epoch's validation, which a ten-second training does not need, and
-    refresh more often than a person reads.
+    Lightning's bars draw a line for every epoch's validation, which is too much for a training of ten seconds, and
+    refresh more often than a person can read.
     """
 
     def __init__(self) -> None:
@@ -34,7 +34,7 @@ class TrainingProgressBar(ProgressBar):
         self._bar: Progress | None = None
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Open the bar where a resumed run stands; only the first process shows one, and only where steps are many."""
+        """Open the bar at the current step; only the first process shows one, and only for many steps."""
         if not (trainer.is_global_zero and pl_module.automatic_optimization):
             return
         total = trainer.estimated_stepping_batches * trainer.accumulate_grad_batches
@@ -42,7 +42,7 @@ class TrainingProgressBar(ProgressBar):
         self._bar = Progress(desc="training", total=steps, initial=trainer.global_step, unit="step", mininterval=0.2)
 
     def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, *_: Any) -> None:
-        """Move on by a step."""
+        """Advance by one step."""
         if self._bar is not None:
             self._bar.update()
 
@@ -66,7 +66,7 @@ class TrainingProgressBar(ProgressBar):
         self.on_train_end(trainer, pl_module)
 
     def disable(self) -> None:
-        """Asked for by Lightning in every process but the first, where no bar is ever opened."""
+        """Do nothing: Lightning calls this in every process but the first, which never opens a bar."""
 
 
 class CheckOptimizer(Callback):
@@ -101,9 +101,9 @@ class SeedEpochs(Callback):
 class StopTogether(Callback):
     """Stop all processes of a training at the same step when any of them gets Ctrl-C or SIGTERM.
 
-    Left alone, a process that ends by itself leaves the others waiting for it. They agree after every batch, as
-    Lightning does about SIGTERM, whose own way hangs when the signal comes amid an exchange between the processes.
-    A training of one process is left to Lightning.
+    Otherwise the other processes would wait for one that has ended. They agree after every batch, as Lightning does
+    for SIGTERM, but Lightning hangs if the signal comes during a collective operation. A training of one process is
+    left to Lightning.
     """
 
     def __init__(self) -> None:
@@ -119,7 +119,7 @@ class StopTogether(Callback):
         """Agree on the stop between processes.
 
         Raises:
-            Stopped: in every process, when one was asked to end.
+            Stopped: in every process, if one was asked to stop.
         """
         stop = self._stop
         if stop is not None and trainer.strategy.reduce_boolean_decision(stop.signal != 0, all=False):
@@ -131,7 +131,7 @@ class StopTogether(Callback):
         self._handlers.close()
 
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
-        """The same."""
+        """Restore the signals' usual effect."""
         self.on_train_end(trainer, pl_module)
 
     on_test_start = on_predict_start = on_train_start
@@ -142,7 +142,7 @@ class StopTogether(Callback):
 class History(Checkpoint):
     """Write history.csv: one row per epoch, rewritten atomically after each.
 
-    A `Checkpoint` by class, because Lightning calls only those after the module has logged the epoch's figures.
+    It is a `Checkpoint`, because Lightning calls only those after the module has logged the epoch's metrics.
     """
 
     def __init__(self, run: Run) -> None:
@@ -160,7 +160,7 @@ class History(Checkpoint):
             write_text(self.run.history, csv_text(HISTORY_COLUMNS, [list(row.values()) for row in self.epochs]))
 
     def state_dict(self) -> dict[str, Any]:
-        """The rows so far, kept in the checkpoint so that a resumed run continues them."""
+        """The rows so far, stored in the checkpoint for a resumed run."""
         return {"rows": self.epochs}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
@@ -177,15 +177,15 @@ def _figure(value: object) -> float | None:
 class Checkpoints(Checkpoint):
     """Write last.ckpt, to resume from, and best.ckpt, the epoch with the lowest validation loss.
 
-    Epochs that are over within moments are not all saved, but the best and the last always. Without a validation part
-    the best is the last. Lightning's ModelCheckpoint would serialise the weights once for
-    each of the two; here the second file is a link to the first when both are the same epoch.
+    Of very short epochs not all are saved, but always the best and the last. Without a validation part the best is the
+    last. Lightning's ModelCheckpoint would serialise the weights for each file; here the second file is a link to the
+    first if both are the same epoch.
 
     Args:
         run: the run.
-        restarts: killed, this training will start from the beginning, as the jobs of a sweep do: last.ckpt is written
-            in the last epoch only, best.ckpt without the optimizer's state. It takes a tenth off the time of the
-            embedded photos' job.
+        restarts: whether the training restarts from the beginning after a kill, like the jobs of a sweep: last.ckpt is
+            then written in the last epoch only, and best.ckpt without the optimizer's state, which saves a tenth of
+            the time of a job on the embedded photos.
     """
 
     def __init__(self, run: Run, restarts: bool = False) -> None:
@@ -228,7 +228,7 @@ class Checkpoints(Checkpoint):
         trainer.strategy.barrier()
 
     def state_dict(self) -> dict[str, Any]:
-        """Which epoch is the best so far."""
+        """The best epoch so far."""
         return {"best_loss": self.best_loss, "best_epoch": self.best_epoch}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:

@@ -19,23 +19,23 @@ from qc_lightning.training.head import HeadSettings, TrainingFeatures, fit_head
 
 
 class ClosedFormClassifier(Classifier):
-    """The head of a pretrained network, solved in the one step of the one epoch; nothing else of the network learns.
+    """Solves the head of a frozen pretrained network in a single step.
 
-    Takes a `FeatureDataModule`. Without a validation part its place is taken by out-of-fold logits of the training
-    photos: each from a head that has not seen the photo or its group.
+    Needs a `FeatureDataModule`. Without a validation part it uses out-of-fold logits of the training photos: each
+    from a head that has not seen the photo or its group.
 
     Args:
         model: the network.
-        optim: kept with the checkpoint; hidden layers of the head are fitted with it.
+        optim: stored in the checkpoint; used to fit hidden layers of the head.
         shape: height and width of the photos, or of a tile of them, in pixels.
         tiles: rows and columns of tiles that the photos are cut into.
-        settings: how the head is fitted.
+        settings: for fitting the head.
 
     Attributes:
-        out_of_fold: float32 [n], logits of the training photos in the order of the photo set; None before the fit and
-            where a class has too few groups to be cross-validated.
-        head_record: which head was chosen, and the figures that it was chosen by, as metrics.json holds them; None for
-            hidden layers, and before the fit.
+        out_of_fold: float32 [n], logits of the training photos in the order of the dataset; None before the fit and if
+            a class has too few groups for cross-validation.
+        head_record: the selected head and the metrics of the candidates, for metrics.json; None for hidden layers and
+            before the fit.
     """
 
     def __init__(
@@ -58,7 +58,7 @@ class ClosedFormClassifier(Classifier):
         return head
 
     def setup(self, stage: str) -> None:
-        """Refuse several processes: each would solve for its own part of the photos.
+        """Refuse several processes: each would solve for its own photos only.
 
         Raises:
             UserError: there are several.
@@ -88,8 +88,8 @@ class ClosedFormClassifier(Classifier):
     def answer(self, batch: FeatureBatch) -> Tensor:  # type: ignore[override]
         """Return the logits of photos by their features: one at a time, as a later prediction computes them.
 
-        The last bits of a matrix product depend on how many come at a time. The training photos are asked for when the
-        head has been fitted and again at the end of a run; the second time nothing is computed.
+        The last bits of a matrix product depend on the batch size. The training photos are requested after the fit and
+        again at the end of a run; the second time the logits are reused.
         """
         assert isinstance(self.network, Network)
         head, tiles = self.head, self.network.tiles
@@ -104,7 +104,7 @@ class ClosedFormClassifier(Classifier):
         return self._answered[1]
 
     def on_train_epoch_end(self) -> None:
-        """Log the figures of the fitted head on the training photos, and out of fold without a validation part."""
+        """Log the metrics of the fitted head on the training photos, and out of fold without a validation part."""
         position, _, label = self._answers["train"][0]
         super().on_train_epoch_end()
         if self.out_of_fold is not None and "val_loss" not in self.trainer.callback_metrics:
@@ -112,7 +112,7 @@ class ClosedFormClassifier(Classifier):
             self._log_epoch("val")
 
     def on_predict_epoch_end(self) -> None:
-        """Gather the logits; out-of-fold ones stand in for a validation part."""
+        """Gather the logits; out-of-fold ones replace a missing validation part."""
         super().on_predict_epoch_end()
         if self.out_of_fold is not None and "val" not in self.logits:
             self.logits["val"] = SubsetLogits(self.logits["train"].position, self.out_of_fold)

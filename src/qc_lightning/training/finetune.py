@@ -24,7 +24,7 @@ class FineTunedClassifier(Classifier):
     """Trains the head and the later half of a pretrained network's stages, earlier stages more slowly.
 
     Attributes:
-        first: what comes before the training, `ExactHeadFirst` in a run.
+        first: callback before the training, `ExactHeadFirst` in a run.
     """
 
     first: Callback | None = None
@@ -55,7 +55,7 @@ class ExactHeadFirst(Callback):
 
     Args:
         store: features of the training photos.
-        settings: how the head is fitted.
+        settings: for fitting the head.
     """
 
     def __init__(self, store: FeatureStore, settings: HeadSettings) -> None:
@@ -76,7 +76,7 @@ class ExactHeadFirst(Callback):
 def learning(stages: Sequence[list[nn.Parameter]]) -> Sequence[list[nn.Parameter]]:
     """The trainable later half of the stages, the last one first; the earlier ones stay pretrained.
 
-    What those see, edges and textures, is much the same in any photo, and to train them too takes longer.
+    Early stages see edges and textures, which are similar in all photos, and training them takes longer.
     """
     return stages[: max(1, len(stages) // 2)]
 
@@ -84,7 +84,7 @@ def learning(stages: Sequence[list[nn.Parameter]]) -> Sequence[list[nn.Parameter
 def fix_the_rest(backbone: nn.Module, stages: Sequence[list[nn.Parameter]]) -> None:
     """Freeze all of a backbone's stages except the `learning` ones, and the statistics of all batch norms.
 
-    The head was fitted to features that follow from those statistics.
+    The head was fitted to features with those statistics.
     """
     for stage in stages[len(learning(stages)) :]:
         for parameter in stage:
@@ -103,12 +103,12 @@ def groups(head: Iterable[nn.Parameter], stages: Sequence[Sequence[nn.Parameter]
 def warm_cosine(optimizer: torch.optim.Optimizer, steps: int) -> torch.optim.lr_scheduler.LambdaLR:
     """The same schedule for all `groups`: linear warm-up, then cosine decay.
 
-    The head has been fitted before, to the stages as they were. Setting them free one after the other (ULMFiT, 2018)
+    The head has been fitted to the pretrained stages. Unfreezing them one after the other (ULMFiT, 2018)
     was tried too: on ELPV the training loss rose whenever one joined.
 
     Args:
         optimizer: of the groups.
-        steps: of the whole training.
+        steps: of the complete training.
     """
     return torch.optim.lr_scheduler.LambdaLR(optimizer, partial(factor, steps=steps))
 
@@ -118,7 +118,7 @@ def factor(step: int, steps: int) -> float:
 
     Args:
         step: from 0.
-        steps: of the whole training.
+        steps: of the complete training.
 
     >>> [round(factor(step, 100), 2) for step in (0, 4, 9, 10, 52, 100)]
     [0.1, 0.5, 0.98, 0.98, 0.47, 0.0]
