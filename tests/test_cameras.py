@@ -31,6 +31,7 @@ from qc_lightning.inference.exported import ExportedInspector
 from qc_lightning.inference.inspection import CameraPhoto
 from qc_lightning.inference.log_file import query
 from qc_lightning.metrics.verdict import Verdict
+from qc_lightning.prediction.on_ray import InspectionWork
 from test_service import Server
 
 HALVES = DecodeSettings(8, 8, cameras=(Region("top", (0.0, 0.0, 0.5, 1.0)), Region("side", (0.5, 0.0, 1.0, 1.0))))
@@ -176,6 +177,11 @@ def test_evaluation_and_prediction_know_the_camera(
     assert [row["verdict"] for row in rows[-2:]] == ["REVIEW", "REVIEW"]
     assert rows[-2]["error"] == "camera: expected one of top, side, whose regions are known, got none"
     assert rows[-1]["error"].endswith("got front")
+    work = InspectionWork(Inspector.load(Run(run), "cpu"), "cpu", 8, 1)  # a worker of a cluster
+    tasks = [json.dumps([path, camera, None]).encode() for path, camera in [*seen, *unknown]]
+    remote = [json.loads(result) for result in work(tasks)]
+    assert [one["probability"] for one in remote[:-2]] == pytest.approx(known)
+    assert [one["error"] for one in remote[-2:]] == [row["error"] for row in rows[-2:]]
     folder = f"source={photos / 'both'}"
     capsys.readouterr()
     for camera in ((), ("camera=front",)):

@@ -129,6 +129,16 @@ def test_file_kind_alone(tmp_path: Path, load: Callable[..., PhotoSet]) -> None:
     assert not _flagged(notes, "the mean colour")
 
 
+def test_the_camera_of_a_manifest_alone(tmp_path: Path, load: Callable[..., PhotoSet]) -> None:
+    _save_parts(tmp_path / "photos")
+    paths = sorted((tmp_path / "photos").glob("*/*.png"))
+    for cameras, flagged in ((("top", "side"), True), (("top", "top"), False)):
+        lines = [f"{path},{path.parent.name},{cameras[path.parent.name == 'Correct']}" for path in paths]
+        (tmp_path / "labels.csv").write_text("\n".join(["path,label,camera", *lines]))
+        notes = load(root=None, manifest=str(tmp_path / "labels.csv")).notes
+        assert _flagged(notes, "the camera alone tells Incorrect from Correct") == flagged
+
+
 def test_a_lighter_border_where_the_light_varies(tmp_path: Path, load: Callable[..., PhotoSet]) -> None:
     """Its colour alone says little then, the step to what lies inside says all."""
     root = tmp_path / "photos"

@@ -115,6 +115,16 @@ def test_a_photo_is_dropped_judged_and_overridden_in_german(
     assert (second.overrides, second.verdict, second.who, second.reason) == (1, other, "Änne", reason)
 
 
+def test_the_address_names_the_camera_of_the_pages_photos(browser: Any, server: Server, tmp_path: Path) -> None:
+    page = Page(browser, server)
+    page.page.goto(f"{server.url}/?camera=top%20left")
+    page.drop(*frames(tmp_path / "in", 1))
+    page.page.locator("#strip li").first.wait_for()
+    assert [row.entry.source for row in query(tmp_path / "line.sqlite")] == ["top left"]
+    assert page.errors == []
+    page.context.close()
+
+
 def test_a_photo_of_the_browsers_camera_and_a_service_that_is_gone(
     browser: Any, server: Server, tmp_path: Path
 ) -> None:

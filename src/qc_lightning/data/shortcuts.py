@@ -67,7 +67,7 @@ def check_shortcuts(
     hours = np.floor((dates - np.nanmin(dates)) / 3600) if np.isfinite(dates).any() else dates
     days = [f"{hour // 24}" for hour in hours]
     sizes = [(fact.width, fact.height) for fact in facts]
-    cameras = [fact.camera for fact in facts]
+    cameras = [photo.camera or fact.camera for photo, fact in zip(photos, facts, strict=True)]
     properties = {
         "border_colour": appearance.border.astype(np.float64),
         "mean_colour": appearance.colour.astype(np.float64),

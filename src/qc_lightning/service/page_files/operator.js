@@ -1,6 +1,6 @@
 const at = (id) => document.getElementById(id);
 const incorrect = JSON.parse(at("view").dataset.classes)[1];
-const PAGE = `page-${Math.random().toString(36).slice(2, 8)}`;
+const PAGE = new URLSearchParams(location.search).get("camera") || `page-${Math.random().toString(36).slice(2, 8)}`;
 const counts = { PASS: 0, REVIEW: 0, REJECT: 0 };
 let language = TEXT[navigator.language.slice(0, 2)] ? navigator.language.slice(0, 2) : "en";
 let unclear = 0, last = null, shift = null, ownCamera = false, queue = Promise.resolve(), loud = true, audio = null;
@@ -89,7 +89,7 @@ async function inspect(blob, name) {
     const kind = at("master").value;  // for one photo
     at("master").value = "";
     const what = kind ? `master=${kind}` : `part=${encodeURIComponent(name.slice(0, 200))}`;
-    const query = `evidence=true&camera=${PAGE}&${what}`;
+    const query = `evidence=true&camera=${encodeURIComponent(PAGE)}&${what}`;
     response = await ask(`/v1/inspect?${query}`, { method: "POST", body: blob });
   } catch {
     return alarm("gone");
