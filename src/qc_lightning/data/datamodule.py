@@ -39,16 +39,16 @@ class PhotoBatches(Dataset[Batch]):
         self.labels = torch.from_numpy(photos.labels).float()
 
     def __getitem__(self, indices: NDArray[np.int64]) -> Batch:
-        """Return the photos at `indices`, an int64 array of positions in the photo set."""
+        """Return the photos at `indices`, an int64 array of positions in the dataset."""
         return Batch(torch.from_numpy(self.photos.pixels(indices)), self.labels[indices], torch.from_numpy(indices))
 
 
 class BatchSampler(Sampler[NDArray[np.int64]]):
     """Yields batches of positions of one subset; in a distributed training only this process's batches.
 
-    Shuffled, the order follows from seed and epoch alone, so a resumed run sees the order an unbroken one would have
-    seen, and every process gets equally many photos (the first few of the epoch are repeated when they do not divide).
-    A last batch of fewer than `least` photos joins the one before it: a batch norm learns nothing from a single photo.
+    A shuffled order depends on seed and epoch only, so a resumed run sees the same order as an uninterrupted one. Every
+    process gets the same number of photos (the first few of the epoch are repeated if they do not divide evenly). A
+    last batch of fewer than `least` photos joins the previous one, since a batch norm learns nothing from a single one.
     With `labels` of the photos each class is drawn equally often, with replacement (`imbalance=sampler`).
     In order, nothing is repeated or left out: the processes' shares may differ by one.
     """
@@ -107,8 +107,8 @@ class PhotoDataModule(LightningDataModule):
 
     Args:
         photos: decoded and split.
-        batch_size: photos a training step.
-        augment: what training photos go through.
+        batch_size: photos per training step.
+        augment: augmentation of the training photos.
         seed: of the order.
         balanced: draw each class equally often, with replacement.
         least: smallest training batch: 2 for a network with trainable batch norms.

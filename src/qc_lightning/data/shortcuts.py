@@ -18,7 +18,7 @@ from qc_lightning.data.photo import Photo
 from qc_lightning.data.split import folds
 from qc_lightning.metrics.intervals import proportion
 
-FLAGGED_FROM = 0.90  # balanced accuracy; photo sets without a known shortcut reached 0.49 to 0.81
+FLAGGED_FROM = 0.90  # balanced accuracy; datasets without a known shortcut reached 0.49 to 0.81
 _FOLDS = 5
 _KINDS = 8  # of the most frequent values of a discrete property
 _PENALTY = 1.0  # of the squared norm of the weights, for standardised features

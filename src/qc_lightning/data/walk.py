@@ -35,18 +35,18 @@ _OWN_FOLDERS, _LINKS = "folders that qc-lightning has written", "links to folder
 class Walk:
     """The photos in a folder and its subfolders.
 
-    Hidden files and folders are no photos. Links to folders are followed when they lead out of the folder, each target
+    Hidden files and folders are not photos. Links to folders are followed when they lead out of the folder, each target
     once: what a link to a folder above it, or to a place inside, leads to is found anyway.
 
     Args:
         root: the folder.
-        skip: folders to leave out without a word.
+        skip: folders to leave out silently.
         home: links that lead to a place in this folder are not followed; the root itself when None.
 
     Attributes:
         unread: name and reason of what may be photos but is not read: image files of other endings, folders that cannot
             be opened. Complete once `photos` has ended, as is the next.
-        passed_over: how many folders were left out, by what they are.
+        passed_over: how many folders were left out, by kind.
     """
 
     def __init__(self, root: Path, skip: Collection[Path] = (), home: Path | None = None) -> None:
@@ -123,7 +123,7 @@ def is_photo(path: Path) -> bool:
 
 
 def why_unread(path: Path) -> str:
-    """Why a file of a folder that is no photo by its ending may be one all the same; empty if nothing says so."""
+    """Why a file of a folder that is not a photo by its ending may be one all the same; empty if nothing says so."""
     suffix = path.suffix.lower()
     is_image = suffix in _UNREAD_SUFFIXES or (suffix not in _OTHER_SUFFIXES and looks_like_image(path))
     return unread_ending(path) if is_image else ""

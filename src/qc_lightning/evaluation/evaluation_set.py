@@ -49,7 +49,7 @@ def evaluation_folder(run: Run, name: str | None) -> Path:
     """Folder of an evaluation: `<run>/evaluations/<name>`, by default the time; not created yet.
 
     Raises:
-        UserError: it is there already, or nothing can be written there.
+        UserError: it already exists, or nothing can be written there.
     """
     folder = run.folder / "evaluations" / (name or datetime.now().strftime("%Y-%m-%d_%H-%M-%S"))
     if folder.exists():
@@ -93,7 +93,7 @@ def labelled_photos(run: Run, other: OtherPhotosConfig, subset: str | None = Non
     """List the photos that `other` names, or a subset of the run's own.
 
     Raises:
-        UserError: they are not what they must be.
+        UserError: they cannot be used.
     """
     data = trained_with(run)
     if other.root is None and other.manifest is None:

@@ -46,7 +46,7 @@ def measure(
 
     Args:
         logits: of each subset.
-        photos: the photo set.
+        photos: the dataset.
         decision: the rule for verdicts.
         target: the rates to keep, and the line's share of bad parts.
         classes: the user's names for Correct and Incorrect.
@@ -80,7 +80,7 @@ def calibration_of(
 
     Args:
         logits: of each subset; without a validation part "val" holds the out-of-fold scores that it was fitted to.
-        photos: the photo set.
+        photos: the dataset.
         platt: "slope" and "offset".
     """
     comparison: dict[str, Any] = {}

@@ -26,7 +26,7 @@ class Source:
         names: below `root`, with forward slashes, or absolute for a photo elsewhere, or of a list an address such as
             s3://bucket/photo.jpg; each once. Sorted, but of a list
             in the list's order. A million of them take about 100 MB; nothing else is kept of a photo.
-        passed_over: how many folders were left out, by what they are.
+        passed_over: how many folders were left out, by kind.
         parts: the part that a photo shows, by name, where a .csv has a column `part`.
         cameras: the camera that took it, by name, where a .csv has a column `camera`.
     """

@@ -34,7 +34,7 @@ class Stream:
     wait for each other, most of all on a busy machine.
 
     Args:
-        inspector: the model; an exported one should use one thread a call.
+        inspector: the model; an exported one should use one thread per call.
         batch_size: photos that go through the network at a time, at most.
         exact: fill every batch (but the last) with `batch_size` readable photos, however long that takes, and run it as
             the training does. A logit's last bits can depend on the batch that its photo travels in; so the batches of
@@ -63,7 +63,7 @@ class Stream:
             alone = partial(torch.set_num_threads, 1) if self._network_in_pool else None
         self._pool = ThreadPoolExecutor(self._threads, initializer=alone)
         self._ended = threading.Event()
-        self._decode_seconds = _TASK_SECONDS  # of one photo, lately
+        self._decode_seconds = _TASK_SECONDS  # recent time per photo
         self._network_seconds = _HELD_SECONDS / 4  # recent time per photo; this guess makes the first batch small
 
     def __enter__(self) -> Self:

@@ -32,11 +32,11 @@ def ranking(score: FloatArray, bad: BoolArray, group: IntArray | None = None, co
     """AUROC and average precision with intervals.
 
     The variance of both is that of the influence of single photos (for AUROC: DeLong, DeLong & Clarke-Pearson 1988,
-    Biometrics 44; with groups Obuchowski 1997, Biometrics 53), and the interval is Wilson's of as many photos as give a
-    proportion that variance. Photos that were not met are the risk: one odd Correct photo above all Incorrect ones can
-    cost more than all mistakes seen. So the lower end is that of the photos with a further Correct one that looks like
-    an Incorrect one, and the other way round; their mean loss and its square are added, in parts, as Fay & Feuer (1997,
-    Statistics in Medicine 16) do for a sum of weighted Poisson counts.
+    Biometrics 44; with groups Obuchowski 1997, Biometrics 53). The interval is Wilson's for the number of photos that
+    gives a proportion that variance. The test may lack the worst photos: one odd Correct photo above all Incorrect ones
+    can cost more than all observed errors. The lower end therefore includes a further Correct photo that looks like an
+    Incorrect one, and vice versa; their mean loss and its square are added, in parts, as Fay & Feuer (1997, Statistics
+    in Medicine 16) do for a sum of weighted Poisson counts.
 
     Args:
         score: float [n], finite; equal ones count half for AUROC and together for average precision.
@@ -85,13 +85,13 @@ def ranking(score: FloatArray, bad: BoolArray, group: IntArray | None = None, co
 
 
 def _unless_unmet(value: float, variance: float, more: tuple[float, float], few: float, confidence: float) -> Interval:
-    """Wilson's interval of as many photos as give a proportion this variance; its lower end with photos not met yet.
+    """Wilson's interval of as many photos as give a proportion this variance; its lower end includes further photos.
 
     Args:
-        value: the figure, in [0, 1].
+        value: the metric, in [0, 1].
         variance: as measured.
-        more: what photos that were not met lose on average, and the average of its square.
-        few: photos to assume where the figure does not vary.
+        more: mean loss by further photos, and the mean of its square.
+        few: photos to assume if the metric does not vary.
         confidence: in (0, 1).
     """
 

@@ -47,7 +47,7 @@ class Plan:
         parts: which part a photo shows.
         source: the photos of this share, after `without_done` those that have no row of their bytes yet; while
             watching none yet.
-        camera: that took the photos, but for those of `cameras`; empty when nobody said.
+        camera: that took the photos, but for those of `cameras`; empty if unknown.
         cameras: the camera of a photo, by its path.
         stale: photos that have changed since their newest row.
         handed: stamps of the photos that are being inspected, as they were before.
@@ -75,7 +75,7 @@ class Plan:
         """Find the run, the photos of this shard and its output.
 
         Raises:
-            UserError: one of them is not what it must be.
+            UserError: one of them cannot be used.
         """
         model, asked = open_model(config.run), Path(str(config.output)).expanduser().absolute()
         output = shard.output(asked)

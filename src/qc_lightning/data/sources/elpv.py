@@ -1,7 +1,7 @@
 """The ELPV solar cells: real electroluminescence photos with expert labels, from the package `elpv-dataset`.
 
 Deitsch et al., "Automatic classification of defective photovoltaic module cells in electroluminescence images", Solar
-Energy 2019; the photos are CC BY-NC-SA 4.0. The photo set does not say which cell came from which module, but its files
+Energy 2019; the photos are CC BY-NC-SA 4.0. The dataset does not say which cell came from which module, but its files
 stand in the order of the modules, and `MODULE_SIZES` gives the number of cells of each, inferred from that order.
 """
 
