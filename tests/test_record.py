@@ -53,6 +53,20 @@ def test_a_record_comes_back_as_it_was(tmp_path: Path) -> None:
         assert (read.command, read.overrides, read.directory) == (name, [name], str(Path.cwd()))
 
 
+def test_a_run_of_before_there_was_a_setting_is_read(tmp_path: Path) -> None:
+    run, config = Run(tmp_path), compose([])
+    RunRecord.from_config(config, "", []).write(run)
+    record = yaml.safe_load(run.record.read_text())
+    for name in ("mask", "cameras", "corrections"):
+        assert record["settings"]["data"].pop(name) is None
+    run.record.write_text(yaml.safe_dump(record))
+    assert RunRecord.read(run).training == config
+    del record["settings"]["data"]["bit_depth"]
+    run.record.write_text(yaml.safe_dump(record))
+    with pytest.raises(UserError, match=r"of another release .*data.bit_depth: expected a value, got none"):
+        assert RunRecord.read(run).training
+
+
 @pytest.mark.parametrize(
     "text",
     [

@@ -22,7 +22,8 @@ def build(schema: type[T], settings: Mapping[str, object], where: str = "") -> T
 
     Args:
         schema: the dataclass; its own checks run too.
-        settings: a value for each field without a default, nested dataclasses as mappings.
+        settings: a value for each field without a default, nested dataclasses as mappings. A field that may be None is
+            None where it is left out, so that a record of before there was such a setting is still read.
         where: prefix of the names in messages, such as `data.`.
 
     Raises:
@@ -33,12 +34,14 @@ def build(schema: type[T], settings: Mapping[str, object], where: str = "") -> T
         if key not in names:
             near = nearest(f"{where}{key}", [f"{where}{name}" for name in names])
             raise UserError(f"there is no setting '{where}{key}'{near}; --help lists them all")
+    hints, given = typing.get_type_hints(schema), dict(settings)
     for field in fields(cast(Any, schema)):
         needed = field.default is MISSING and field.default_factory is MISSING
         if needed and field.name not in settings:
-            raise UserError(f"{where}{field.name}: expected a value, got none")
-    hints = typing.get_type_hints(schema)
-    return schema(**{key: typed(hints[key], value, f"{where}{key}") for key, value in settings.items()})
+            if type(None) not in typing.get_args(hints[field.name]):
+                raise UserError(f"{where}{field.name}: expected a value, got none")
+            given[field.name] = None
+    return schema(**{key: typed(hints[key], value, f"{where}{key}") for key, value in given.items()})
 
 
 def parts_of(hint: Any) -> list[Any]:
