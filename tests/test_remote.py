@@ -119,7 +119,7 @@ def test_a_worker_reads_a_store(run_folder: Path, photo_root: Path, tmp_path: Pa
     store = fsspec.filesystem("memory")
     store.put(str(photo_root), "/line/photos", recursive=True)
     try:
-        photos = find_everywhere("memory://line/photos")
+        photos = list(find_everywhere("memory://line/photos"))
         assert len(photos) == 40
         inspector = Inspector.load(Run(run_folder), "cpu", Verdict.REVIEW)
         work = InspectionWork(inspector, "cpu", 8, 1)
