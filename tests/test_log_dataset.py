@@ -78,6 +78,19 @@ def test_nothing_to_learn_from_is_one_line(tmp_path: Path, log: LogCall) -> None
     assert (code, "cannot read" in err) == (2, True)
 
 
+def test_kinds_and_cameras_of_the_old_split_stay(tmp_path: Path, log: LogCall) -> None:
+    photos = [save_photo(tmp_path / "in" / f"{seed}.png", bright=False, seed=seed) for seed in range(2)]
+    path = line(tmp_path, photos, {0: "REJECT"})
+    columns = "path,label,group,subset,sha256"
+    for more, old, new in ((",kind,camera", ",dent,side", ["", "top"]), (",kind", ",dent", [""]), ("", "", [])):
+        (tmp_path / "split.csv").write_text(f"{columns}{more}\na.png,schlecht,a,test,00{old}\n")
+        folder = tmp_path / f"new{len(more)}"
+        assert log(path, "dataset", folder, f"beside={tmp_path / 'split.csv'}")[0] == 0
+        rows = table(folder / "labels.csv")
+        assert ",".join(rows[0]) == columns + more
+        assert [list(row.values())[5:] for row in rows] == [old.split(",")[1:], new]
+
+
 @pytest.mark.slow
 def test_a_training_takes_them_beside_the_old_photos(
     tmp_path: Path, photo_root: Path, train: Callable[..., tuple[int, Path, str]], log: LogCall

@@ -79,7 +79,7 @@ def labelled_photos(log: Path, photos: Path, output: Path, beside: Path | None) 
         raise UserError(f"{log}: nobody has overridden a verdict yet, there is nothing to learn from")
     records = log_file.model_records(log)
     names = {digest: _class_names(record) for digest, record in records.items()}
-    lines: list[tuple[str, ...]] = []
+    new: list[dict[str, str]] = []
     lost = repeated = otherwise = 0
     for sha256, (inspected, said) in newest.items():
         label = names.get(inspected.entry.model, ("Correct", "Incorrect"))[said.entry.verdict == Verdict.REJECT]
@@ -93,14 +93,21 @@ def labelled_photos(log: Path, photos: Path, output: Path, beside: Path | None) 
         name = f"{label}/{sha256[:20]}{kept.suffix}"
         with replacing(output / name, durable=False) as temporary:
             shutil.copyfile(kept, temporary)
-        lines.append((name, label, _group(inspected), "train" if old else "", sha256, inspected.entry.source))
-    if not lines:
+        row = name, label, _group(inspected), "train" if old else "", sha256
+        new.append(dict(zip(_COLUMNS, row, strict=True)) | {"camera": inspected.entry.source})
+    if not new:
         raise UserError(f"{log}: {len(newest)} overrides, but none of a new photo that was kept in {photos}")
-    listed = [*(tuple(row.get(column) or "" for column in (*_COLUMNS, "camera")) for row in old), *lines]
     regions = any(json.loads(record)["metadata"].get("decode", {}).get("cameras") for record in records.values())
-    columns = (*_COLUMNS, "camera") if regions else _COLUMNS  # a photo's region depends on its camera
-    write_text(output / _MANIFEST, csv_text(columns, [line[: len(columns)] for line in listed]))
-    counts = {name: sum(row[1] == name for row in lines) for name in sorted({row[1] for row in lines})}
+    more = [
+        column
+        for column in ("kind", "camera")
+        if any(row.get(column) for row in old) or (column == "camera" and regions)  # a region depends on the camera
+    ]
+    columns = [*_COLUMNS, *more]
+    write_text(
+        output / _MANIFEST, csv_text(columns, [[row.get(name) or "" for name in columns] for row in [*old, *new]])
+    )
+    counts = {name: sum(row["label"] == name for row in new) for name in sorted({row["label"] for row in new})}
     return LabelledPhotos(output / _MANIFEST, counts, lost, repeated, otherwise, len(old))
 
 
