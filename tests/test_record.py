@@ -14,7 +14,9 @@ import yaml
 
 from qc_lightning import evaluate as evaluate_command
 from qc_lightning.cli.compose import compose
+from qc_lightning.cli.training import what_next
 from qc_lightning.config.record import RunRecord
+from qc_lightning.core.atomic import write_text
 from qc_lightning.core.claim import claim_sweep, claimed
 from qc_lightning.core.errors import UserError
 from qc_lightning.core.lock import held, is_held
@@ -65,6 +67,16 @@ def test_a_run_of_before_there_was_a_setting_is_read(tmp_path: Path) -> None:
     run.record.write_text(yaml.safe_dump(record))
     with pytest.raises(UserError, match=r"of another release .*data.bit_depth: expected a value, got none"):
         assert RunRecord.read(run).training
+
+
+def test_a_run_that_tells_nothing_apart_is_not_sent_to_predict(tmp_path: Path) -> None:
+    config = compose(["experiment=recommended", "data=folder", f"data.root={tmp_path}"])
+    run = Run(tmp_path / "run")
+    run.folder.mkdir()
+    for matrix, low, step in (([[7, 5], [7, 5]], 0.33, "audit"), ([[12, 0], [0, 12]], 0.8, "predict")):
+        part = {"n": 24, "confusion_matrix": matrix, "balanced_accuracy": {"low": low}}
+        write_text(run.metrics, json.dumps({"test": part}))
+        assert what_next(run, config).startswith(f"next:  qc-lightning {step} ")
 
 
 @pytest.mark.parametrize(

@@ -116,6 +116,8 @@ def resumed(now: Any, stored: RunRecord, overrides: Sequence[str], where: str) -
 
 def what_next(run: Run, config: TrainConfig) -> str:
     """The command that opens the report, and the one to try next."""
+    from qc_lightning.metrics.go_live import doubt_of
+
     folder = run.folder.absolute()
     target = folder.relative_to(Path.cwd()) if folder.is_relative_to(Path.cwd()) else folder
     lines = []
@@ -127,6 +129,8 @@ def what_next(run: Run, config: TrainConfig) -> str:
         step = "qc-lightning train photos/"
     elif not config.model.pretrained:
         step = f"qc-lightning train {shlex.quote(str(data.root or data.manifest))}"
+    elif doubt_of(run):
+        step = f"qc-lightning audit {shlex.quote(str(data.root or data.manifest))}"
     else:
         step = f"qc-lightning predict incoming/ run={shlex.quote(str(target))}"
     return "\n".join([*lines, f"next:  {step}"])
