@@ -66,7 +66,7 @@ def test_overridden_photos_go_into_a_folder_for_each_class(tmp_path: Path, log: 
     )
     assert [row["group"] for row in rows[:2]] == ["line/7", "line/7"], "photos of one part stay together"
     code, _, err = log(path, "dataset", tmp_path / "new")
-    assert (code, "is there already" in err) == (2, True)
+    assert (code, "already exists" in err) == (2, True)
 
 
 def test_nothing_to_learn_from_is_one_line(tmp_path: Path, log: LogCall) -> None:

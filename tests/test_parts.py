@@ -170,7 +170,7 @@ def test_two_processes_at_once_end_well_even_over_a_damaged_folder(whole: Path, 
 
 def test_killed_render_leaves_no_folder_and_is_not_trusted(tmp_path: Path) -> None:
     process = start(tmp_path, 900)
-    while not list(tmp_path.glob(".parts-v1-900-0-*/*/*.jpg")):
+    while not list(tmp_path.glob(".unfinished-*/*/*.jpg")):
         assert process.poll() is None
         time.sleep(0.01)
     process.kill()
@@ -186,7 +186,7 @@ def test_killed_render_leaves_no_folder_and_is_not_trusted(tmp_path: Path) -> No
 def test_the_processes_of_a_killed_render_end_with_it(tmp_path: Path) -> None:
     process = start(tmp_path, 1200)
     children = Path(f"/proc/{process.pid}/task/{process.pid}/children")
-    while not list(tmp_path.glob(".parts-v1-1200-0-*/*/*.jpg")):
+    while not list(tmp_path.glob(".unfinished-*/*/*.jpg")):
         assert process.poll() is None
         time.sleep(0.01)
     workers = children.read_text().split()

@@ -16,7 +16,7 @@ from qc_lightning import evaluate as evaluate_command
 from qc_lightning.cli.compose import compose
 from qc_lightning.cli.training import what_next
 from qc_lightning.config.record import RunRecord
-from qc_lightning.core.atomic import write_text
+from qc_lightning.core.atomic import unfinished_folder, write_text
 from qc_lightning.core.claim import claim_sweep, claimed
 from qc_lightning.core.errors import UserError
 from qc_lightning.core.lock import held, is_held
@@ -245,12 +245,17 @@ def test_a_setting_without_effect_is_named(train: Train) -> None:
 
 
 def test_two_evaluations_in_one_second_get_a_folder_each(tmp_path: Path) -> None:
-    from qc_lightning.evaluation.evaluation_set import begin_evaluation
+    from qc_lightning.evaluation.evaluation_set import place_evaluation
 
-    folders = [begin_evaluation(tmp_path / "evaluations" / "noon", named=False) for _ in range(3)]
-    assert [folder.name for folder in folders] == ["noon", "noon-2", "noon-3"]
+    def place(named: bool) -> Path:
+        with unfinished_folder(tmp_path / "evaluations") as unfinished:
+            (unfinished / "metrics.json").write_text("{}")
+            return place_evaluation(unfinished, tmp_path / "evaluations" / "noon", named)
+
+    assert [place(named=False).name for _ in range(3)] == ["noon", "noon-2", "noon-3"]
     with pytest.raises(UserError, match="already exists: give another name="):
-        begin_evaluation(tmp_path / "evaluations" / "noon", named=True)
+        place(named=True)
+    assert len(list((tmp_path / "evaluations").iterdir())) == 3, "nothing unfinished is left"
 
 
 def test_two_sweeps_in_one_second_get_a_folder_each(tmp_path: Path) -> None:

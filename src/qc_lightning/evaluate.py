@@ -6,11 +6,9 @@ from qc_lightning.config import EvaluateConfig
 
 def evaluate(config: EvaluateConfig) -> None:
     """Compute the same metrics as a training, and compare two runs."""
-    from qc_lightning.core.atomic import write_json
     from qc_lightning.core.run import Run
     from qc_lightning.core.timing import Timing
     from qc_lightning.evaluation.evaluation_set import (
-        begin_evaluation,
         evaluation_folder,
         labelled_photos,
         trained_with,
@@ -22,10 +20,9 @@ def evaluate(config: EvaluateConfig) -> None:
     labelled = labelled_photos(run, config.data, config.subset)
     folder = evaluation_folder(run, config.name)
 
-    from qc_lightning.evaluation.evaluate_run import compare_runs, evaluate_run, in_words, write_photos
+    from qc_lightning.evaluation.evaluate_run import compare_runs, evaluate_run, in_words, write_evaluation
     from qc_lightning.evaluation.score import score
     from qc_lightning.inference.inspector import Inspector
-    from qc_lightning.metrics.compute import finite
     from qc_lightning.metrics.go_live import doubt_of
 
     inspector = Inspector.load(run, config.device)
@@ -38,9 +35,8 @@ def evaluate(config: EvaluateConfig) -> None:
         rivals = score(rival, labelled, trained_with(other).batch_size)
         metrics["comparison"] = compare_runs(other, (inspector, scored), (rival, rivals))
         timing.done("against")
-    folder = begin_evaluation(folder, named=config.name is not None)
-    write_photos(folder, inspector, labelled, scored)
-    write_json(folder / "metrics.json", finite(metrics | {"timing_s": timing.seconds}))
+    metrics["timing_s"] = timing.seconds
+    folder = write_evaluation(folder, config.name is not None, inspector, labelled, scored, metrics)
 
     if why := doubt_of(run):
         print(f"WARNING: {why}")

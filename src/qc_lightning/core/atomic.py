@@ -3,6 +3,7 @@
 import errno
 import json
 import os
+import shutil
 import tempfile
 import time
 from collections.abc import Iterator
@@ -57,17 +58,40 @@ def replacing(path: Path, durable: bool = True) -> Iterator[Path]:
         os.close(handle)
 
 
+@contextmanager
+def unfinished_folder(parent: Path) -> Iterator[Path]:
+    """Yield a temporary folder below `parent`: the block fills it and renames it, or it is removed.
+
+    So a folder appears complete or not at all. What killed processes left in `parent` is removed.
+    """
+    parent.mkdir(parents=True, exist_ok=True)
+    remove_abandoned(parent)
+    temporary = Path(tempfile.mkdtemp(dir=parent, prefix=UNFINISHED))
+    temporary.chmod(0o777 & ~_umask())
+    with _opened(temporary) as handle:
+        try:
+            if handle is not None:
+                try_lock(handle)
+            yield temporary
+        finally:
+            shutil.rmtree(temporary, ignore_errors=True)
+
+
 def remove_abandoned(folder: Path) -> int:
-    """Remove the unfinished files of killed processes from a folder; returns the bytes freed."""
+    """Remove the unfinished files and folders of killed processes from a folder; returns the bytes of the files."""
     freed = 0
-    for file in folder.glob(f"{UNFINISHED}*"):
+    for path in folder.glob(f"{UNFINISHED}*"):
         with suppress(OSError):
-            with file.open("rb") as handle:
-                info = os.fstat(handle.fileno())
-                if not try_lock(handle.fileno()) and time.time() - info.st_mtime < _ABANDONED:
-                    continue
-            file.unlink()
-            freed += info.st_size
+            info = path.stat()
+            with _opened(path) as handle:
+                locked = handle is not None and try_lock(handle)
+            if not locked and time.time() - info.st_mtime < _ABANDONED:
+                continue
+            if path.is_dir():
+                shutil.rmtree(path)
+            else:
+                path.unlink()
+                freed += info.st_size
     return freed
 
 
@@ -93,19 +117,29 @@ def try_lock(handle: int) -> bool:
     return True
 
 
-def _sync(path: Path) -> None:
-    """Flush a file's contents, or a folder's names, to disk."""
+@contextmanager
+def _opened(path: Path) -> Iterator[int | None]:
+    """A handle of a file or folder; None where it may not be opened, as folders on Windows and write-only files."""
     try:
         handle = os.open(path, os.O_RDONLY)
-    except PermissionError:  # Windows opens no folders, a file may be write-only
+    except PermissionError:
+        yield None
         return
     try:
-        os.fsync(handle)
-    except OSError as error:
-        if error.errno not in _CANNOT_SYNC:  # a disk can turn out full only now
-            raise
+        yield handle
     finally:
         os.close(handle)
+
+
+def _sync(path: Path) -> None:
+    """Flush a file's contents, or a folder's names, to disk."""
+    with _opened(path) as handle:
+        try:
+            if handle is not None:
+                os.fsync(handle)
+        except OSError as error:
+            if error.errno not in _CANNOT_SYNC:  # a disk can turn out full only now
+                raise
 
 
 def read_json(path: Path) -> dict[str, Any]:

@@ -10,6 +10,7 @@ import sys
 import tomllib
 from pathlib import Path
 
+from qc_lightning.core.atomic import unfinished_folder
 from qc_lightning.core.errors import UserError
 from qc_lightning.inference.exported import ExportedInspector
 
@@ -39,15 +40,17 @@ def make_bundle(model: Path, folder: Path, checkout: Path, target: tuple[str, st
     if folder.exists():
         raise UserError(f"{folder} already exists: remove it or give another name")
     ExportedInspector.load(model).verify_golden()
-    wheels = folder / "wheels"
-    wheels.mkdir(parents=True)
-    elsewhere = [f"--platform={target[0]}", f"--python-version={target[1]}"] if target else []
-    _pip("wheel", "--no-deps", f"--wheel-dir={wheels}", str(checkout))
-    packages = line_packages(checkout / "pyproject.toml")
-    _pip("download", "--only-binary=:all:", f"--dest={wheels}", *elsewhere, *packages)
-    shutil.copyfile(model, folder / "inspector.onnx")
-    for file in _FILES.iterdir():
-        shutil.copy(file, folder)
+    with unfinished_folder(folder.absolute().parent) as unfinished:
+        wheels = unfinished / "wheels"
+        wheels.mkdir()
+        elsewhere = [f"--platform={target[0]}", f"--python-version={target[1]}"] if target else []
+        _pip("wheel", "--no-deps", f"--wheel-dir={wheels}", str(checkout))
+        packages = line_packages(checkout / "pyproject.toml")
+        _pip("download", "--only-binary=:all:", f"--dest={wheels}", *elsewhere, *packages)
+        shutil.copyfile(model, unfinished / "inspector.onnx")
+        for file in _FILES.iterdir():
+            shutil.copy(file, unfinished)
+        unfinished.rename(folder)
 
 
 def _pip(*arguments: str) -> None:

@@ -7,10 +7,10 @@ import numpy as np
 import torch
 
 from qc_lightning.config.record import RunRecord
-from qc_lightning.core.atomic import read_json, write_text
+from qc_lightning.core.atomic import read_json, unfinished_folder, write_json, write_text
 from qc_lightning.core.csv_files import csv_text
 from qc_lightning.core.run import Run
-from qc_lightning.evaluation.evaluation_set import EvaluationSet, trained_on
+from qc_lightning.evaluation.evaluation_set import EvaluationSet, place_evaluation, trained_on
 from qc_lightning.evaluation.measure import SubsetLogits, measure, predictions_csv, versions
 from qc_lightning.evaluation.score import Scored, parts_csv
 from qc_lightning.inference.inspector import Inspector
@@ -49,16 +49,38 @@ def evaluate_run(run: Run, inspector: Inspector, labelled: EvaluationSet, scored
     }
 
 
-def write_photos(folder: Path, inspector: Inspector, labelled: EvaluationSet, scored: Scored) -> None:
-    """Write predictions.csv, parts.csv if photos share parts, and bad_files.csv if there are any."""
+def write_evaluation(
+    folder: Path, named: bool, inspector: Inspector, labelled: EvaluationSet, scored: Scored, metrics: dict[str, Any]
+) -> Path:
+    """Write the folder of an evaluation, which appears complete or not at all.
+
+    Beside metrics.json it holds predictions.csv, parts.csv if photos share parts, and bad_files.csv if there are any.
+
+    Args:
+        folder: its name, of `evaluation_folder`.
+        named: whether the user chose the name; else it gets a suffix if it is taken.
+        inspector: the model.
+        labelled: the photos.
+        scored: what the model says of them.
+        metrics: content of metrics.json.
+
+    Returns:
+        The folder.
+
+    Raises:
+        UserError: another evaluation has taken the name.
+    """
     everything = {labelled.subset: SubsetLogits(torch.arange(len(scored.photos)), scored.logit)}
     names = inspector.class_names
     text = predictions_csv(everything, scored.photos, inspector.decision, names, labelled.subset, scored.novelty)
-    write_text(folder / "predictions.csv", text)
-    if len({photo.group for photo in scored.photos}) < len(scored.photos):
-        write_text(folder / "parts.csv", parts_csv(scored, inspector.decision, names))
-    if scored.bad:
-        write_text(folder / "bad_files.csv", csv_text(("path", "reason"), scored.bad))
+    with unfinished_folder(folder.parent) as unfinished:
+        write_text(unfinished / "predictions.csv", text)
+        if len({photo.group for photo in scored.photos}) < len(scored.photos):
+            write_text(unfinished / "parts.csv", parts_csv(scored, inspector.decision, names))
+        if scored.bad:
+            write_text(unfinished / "bad_files.csv", csv_text(("path", "reason"), scored.bad))
+        write_json(unfinished / "metrics.json", finite(metrics))
+        return place_evaluation(unfinished, folder, named)
 
 
 def in_words(run: Run, inspector: Inspector, labelled: EvaluationSet, metrics: dict[str, Any]) -> str:

@@ -1,6 +1,7 @@
 """Labelled photos to evaluate a run on: its own or others."""
 
 import csv
+import errno
 import itertools
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
@@ -58,22 +59,21 @@ def evaluation_folder(run: Run, name: str | None) -> Path:
     return folder
 
 
-def begin_evaluation(folder: Path, named: bool) -> Path:
-    """Create the folder of an evaluation exclusively; the default name gets a suffix if it is taken.
+def place_evaluation(complete: Path, folder: Path, named: bool) -> Path:
+    """Give a complete folder the name of its evaluation; the default name gets a suffix if it is taken.
 
     Raises:
-        UserError: another evaluation has taken the name, or nothing can be written there.
+        UserError: another evaluation has taken the name.
     """
     for number in itertools.count(1):
         target = folder if number == 1 else folder.with_name(f"{folder.name}-{number}")
         try:
-            target.mkdir(parents=True)
-            return target
-        except FileExistsError:
+            return complete.rename(target)
+        except OSError as error:
+            if error.errno not in (errno.EEXIST, errno.ENOTEMPTY, errno.ENOTDIR):
+                raise
             if named:
                 raise UserError(f"{target} already exists: give another name=") from None
-        except OSError as error:
-            raise UserError(f"expected a folder that can be written to, {target}: {error.strerror}") from error
     raise AssertionError("counting never ends")
 
 

@@ -3,11 +3,11 @@
 import csv
 import json
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from qc_lightning.core.atomic import replacing, write_text
+from qc_lightning.core.atomic import unfinished_folder, write_text
 from qc_lightning.core.csv_files import csv_text, read_table
 from qc_lightning.core.errors import UserError
 from qc_lightning.inference import log_file
@@ -71,7 +71,7 @@ def labelled_photos(log: Path, photos: Path, output: Path, beside: Path | None) 
         UserError: the folder exists, the split or the log cannot be read, or there are no overrides.
     """
     if output.exists():
-        raise UserError(f"output: expected a new folder, {output} is there already: give another name")
+        raise UserError(f"output: expected a new folder, {output} already exists: give another name")
     old = _read_split(beside) if beside else []
     labels = {row["sha256"]: row["label"] for row in old}
     newest = {inspected.entry.sha256: (inspected, said) for inspected, said in corrected(log) if inspected.entry.sha256}
@@ -81,34 +81,41 @@ def labelled_photos(log: Path, photos: Path, output: Path, beside: Path | None) 
     names = {digest: _class_names(record) for digest, record in records.items()}
     new: list[dict[str, str]] = []
     lost = repeated = otherwise = 0
-    for sha256, (inspected, said) in newest.items():
-        label = names.get(inspected.entry.model, ("Correct", "Incorrect"))[said.entry.verdict == Verdict.REJECT]
-        if sha256 in labels:
-            repeated, otherwise = repeated + 1, otherwise + (labels[sha256] != label)
-            continue
-        kept = find_kept(photos, sha256)
-        if kept is None:
-            lost += 1
-            continue
-        name = f"{label}/{sha256[:20]}{kept.suffix}"
-        with replacing(output / name, durable=False) as temporary:
-            shutil.copyfile(kept, temporary)
-        row = name, label, _group(inspected), "train" if old else "", sha256
-        new.append(dict(zip(_COLUMNS, row, strict=True)) | {"camera": inspected.entry.source})
-    if not new:
-        raise UserError(f"{log}: {len(newest)} overrides, but none of a new photo that was kept in {photos}")
-    regions = any(json.loads(record)["metadata"].get("decode", {}).get("cameras") for record in records.values())
+    with unfinished_folder(output.absolute().parent) as unfinished:
+        for sha256, (inspected, said) in newest.items():
+            label = names.get(inspected.entry.model, ("Correct", "Incorrect"))[said.entry.verdict == Verdict.REJECT]
+            if sha256 in labels:
+                repeated, otherwise = repeated + 1, otherwise + (labels[sha256] != label)
+                continue
+            kept = find_kept(photos, sha256)
+            if kept is None:
+                lost += 1
+                continue
+            name = f"{label}/{sha256[:20]}{kept.suffix}"
+            (unfinished / label).mkdir(exist_ok=True)
+            shutil.copyfile(kept, unfinished / name)
+            row = name, label, _group(inspected), "train" if old else "", sha256
+            new.append(dict(zip(_COLUMNS, row, strict=True)) | {"camera": inspected.entry.source})
+        if not new:
+            raise UserError(f"{log}: {len(newest)} overrides, but none of a new photo that was kept in {photos}")
+        _write_manifest(unfinished / _MANIFEST, old, new, records.values())
+        unfinished.rename(output)
+    counts = {name: sum(row["label"] == name for row in new) for name in sorted({row["label"] for row in new})}
+    return LabelledPhotos(output / _MANIFEST, counts, lost, repeated, otherwise, len(old))
+
+
+def _write_manifest(
+    path: Path, old: Sequence[dict[str, str]], new: Sequence[dict[str, str]], records: Iterable[str]
+) -> None:
+    """List the old photos and the new ones; `camera` is a column where a region depends on it."""
+    regions = any(json.loads(record)["metadata"].get("decode", {}).get("cameras") for record in records)
     more = [
         column
         for column in ("kind", "camera")
-        if any(row.get(column) for row in old) or (column == "camera" and regions)  # a region depends on the camera
+        if any(row.get(column) for row in old) or (column == "camera" and regions)
     ]
     columns = [*_COLUMNS, *more]
-    write_text(
-        output / _MANIFEST, csv_text(columns, [[row.get(name) or "" for name in columns] for row in [*old, *new]])
-    )
-    counts = {name: sum(row["label"] == name for row in new) for name in sorted({row["label"] for row in new})}
-    return LabelledPhotos(output / _MANIFEST, counts, lost, repeated, otherwise, len(old))
+    write_text(path, csv_text(columns, [[row.get(name) or "" for name in columns] for row in [*old, *new]]))
 
 
 def _read_split(path: Path) -> list[dict[str, str]]:

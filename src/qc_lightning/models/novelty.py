@@ -19,6 +19,7 @@ COORDINATES = 256
 MOST_REFERENCES = 4096  # tiles of training photos that are kept: 4 MB
 FOLDS = 10
 _CANDIDATES = 20_000  # tiles from which distant references are selected
+_AT_ONCE = 256  # tiles whose coordinates are computed at a time: their features are copied four times
 _PROJECTED = 32  # coordinates in which they are selected
 _PLACES = 8  # places per side in `pixel_features`
 _FLOOR = 0.01  # smallest standard deviation of a feature relative to its size
@@ -99,8 +100,9 @@ class Novelty(nn.Module):
         smallest = _FLOOR * (novelty.mean.abs() + spread.median())
         novelty.scale.copy_(torch.maximum(spread, smallest).clamp(min=1e-6))
         if far_apart is None:
-            kept = vectors[torch.linspace(0, len(vectors) - 1, len(novelty.reference)).long()]
-            novelty.reference.copy_(novelty.coordinates(kept))
+            kept = torch.linspace(0, len(vectors) - 1, len(novelty.reference)).long()
+            blocks = [novelty.coordinates(vectors[some]) for some in torch.split(kept, _AT_ONCE)]
+            novelty.reference.copy_(torch.cat(blocks))
         else:
             draw = torch.Generator().manual_seed(0)
             some = novelty.coordinates(vectors[torch.randperm(len(vectors), generator=draw)[:_CANDIDATES]])

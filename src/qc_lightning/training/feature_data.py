@@ -1,5 +1,6 @@
 """The LightningDataModule of a closed-form head: features of a pretrained network instead of photos."""
 
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -110,7 +111,7 @@ class FeatureDataModule(LightningDataModule):
 
     def train_dataloader(self) -> DataLoader[TrainingFeatures]:
         """One batch of the training photos and their copies."""
-        return _loader([self.store.training(self._device, self.features)])
+        return _loader(_Training(partial(self.store.training, self._device, self.features)))
 
     def val_dataloader(self) -> list[DataLoader[FeatureBatch]]:
         """The validation photos; an empty list without a validation part."""
@@ -132,6 +133,19 @@ class FeatureDataModule(LightningDataModule):
         photos = self.store.photos
         of_subsets = [positions for subset in subsets if len(positions := photos.indices(subset))]
         return [_loader(_Batches(self.features, photos.labels, positions)) for positions in of_subsets]
+
+
+class _Training(Dataset[TrainingFeatures]):
+    """The one batch of a training, computed when it is asked for: nobody keeps its memory afterwards."""
+
+    def __init__(self, compute: Callable[[], TrainingFeatures]) -> None:
+        self._compute = compute
+
+    def __len__(self) -> int:
+        return 1
+
+    def __getitem__(self, index: int) -> TrainingFeatures:
+        return self._compute()
 
 
 class _Batches(Dataset[FeatureBatch]):

@@ -12,7 +12,6 @@ import os
 import shutil
 import signal
 import threading
-import uuid
 from collections.abc import Callable, Generator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
@@ -27,7 +26,7 @@ from numpy.random import RandomState
 from numpy.typing import NDArray
 from PIL import Image
 
-from qc_lightning.core.atomic import try_lock
+from qc_lightning.core.atomic import unfinished_folder
 from qc_lightning.core.bars import Progress
 from qc_lightning.core.errors import UserError
 from qc_lightning.core.system import cores
@@ -116,31 +115,16 @@ def ensure_parts(root: Path, count: int, seed: int) -> Path:
     folder = root / f"parts-v1-{count}-{seed}"
     if _is_whole(folder, count):
         return folder
-    _remove_abandoned(root)
-    # a name of its own: what a killed render left behind is never picked up again
-    staging = root / f".{folder.name}-{uuid.uuid4().hex[:12]}"
     try:
-        staging.mkdir(parents=True)
-        _fill(staging, count, seed)
-        _publish(staging, folder, count)
+        with unfinished_folder(root) as staging:
+            _fill(staging, count, seed)
+            _publish(staging, folder, count)
     except OSError as error:
         raise UserError(
             f"expected to write {count} photos to {root}, got: {error.strerror or error}; "
             "make room or give a data folder that can be written"
         ) from error
-    finally:
-        shutil.rmtree(staging, ignore_errors=True)
     return folder
-
-
-def _remove_abandoned(root: Path) -> None:
-    """Remove the sets that killed processes left unfinished: nobody holds the lock of their table."""
-    for staging in root.glob(".parts-v1-*"):
-        with suppress(OSError):
-            with (staging / "parts.csv").open("rb") as table:
-                abandoned = try_lock(table.fileno())
-            if abandoned:
-                shutil.rmtree(staging, ignore_errors=True)
 
 
 def _is_whole(folder: Path, count: int) -> bool:
@@ -188,7 +172,6 @@ def _fill(staging: Path, count: int, seed: int) -> None:
         (staging / "parts.csv").open("w", newline="", encoding="utf-8") as file,
         closing(_rows(render, indices)) as rendered,  # closing it ends the worker processes, also on Ctrl-C
     ):
-        try_lock(file.fileno())  # says that somebody is at work on it
         for name in (*CLASSES, "masks"):
             (staging / name).mkdir()
         table = csv.writer(file, lineterminator="\n")
