@@ -8,11 +8,7 @@ def evaluate(config: EvaluateConfig) -> None:
     """Compute the same metrics as a training, and compare two runs."""
     from qc_lightning.core.run import Run
     from qc_lightning.core.timing import Timing
-    from qc_lightning.evaluation.evaluation_set import (
-        evaluation_folder,
-        labelled_photos,
-        trained_with,
-    )
+    from qc_lightning.evaluation.evaluation_set import evaluation_folder, labelled_photos, trained_with
 
     timing = Timing()
     run = Run.open(config.run)
