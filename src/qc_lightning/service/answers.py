@@ -43,12 +43,12 @@ class Answer(BaseModel):
         """The answer for a result.
 
         Args:
-            model: that inspected the photo.
-            result: with the verdict that the line gets.
-            part: its number.
-            camera: that took the photo.
+            model: the model that inspected the photo.
+            result: the inspection, with the verdict sent to the line.
+            part: number of the part.
+            camera: name of the camera.
             milliseconds: from the photo's arrival, or the trigger, to the row.
-            row: its number; None without a log.
+            row: number of the log row; None without a log.
             evidence: the evidence map, a PNG in base64.
         """
         same = (field.name for field in fields(result) if field.name in cls.model_fields)

@@ -39,9 +39,9 @@ def build_app(service: Service, version: str, camera: CameraSource | None = None
     """The application.
 
     Args:
-        service: what it serves.
+        service: the service behind the routes.
         version: of qc-lightning.
-        camera: the service's own; None if it has none.
+        camera: the service's own camera; None if it has none.
     """
     app = FastAPI(title="qc-lightning", version=version, docs_url=None, redoc_url=None)
     app.add_exception_handler(RequestValidationError, _refused)
@@ -124,7 +124,7 @@ def build_app(service: Service, version: str, camera: CameraSource | None = None
 
 
 async def _refused(_: Request, error: Exception) -> JSONResponse:
-    """400 and one line for a request that is wrong: 422 is a photo that cannot be read, and has a verdict."""
+    """Answer an invalid request with 400 and one line; 422 means an unreadable photo, which has a verdict."""
     wrong = error.errors()[0] if isinstance(error, RequestValidationError) else {"loc": (), "msg": str(error)}
     where = ".".join(str(place) for place in wrong["loc"][1:]) or "body"
     line = f"{where}: {wrong['msg']}".encode("utf-8", "backslashreplace").decode()
@@ -146,7 +146,7 @@ def _model(models: Models, product: str, camera: str) -> ServedModel:
 
 
 async def _photo(request: Request, width: int | None, height: int | None) -> bytes:
-    """The photo's file; raw pixels get the header of the PPM format, so that they have a file, too."""
+    """The photo's file; raw pixels get a PPM header and so become a file as well."""
     kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if kind == "multipart/form-data":
         async with request.form(max_files=1, max_fields=10) as form:

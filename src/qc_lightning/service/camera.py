@@ -8,7 +8,7 @@ from qc_lightning.core.errors import UserError
 from qc_lightning.service.frames import READ_SECONDS, Frames, OpenCvFrames, open_capture, without_secrets
 
 _GENICAM = "genicam:"
-_FIRST_PAUSE, _LONGEST_PAUSE = 0.5, 10.0  # seconds before a camera that is gone is opened again
+_FIRST_PAUSE, _LONGEST_PAUSE = 0.5, 10.0  # seconds before a lost camera is reopened
 
 
 class CameraGone(Exception):
@@ -18,8 +18,8 @@ class CameraGone(Exception):
 class Camera:
     """An open camera; a thread reads it continuously, so that no old frame waits in a buffer.
 
-    A camera that gives no frame is closed and opened again after 0.5 s, then twice that, at most 10 s. Of a file each
-    photo is the next frame; after the last one it is opened again.
+    A camera that gives no frame is closed and reopened after 0.5 s; the delay doubles up to 10 s. For a file, each
+    photo is the next frame; after the last frame the file is reopened.
 
     Args:
         address: index of a USB camera; rtsp:// or http://; a video file; numbered images such as frames_%03d.png;
@@ -50,10 +50,10 @@ class Camera:
         """The next frame read after the call, as a PPM file.
 
         Args:
-            seconds: to wait for it.
+            seconds: longest time to wait.
 
         Raises:
-            CameraGone: there is none within that time.
+            CameraGone: no frame arrived within that time.
         """
         deadline = time.monotonic() + seconds
         if not self._one.acquire(timeout=max(0.0, seconds)):
@@ -101,7 +101,7 @@ class Camera:
         self._release()
 
     def _next(self, wanted: bool) -> tuple[bytes | None, str]:
-        """As `Frames.read`, and why there is none where that is known."""
+        """As `Frames.read`, with the reason for a missing frame if it is known, else empty."""
         try:
             self._frames = self._frames or _open_frames(self._address)
             return (self._frames.read(wanted) if self._frames else None), ""
@@ -121,7 +121,7 @@ def _open_frames(address: str) -> Frames | None:
     """Open the camera at an address; None if there is none.
 
     Raises:
-        UserError: the package that it needs is missing, or why there is none is known.
+        UserError: the required package is missing, or the camera library gave a reason.
     """
     if address.startswith(_GENICAM):
         from qc_lightning.service.genicam import GenICamFrames

@@ -1,4 +1,4 @@
-"""Photograph parts with the service's own camera on a trigger or at an interval, inspect and log them."""
+"""Photograph parts with the service's own camera on a trigger or at an interval; inspect and log them."""
 
 import threading
 import time
@@ -24,11 +24,11 @@ class Outcome(NamedTuple):
     """The outcome for a part.
 
     Attributes:
-        model: that inspected it.
-        result: with the verdict that the line gets.
-        row: number of its row; None if it could not be written in time.
+        model: the model that inspected it.
+        result: the inspection, with the verdict sent to the line.
+        row: number of its log row; None if it could not be written in time.
         milliseconds: from the trigger to the row.
-        part: its number, or the name of a master part.
+        part: number of the part, or the name of a master part.
     """
 
     model: ServedModel
@@ -42,10 +42,10 @@ class CameraSource:
     """The service's camera.
 
     Args:
-        service: what inspects.
-        log: the record of the verdicts.
-        camera: that takes the photos.
-        name: what rows call it.
+        service: inspects the photos.
+        log: the verdict log.
+        camera: takes the photos.
+        name: name of the camera in log rows.
         interval: seconds from one photo to the next; None: photos are taken at a trigger only.
     """
 
@@ -77,12 +77,12 @@ class CameraSource:
         """Photograph and inspect a part; without a verdict in time it is REJECT, and its row has the reason.
 
         Args:
-            part: its number.
-            seconds: until the verdict has to be there.
-            master: it is a master part of that kind.
+            part: number of the part.
+            seconds: time limit for the verdict.
+            master: kind of the master part, if it is one.
 
         Raises:
-            UserError: the table of models has none for the product in force.
+            UserError: the table of models has no model for the product in force.
         """
         begun = time.perf_counter()
         model = self._service.models.choose(camera=self.name)
@@ -110,7 +110,7 @@ class CameraSource:
     def _recorded(
         self, model: ServedModel, inspection: Inspection, part: str, begun: float, seconds: float, master: Kind | None
     ) -> Outcome:
-        """The outcome once its row is written; a part whose row is not there in time is rejected."""
+        """The outcome once its row is written; a part whose row is not written in time is rejected."""
         spent = time.perf_counter() - begun
         entry = model.entry(inspection, part, self.name, 1000 * spent)
         try:

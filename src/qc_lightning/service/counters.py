@@ -24,7 +24,7 @@ ALARMS = (
     "photos",
     "disk",
 )
-"""What an alarm can be about; the page has words for each."""
+"""The topics of alarms; the page has a text for each."""
 
 _SECONDS = (0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0)
 
@@ -33,8 +33,8 @@ class Counters:
     """Counters of verdicts, times and refusals of one service, in its own registry.
 
     Args:
-        model_ids: of the models that serve.
-        on_the_way: how many photos have no result yet.
+        model_ids: ids of the serving models.
+        on_the_way: returns the number of photos without a result.
     """
 
     def __init__(self, model_ids: Iterable[str], on_the_way: Callable[[], float]) -> None:
@@ -70,7 +70,7 @@ class Counters:
         """Count a result.
 
         Args:
-            inspection: of the photo.
+            inspection: the photo's result.
             seconds: from its arrival to its verdict.
         """
         self._verdicts.labels(inspection.verdict.value).inc()

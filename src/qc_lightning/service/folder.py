@@ -26,9 +26,9 @@ class FolderSource:
     that changes is a new part; its rows have the same part, the file's name.
 
     Args:
-        service: what inspects.
-        log: the record of the verdicts.
-        folder: to watch, with all below it.
+        service: inspects the photos.
+        log: the verdict log.
+        folder: the folder to watch, including its subfolders.
         rest: seconds without a change before a file is read.
         camera: the folder's camera, if the models have a region for each camera; log rows then name it as the source.
 

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     import cv2
     from numpy.typing import NDArray
 
-OPEN_SECONDS, READ_SECONDS = 5.0, 2.0  # after which a camera in the network is given up
+OPEN_SECONDS, READ_SECONDS = 5.0, 2.0  # timeout of a network camera
 _QUIET = {"OPENCV_LOG_LEVEL": "ERROR", "OPENCV_FFMPEG_LOGLEVEL": "-8"}  # our own message is one line
 
 
@@ -21,14 +21,14 @@ class Frames(Protocol):
     """An open camera."""
 
     def read(self, wanted: bool) -> bytes | None:
-        """The next frame as a PPM file, or empty bytes if it is not wanted; None if there is none.
+        """The next frame as a PPM file; empty bytes if it is not wanted, None if there is none.
 
-        Whatever it raises means that there is none, too.
+        Any exception also means that there is no frame.
         """
         ...
 
     def release(self) -> None:
-        """Let go of the camera."""
+        """Release the camera."""
         ...
 
 
@@ -52,7 +52,7 @@ class OpenCvFrames:
     """A camera through OpenCV: USB, RTSP, a video file or numbered images.
 
     Args:
-        capture: that is open.
+        capture: an open capture.
     """
 
     def __init__(self, capture: "cv2.VideoCapture") -> None:
@@ -67,7 +67,7 @@ class OpenCvFrames:
         there, frame = self._capture.retrieve()
         if not there or frame is None or frame.ndim != 3:
             return None
-        return ppm(np.asarray(frame[..., ::-1], np.uint8))  # it comes as BGR
+        return ppm(np.asarray(frame[..., ::-1], np.uint8))  # OpenCV returns BGR
 
     def release(self) -> None:
         """Close it."""

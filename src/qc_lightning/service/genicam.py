@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from harvesters.core import Harvester
     from numpy.typing import NDArray
 
-_ORDERS = {  # which of its channels are R, G and B
+_ORDERS = {  # indices of the channels R, G and B
     "Mono8": (0, 0, 0), "RGB8": (0, 1, 2), "RGB8Packed": (0, 1, 2), "RGBa8": (0, 1, 2), "BGR8": (2, 1, 0),
     "BGR8Packed": (2, 1, 0), "BGRa8": (2, 1, 0),
 }  # fmt: skip
@@ -27,7 +27,7 @@ class GenICamFrames:
         device: id, serial number or user-defined name of the camera; empty: the only one.
 
     Raises:
-        UserError: harvesters or the producer is missing, or there is not just that camera.
+        UserError: harvesters or the producer is missing, or not exactly one camera matches.
     """
 
     def __init__(self, producer: str, device: str) -> None:
@@ -69,17 +69,17 @@ class GenICamFrames:
 
 
 def rgb(pixels: "NDArray[np.uint8]", kind: str) -> "NDArray[np.uint8]":
-    """Pixels as red, green, blue.
+    """Convert pixels to RGB.
 
     Args:
         pixels: [H, W, C], uint8.
-        kind: GenICam's name of their format.
+        kind: GenICam's name of the pixel format.
 
     Returns:
         uint8 [H, W, 3].
 
     Raises:
-        ValueError: it is another format than Mono8, RGB8, BGR8, with alpha or without, or Bayer of 8 bits.
+        ValueError: the format is not Mono8, RGB8, BGR8 (with or without alpha) or 8-bit Bayer.
     """
     if kind in _ORDERS:
         return np.ascontiguousarray(pixels[..., _ORDERS[kind]])

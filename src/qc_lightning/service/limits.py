@@ -1,4 +1,4 @@
-"""Refuse requests before reading the photo: bodies too large or too slow, missing tokens, pages of other sites."""
+"""Refuse requests before reading the photo: large or slow bodies, missing tokens, pages of other sites."""
 
 import asyncio
 import contextlib
@@ -16,7 +16,7 @@ from qc_lightning.core.errors import UserError
 from qc_lightning.core.reading import RECORD, read_text
 
 OPEN = ("/", "/health", "/ready", "/docs")
-"""Paths that need no token: they show nothing of photos or verdicts."""
+"""Paths without a token: they reveal nothing about photos or verdicts."""
 
 
 class _Refused(Exception):
@@ -43,14 +43,14 @@ def token_of(config: ServeConfig) -> str | None:
 class Limits:
     """ASGI middleware that bounds each request's body in size and time and asks for the token.
 
-    A browser that shows a page of another site sends that site's name along; such requests are refused, so no page in
-    the world can use a service that listens on loopback.
+    A browser sends the origin of the page that makes a request. Requests from pages of other sites are refused, so that
+    no website can use a service that listens on loopback.
 
     Args:
         app: the application.
         body_bytes: the largest body, 1 or more.
-        seconds: that a body may take to arrive, above 0.
-        token: that clients must send as `Authorization: Bearer <token>`; None: none is asked for.
+        seconds: time limit for receiving a body, above 0.
+        token: clients must send it as `Authorization: Bearer <token>`; None: no token is required.
     """
 
     def __init__(self, app: ASGIApp, body_bytes: int, seconds: float, token: str | None = None) -> None:
@@ -81,7 +81,7 @@ class Limits:
         await self._app(scope, read, send)
 
     async def _body(self, receive: Receive, deadline: float) -> bytes:
-        """The whole body: nothing of the application waits for a client that is slow."""
+        """Read the complete body first, so that the application never waits for a slow client."""
         parts, taken, more = [], 0, True
         try:
             async with asyncio.timeout_at(deadline):
@@ -115,7 +115,7 @@ class Limits:
 
 
 async def _drain(receive: Receive, deadline: float) -> None:
-    """Throw away what the client still sends: it reads no answer before it has sent all."""
+    """Discard the rest of the body: a client reads no answer before it has sent everything."""
     with contextlib.suppress(TimeoutError):
         async with asyncio.timeout_at(deadline):
             while (await receive()).get("more_body", False):

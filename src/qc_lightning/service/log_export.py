@@ -17,9 +17,9 @@ def export_log(log: Path, output: Path, marks: Marks) -> int:
     """Write all rows of a log to a file, atomically.
 
     Args:
-        log: its file.
-        output: named .csv, .xlsx or .parquet.
-        marks: of a .csv.
+        log: file of the log.
+        output: a .csv, .xlsx or .parquet file.
+        marks: separator and decimal mark of a .csv.
 
     Returns:
         The number of rows.

@@ -1,7 +1,7 @@
-"""Master parts: known good and bad ones, shown to the camera at the start of a shift; a wrong verdict blocks the line.
+"""Master parts: known good and bad parts shown to the camera at the start of a shift; a wrong verdict blocks the line.
 
-While the line is blocked no part passes: PASS becomes REVIEW. It stays so, also after a restart, until a person
-signs by overriding the row of the master part. The log has the state: a master part's row has its kind as the part.
+While the line is blocked, PASS becomes REVIEW. The block survives a restart and lasts until a person overrides the
+master part's row. The state is stored in the log: a master part's row has its kind as the part.
 """
 
 import threading
@@ -33,11 +33,11 @@ class Masters:
     """State of the line by its master parts.
 
     Args:
-        log: file of the record of the verdicts.
-        hours: after which both kinds are due again; None: never.
+        log: file of the verdict log.
+        hours: hours after which both kinds are due again; None: never.
 
     Attributes:
-        blocked: row of a master part with a wrong verdict that is not signed; None if there is none.
+        blocked: row of a master part with a wrong verdict that is not overridden; None if there is none.
     """
 
     def __init__(self, log: Path, hours: float | None) -> None:

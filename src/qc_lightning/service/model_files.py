@@ -19,7 +19,7 @@ def load_inspectors(files: Mapping[Key, Path], unreadable: Verdict) -> dict[Key,
         unreadable: the verdict on a photo that cannot be read.
 
     Raises:
-        UserError: a file is missing, damaged, not ours or newer.
+        UserError: a file is missing, damaged, of another program or of a newer release.
     """
     loaded: dict[Path, ExportedInspector] = {}
     for file in files.values():
@@ -33,7 +33,7 @@ def check_models(inspectors: Mapping[Key, ExportedInspector], force: bool) -> li
 
     Args:
         inspectors: by product and camera.
-        force: serve a model too whose own figures say that it cannot tell the classes apart.
+        force: also serve a model that, by its own metrics, cannot tell the classes apart.
 
     Raises:
         UserError: a model cannot tell the classes apart, or this machine computes differently from the export.
@@ -56,7 +56,7 @@ def read_table(path: Path) -> dict[Key, Path]:
     """Read a table `product,camera,model`; paths are relative to its folder.
 
     Raises:
-        UserError: it cannot be read, lacks the columns or models, or names product and camera twice.
+        UserError: it cannot be read, lacks columns or models, or repeats a product and camera.
     """
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:

@@ -33,15 +33,15 @@ class ServedModel:
 
     Args:
         inspector: the exported model.
-        name: what an alarm calls it; empty for the only one.
-        log: file of the record of the verdicts; None to keep none.
+        name: name of the model in alarms; empty for the only model.
+        log: file of the verdict log; None for no log.
 
     Attributes:
         inspector: as given.
         name: as given.
         record: digest of the model's record in the log; empty without a log.
-        drift: what watches the photos; None if the model has no reference.
-        escapes: what counts the bad parts of spot checks.
+        drift: drift monitor; None if the model has no reference.
+        escapes: monitor of the escape rate, by spot checks.
     """
 
     def __init__(self, inspector: ExportedInspector, name: str, log: Path | None) -> None:
@@ -53,7 +53,7 @@ class ServedModel:
             return
         record = {"metadata": json.loads(inspector.metadata.to_json()), "drift": inspector.drift}
         self.record = log_file.register(log, json.dumps(record, ensure_ascii=False, sort_keys=True))
-        if self.drift:  # its state before this start
+        if self.drift:  # the state before this start
             for row, measures, rejected in log_queries.measured(log, self.record, REMEMBERED):
                 self.drift.add(row, measures, rejected)
         self.escapes = escapes_in(log, self.record, inspector.metadata.decision)
@@ -88,12 +88,12 @@ class ServedModel:
                 self.drift.add(number or self.drift.photos + 1, *log_queries.read_measures(entry))
 
     def judged(self, inspected: Row, said: Row, log: Path) -> None:
-        """Count a person's verdict on a spot check."""
+        """Add a person's verdict on a spot check to the escape monitor."""
         with self._lock:
             self.escapes.add(inspected, said, stopped_elsewhere(log, inspected))
 
     def evidence(self, photo: PhotoLike) -> str | None:
-        """The evidence map, a PNG in base64: white where most speaks for Incorrect; None if there is no map."""
+        """The evidence map, a PNG in base64: white is the strongest evidence for Incorrect; None without a map."""
         decode = self.inspector.decode.at(photo.camera) if isinstance(photo, CameraPhoto) else self.inspector.decode
         pixels = decode_photo(photo, decode).pixels
         if pixels is None or EVIDENCE not in self.inspector.outputs:
@@ -110,11 +110,11 @@ class Models:
 
     Args:
         inspectors: by product and camera, the result of `model_files.load_inspectors`.
-        log: file of the verdict log; the product in force is stored next to it. None: it is not stored.
+        log: file of the verdict log; the product in force is stored next to it. None: not stored.
 
     Attributes:
         table: each model by product and camera.
-        product: in force for photos that come without one; empty if there is none.
+        product: the product in force, used for photos without one; empty if there is none.
     """
 
     def __init__(self, inspectors: Mapping[Key, ExportedInspector], log: Path | None) -> None:
@@ -134,7 +134,7 @@ class Models:
 
     @property
     def products(self) -> list[str]:
-        """Those that the table names, in its order."""
+        """The products in the table, in its order."""
         return list(dict.fromkeys(product for product, _ in self.table if product))
 
     @property
@@ -144,10 +144,10 @@ class Models:
         return names.pop() if len(names) == 1 else ("Correct", "Incorrect")
 
     def choose(self, product: str = "", camera: str = "") -> ServedModel:
-        """The model for a photo; a table row that names product or camera takes precedence over one for any.
+        """The model for a photo; a table row with a product or camera takes precedence over one without.
 
         Args:
-            product: of the photo; empty: the product in force.
+            product: product of the photo; empty: the product in force.
             camera: name of the camera; empty if unknown.
 
         Raises:
@@ -163,7 +163,7 @@ class Models:
         raise UserError(f"product: expected one of {', '.join(self.products)}, got '{product}'")
 
     def judged(self, inspected: Row, said: Row, log: Path) -> None:
-        """Count a person's verdict at the model of the inspection."""
+        """Add a person's verdict to the monitor of the model that inspected."""
         for model in self.all:
             if model.record == inspected.entry.model:
                 model.judged(inspected, said, log)
@@ -172,7 +172,7 @@ class Models:
         """Change the product in force, also across restarts.
 
         Raises:
-            UserError: the table does not name it, or it cannot be stored next to the log.
+            UserError: the product is not in the table, or cannot be stored next to the log.
         """
         if product not in self.products:
             raise UserError(f"product: expected one of {', '.join(self.products) or 'none'}, got '{product}'")

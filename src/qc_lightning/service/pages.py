@@ -1,4 +1,4 @@
-"""The pages of the service, the operator's and the API's; they load nothing from other hosts."""
+"""The operator's page and the API page of the service; they load nothing from other hosts."""
 
 import base64
 import hashlib
@@ -48,7 +48,7 @@ def docs_page(interface: Mapping[str, Any]) -> Page:
     """The API documentation page.
 
     Args:
-        interface: as OpenAPI describes it.
+        interface: OpenAPI description of the service.
     """
     lines = []
     for path, methods in interface["paths"].items():

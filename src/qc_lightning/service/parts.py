@@ -1,4 +1,4 @@
-"""One verdict for a part that several cameras see, from the log: the worst view decides, a missing one never passes."""
+"""One verdict per part seen by several cameras, from the log: the worst view decides, a missing view never passes."""
 
 import asyncio
 import time
@@ -15,7 +15,7 @@ from qc_lightning.metrics.parts import View, part_verdict
 from qc_lightning.metrics.verdict import Verdict
 
 _LOOK_SECONDS = 0.02  # seconds between polls while waiting for a view
-_NEWEST = 1000  # newest rows of a part that are read
+_NEWEST = 1000  # number of a part's newest rows to read
 
 
 class PartAnswer(BaseModel):
@@ -34,9 +34,9 @@ def views_of(log: Path, part: str, after: int = 0) -> dict[str, View]:
     """The newest inspection of a part by camera, or the person's verdict on it.
 
     Args:
-        log: its file.
+        log: file of the log.
         part: number of the part.
-        after: rows up to this one do not count: those of an earlier part of that number.
+        after: rows up to this one are ignored: they are of an earlier part with that number.
     """
     where = f"WHERE part = ? AND id > ? ORDER BY id DESC LIMIT {_NEWEST}"
     newest: dict[str, tuple[int, View]] = {}
@@ -54,9 +54,9 @@ def part_routes(log: VerdictLog, expected: int, seconds: float) -> APIRouter:
     """The routes about parts.
 
     Args:
-        log: the record of the verdicts.
-        expected: views that every part has.
-        seconds: that a request may wait for views.
+        log: the verdict log.
+        expected: number of views of every part.
+        seconds: longest time that a request waits for views.
     """
     router = APIRouter()
 

@@ -13,12 +13,12 @@ _FIRST_PAUSE, _LONGEST_PAUSE = 0.5, 5.0  # seconds before the next try
 class PlcTrigger:
     """A thread that reads the PLC's trigger and answers it; see `sinks.plc` for the contract.
 
-    A trigger that was raised before the connection is not answered: its part has gone by, and the PLC has rejected it.
+    A trigger raised before the connection is not answered: its part has passed, and the PLC has rejected it.
 
     Args:
-        plc: that asks.
-        camera: that takes the photos.
-        deadline: seconds from the trigger's reading to the verdict; after that it is REJECT.
+        plc: connection to the PLC.
+        camera: takes the photos.
+        deadline: seconds from reading the trigger to the verdict; after that the verdict is REJECT.
 
     Attributes:
         trouble: why the PLC cannot be reached; empty if it can.

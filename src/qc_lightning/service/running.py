@@ -34,8 +34,8 @@ class Running:
     """The running parts.
 
     Attributes:
-        service: that inspects.
-        camera: its own; None if it has none.
+        service: inspects the photos.
+        camera: the service's own camera; None if it has none.
     """
 
     service: Service
@@ -44,7 +44,7 @@ class Running:
 
 @contextmanager
 def running(config: ServeConfig, inspectors: Mapping[Key, ExportedInspector]) -> Iterator[Running]:
-    """Run a service with its log, receivers and sources; each ends after those that feed it.
+    """Run a service with its log, receivers and sources; each stops after the ones that feed it.
 
     Raises:
         UserError: the log cannot be written, an address is invalid, or the folder or camera does not exist.

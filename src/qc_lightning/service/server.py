@@ -16,11 +16,11 @@ def bind(host: str, port: int) -> socket.socket:
     """Bind a socket that no other process listens on.
 
     Raises:
-        UserError: the port is in use or the address is not of this machine.
+        UserError: the port is in use, or the address does not belong to this machine.
     """
     try:
         kind = socket.AF_INET6 if ":" in host else socket.AF_INET
-        # asyncio turns Nagle's algorithm off where it reads TCP; with it each answer comes 40 ms late
+        # asyncio disables Nagle's algorithm where it recognises TCP; with it each answer is 40 ms late
         bound = socket.socket(kind, socket.SOCK_STREAM, socket.IPPROTO_TCP)
         bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         bound.bind((host, port))
@@ -42,7 +42,7 @@ def run(app: ASGIApp, bound: socket.socket, tls_cert: Path | None, tls_key: Path
     Raises:
         UserError: certificate and key do not belong together or cannot be read.
     """
-    # uvicorn raises the signal again at its end; the stop was requested, so it is not a failure
+    # uvicorn raises the signal again after shutdown; the stop was requested, so it is not a failure
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: None)
     config = uvicorn.Config(

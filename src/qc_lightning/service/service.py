@@ -33,7 +33,7 @@ def low_disk(log: Path, least: float = _LEAST_FREE) -> str:
 
     Args:
         log: its file.
-        least: bytes that have to be free.
+        least: bytes that must be free.
     """
     free = shutil.disk_usage(log.parent).free
     return "" if free >= least else f"{free / 1e6:.0f} MB are left in {log.parent}"
@@ -53,17 +53,17 @@ class Service:
     """Models, log and kept photos of a service.
 
     Attributes:
-        models: that inspect.
-        engine: what runs them.
-        counters: what /metrics shows.
-        seconds: that a photo may take from its arrival to its verdict.
-        log: the record of every verdict; None to keep none.
-        kept: photos that are kept; None to keep none.
-        views: photos that every part has.
+        models: the serving models.
+        engine: the queue that runs them.
+        counters: metrics shown at /metrics.
+        seconds: time limit from a photo's arrival to its verdict.
+        log: the verdict log; None for no log.
+        kept: storage of photos; None for no storage.
+        views: number of views of every part.
         spot_check: one part in this many is sent to a person, whatever its verdict; None: none.
-        masters: what the master parts say; None without a log.
+        masters: state of the master parts; None without a log.
         shifts: counts of the shift; None without a log.
-        streaks: faults of photos in a row.
+        streaks: counts of consecutive faults.
         watched: sources and receivers that may raise alarms, by topic.
     """
 
@@ -116,21 +116,21 @@ class Service:
         """Add a photo of the line to counters, streaks and drift.
 
         Args:
-            model: that inspected it.
-            result: of the photo.
-            entry: what the log holds of it.
-            number: of its row; None without a log.
-            seconds: from its arrival to its verdict.
+            model: the model that inspected it.
+            result: the photo's inspection.
+            entry: its log entry.
+            number: number of its row; None without a log.
+            seconds: time from its arrival to its verdict.
         """
         model.watch(entry, number)
         self.streaks.add(result, entry.source, model.inspector.decision.novelty)
         self.counters.count(result, seconds)
 
     async def inspect(self, photo: PhotoLike, model: ServedModel) -> Inspection:
-        """The result of a photo from one of the models.
+        """Inspect a photo with one of the models.
 
         Raises:
-            HTTPException: 503 when too many are on their way, or the result took too long.
+            HTTPException: 503 when the queue is full or the result took too long.
         """
         try:
             result = asyncio.wrap_future(self.engine.submit(photo, model.inspector))
@@ -143,11 +143,11 @@ class Service:
         raise HTTPException(503, detail, headers={"Retry-After": str(_RETRY_SECONDS)})
 
     def record_at_last(self, entry: Entry, ended: Callable[[], bool]) -> int | None:
-        """Wait until an entry is written, however long that takes, and return its row number; None if stopped before.
+        """Wait without limit until an entry is written and return its row number; None if stopped before.
 
         Args:
-            entry: to write.
-            ended: whether the caller has to end.
+            entry: the entry to write.
+            ended: returns whether the caller must stop.
         """
         while self.log and not ended():
             try:
@@ -157,10 +157,10 @@ class Service:
         return None
 
     async def record(self, entry: Entry) -> int | None:
-        """The number of an entry's row, once it is safe in the log; None if there is no log.
+        """Write an entry and return its row number once the row is on disk; None if there is no log.
 
         Raises:
-            HTTPException: 503 when it cannot be written: no verdict leaves without a row.
+            HTTPException: 503 when it cannot be written: no verdict is sent without a row.
         """
         if self.log is None:
             return None

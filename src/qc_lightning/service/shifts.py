@@ -16,7 +16,7 @@ def shift_start(now: datetime, starts: list[time]) -> datetime:
 
     Args:
         now: local time without a zone.
-        starts: of the shifts, in any order, at least one.
+        starts: start times of the shifts, in any order, at least one.
 
     >>> shift_start(datetime(2026, 3, 2, 5, 0), [time(6), time(22)])
     datetime.datetime(2026, 3, 1, 22, 0)
@@ -29,8 +29,8 @@ class Shifts:
     """Counts of the current shift, without master parts and overrides.
 
     Args:
-        log: file of the record of the verdicts.
-        starts: of the shifts, local time.
+        log: file of the verdict log.
+        starts: start times of the shifts, local time.
     """
 
     def __init__(self, log: Path, starts: list[time]) -> None:
@@ -42,7 +42,7 @@ class Shifts:
     def state(self) -> dict[str, Any]:
         """Start of the shift, local time, and its photos by verdict; reads only rows since the last call."""
         with self._lock:
-            begun = shift_start(datetime.now(), self._starts)  # shifts start by local time
+            begun = shift_start(datetime.now(), self._starts)  # shifts start at local times
             if begun != self._begun:
                 since = begun.astimezone(UTC).isoformat(timespec="milliseconds")
                 self._begun, self._last, self._counts = begun, first_since(self._log, since) - 1, Counter()

@@ -1,4 +1,4 @@
-"""Detect the same fault on photos in a row: a dark camera, another product, a broken cable."""
+"""Detect the same fault on consecutive photos: a dark camera, another product, a broken cable."""
 
 import threading
 import time
@@ -8,12 +8,12 @@ from collections.abc import Callable
 from qc_lightning.inference.inspection import Inspection
 
 _IN_A_ROW = 3
-_DARK = 8.0  # mean grey level of 255 below which nothing is visible
+_DARK = 8.0  # mean grey level (of 255) below which nothing is visible
 _FORGOTTEN = 600.0  # seconds without a photo after which a source is ignored
 
 
 class Streaks:
-    """Counts faults in a row per source of photos; a photo without the fault ends its streak.
+    """Counts consecutive faults per source of photos; a photo without the fault ends the streak.
 
     Args:
         now: the clock, seconds.
@@ -35,7 +35,7 @@ class Streaks:
         if inspection.novelty is not None and novelty_limit is not None:
             novel = not inspection.novelty <= novelty_limit
         faults = {
-            "dark": bool(inspection.measures) and inspection.measures[0] < _DARK,  # the first is the mean grey level
+            "dark": bool(inspection.measures) and inspection.measures[0] < _DARK,  # the mean grey level
             "unreadable": bool(inspection.error),
             "novelty": novel,
         }
@@ -47,7 +47,7 @@ class Streaks:
 
     @property
     def alarms(self) -> dict[str, str]:
-        """Alarm texts by topic, for faults on at least three photos in a row of a source."""
+        """Alarm texts by topic, for faults on at least three consecutive photos of a source."""
         with self._lock:
             self._forget()
             troubles: dict[str, list[str]] = {}

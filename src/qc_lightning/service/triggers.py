@@ -1,4 +1,4 @@
-"""Route that triggers the service's own camera."""
+"""The route that triggers the service's own camera."""
 
 import asyncio
 from typing import Annotated, Any
@@ -16,8 +16,8 @@ def trigger_routes(camera: CameraSource, seconds: float) -> APIRouter:
     """The routes about the service's camera.
 
     Args:
-        camera: that takes the photos.
-        seconds: that a verdict may take.
+        camera: takes the photos.
+        seconds: time limit for a verdict.
     """
     router = APIRouter()
 
