@@ -9,17 +9,17 @@ from qc_lightning.core.shutdown import StopRequest
 from qc_lightning.core.system import cores
 from qc_lightning.data.fingerprint import sha256_of
 
-_AT_A_TIME = 256  # photos between two looks at whether to stop
+_AT_A_TIME = 256  # photos between two checks for a stop
 
 
 def same_bytes(files: Sequence[tuple[Path, str]], stop: StopRequest) -> list[bool]:
     """Whether each file still has the bytes of its row; reads all files without decoding.
 
-    Times and sizes are not asked: a photo that was replaced by another one under its name keeps both in many a folder.
+    Times and sizes are not compared: a photo that replaces another under its name often keeps both.
 
     Args:
-        files: path and SHA-256 by the row, empty if the photo could not be read then.
-        stop: ends it early; the remaining files count as changed.
+        files: path and the row's SHA-256, empty if the photo could not be read then.
+        stop: ends the check early; the remaining files count as changed.
     """
     same: list[bool] = []
     with (

@@ -15,7 +15,7 @@ Model = Run | Path
 """A run, or the .onnx file of an exported inspector."""
 
 ADVICE = "give camera=, or as source a .csv with the columns path and camera"
-"""For who has not said which camera took the photos."""
+"""Advice when the camera of the photos is not given."""
 
 
 def open_model(run: str | None) -> Model:

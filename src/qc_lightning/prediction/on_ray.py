@@ -26,8 +26,8 @@ if TYPE_CHECKING:
     from qc_lightning.inference.exported import ExportedInspector
     from qc_lightning.inference.inspector import Inspector
 
-_MOST = 256  # photos that a worker takes at a time
-_BASE, _EXPORTED = 1_000_000_000, 400_000_000  # bytes of a worker's process with torch, and with onnxruntime alone
+_MOST = 256  # photos per task
+_BASE, _EXPORTED = 1_000_000_000, 400_000_000  # bytes of a worker process with torch, and with onnxruntime only
 
 
 def predict_on_ray(config: PredictConfig) -> int:
@@ -37,7 +37,7 @@ def predict_on_ray(config: PredictConfig) -> int:
         Exit code.
 
     Raises:
-        UserError: something is not what it must be; nothing has been written then.
+        UserError: a setting or source is invalid; nothing has been written.
     """
     model = open_model(config.run)
     cameras = find_everywhere(str(config.source))
@@ -103,8 +103,8 @@ class InspectionWork:
     Args:
         inspector: on the CPU.
         device: where it works.
-        batch_size: photos that go through the network at a time.
-        threads: that decode.
+        batch_size: photos per batch.
+        threads: number of decoding threads.
     """
 
     def __init__(self, inspector: "Inspector | ExportedInspector", device: str, batch_size: int, threads: int) -> None:
@@ -116,7 +116,7 @@ class InspectionWork:
         self._stream.__enter__()
 
     def __call__(self, tasks: list[bytes]) -> list[bytes]:
-        """The results of some photos, each given as JSON: path or address, camera, the SHA-256 of its row or null."""
+        """The results of photos; each photo is JSON: path or address, camera, the SHA-256 of its row or null."""
         from qc_lightning.data.fingerprint import stamp_of
         from qc_lightning.inference.inspection import CameraPhoto
         from qc_lightning.prediction.photo_row import row_of, unless_changed
@@ -154,7 +154,7 @@ def _digest(photo: str) -> str:
 
 
 def _lost(photo: str, inspector: "Inspector | ExportedInspector") -> Row:
-    """The error row of a photo that kills its workers."""
+    """The error row of a photo that crashes its workers."""
     from qc_lightning.inference.inspection import Inspection
     from qc_lightning.prediction.photo_row import row_of
 
@@ -167,7 +167,7 @@ def _lost(photo: str, inspector: "Inspector | ExportedInspector") -> Row:
 
 
 def _memory_of(inspector: "Inspector | ExportedInspector", batch_size: int) -> int:
-    """Estimated bytes per worker: its process, the weights twice, a batch of photos, one photo being decoded."""
+    """Estimated bytes per worker: the process, the weights twice, a batch of photos, one photo being decoded."""
     from qc_lightning.inference.exported import ExportedInspector
 
     height, width = inspector.decode.shape[1:]

@@ -1,9 +1,9 @@
 """The file of verdicts: one row per photo, appended as photos are done, consistent after any kill.
 
 CSV and JSON lines grow at their end, and a kill can at most tear the last row, which is cut off when the work is
-resumed. Parquet and .xlsx have their index at the end of the file, so a truncated one is lost completely; hence
-their rows are kept as JSON lines beside them (verdicts.parquet.jsonl) and become verdicts.parquet in one go when all
-photos are done. Those of a workbook are kept next to it: it is for people and never read back.
+resumed. Parquet and .xlsx have their index at the end of the file, so a truncated file is unreadable. Their rows are
+therefore collected as JSON lines in a file next to them (verdicts.parquet.jsonl) and converted when all photos are
+done. A workbook's JSON lines are kept: a workbook is for people and never read back.
 """
 
 import os
@@ -22,9 +22,9 @@ from qc_lightning.core.csv_files import USUAL, Marks
 from qc_lightning.core.errors import UserError
 from qc_lightning.prediction.rows import Row, from_parquet, header, read_rows, to_parquet, to_text, to_xlsx
 
-_SYNC_SECONDS = 1.0  # a power cut loses at most this much; a kill loses nothing that was written
+_SYNC_SECONDS = 1.0  # a power cut loses at most this much; a kill loses no written row
 
-_PACKAGES = {".parquet": ("pyarrow", "parquet"), ".xlsx": ("openpyxl", "xlsx")}  # and the extras that bring them
+_PACKAGES = {".parquet": ("pyarrow", "parquet"), ".xlsx": ("openpyxl", "xlsx")}  # and the extras that install them
 
 
 @dataclass
@@ -32,12 +32,12 @@ class Written:
     """Content of an existing output.
 
     Attributes:
-        sha256: of the bytes that each photo's newest row is of, by path; empty if they could not be read.
+        sha256: digest of the bytes of each photo's newest row, by path; empty if they could not be read.
         counts: rows by verdict, and those with an error as `error`.
-        models: ids of the models that gave them.
-        end: length in bytes of the complete rows; the rest is torn.
+        models: ids of the models in the rows.
+        end: length in bytes of the complete rows; the rest is a torn row.
         size: bytes of the file.
-        marks: of a CSV.
+        marks: separator and decimal mark of a CSV.
     """
 
     sha256: dict[str, str] = field(default_factory=dict)
@@ -52,7 +52,7 @@ def read_written(output: Path, resume: bool, marks: Marks = USUAL) -> Written:
     """Read the rows of an output that is to be continued, without changing it.
 
     Raises:
-        UserError: it is there and `resume` is false, it is not ours, or Parquet's package is missing.
+        UserError: it exists and `resume` is false, it holds something else, or Parquet's package is missing.
     """
     journal = _journal(output)
     package, extra = _PACKAGES.get(output.suffix.lower(), ("", ""))
@@ -94,8 +94,8 @@ class VerdictFile:
     """An output open for writing by one process at a time.
 
     Args:
-        output: its final name.
-        written: what `read_written` found of it.
+        output: final path.
+        written: result of `read_written`.
 
     Raises:
         UserError: it cannot be written, or another process writes to it.
@@ -133,7 +133,7 @@ class VerdictFile:
         self._file.close()
 
     def write(self, records: Sequence[Row]) -> None:
-        """Append rows, which survive a kill of the process afterwards."""
+        """Append rows; they survive a later kill of the process."""
         for row in records:
             self.counts.update(_counted(row))
             if row.novelty is not None:

@@ -23,8 +23,8 @@ class Overlays:
 
     Args:
         inspector: the model.
-        folder: holds the pictures; made when the first photo is rejected.
-        root: the source's folder; a picture lies below `folder` as its photo below `root`.
+        folder: folder of the pictures, created for the first rejected photo.
+        root: the source's folder; the folders below it are repeated below `folder`.
     """
 
     def __init__(self, inspector: Inspector, folder: Path, root: Path) -> None:
@@ -32,22 +32,22 @@ class Overlays:
         self._heat = Heat(inspector.network, "auto")
 
     def put(self, subject: CameraPhoto, verdict: str, sha256: str) -> str:
-        """Draw one photo unless it passed; an earlier picture under its name is then removed.
+        """Draw one photo; if it passed, remove its earlier picture instead.
 
         Args:
             subject: a file, by its absolute path.
-            verdict: of the photo.
-            sha256: of the bytes that it was given for, hex.
+            verdict: verdict of the photo.
+            sha256: digest of the inspected bytes, hex.
 
         Returns:
-            Why there is no picture of it, empty if there is one or none is needed.
+            Why the picture is missing; empty if it exists or none is needed.
 
         Raises:
-            UserError: memory is too small for it, or the folder cannot be written.
+            UserError: memory is too small, or the folder cannot be written.
         """
         path = subject.path
         place = place_of(path, self._root)
-        # appended to the extension, since a.jpg and a.png are two photos
+        # appended to the extension, since a.jpg and a.png are different photos
         target = self._folder / place.with_name(f"{place.name}.png")
         try:
             if verdict == Verdict.PASS:

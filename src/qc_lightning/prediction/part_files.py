@@ -1,7 +1,7 @@
 """The output of a cluster: a folder of part files and an index, on a file system or in object storage.
 
-One process, the driver, writes all parts, each atomically and only once; so no worker's death and no
-retry can lose or double a row. A part is written every 60 seconds or 50,000 rows: what a kill of the driver costs.
+One process, the driver, writes all parts, each atomically and once, so that neither a lost worker nor a retry can lose
+or duplicate a row. A part is written every 60 seconds or 50,000 rows: the most that a kill of the driver can lose.
 """
 
 import io
@@ -31,13 +31,13 @@ class PartFolder:
 
     Args:
         output: a path or an address such as s3://bucket/verdicts.
-        resume: continue the folder that is there.
+        resume: continue an existing folder.
 
     Attributes:
-        written: what it holds.
+        written: content of the folder.
 
     Raises:
-        UserError: it is there and `resume` is false, is not ours, or cannot be written.
+        UserError: it exists and `resume` is false, holds something else, or cannot be written.
     """
 
     def __init__(self, output: str, resume: bool) -> None:
@@ -69,7 +69,7 @@ class PartFolder:
         """Write the index before work starts.
 
         Args:
-            description: of the prediction, for the index.
+            description: description of the prediction, for the index.
 
         Raises:
             UserError: the folder cannot be written, or another process writes to it.
@@ -94,7 +94,7 @@ class PartFolder:
             self.flush()
 
     def flush(self, if_due: bool = False) -> None:
-        """Write the collected rows as a part; with `if_due` only if the oldest has waited for a minute."""
+        """Write the collected rows as a part; with `if_due` only if the oldest row is a minute old."""
         if not self._rows or (if_due and time.monotonic() - self._since < _SECONDS):
             return
         name = f"part-{len(self._parts):05d}-{uuid.uuid4().hex[:8]}{self._ending}"
@@ -121,7 +121,7 @@ class PartFolder:
             return []
         except UserError:
             raise
-        except Exception as error:  # each file system raises kinds of its own
+        except Exception as error:  # each file system raises its own error types
             raise UserError(f"output: cannot look into {self.output}: {reason_of(error)}") from error
         return sorted(name for name in names if not name.startswith("."))
 
@@ -164,7 +164,7 @@ class PartFolder:
             if self._local:
                 with replacing(Path(self.output) / name) as temporary:
                     temporary.write_bytes(data)
-            else:  # an object appears whole
+            else:  # an object appears complete or not at all
                 self._system.pipe_file(f"{self._root}/{name}", data)
         except Exception as error:
             reason = reason_of(error) if not isinstance(error, OSError) else error.strerror or reason_of(error)

@@ -28,11 +28,11 @@ class PartRule:
     """The rule that assigns photos to parts.
 
     Attributes:
-        kind: folder | prefix | column, or none: each photo is a part of its own.
-        root: that the names of photos count from.
-        column: part by path, of kind=column.
-        views: photos of every part; None: not known.
-        wait: seconds after its newest photo at which a part gets a verdict without the missing ones, while watching.
+        kind: folder | prefix | column | none; none: each photo is its own part.
+        root: folder that photo names are relative to.
+        column: part by path, for kind=column.
+        views: photos per part; None: unknown.
+        wait: while watching, seconds after a part's newest photo until it gets a verdict without its missing photos.
     """
 
     kind: str
@@ -72,7 +72,7 @@ def check_parts_file(output: Path, rule: PartRule, resume: bool, marks: Marks) -
     """Refuse to overwrite a file that this prediction did not write.
 
     Raises:
-        UserError: it is there.
+        UserError: the file exists.
     """
     path = _parts_file(output)
     if rule.kind == "none" or not path.exists():
@@ -92,14 +92,14 @@ def _parts_file(output: Path) -> Path:
 
 
 class PartFile:
-    """The rows of parts, written after all photos, or while watching as each part is complete.
+    """The rows of parts, written after all photos or, while watching, as soon as a part is complete.
 
     Args:
-        output: of the rows of photos.
-        rule: which part a photo shows; of kind none nothing is written.
+        output: file of the photos' rows.
+        rule: assigns photos to parts; with kind=none nothing is written.
         watch: whether more photos are expected.
-        marks: of the CSV.
-        before: rows of an earlier start; a part's photos may be among them.
+        marks: separator and decimal mark of the CSV.
+        before: rows of an earlier start, which may include photos of a part.
 
     Raises:
         UserError: the file cannot be written.

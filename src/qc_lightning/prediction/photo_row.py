@@ -12,11 +12,11 @@ from qc_lightning.prediction.rows import Row
 
 
 def unless_changed(inspection: Inspection, before: Stamp | None) -> Inspection:
-    """The inspection of a file, or, when the file is not the one any more that was inspected, that it has changed.
+    """The inspection of a file; if the file has changed meanwhile, an inspection with that error.
 
     Args:
-        inspection: about a file.
-        before: its stamp from before it was read.
+        inspection: result of a file.
+        before: stamp of the file before it was read.
     """
     assert inspection.path is not None
     now = stamp_of(inspection.path)
@@ -31,9 +31,9 @@ def row_of(inspection: Inspection, path: str, error: str) -> Row:
     """The row of a photo.
 
     Args:
-        inspection: about it.
-        path: its absolute path or its address in object storage.
-        error: why there is no probability, or no copy or picture of the photo; else empty.
+        inspection: result of the photo.
+        path: absolute path, or address in object storage.
+        error: why the probability, a copy or a picture of the photo is missing; else empty.
     """
     return Row(
         path=path_text(path),

@@ -40,17 +40,17 @@ class Plan:
     """The photos to inspect, and the outputs.
 
     Attributes:
-        model: the run or the exported inspector that decides.
+        model: the run or the exported inspector.
         shard: this process's share.
         output: this process's file of rows.
-        written: what the output holds already.
-        parts: which part a photo shows.
-        source: the photos of this share, after `without_done` those that have no row of their bytes yet; while
-            watching none yet.
-        camera: that took the photos, but for those of `cameras`; empty if unknown.
+        written: existing content of the output.
+        parts: assigns photos to parts.
+        source: the photos of this shard; after `without_done` only those without a row for their current bytes; empty
+            while watching.
+        camera: camera of all photos except those in `cameras`; empty if unknown.
         cameras: the camera of a photo, by its path.
         stale: photos that have changed since their newest row.
-        handed: stamps of the photos that are being inspected, as they were before.
+        handed: stamps of the photos being inspected, taken before.
         arrivals: the watched folder, or None.
         sorter: puts photos into folders by verdict, or None.
         overlays: the folder for pictures of rejects, or None.
@@ -121,7 +121,7 @@ class Plan:
         """Print the plan and any doubts about the model.
 
         Raises:
-            UserError: the rows that are there come from another model, or it has no region for the camera.
+            UserError: the existing rows are from another model, or the model has no region for the camera.
         """
         from qc_lightning.inference.validity import certificate_line
         from qc_lightning.metrics.go_live import doubt_of
@@ -171,7 +171,7 @@ class Plan:
         return PartFile(self.output, self.parts, self.arrivals is not None, self.written.marks, earlier)
 
     def drawer(self, inspector: "Inspector | ExportedInspector") -> "Draw | None":
-        """What draws rejects, if they are to be drawn: of a photo, its verdict and its SHA-256 to why it could not."""
+        """The function that draws rejects, if requested: photo, verdict and SHA-256 to the reason of a failure."""
         if self.overlays is None:
             return None
         from qc_lightning.inference.inspector import Inspector
@@ -206,7 +206,7 @@ class Plan:
         """Sort a photo into its folder and return its row; None if the file may still be incomplete.
 
         Args:
-            inspection: about the photo, a file.
+            inspection: result of the photo, a file.
             draw: result of `drawer`.
         """
         path = inspection.path
@@ -229,9 +229,9 @@ class Plan:
 
         Args:
             counts: rows by verdict, and those with an error as `error`.
-            done: rows that the output has.
-            complete: whether all photos are done, as far as known.
-            stop: what has ended it, if anything.
+            done: rows in the output.
+            complete: whether all known photos are done.
+            stop: the stop request, whose signal is set if the prediction ended early.
         """
         verdicts = ", ".join(f"{count} {name}" for name, count in sorted(counts.items()) if name != "error")
         print(f"{self.output}: {verdicts or 'no verdict'}")

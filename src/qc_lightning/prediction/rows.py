@@ -14,7 +14,7 @@ from qc_lightning.core.csv_files import USUAL, Marks, as_given, csv_lines
 from qc_lightning.core.errors import UserError
 from qc_lightning.inference.tables import parquet_schema, write_parquet, write_xlsx
 
-_ROW_GROUP = 50_000  # rows of a Parquet file that are in memory at a time
+_ROW_GROUP = 50_000  # rows of a Parquet file in memory at a time
 
 
 class Row(NamedTuple):
@@ -22,12 +22,12 @@ class Row(NamedTuple):
 
     Attributes:
         path: absolute.
-        sha256: of the file's bytes, hex: a photo that changes later gets a further row.
+        sha256: digest of the file's bytes, hex; a photo that changes later gets another row.
         probability: P(Incorrect) in [0, 1].
         verdict: PASS, REVIEW or REJECT.
         seconds: spent on this photo.
         model_id: id of the model.
-        error: why there is no probability, or no copy or picture of the photo.
+        error: why the probability, a copy or a picture of the photo is missing.
         time: when the photo was inspected, UTC, ISO 8601.
         threshold: of the decision.
         logit: the network's output.
@@ -54,12 +54,12 @@ _COLUMNS = {name: float if name in _NUMBERS else str for name in Row._fields}
 
 
 def is_csv(path: Path) -> bool:
-    """Whether a file of rows is CSV by its name; otherwise it is JSON lines."""
+    """Whether a file of rows is a CSV, by its name; otherwise it is JSON lines."""
     return path.suffix.lower() == ".csv"
 
 
 def to_text(records: Iterable[Row], path: Path, marks: Marks = USUAL) -> str:
-    """Rows as they are appended to `path`, marks of a CSV."""
+    """Encode rows for appending to `path`; `marks` are for a CSV."""
     if is_csv(path):
         return csv_lines(records, marks)
     return "".join(json.dumps(row._asdict(), ensure_ascii=False, allow_nan=False) + "\n" for row in records)
@@ -71,10 +71,10 @@ def header(path: Path, marks: Marks = USUAL) -> str:
 
 
 def read_rows(file: BinaryIO, path: Path, marks: Marks = USUAL) -> Iterator[tuple[Row | None, int]]:
-    """Each row and the byte at which it ends; the header counts as a row, None. A torn last row is left out.
+    """Each row and the byte at which it ends; the header counts as a row (None). A torn last row is left out.
 
     Raises:
-        UserError: there is something else than rows.
+        UserError: the file holds something other than rows.
     """
     parse: Callable[[str], Row] = partial(_csv_row, marks=marks) if is_csv(path) else _json_row
     first = header(path, marks).encode() or b'{"path": '
@@ -82,7 +82,7 @@ def read_rows(file: BinaryIO, path: Path, marks: Marks = USUAL) -> Iterator[tupl
     for line in file:
         lines.append(line)
         quotes += line.count(b'"') if is_csv(path) else 0
-        if quotes % 2 or not line.endswith(b"\n"):  # a path contains a line break, or the row is torn
+        if quotes % 2 or not line.endswith(b"\n"):  # the path contains a line break, or the row is torn
             continue
         record, lines, quotes = b"".join(lines), [], 0
         try:

@@ -8,8 +8,8 @@ from pathlib import Path
 
 from qc_lightning.core.errors import UserError
 
-# What a launcher tells each of its processes: its number and how many there are. SLURM_NTASKS is not asked, since a
-# shell inside an allocation has it too, without being one of the tasks; only srun sets the step's.
+# Set by a launcher for each process: its number and the number of processes. SLURM_NTASKS is not read, since a
+# shell inside an allocation has it too without being one of the tasks; only srun sets the step's variables.
 _LAUNCHERS = (("RANK", "WORLD_SIZE"), ("SLURM_PROCID", "SLURM_STEP_NUM_TASKS"))
 
 
@@ -17,12 +17,12 @@ _LAUNCHERS = (("RANK", "WORLD_SIZE"), ("SLURM_PROCID", "SLURM_STEP_NUM_TASKS"))
 class Shard:
     """The photos of this process.
 
-    A photo's share follows from its name alone, not from its place in the list: so it stays the same when photos are
-    added, when a run is resumed, and while new ones arrive. Shares are equal on average, not exactly.
+    A photo's shard depends only on its name, not on its position in the list. It stays the same when photos are added
+    and when a prediction is resumed. Shards are equal on average, not exactly.
 
     Attributes:
-        number: from 1.
-        count: how many shares there are.
+        number: number of this shard, from 1.
+        count: number of shards.
     """
 
     number: int = 1

@@ -10,7 +10,7 @@ from qc_lightning.core.errors import UserError
 from qc_lightning.data.fingerprint import sha256_of
 
 NAME_ERRORS = (errno.ENAMETOOLONG, errno.EILSEQ, errno.EINVAL)
-"""What a file system says of one name; the photos after it may well go through."""
+"""Errors about a single name; later photos may succeed."""
 
 
 class ChangedError(Exception):
@@ -21,9 +21,9 @@ class Sorter:
     """Puts each photo into the folder of its verdict, under its path relative to the source.
 
     Args:
-        folder: holds the folders of the verdicts; made when the first photo is put in.
+        folder: parent of the verdicts' folders, created with the first photo.
         root: the source's folder. A photo elsewhere keeps its full path below the verdict's folder.
-        link: symbolic links to the photos instead of copies.
+        link: make symbolic links instead of copies.
     """
 
     def __init__(self, folder: Path, root: Path, link: bool) -> None:
@@ -32,17 +32,17 @@ class Sorter:
     def put(self, path: Path, verdict: str, sha256: str) -> str:
         """Put one photo in its place; a copy from before a kill is kept.
 
-        Another photo of the same name is in the way if an earlier prediction was sorted into the same folder, or if the
-        photo has changed since; then the name gets the first digits of the photo's SHA-256. A link that an earlier
-        verdict has put into another folder is removed: it would now lead to this photo.
+        If the name is taken by another photo (of an earlier prediction, or of this file before a change), the first
+        digits of the photo's SHA-256 are added to the name. A link from an earlier verdict, in another folder, is
+        removed: it would now lead to this photo.
 
         Args:
-            path: absolute.
+            path: absolute path of the photo.
             verdict: name of the folder.
-            sha256: of the photo's bytes, hex.
+            sha256: digest of the photo's bytes, hex.
 
         Returns:
-            Why the photo is not there, empty if it is.
+            Why the photo was not placed; empty if it was.
 
         Raises:
             UserError: the folder cannot be written.
@@ -93,7 +93,7 @@ class Sorter:
 
 
 def place_of(path: Path, root: Path) -> Path:
-    """Relative path of a photo in a verdict's folder: as below `root`, or its full path if it is elsewhere."""
+    """Relative path of a photo in a verdict's folder: relative to `root`, or its full path if it is elsewhere."""
     # ".." and links must not lead out of the folder
     plain = Path(os.path.normpath(path))
     return plain.relative_to(root) if root in plain.parents else plain.relative_to(plain.anchor)
