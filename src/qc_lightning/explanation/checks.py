@@ -1,4 +1,4 @@
-"""Checks of heat maps against the defect's mask, random maps and other weights."""
+"""Checks of heat maps against the defect's mask, random maps and shuffled weights."""
 
 import copy
 from collections.abc import Sequence
@@ -13,11 +13,9 @@ from qc_lightning.explanation.heat import Heat, smooth
 Map = npt.NDArray[np.float32]
 Mask = npt.NDArray[np.bool_]
 
-TOLERANCE = (
-    0.03  # of the longer side: the 15 pixels of the pointing game's authors on photos of 500 (Zhang et al. 2016)
-)
-SHARES = (0.02, 0.05, 0.1)  # of the pixels that are taken away
-RANDOM = 3  # random maps that each photo's map is compared with
+TOLERANCE = 0.03  # fraction of the longer side: Zhang et al. (2016) use 15 pixels on photos of 500
+SHARES = (0.02, 0.05, 0.1)  # fractions of pixels removed
+RANDOM = 3  # number of random maps to compare each photo's map with
 _BLUR = 0.1  # fraction of the longer side: standard deviation of the blur that replaces removed pixels
 
 
@@ -27,7 +25,7 @@ def points_at(heat: Map, mask: Mask, tolerance: float = TOLERANCE) -> bool:
     Args:
         heat: [H, W].
         mask: [H, W], true on the defect; true somewhere.
-        tolerance: as a share of the longer side.
+        tolerance: as a fraction of the longer side.
 
     >>> heat, mask = np.zeros((100, 100), np.float32), np.zeros((100, 100), bool)
     >>> heat[50, 53], mask[50, 50] = 1, True
@@ -60,16 +58,16 @@ def share_inside(heat: Map, mask: Mask) -> float:
 
 @torch.no_grad()
 def fall(network: nn.Module, image: Tensor, heat: Map, incorrect: bool) -> float:
-    """Deletion: how far the evidence falls when the hottest pixels are blurred away (after Petsiuk et al. 2018).
+    """Deletion: decrease of the evidence when the hottest pixels are blurred (after Petsiuk et al. 2018).
 
     Args:
-        network: photos to logits.
+        network: maps photos to logits.
         image: float [1, 3, H, W] in [0, 1].
         heat: [H, W].
         incorrect: whether the evidence is the logit, or for Correct its negative.
 
     Returns:
-        Logit before less logit after, mean over SHARES of the pixels taken away.
+        Logit before minus logit after, averaged over the fractions SHARES of pixels removed.
     """
     blurred = smooth(image[0].cpu(), _BLUR).to(image)
     order = torch.from_numpy(heat).flatten().argsort(descending=True, stable=True).to(image.device)
@@ -82,7 +80,7 @@ def fall(network: nn.Module, image: Tensor, heat: Map, incorrect: bool) -> float
 
 
 def random_maps(shape: tuple[int, int], seed: int) -> list[Map]:
-    """Maps [H, W] of noise, as smooth as heat maps: the baseline of every explanation."""
+    """Noise maps [H, W], as smooth as heat maps: the baseline of the checks."""
     noise = torch.randn(RANDOM, *shape, generator=torch.Generator().manual_seed(seed))
     return list(smooth(noise).relu().numpy())
 
@@ -91,14 +89,14 @@ def randomised(network: nn.Module, method: str, image: Tensor, incorrect: Sequen
     """Sanity check (Adebayo et al. 2018): shuffle the weights from the head down; the maps must change.
 
     Args:
-        network: photos to logits.
-        method: of the heat maps.
+        network: maps photos to logits.
+        method: method of the heat maps.
         image: float [B, 3, H, W] in [0, 1].
-        incorrect: for each photo, what evidence is looked for.
+        incorrect: for each photo, whether evidence for Incorrect is sought.
 
     Returns:
-        For each step what has been shuffled by then, and the rank correlation of the maps with those of the trained
-        network, mean over photos: 1 for maps that do not depend on the weights, about 0 for maps that do.
+        For each step the layers shuffled so far, and the mean rank correlation of the maps with those of the trained
+            network: 1 for maps independent of the weights, about 0 for maps that depend on them.
     """
     before = _ranks(Heat(network, method)(image, incorrect)[0])
     shuffled = copy.deepcopy(network)
@@ -114,7 +112,7 @@ def randomised(network: nn.Module, method: str, image: Tensor, incorrect: Sequen
 
 
 def _groups(network: nn.Module) -> list[tuple[str, list[nn.Parameter]]]:
-    """The layers shuffled in each step: a perceptron's from the last one, or the head and then stage by stage."""
+    """The layers shuffled in each step: a perceptron's from the last layer on, or the head and then stage by stage."""
     from qc_lightning.models.network import Network
 
     if isinstance(network, Network):

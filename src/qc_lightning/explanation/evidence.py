@@ -1,15 +1,14 @@
 """Evidence of a head on fixed features: how and where a photo differs from the average training photo.
 
-The linear head standardises its features, so what counts is how far each lies from its mean over the training photos:
-the logit is the head's bias plus a share of each feature, its weight times that standardised deviation. And each
-feature is pooled from one map: an average from all of its cells, a spread from the cells that lie off their mean, a
-maximum from one cell. A second head on small patches adds what its two highest patches score, and so does a fine-tuned
-tail; a third one adds their distance to the patches of Correct photos, laid out by how far each patch lies off. So the
-whole logit can be laid out over the photo, with nothing left over. Class activation maps leave the training photos'
-mean out, and what all parts have in common hides the defect.
+The linear head standardises its features: the logit is the head's bias plus, for each feature, its weight times the
+standardised deviation from its mean over the training photos. Each feature is pooled from one map: an average from all
+cells, a spread from the cells that deviate from their mean, a maximum from one cell. A second head on small patches, or
+a fine-tuned tail, adds the scores of its two highest patches; a third head adds the distance to the patches of Correct
+photos, distributed by each patch's deviation. The complete logit can therefore be distributed over the photo. Class
+activation maps ignore the training photos' mean, so that what all parts have in common hides the defect.
 
-After fine-tuning the head still standardises by the means from before it, although the features have moved. Of 48 ELPV
-photos' maps, 75% passed the check against random maps so, and 69% when laid out from the new means.
+After fine-tuning, the head still standardises by the earlier means, although the features have changed. With these, the
+maps of 75% of 48 ELPV photos passed the check against random maps; with the new means, 69%.
 """
 
 from collections.abc import Callable, Sequence
@@ -25,7 +24,7 @@ from qc_lightning.models.network import FLIPS, Look, Network
 from qc_lightning.models.tiles import join, split
 
 Share = Callable[[Tensor, Tensor], Tensor]
-"""Maps [N, C, h, w] and the features' means [C] to each cell's part in the deviation from them, [N, C, h, w]."""
+"""From maps [N, C, h, w] and the features' means [C] to each cell's share of the deviation, [N, C, h, w]."""
 
 
 def _avg(maps: Tensor, mean: Tensor) -> Tensor:
@@ -50,7 +49,7 @@ _SHARES: dict[str, Share] = {"avg": _avg, "std": _std, "max": _max}
 def has_evidence(network: nn.Module) -> bool:
     """Whether a network's logit can be traced: linear on standardised features, each pooled from one map.
 
-    A distance can be where it is one of patches.
+    A distance can be traced if it is a distance of patches.
     """
     if not isinstance(network, Network) or not isinstance(network.head, FittedHead):
         return False
@@ -59,7 +58,7 @@ def has_evidence(network: nn.Module) -> bool:
         return False
     with torch.no_grad():
         maps = network.backbone(torch.zeros(1, 3, 224, 224, device=network.head.pooled.mean.device))
-    # not so where the network has layers between its pooling and its classifier, or no maps
+    # false if the network has layers between pooling and classifier, or no maps
     pooled = sum(one.shape[1] for one in maps) * len(network.pool)
     return bool(network.head.width == pooled and maps[-1].shape[2] > 1)
 
@@ -74,13 +73,13 @@ def evidence(network: Network, image: Tensor) -> tuple[Tensor, Tensor]:
     """Trace logits back to pixels.
 
     Args:
-        network: one that `has_evidence`.
+        network: a network for which `has_evidence` is true.
         image: float [B, 3, H, W] in [0, 1].
 
     Returns:
-        Evidence for Incorrect [B, H, W], against it where negative: over a photo it adds up to the logit less the
-        heads' biases, as far as resizing the maps keeps sums; of photos in tiles all of it lies in the worst tile. And
-        the logits [B].
+        Evidence for Incorrect [B, H, W], negative for Correct, and the logits [B]. The evidence of a photo sums to the
+        logit minus the heads' biases, as far as resizing the maps keeps sums; of tiled photos it is all in the worst
+        tile.
     """
     tiles = split(image, network.tiles)
     with torch.no_grad():
@@ -93,8 +92,8 @@ def lay_out(network: Network, looks: Sequence[Look], features: Tensor, side: tup
     """Distribute the logits over the photos' pixels, from the maps of each view.
 
     Args:
-        network: one that `has_evidence`.
-        looks: what the network sees of the B * tiles tiles in each of its views.
+        network: a network for which `has_evidence` is true.
+        looks: the network's maps of the B * tiles tiles, for each of its views.
         features: [B * tiles, F] of these views, as `Network.join` makes them.
         side: height and width of a tile in pixels.
 
@@ -111,7 +110,7 @@ def lay_out(network: Network, looks: Sequence[Look], features: Tensor, side: tup
     slope = (pooled.normalise(feature) * pooled.linear.weight / (feature - pooled.mean)).nan_to_num(0, 0, 0)
     heat = torch.zeros(feature.shape[0], *side, device=feature.device)
     begin = 0
-    for stage in zip(*views, strict=True):  # the same stage as each view saw it
+    for stage in zip(*views, strict=True):  # the same stage in each view
         channels = stage[0].shape[1]
         for pool in network.pool:
             part = slice(begin, begin := begin + channels)
@@ -135,10 +134,10 @@ def lay_out(network: Network, looks: Sequence[Look], features: Tensor, side: tup
 
 
 def _distance_cells(head: DistanceHead, patches: Tensor, side: Sequence[int]) -> Tensor:
-    """The distance's part of the logit less its offset, by how much farther than the mean patch each lies off.
+    """Distribute the distance's part of the logit, without its offset, by each patch's excess over the mean distance.
 
     Args:
-        head: on patches.
+        head: head on patches.
         patches: [N, h * w, channels].
         side: h and w.
 

@@ -28,16 +28,16 @@ class Explanation:
     """One photo with its heat map.
 
     Attributes:
-        subject: the photo; if it could not be read, `error` has the reason.
-        sha256: of its bytes.
+        subject: the photo.
+        sha256: digest of its bytes, hex.
         probability: P(Incorrect).
-        verdict: what the line does with it; None if it could not be read.
-        incorrect: whether the heat speaks for Incorrect, else for Correct.
+        verdict: verdict of the photo; None if it could not be read.
+        incorrect: whether the heat is evidence for Incorrect, else for Correct.
         photo: uint8 RGB [h, w, 3], upright, at most LONGEST along its longer side.
         heat: float32 [h, w], its sum 1.
         mask: bool [h, w] of the defect, or None.
-        falls: by how much the evidence falls without the hottest pixels: of this map, then of random ones; empty when
-            that was not asked for.
+        falls: decrease of the evidence without the hottest pixels: of this map, then of random maps; empty if not
+            checked.
         error: why the photo could not be read, else empty.
     """
 
@@ -79,14 +79,14 @@ def explain(
 
     Args:
         inspector: the model.
-        heat: what makes the maps.
+        heat: computes the maps.
         images: the photos.
-        batch_size: of photos; halved for good whenever memory runs out.
+        batch_size: photos per batch; halved permanently whenever memory runs out.
         target: `verdict` or `incorrect`.
-        check: hold each map against random ones.
+        check: compare each map with random maps.
 
     Raises:
-        MemoryError, torch.OutOfMemoryError: not even one photo fits.
+        MemoryError, torch.OutOfMemoryError: a single photo does not fit.
     """
     bar = Progress(total=len(images), desc=f"explaining ({heat.method})", unit="photo", delay=1)
     begin = 0
@@ -176,7 +176,7 @@ def on_photo(heat: npt.NDArray[np.float32], shape: tuple[int, int], decode: Deco
 def _mask(subject: Subject, shape: tuple[int, int]) -> npt.NDArray[np.bool_] | None:
     if subject.mask is None:
         return None
-    settings = DecodeSettings()  # its size does not matter: the mask is read whole
+    settings = DecodeSettings()  # its size does not matter: the mask is decoded in full
     try:
         pixels = decode_whole(Path(subject.mask), settings, LONGEST)[..., 0]
     except BadImage:

@@ -1,10 +1,9 @@
 """Heat maps of the evidence for a verdict, by the methods of the grad-cam package and by tracing the logit.
 
-A network's layers are read where their maps go into the pooling (`cam_layers`). Seen from there each stage's share of
-the logit is its own, so shares of several stages and of mirrored views add up, and no gradient has to travel through
-the backbone. A multilayer perceptron has no maps: there the photo is the layer, and only gradient times input, pixel by
-pixel, means something. Grad-CAM's mean gradient of each colour channel would be the photo in other colours. Pretrained
-networks have a method of their own, see `evidence`.
+A network's layers are read at the input of the pooling (`cam_layers`). There the contributions of stages and of
+mirrored views to the logit are additive, and no gradient passes through the backbone. A multilayer perceptron has no
+maps: the photo is the layer, and only gradient times input per pixel is meaningful. Grad-CAM's mean gradient per colour
+channel would be the photo in other colours. Pretrained networks have their own method, see `evidence`.
 """
 
 import threading
@@ -31,8 +30,8 @@ METHODS = {
     "eigencam": "EigenCAM",  # Muhammad & Yeasin 2020
     "scorecam": "ScoreCAM",  # Wang et al. 2020
 }
-_LAST_ONLY = ("eigencam", "scorecam")  # not measured in logits, so stages do not add up; and slow on large maps
-SMOOTH = 0.02  # standard deviation of the Gaussian that every map is smoothed with, as a share of its longer side
+_LAST_ONLY = ("eigencam", "scorecam")  # not in units of logits, so stages cannot be added; slow on large maps
+SMOOTH = 0.02  # standard deviation of the Gaussian that smooths every map, as a fraction of its longer side
 
 
 def methods_for(network: nn.Module) -> tuple[str, ...]:
@@ -47,14 +46,14 @@ class Heat:
     """Computes heat maps of one network by one method.
 
     Args:
-        network: as an Inspector holds it: photos in [0, 1] to logits, in eval mode.
+        network: the network of an Inspector: photos in [0, 1] to logits, in eval mode.
         method: one of METHODS, `evidence`, or `auto`: the first that `methods_for` names.
 
     Attributes:
         method: the resolved method.
 
     Raises:
-        UserError: the network cannot have that method.
+        UserError: the method does not apply to the network.
     """
 
     def __init__(self, network: nn.Module, method: str) -> None:
@@ -71,7 +70,7 @@ class Heat:
         views: int = getattr(network, "views", 1)
         self._flips = [FLIPS[view] for view in range(views) for _ in layers]
         self._cam: Any = getattr(pytorch_grad_cam, METHODS[method])(network, layers)
-        self._cam.activations_and_grads.release()  # it supports the maps of a single pass only, without mirrored views
+        self._cam.activations_and_grads.release()  # it supports only the maps of a single pass, without mirrored views
         self._layers = layers
 
     def __call__(self, image: Tensor, incorrect: Sequence[bool]) -> tuple[npt.NDArray[np.float32], Tensor]:
@@ -79,10 +78,10 @@ class Heat:
 
         Args:
             image: float [B, 3, H, W] in [0, 1], on the network's device.
-            incorrect: for each photo, whether evidence for Incorrect is looked for, else for Correct.
+            incorrect: for each photo, whether evidence for Incorrect is sought, else for Correct.
 
         Returns:
-            Heat, float32 [B, H, W], 0 and above, its sum 1 unless there is no evidence at all; and logits [B].
+            Heat, float32 [B, H, W], 0 and above, with sum 1 unless there is no evidence; and logits [B].
         """
         if self.method == "evidence":
             combined, logit = evidence(cast(Network, self.network), image)
@@ -104,9 +103,9 @@ class Heat:
                 continue
             gradient = torch.zeros_like(activation) if activation.grad is None else activation.grad
             laid = [_laid_out(some.detach()).flip(flips).cpu().numpy() for some in (activation, gradient)]
-            with redirect_stderr(StringIO()):  # ScoreCAM shows a progress bar for each photo
+            with redirect_stderr(StringIO()):  # suppress ScoreCAM's progress bar per photo
                 layer_map = torch.from_numpy(self._cam.get_cam_image(photo, None, targets, *laid, False)).float()
-            # a cell's evidence spread over its pixels
+            # a cell's evidence is spread over its pixels
             cells = layer_map.shape[1] * layer_map.shape[2] / (combined.shape[1] * combined.shape[2])
             combined += cells * nn.functional.interpolate(layer_map[:, None], combined.shape[1:], mode="bilinear")[:, 0]
         return _as_heat(combined), logit.detach().float().cpu()
@@ -136,7 +135,7 @@ def _as_heat(combined: Tensor) -> npt.NDArray[np.float32]:
 
 
 def _laid_out(feature_map: Tensor) -> Tensor:
-    """A map as it is; a transformer's tokens [B, N, C] as [B, C, side, side], its class token left out."""
+    """A map unchanged; a transformer's tokens [B, N, C] as [B, C, side, side] without the class token."""
     if feature_map.ndim == 4:
         return feature_map
     side = int(feature_map.shape[1] ** 0.5)
@@ -149,9 +148,9 @@ def smooth(maps: Tensor, sigma: float = SMOOTH, renormalise: bool = True) -> Ten
 
     Args:
         maps: float [N, H, W].
-        sigma: standard deviation as a share of the longer side.
-        renormalise: near the edge take the mean over what is there, else count what is beyond it as 0. Evidence is not
-            renormalised: that would make the same spot up to four times as hot in a corner.
+        sigma: standard deviation as a fraction of the longer side.
+        renormalise: near the edge average over existing cells only; otherwise cells beyond the edge count as 0.
+            Evidence is not renormalised: the same spot would be up to four times as hot in a corner.
     """
     down, across = (_weights(side, sigma * max(maps.shape[1:]), renormalise) for side in maps.shape[1:])
     return down @ maps @ across.T

@@ -18,10 +18,10 @@ from qc_lightning.report.glyphs import class_names
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-HOT = 0.5  # of the greatest heat: where the outline runs
-_MAP = "inferno"  # even to the eye, and readable in grey
+HOT = 0.5  # fraction of the greatest heat at which the outline is drawn
+_MAP = "inferno"  # perceptually uniform, and readable in grey
 _THUMBNAIL = 384  # pixels
-_STEM = 200  # bytes of a photo's name in the name of its picture: file systems take 255 in all
+_STEM = 200  # most bytes of a photo's name in its picture's name: file systems allow 255 in total
 
 
 def write(
@@ -30,12 +30,12 @@ def write(
     """Write a sheet and an overlay of each photo.
 
     Args:
-        explanations: made as they are asked for.
-        folder: of the pictures.
-        names: of the classes.
+        explanations: an iterator that computes them on request.
+        folder: folder of the pictures.
+        names: names of the classes.
 
     Returns:
-        The lines of explain.csv, the measures of each photo that could be read, and how many could not.
+        The lines of explain.csv, the measures of each readable photo, and the number of unreadable ones.
     """
     lines, measures, errors = [], [], 0
     for number, one in enumerate(explanations, 1):
@@ -73,7 +73,7 @@ def sheet(explanation: Explanation, names: tuple[str, str]) -> "Figure":
     scale = ScalarMappable(Normalize(0, 1), _MAP)  # without the picture's transparency
     figure.colorbar(scale, ax=panels[1], fraction=0.046, label="heat, share of the greatest")
     if explanation.heat.any():
-        for colour, wide in (("black", 3.0), ("white", 1.2)):  # to be seen on dark and on bright
+        for colour, wide in (("black", 3.0), ("white", 1.2)):  # visible on dark and bright photos
             panels[2].contour(heat, [HOT], colors=colour, linewidths=wide)
     if explanation.mask is not None:
         panels[2].contour(explanation.mask, [0.5], colors="#56B4E9", linewidths=1.2, linestyles="dashed")

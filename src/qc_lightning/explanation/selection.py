@@ -33,7 +33,7 @@ class Subject:
 
 
 def select_images(run: Run, inspector: Inspector, config: ExplainConfig) -> list[Subject]:
-    """The photos that `config` names; a run's own are sorted by mistake, the worst first.
+    """The photos selected by `config`; a run's own photos are sorted by error, the largest first.
 
     Raises:
         UserError: there are none, they have changed, or `masks` is not a folder.

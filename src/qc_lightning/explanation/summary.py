@@ -19,7 +19,7 @@ from qc_lightning.explanation.selection import Subject
 from qc_lightning.inference.inspector import Inspector
 from qc_lightning.metrics.intervals import proportion
 
-_SHUFFLED = 8  # photos that the check with shuffled weights looks at
+_SHUFFLED = 8  # photos in the check with shuffled weights
 
 COLUMNS = ("path", "sha256", "label", "probability", "verdict", "explains", "picture", "x", "y", "hit", "hit_by_chance",
            "heat_in_mask", "mask_share", "fall", "fall_random", "beats_random", "error")  # fmt: skip
@@ -44,7 +44,7 @@ def row(explanation: Explanation, picture: str, names: tuple[str, str]) -> list[
 
 
 def write(path: Path, lines: Sequence[Sequence[object]]) -> None:
-    """Write explain.csv of rows as `row` gives them."""
+    """Write explain.csv from results of `row`."""
     write_text(path, csv_text(COLUMNS, lines))
 
 
@@ -57,7 +57,7 @@ def of_maps(method: str, maps: Sequence[dict[str, Any]]) -> dict[str, Any]:
 
     Returns:
         {"method", "masks": n, "hit": rate, "hit_by_chance", "heat_in_mask", "mask_share", "checked": n, "beats_random":
-        rate against the mean of random maps, half of which a random map would win}; rates are {"value", "low", "high"}.
+        rate of maps better than the mean random map, 0.5 by chance}; rates are {"value", "low", "high"}.
     """
     masked = [one for one in maps if one["hit"] is not None]
     checked = [one for one in maps if one["fall"] is not None]
@@ -78,12 +78,13 @@ def compare(
 ) -> list[dict[str, Any]]:
     """Compare methods by their evidence for Incorrect, on the photos with masks if there are any.
 
-    The check against random maps is on the first few photos, and so is all of ScoreCAM, the slowest by far.
+    The check against random maps uses the first few photos only; so does ScoreCAM as a whole, the slowest method by
+    far.
     """
     results = []
     images = [one for one in images if one.mask] or images
     for method in methods:
-        some = images[:_SHUFFLED] if method == "scorecam" else images  # a pass through the network for each channel
+        some = images[:_SHUFFLED] if method == "scorecam" else images  # one forward pass per channel
         begun = time.perf_counter()
         explanations = list(explain(inspector, Heat(inspector.network, method), some, batch_size, "incorrect", False))
         seconds = (time.perf_counter() - begun) / max(1, len(explanations))
@@ -116,8 +117,8 @@ def in_words(results: Sequence[dict[str, Any]], run: str = "run=latest") -> str:
     """The table on the console.
 
     Args:
-        results: a method each.
-        run: how a command to paste names the run.
+        results: one per method.
+        run: the run's name in a command to paste.
     """
     lines = []
     for one in results:
@@ -138,7 +139,7 @@ def in_words(results: Sequence[dict[str, Any]], run: str = "run=latest") -> str:
 
 
 def _against_chance(beats: dict[str, float | None], run: str) -> str:
-    """Interpret a rate against random maps: half would win by chance, and few photos cannot tell."""
+    """Interpret a rate against random maps: 0.5 is chance, and few photos are inconclusive."""
     low, high = beats["low"] or 0.0, beats["high"] or 0.0
     if low > 0.5:
         return ""

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from qc_lightning.sweep.table import Point
 
-_LISTED = 8  # values shown at equal distances; more values are placed by size
+_LISTED = 8  # most values shown at equal distances; more are placed by size
 _LOG_FROM = 30.0  # ratio of largest to smallest from which a scale is logarithmic
 
 
@@ -71,8 +71,8 @@ class Effect:
 
     Attributes:
         axis: its values.
-        dots: position of the value and of the objective, of each point.
-        means: the same of the mean over the points with one value; empty on a scale.
+        dots: positions of the value and of the objective, for each point.
+        means: the same for the mean over the points with one value; empty on a scale.
         summary: the means in words.
     """
 
@@ -102,7 +102,7 @@ def effects(points: Sequence[Point], objective: Axis) -> list[Effect]:
 
 
 def coordinates(points: Sequence[Point], objective: Axis) -> tuple[list[Axis], list[list[float]]]:
-    """Parallel coordinates: an axis for each key and the objective; for each point, the worst first, its positions."""
+    """Parallel coordinates: axes of the keys and the objective, and each point's positions, the worst first."""
     scored = [point for point in points if point.score is not None]
     axes = [axis(name, [point.values[name] for point in scored]) for name in _keys(scored)]
     lines = [[*(by.at(point.values[by.name]) for by in axes), objective.at(repr(point.score))] for point in scored]

@@ -20,11 +20,11 @@ class Record:
 
     Attributes:
         status: finished | failed.
-        seconds: that it took.
+        seconds: duration of the job.
         message: why it failed, in one line.
-        val: figures of the validation part, each with value, low and high; as in metrics.json.
-        threshold: of its decision.
-        epochs: that led to its best checkpoint.
+        val: validation metrics, each with value, low and high, as in metrics.json.
+        threshold: threshold of its decision.
+        epochs: number of epochs up to its best checkpoint.
     """
 
     status: str
@@ -45,7 +45,7 @@ class Record:
 
     @classmethod
     def read(cls, folder: Path) -> "Record | None":
-        """Read the result in a job's folder, None if there is none yet."""
+        """Read the result in a job's folder; None if there is none yet."""
         path = folder / "job.json"
         try:
             record = build(cls, json.loads(read_text(path, RECORD)))
@@ -65,8 +65,8 @@ class Sweep:
 
     Attributes:
         folder: `outputs/sweeps/<date>/<time>`.
-        command: the arguments it was begun with.
-        objective: the figure that the winner is best in, with `val_` before it.
+        command: the arguments of its first start.
+        objective: the metric that ranks the points, with the prefix `val_`.
         plan: its jobs.
     """
 
@@ -123,7 +123,7 @@ class Sweep:
 
 
 def without(arguments: Sequence[str], *keys: str) -> list[str]:
-    """The arguments whose key is none of these; `sweep` stands for `sweep.<anything>` too."""
+    """The arguments without these keys; `sweep` also stands for `sweep.<anything>`."""
 
     def key_of(argument: str) -> str:
         return argument.lstrip("+~").split("=")[0]

@@ -20,11 +20,11 @@ _POLL = 1.0  # seconds between polls for a free GPU
 def lent_gpu(cfg: DictConfig, hydra: Any) -> Iterator[None]:
     """Reserve a GPU for the job by setting `trainer.devices`, waiting until one is free.
 
-    A lent GPU is a locked file, so a job that is killed gives its GPU back. Schedulers (Slurm, Ray) hand out GPUs
-    themselves; there it is only checked that they have.
+    A reserved GPU is a locked file, so a killed job releases its GPU. Schedulers (Slurm, Ray) assign GPUs themselves;
+    for them the function only checks that a GPU is assigned.
 
     Args:
-        cfg: of the job.
+        cfg: settings of the job.
         hydra: the job's `HydraConfig.get()`.
 
     Raises:

@@ -26,14 +26,14 @@ _BEAT = 1.0  # seconds
 
 @dataclass(frozen=True)
 class SweepJob:
-    """The callable that a launcher runs for each job, in this process or in another.
+    """The callable that a launcher runs for each job, in this or another process.
 
-    An error ends the job and not the sweep. A job that is called again after its process died starts from the
-    beginning; one that has finished is not run again.
+    An error ends the job, not the sweep. A job whose process died starts from the beginning when called again; a
+    finished job is not run again.
 
     Attributes:
         command: the training.
-        describe: an error as one line.
+        describe: formats an error as one line.
     """
 
     command: Callable[[DictConfig], Any]
@@ -144,11 +144,11 @@ def tidied() -> Iterator[None]:
         yield
     finally:
         gc.collect()
-        # What the imports have made need not be searched after each job. Frozen once: each time, it would take in the
-        # settings of the job before, which are garbage by then and go round in circles.
+        # Objects made by imports need no garbage collection after each job. Frozen only once: later it would include
+        # the settings of the previous job, which are garbage in reference cycles.
         if not gc.get_freeze_count():
             gc.freeze()
-        torch.cuda.empty_cache()  # nothing happens where CUDA was not used
+        torch.cuda.empty_cache()  # without effect if CUDA was not used
 
 
 def _of_run(run: Run, seconds: float) -> Record:

@@ -19,9 +19,9 @@ def write_page(sweep: Sweep, records: Mapping[int, Record], points: Sequence[Poi
 
     Args:
         sweep: the sweep.
-        records: how its jobs ended.
-        points: in the order of the ranking.
-        command: that trains the winner; None if no winner.
+        records: results of its jobs.
+        points: its points in ranking order.
+        command: command that trains the winner; None without a winner.
 
     Returns:
         The path of the page.

@@ -14,7 +14,7 @@ from qc_lightning.config import SweepConfig
 from qc_lightning.core.errors import UserError
 
 REPEATS = ("data.split.fold", "data.split.seed", "seed")
-"""Not choices but throws of the dice: jobs that differ in these alone are one point, whose mean counts."""
+"""Keys of random variation, not of choice: jobs that differ only in these are one point, ranked by its mean."""
 
 
 @dataclass(frozen=True)
@@ -23,8 +23,8 @@ class Job:
 
     Attributes:
         number: from 0; also the name of its folder.
-        point: value of each key that is tried, as the command line takes it.
-        repeat: value of each key of `REPEATS` that is swept.
+        point: value of each swept key, as on the command line.
+        repeat: value of each swept key of `REPEATS`.
     """
 
     number: int
@@ -44,7 +44,7 @@ class Plan:
     Attributes:
         fixed: arguments that all jobs have in common.
         jobs: in the order of their numbers; an adaptive search adds jobs as it runs.
-        total: how many there will be.
+        total: final number of jobs.
     """
 
     fixed: list[str]
@@ -58,8 +58,8 @@ class Space:
 
     Attributes:
         fixed: arguments that all jobs have in common.
-        swept: what each key may become.
-        repeats: of each point, values of the keys of `REPEATS`.
+        swept: possible values of each key.
+        repeats: values of the keys of `REPEATS`, for each point.
     """
 
     fixed: list[str]
@@ -74,7 +74,7 @@ class Space:
 
 def space(arguments: Sequence[str], sweep: SweepConfig, loader: ConfigLoader | None = None) -> Space:
     """Read the search space; arguments and errors as for `plan`."""
-    random.seed(sweep.seed)  # Hydra's shuffle() draws from it
+    random.seed(sweep.seed)  # Hydra's shuffle() uses it
     parser = OverridesParser.create(config_loader=loader)
     given = parser.parse_overrides(list(arguments))
     keys = {override.get_key_element() for override in given}
@@ -95,12 +95,12 @@ def plan(arguments: Sequence[str], sweep: SweepConfig, loader: ConfigLoader | No
     """Plan the jobs.
 
     Args:
-        arguments: of the command line; a key there overrides the same key of `sweep.params`.
+        arguments: arguments of the command line; a key there overrides the same key of `sweep.params`.
         sweep: the preset.
-        loader: Hydra's, for `glob(*)` over the options of a group.
+        loader: Hydra's config loader, for `glob(*)` over the options of a group.
 
     Raises:
-        UserError: there is nothing to try, a range is not one, or a grid is asked for over an interval.
+        UserError: there is nothing to sweep, a range is invalid, or a grid is requested over an interval.
     """
     asked = space(arguments, sweep, loader)
     if sweep.sampler == "tpe" and asked.swept:
@@ -133,7 +133,7 @@ class Values:
         return cls(key, start=start, end=end, log=log)
 
     def draw(self, dice: random.Random) -> str:
-        """Draw one of the list, or a number from the interval."""
+        """Draw a value from the list, or a number from the interval."""
         if self.listed:
             return dice.choice(self.listed)
         start, end = (math.log(self.start), math.log(self.end)) if self.log else (self.start, self.end)

@@ -15,7 +15,7 @@ class Progress:
 
     def __init__(self, sweep: Sweep) -> None:
         self._sweep = sweep
-        self._out = sys.stdout  # the terminal: jobs in this process write to their own files
+        self._out = sys.stdout  # the terminal; jobs in this process write to their own files
         self._known = sweep.records()
         self._over = threading.Event()
         self._thread = threading.Thread(target=self._watch, daemon=True)
@@ -38,7 +38,7 @@ class Progress:
             self._look()
 
     def _look(self) -> None:
-        for job in list(self._sweep.plan.jobs):  # more may be added meanwhile
+        for job in list(self._sweep.plan.jobs):  # jobs may be added meanwhile
             if job.number in self._known:
                 continue
             record = Record.read(self._sweep.job(job.number))

@@ -34,7 +34,7 @@ Describe = Callable[[BaseException], str]
 """An error as one line."""
 
 QUIET = ("report=false", "trainer.enable_progress_bar=false")
-"""What a job leaves out unless the command line asks for it: a report of each, a bar of each."""
+"""Settings of a job unless the command line overrides them: no report and no progress bar for each job."""
 
 
 def run_sweep(
@@ -47,20 +47,20 @@ def run_sweep(
     """Run all unfinished jobs of the sweep, write sweep.csv and sweep.html, and print the winner.
 
     Args:
-        context: Hydra's.
+        context: Hydra's context.
         task: the training.
-        config: what all jobs share, `config.hydra` included.
-        arguments: of the command line, without those of Hydra itself.
-        describe: an error as one line.
+        config: settings common to all jobs, including `config.hydra`.
+        arguments: arguments of the command line, without those of Hydra itself.
+        describe: formats an error as one line.
 
     Returns:
-        How the jobs ended, by number.
+        The results of the jobs, by number.
 
     Raises:
-        UserError: the sweep cannot begin or continue as asked, or every job failed.
+        UserError: the sweep cannot start or continue, or every job failed.
         SystemExit: 130 after Ctrl-C; 3 when some jobs failed.
     """
-    for name in ("hydra", "hydra_plugins"):  # the progress prints each job already
+    for name in ("hydra", "hydra_plugins"):  # the progress already prints each job
         logging.getLogger(name).setLevel(logging.WARNING)
     settings = parse(config.sweep, SweepConfig)
     check_objective(settings.objective)
@@ -71,7 +71,7 @@ def run_sweep(
     records = sweep.records()
     left = [job for job in sweep.plan.jobs if job.number not in records or not records[job.number].finished]
     for job in left:
-        if job.number in records:  # failed: another try
+        if job.number in records:  # failed: try again
             clear(sweep.job(job.number))
     try:
         with Progress(sweep):
@@ -117,7 +117,7 @@ def _begin(config: DictConfig, settings: SweepConfig, arguments: Sequence[str], 
     active: set[str] = set()
     reasons: dict[str, str] = {}
     ends = [] if laid_out.jobs else _ends(space(command, settings, loader))
-    for job in laid_out.jobs or ends:  # a mistake in any value is found before any work
+    for job in laid_out.jobs or ends:  # find a mistake in any value before work starts
         if set(job.overrides) - seen or not seen:
             seen |= {"", *job.overrides}
             cfg = loader.load_sweep_config(config, [*laid_out.fixed, *job.overrides])
@@ -155,7 +155,7 @@ def _proposed(sweep: Sweep, settings: SweepConfig, config: DictConfig, loader: C
     if count >= sweep.plan.total:
         return []
     asked = space(sweep.command, settings, loader)
-    # parallel jobs do not inform each other, so there are at least five rounds
+    # parallel jobs do not learn from each other, so there are at least five rounds
     at_once = min(_side_by_side(config), max(1, settings.trials // 5), (sweep.plan.total - count) // len(asked.repeats))
     by_number = sorted(ranking(sweep, sweep.records()), key=lambda point: point.jobs[0].number)
     tried = [(point.values, point.score) for point in by_number]
@@ -170,16 +170,16 @@ def _side_by_side(config: DictConfig) -> int:
     """Number of jobs that the launcher runs at a time."""
     launcher = config.hydra.launcher
     if "ray" in launcher:
-        return sys.maxsize  # as many as the cluster has room for
+        return sys.maxsize  # as many as fit on the cluster
     limit = launcher.get("n_jobs") or launcher.get("array_parallelism") or 1
     return cores() if limit < 0 else int(limit)
 
 
 def _launch(launcher: Launcher, sweep: Sweep, jobs: Sequence[Job], describe: Describe) -> None:
-    """Run the jobs; if their processes die (out of memory, say), find out which one it was.
+    """Run the jobs; if their processes die (for example, out of memory), find out which job was the cause.
 
     Raises:
-        UserError: the launcher itself does not work.
+        UserError: the launcher itself failed.
     """
     if not jobs:
         return
@@ -209,18 +209,18 @@ def _begun(folder: Path) -> int:
 
 
 def _call(launcher: Launcher, calls: Sequence[tuple[Path, list[str]]], describe: Describe) -> None:
-    """Have the launcher run a job for each folder and arguments."""
+    """Run a job with the launcher for each folder and its arguments."""
     overrides = [
         [*arguments, f"hydra.sweep.dir={quoted(str(folder.parent.resolve()))}", f"hydra.sweep.subdir={folder.name}"]
         for folder, arguments in calls
     ]
-    if type(launcher).__name__ == "BasicLauncher":  # it would keep every job's composed settings, a megabyte each
+    if type(launcher).__name__ == "BasicLauncher":  # it keeps every job's composed settings, a megabyte each
         for arguments in overrides:
             launcher.launch([arguments], initial_job_idx=0)
-        return  # each in this process, its record written
+        return  # each ran in this process and wrote its record
     returned: list[Any] = list(launcher.launch(overrides, initial_job_idx=0))
     for (folder, _), back in zip(calls, returned, strict=True):
-        if Record.read(folder) is None and isinstance(back, JobReturn):  # it ran where this folder is not seen
+        if Record.read(folder) is None and isinstance(back, JobReturn):  # it ran where this folder is not visible
             folder.mkdir(exist_ok=True)
             if back.status == JobStatus.COMPLETED:
                 back.return_value.write(folder)

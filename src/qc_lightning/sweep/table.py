@@ -14,18 +14,18 @@ from qc_lightning.metrics.folds import FoldFigure, nadeau_bengio
 from qc_lightning.sweep.folder import Record, Sweep
 from qc_lightning.sweep.points import Job
 
-_FOLD, _FOLDS = "data.split.fold", 5  # the setting, and how many there are unless data.split.folds says it
+_FOLD, _FOLDS = "data.split.fold", 5  # the setting, and the number of folds unless data.split.folds is set
 LOWER_IS_BETTER = ("loss", "escape_rate", "overkill_rate")
 
 
 @dataclass(frozen=True)
 class Point:
-    """One choice of values with the results of its jobs.
+    """One combination of values with the results of its jobs.
 
     Attributes:
-        values: of each key that is tried.
-        jobs: that differ in folds and seeds alone.
-        score: mean of the objective over its jobs; None until all of them have finished with a figure.
+        values: value of each swept key.
+        jobs: jobs that differ only in folds and seeds.
+        score: mean of the objective over its jobs; None until all of them have a value.
         spread: standard deviation over its jobs, None for a single one.
     """
 
@@ -54,7 +54,7 @@ def score(record: Record | None, objective: str) -> float | None:
 
 
 def ranking(sweep: Sweep, records: Mapping[int, Record]) -> list[Point]:
-    """All points, the best first; ties keep their order, and points without a score are last."""
+    """All points, the best first; ties keep their order, points without a score are last."""
     grouped: dict[tuple[tuple[str, str], ...], list[Job]] = {}
     for job in sweep.plan.jobs:
         grouped.setdefault(tuple(job.point.items()), []).append(job)
@@ -72,7 +72,7 @@ def ranking(sweep: Sweep, records: Mapping[int, Record]) -> list[Point]:
 
 
 def write_table(sweep: Sweep, records: Mapping[int, Record], points: Sequence[Point]) -> None:
-    """Write sweep.csv: a row for each job, in the order of the ranking."""
+    """Write sweep.csv: one row per job, in ranking order."""
     swept = list(dict.fromkeys(key for job in sweep.plan.jobs for key in (*job.point, *job.repeat)))
     columns = [column for name in FIGURES for column in (f"val_{name}", f"val_{name}_low", f"val_{name}_high")]
     header = ["rank", "job", "status", "mean", "spread", *swept, *columns, "seconds", "message", "folder"]
@@ -94,8 +94,8 @@ class OverFolds(NamedTuple):
 
     Attributes:
         words: its name.
-        folds: its mean over the folds, with the interval that counts for their overlap.
-        single: the figure of the first fold alone, as a single split would give it: value, low, high.
+        folds: mean over the folds, with an interval that accounts for their overlap.
+        single: value, low and high of the first fold alone, as a single split would give them.
     """
 
     words: str
@@ -104,7 +104,7 @@ class OverFolds(NamedTuple):
 
 
 def over_folds(sweep: Sweep, point: Point, records: Mapping[int, Record]) -> list[OverFolds]:
-    """The metrics of a point over its folds; none if its jobs are not folds or not all are finished."""
+    """The metrics of a point over its folds; empty if its jobs are not folds or not all have finished."""
     done = [records[job.number] for job in point.jobs if job.number in records and records[job.number].finished]
     if len(done) < 2 or len(done) < len(point.jobs) or any(set(job.repeat) != {_FOLD} for job in point.jobs):
         return []

@@ -1,7 +1,7 @@
 """Adaptive search with optuna's tree-structured Parzen estimator (Bergstra et al. 2011).
 
-Nothing is remembered but the sweep's own records: each proposal follows from them and from `sweep.seed`, so a search
-that was interrupted continues with the same choices.
+The search has no state besides the sweep's records: each proposal follows from them and from `sweep.seed`, so an
+interrupted search continues with the same proposals.
 """
 
 import random
@@ -13,7 +13,7 @@ from qc_lightning.core.errors import UserError
 from qc_lightning.sweep.points import Values
 
 Tried = Sequence[tuple[Mapping[str, str], float | None]]
-"""Points in the order of their jobs, each with its score, None if it failed."""
+"""Points in the order of their jobs, each with its score; None if it failed."""
 _AGAIN = 20  # repeated proposals after which the space counts as exhausted
 
 
@@ -29,11 +29,11 @@ def propose(
     """Propose the next points; the first ten of a search are random.
 
     Args:
-        swept: what each key may become.
+        swept: possible values of each key.
         tried: points and their scores so far.
-        lower_is_better: whether a low score is a good one.
-        count: how many, at most; fewer when the same points come again and again.
-        seed: of the search.
+        lower_is_better: whether lower scores are better.
+        count: largest number of points; fewer if proposals keep repeating.
+        seed: seed of the search.
     """
     import optuna
 

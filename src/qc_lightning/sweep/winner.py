@@ -1,4 +1,4 @@
-"""The winner of a sweep: its command, its report, and its training on train and val together."""
+"""The winner of a sweep: its command, its report, and its training on train and val combined."""
 
 import re
 import shlex
@@ -22,7 +22,7 @@ _PLAIN = re.compile(r"^([\w.]+=)'([\w./-]+)'$")
 
 
 def winner(points: Sequence[Point]) -> Point | None:
-    """The best point, None if no point has a score."""
+    """The best point; None if no point has a score."""
     return points[0] if points and points[0].score is not None else None
 
 
@@ -35,16 +35,16 @@ def arguments(sweep: Sweep, best: Point) -> list[str]:
 
 
 def train_command(sweep: Sweep, best: Point) -> str:
-    """The command to copy, without the quotes that Hydra needs and a plain value does not."""
+    """The command to copy, without quotes that only Hydra needs."""
     plain = [_PLAIN.sub(r"\1\2", argument) for argument in arguments(sweep, best)]
     return shlex.join(["python", "-m", "qc_lightning.train", *plain])
 
 
 def retrained(sweep: Sweep, loader: ConfigLoader, config: DictConfig) -> list[str] | None:
-    """Arguments that train the winner on train and val together; None if that exists or there is no winner.
+    """Arguments that train the winner on train and val combined; None if that run exists or there is no winner.
 
-    What the validation part decided stays decided: the number of epochs and the threshold are those of the winner's
-    jobs (the median, where it had several). A network whose head is cross-validated decides again.
+    The number of epochs and the threshold are those of the winner's jobs (the median of several), since no validation
+    part is left to choose them. A network with a cross-validated head chooses them again.
     """
     records = sweep.records()
     best = winner(ranking(sweep, records))
@@ -69,8 +69,8 @@ def announce(sweep: Sweep, report: bool) -> None:
     """Write sweep.csv and sweep.html, and print the winner.
 
     Args:
-        sweep: with no job running.
-        report: whether to write the winner's report, because the jobs have written none.
+        sweep: a sweep without running jobs.
+        report: whether to write the winner's report, if the jobs wrote none.
 
     Raises:
         UserError: a file in its folder was edited.
