@@ -35,7 +35,7 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
     try:
         _check(path)
         checkpoint: object = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # torch raises many kinds for a damaged file
+    except Exception as error:  # torch raises many error types for a damaged file
         reason = next(iter(str(error).splitlines()), type(error).__name__)
         raise UserError(f"{path} is damaged or no checkpoint: {reason}") from error
     if not isinstance(checkpoint, dict):
@@ -44,12 +44,12 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
 
 
 def _check(path: Path) -> None:
-    """Refuse a checkpoint whose checksums are wrong, which torch does not look at, or that would take more memory than
-    its file is large: packed, or of tensors that say so.
+    """Refuse a checkpoint with wrong checksums, which torch does not check, or one that needs more memory than its
+    file's size: compressed entries, or tensors with a larger shape than their data.
 
     Raises:
-        ValueError: it would, or a bit of it has flipped.
-        zipfile.BadZipFile: it is not valid.
+        ValueError: it is refused.
+        zipfile.BadZipFile: it is not a valid zip file.
     """
     file_size = path.stat().st_size
     with zipfile.ZipFile(path) as archive:
@@ -89,8 +89,8 @@ def complete_checkpoint(
 
     Args:
         path: of the checkpoint.
-        decode: how a file becomes what the network was trained on.
-        decision: what turns a probability into a verdict.
+        decode: settings that turn a file into the network's input.
+        decision: rule that turns a probability into a verdict.
         class_names: the user's names for Correct and Incorrect.
         novelty: state of the run's `Novelty`; None if it measures none.
     """
@@ -103,7 +103,7 @@ def complete_checkpoint(
         "model_id": model_id,
         "novelty": novelty,
     }
-    content = io.BytesIO()  # not directly to a file: a full disk would be a RuntimeError without a name
+    content = io.BytesIO()  # not directly to a file: on a full disk torch raises a RuntimeError without the file's name
     torch.save(checkpoint, content)
     with replacing(path) as temporary:
         temporary.write_bytes(content.getbuffer())
@@ -111,10 +111,10 @@ def complete_checkpoint(
 
 
 def saved_decision(path: Path) -> tuple[str, Decision, dict[str, Any]]:
-    """The id of the model in a finished checkpoint, the decision that it was saved with, and its settings of decoding.
+    """The model id, the decision and the decode settings of a finished checkpoint.
 
     Raises:
-        UserError: it is missing, damaged, or was not finished.
+        UserError: it is missing, damaged or not finished.
     """
     checkpoint = _finished(path)
     with reading(path):
@@ -147,10 +147,10 @@ def restore(path: Path, device: str) -> Restored:
 
     Args:
         path: of the checkpoint.
-        device: as `chosen_device` takes it.
+        device: as for `chosen_device`.
 
     Raises:
-        UserError: it is missing, damaged, not finished or of another release, or the device is not here.
+        UserError: it is missing, damaged, not finished or of another release, or the device is not available.
     """
     from qc_lightning.models.novelty import Novelty
     from qc_lightning.models.registry import build_network, check_widths
@@ -168,7 +168,7 @@ def restore(path: Path, device: str) -> Restored:
             tiles = (decode.rows, decode.columns)
             network = build_network(model, decode.tile, load_weights=False, tiles=tiles)
             network.load_state_dict(state)
-        except RuntimeError as error:  # layers that this release does not have
+        except RuntimeError as error:  # layers unknown to this release
             reason = str(error).splitlines()[0]
             raise UserError(f"{path} was made by another release of qc-lightning ({reason}): train again") from error
         correct, incorrect = (str(name) for name in parts["class_names"])
@@ -190,7 +190,7 @@ def _digest(state: dict[str, torch.Tensor]) -> str:
 
 
 def locate(where: Run | str | os.PathLike[str]) -> tuple[Path, Run | None]:
-    """The checkpoint, and the run whose decisions count; a checkpoint alone has its own decision."""
+    """The checkpoint, and the run with the decisions; a checkpoint alone uses its own decision."""
     if isinstance(where, Run):
         return where.best, where
     path = Path(where).expanduser()
@@ -204,11 +204,11 @@ def chosen_device(name: str) -> torch.device:
     """The device of that name, `auto` a GPU when there is one.
 
     Raises:
-        UserError: it is not here.
+        UserError: it is not available.
     """
     gpus = torch.cuda.device_count() if torch.cuda.is_available() else 0
     if name == "auto":
-        # each of several processes on one machine takes the GPU of its rank
+        # each process on a machine uses the GPU of its rank
         local = os.environ.get("LOCAL_RANK") or os.environ.get("SLURM_LOCALID") or "0"
         return torch.device("cuda", int(local) % gpus) if gpus else torch.device("cpu")
     try:

@@ -1,9 +1,9 @@
 """Drift detection: compare windows of the line's photos with the reference stored in the model.
 
 Each statistic is compared separately for photos that the model would pass and photos that it would reject: a photo is
-represented by the fraction of the reference's photos on its side that are below it. So the fraction of bad parts, the
-mix, may change without an alarm about the camera. The fractions in a window are uniform as long as nothing has changed,
-which the Kolmogorov-Smirnov test checks with a limit that accounts for chance in the reference. The mix is monitored
+represented by the fraction of the reference's photos on its side that are below it. A change of the mix, the fraction
+of bad parts, therefore causes no alarm about the camera. Without a change the fractions in a window are uniform, which
+the Kolmogorov-Smirnov test checks with a limit that accounts for chance in the reference. The mix is monitored
 separately. Needs numpy only.
 """
 
@@ -22,7 +22,7 @@ from qc_lightning.inference.measures import PIXEL_STATISTICS, Components, Floats
 
 WINDOWS, EVERY = (50, 200), 50  # photos per window, photos between two comparisons
 PHOTOS_PER_FALSE_ALARM = 100_000
-_BEFORE = 1000  # photos before the last window with which its mix is compared
+_BEFORE = 1000  # photos before the last window that its mix is compared with
 REMEMBERED = _BEFORE + max(WINDOWS)
 """Number of newest photos that determine a monitor's state."""
 
@@ -34,11 +34,11 @@ class Reference:
     """Reference statistics of the training photos.
 
     Attributes:
-        components: of the network's features, or of small pictures where it has none.
+        components: principal components of the network's features, or of small pictures if it has none.
         features: whether the network has features.
         novelty: whether novelty is measured.
-        sides: for each statistic in the order of `names` the sorted values of photos that pass and of those that are
-            rejected, and of how many parts each of the two are, 1 or more.
+        sides: for each statistic in the order of `names`, the sorted values of photos that pass and of those that are
+            rejected, and the number of parts of each, 1 or more.
         critical: limit of a window's largest difference, in units of its standard error.
     """
 
@@ -65,16 +65,16 @@ class Reference:
 
         Args:
             pixels: decoded, uint8 [3, H, W].
-            logit: of the network.
-            novelty: if measured.
-            features: float32 [F], if the network has them.
+            logit: the network's output.
+            novelty: novelty, if measured.
+            features: float32 [F], if the network has features.
         """
         unusual = [novelty] if self.novelty and novelty is not None else []
         seen = small_picture(pixels) if features is None else features
         return (*of_pixels(pixels), logit, *unusual, *self.components.project(seen).tolist())
 
     def shares(self, measures: Sequence[float], rejected: bool) -> Floats:
-        """For each statistic which shares of that side's photos lie below its value and at most at it, [S, 2]."""
+        """For each statistic the fractions of that side's photos below its value, and at or below it, [S, 2]."""
         ranks = []
         for value, sides in zip(measures, self.sides, strict=True):
             values = sides[rejected][0]
@@ -123,10 +123,10 @@ class Crossing(NamedTuple):
     """A statistic beyond its limit.
 
     Attributes:
-        name: of the statistic.
-        row: of the window's last photo.
+        name: name of the statistic.
+        row: log row of the window's last photo.
         value: largest difference of fractions; for the mix, minus the natural logarithm of its probability.
-        limit: of the value.
+        limit: limit of the value.
         photos: number of photos in the window.
     """
 
@@ -141,11 +141,11 @@ class DriftMonitor:
     """Monitors the photos of a line one by one.
 
     Args:
-        reference: of the model.
+        reference: reference of the model.
 
     Attributes:
         first: first crossing of each statistic that has ever exceeded its limit.
-        largest: for each statistic the comparison nearest to its limit, or farthest beyond.
+        largest: for each statistic the comparison closest to its limit, or furthest beyond it.
         photos: number of photos so far.
     """
 
@@ -195,7 +195,7 @@ class DriftMonitor:
         rejected = np.array(self._rejected)[-count:]
         weight = rejected.mean()
         shares = np.sort(np.array(self._shares)[-count:], axis=0)
-        below, at_most = shares[..., 0], shares[..., 1]  # apart where values are equal
+        below, at_most = shares[..., 0], shares[..., 1]  # these differ where values are equal
         steps = np.arange(count + 1)[:, None] / count
         largest = np.maximum((steps[1:] - at_most).max(0), (below - steps[:-1]).max(0))
         limits = []
@@ -228,7 +228,7 @@ def in_words(crossings: Mapping[str, Crossing]) -> dict[str, str]:
 
 
 def _fisher(k: int, n: int, other_k: int, other_n: int) -> float:
-    """Log of the probability of a split at least as uneven as this, to its side, if both shares are equal."""
+    """Log of the one-sided probability of a split at least this uneven if both fractions are equal."""
 
     def log_choose(total: int, taken: int) -> float:
         return math.lgamma(total + 1) - math.lgamma(taken + 1) - math.lgamma(total - taken + 1)

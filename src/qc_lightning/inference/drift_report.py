@@ -11,7 +11,7 @@ from qc_lightning.inference.log_queries import measured, newest_model
 
 
 def replayed(log: Path) -> tuple[DriftMonitor | None, EscapeMonitor, str]:
-    """Monitors that have seen all photos and spot checks of the newest model of a log, and the model's id.
+    """Monitors fed with all photos and spot checks of the newest model of a log, and the model's id.
 
     Returns:
         The first is None if the model has no reference for drift.
@@ -39,7 +39,7 @@ def replayed(log: Path) -> tuple[DriftMonitor | None, EscapeMonitor, str]:
 
 
 def table(monitor: DriftMonitor) -> str:
-    """A line for each statistic: its value and limit at the look nearest to it, and the first row beyond."""
+    """A line for each statistic: value and limit of the comparison closest to it, and the first row beyond."""
     lines = [f"{'statistic':16}{'value':>8}{'limit':>8}{'photos':>8}  first row beyond"]
     for name in (*monitor.reference.names, MIX):
         one, first = monitor.largest.get(name), monitor.first.get(name)

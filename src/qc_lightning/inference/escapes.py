@@ -1,8 +1,8 @@
 """Monitor whether the line keeps the certified escape rate, by parts picked at random and checked by people.
 
-Labels given where people choose to look say nothing about a rate: reviewed parts are the difficult ones, and an escape
-that nobody notices has no label. So parts are picked by the digest of their photo, which is independent of the verdict,
-and only these spot checks count: of the picked parts that a person calls bad, how many passed?
+Labels of parts that people choose to check do not estimate a rate: reviewed parts are the difficult ones, and an
+unnoticed escape has no label. So parts are picked by the digest of their photo, which is independent of the verdict,
+and only these spot checks count: the estimate is the fraction passed of the picked parts that a person calls bad.
 """
 
 from collections.abc import Mapping
@@ -22,7 +22,7 @@ def pick(inspection: Inspection, one_in: int | None) -> Inspection:
     """Return the inspection, marked as a spot check if its photo is picked.
 
     Args:
-        inspection: of a photo.
+        inspection: result of a photo.
         one_in: one photo in this many is picked; None: none.
     """
     if one_in is None or not inspection.sha256 or inspection.error or int(inspection.sha256[:12], 16) % one_in:
@@ -48,12 +48,12 @@ class EscapeMonitor:
     """Counts the spot checks that people call bad, and how many of them passed.
 
     Args:
-        claim: of the certificate; None if there is none.
+        claim: claim of the certificate; None if there is none.
 
     Attributes:
         claim: as given.
-        crossed: row of the first judgement that showed the rate to be above the certified one; None while none has. It
-            stays set, since the bound holds at all times together.
+        crossed: row of the first judgement that showed the rate to exceed the certified one; None before that. It stays
+            set, since the bound holds simultaneously at all times.
     """
 
     def __init__(self, claim: Claim | None) -> None:
@@ -76,7 +76,7 @@ class EscapeMonitor:
 
         Args:
             inspected: the row of the picked photo; rows of other photos are ignored.
-            said: the person's row.
+            said: row of the person's verdict.
             stopped: whether another view of the part kept it from passing.
         """
         if not inspected.entry.reason.endswith(SPOT_CHECK):
@@ -116,9 +116,9 @@ def replayed(log: Path, model: str, decision: Mapping[str, Any]) -> EscapeMonito
     """Return a monitor that has seen all overrides of the rows of a model and decision.
 
     Args:
-        log: its file.
+        log: file of the log.
         model: digest of the model's record.
-        decision: its decision record.
+        decision: decision record of the model.
     """
     monitor = EscapeMonitor(Claim.from_decision(decision))
     for inspected, said in judged(log):
@@ -128,7 +128,7 @@ def replayed(log: Path, model: str, decision: Mapping[str, Any]) -> EscapeMonito
 
 
 def stopped_elsewhere(log: Path, row: Row) -> bool:
-    """Whether, by the log, a photo of the same part from another camera did not pass."""
+    """Whether the log has a photo of the same part from another camera that did not pass."""
     entry = row.entry
     if not entry.part:
         return False

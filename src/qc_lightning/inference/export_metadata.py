@@ -24,7 +24,7 @@ class ExportMetadata:
     Attributes:
         model_id: first 12 digits of the SHA-256 over the weights, as in the run.
         class_names: the user's names for Correct and Incorrect.
-        decode: how a file becomes the uint8 [3, H, W] that the graph takes.
+        decode: settings that turn a file into the graph's input, uint8 [3, H, W].
         decision: the decision record in force at the export, as in decision.json.
         release: version of qc-lightning that exported it.
         doubt: why the run, by its own metrics, cannot tell the classes apart; empty if it can.

@@ -53,7 +53,7 @@ class ExportedInspector:
 
     Attributes:
         path: the file.
-        decode: how a photo becomes the uint8 [3, H, W] that the graph takes.
+        decode: settings that turn a photo into the graph's input, uint8 [3, H, W].
         decision: rule that turns a probability into a verdict.
         class_names: the user's names for Correct and Incorrect.
         model_id: id of the model, as in the run.
@@ -96,10 +96,11 @@ class ExportedInspector:
         Args:
             path: of the .onnx file.
             unreadable: the verdict on a photo that cannot be read, REVIEW or REJECT.
-            threads: of the CPU that one call may use; 0: one for each core.
+            threads: CPU threads per call; 0: one per core.
 
         Raises:
-            UserError: the file is missing, damaged, foreign or newer, or onnxruntime cannot run it.
+            UserError: the file is missing, damaged, of another program or of a newer format, or onnxruntime cannot run
+                it.
         """
         return cls(Path(path).expanduser(), unreadable, threads)
 
@@ -169,7 +170,7 @@ class ExportedInspector:
         pool = ThreadPoolExecutor(cores())
         try:
             yield from pool.map(inspect, paths)
-        finally:  # Ctrl-C too: what is not begun yet is let go
+        finally:  # also on Ctrl-C: cancel files that are not started
             pool.shutdown(cancel_futures=True)
 
     def logits(self, pixels: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
@@ -181,7 +182,7 @@ class ExportedInspector:
 
         Args:
             pixels: decoded photos, uint8 [B, 3, H, W] of `decode.shape`.
-            names: of the outputs, from `outputs`.
+            names: names from `outputs`.
 
         Returns:
             The outputs in that order: probability float64 [B], logit float32 [B], features float32 [B, F], novelty
@@ -228,7 +229,7 @@ def _session(path: Path, threads: int, content: bytes) -> "onnxruntime.Inference
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
     options.log_severity_level = 3  # errors only
-    # waiting threads must not spin, which cost 20 ms of a core per photo in the service
+    # waiting threads must not spin: that cost 20 ms of a core per photo in the service
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     try:
         return onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])

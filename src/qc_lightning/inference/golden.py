@@ -1,6 +1,6 @@
 """Golden inputs: photos stored with a model, and the logits that it must give them on every machine.
 
-They reveal a runtime with a lower precision or a fault before it gives a verdict.
+They detect a runtime with lower precision or a fault before it gives a verdict.
 """
 
 import base64
@@ -14,7 +14,7 @@ import numpy.typing as npt
 from PIL import Image
 
 TOLERANCE = 1e-3
-"""Of a logit. In the paper's order of things: a thousandth moves a probability by 0.00025 at most."""
+"""Largest difference of a logit. A difference of 0.001 changes a probability by at most 0.00025."""
 
 
 @dataclass(frozen=True)

@@ -38,7 +38,7 @@ class CameraPhoto:
 
     @property
     def path(self) -> Path:
-        """Of a photo that was given as a Path."""
+        """Path of a photo given as a Path; None for others."""
         assert isinstance(self.photo, Path)
         return self.photo
 
@@ -54,16 +54,16 @@ class Inspection:
     Attributes:
         path: the file; None if the photo came from elsewhere.
         sha256: of the file's bytes, hex; empty if there are none.
-        verdict: what the line does with the part.
+        verdict: verdict of the photo.
         probability: P(Incorrect) in [0, 1]; None if the photo could not be read or the network gave no finite number.
         logit: the network's output; None if the photo could not be read.
-        threshold: of the decision.
+        threshold: threshold of the decision.
         novelty: novelty of the photo, 0 or above; None if the model does not measure it.
         reason: why a person has to look at it, in words; empty if the probability alone gave the verdict.
         model_id: id of the model.
-        seconds: decoding and the photo's share of the network's time.
+        seconds: time of decoding plus the photo's share of the network's time.
         error: why there is no probability, else empty.
-        measures: what drift compares, in the order of the reference's names; empty if nothing is measured.
+        measures: drift statistics in the order of the reference's names; empty if none are measured.
     """
 
     path: Path | None
@@ -87,7 +87,7 @@ class Decoded(NamedTuple):
         path: the file, if there is one.
         pixels: uint8 [3, H, W] as the network was trained on; None if the photo could not be read.
         sha256: of the file's bytes, hex.
-        seconds: that decoding took.
+        seconds: time of decoding.
         error: why there are no pixels, else empty.
     """
 
@@ -99,10 +99,10 @@ class Decoded(NamedTuple):
 
 
 def decode_photo(photo: PhotoLike | RemotePhoto, settings: DecodeSettings) -> Decoded:
-    """Decode a photo as in training; an unreadable one raises nothing but gives the reason.
+    """Decode a photo as in training; an unreadable photo gives a result with the reason instead of an exception.
 
-    Pixels of a JPEG's file and of the same JPEG loaded before can differ by a few levels, because a file is decoded at
-    the scale that is needed (see `data.decode`). An image that Pillow has opened and not yet loaded counts as its file.
+    The pixels of a JPEG file and of the same JPEG already loaded can differ by a few levels, because a file is decoded
+    at a reduced scale (see `data.decode`). An image that Pillow has opened but not loaded is treated as its file.
 
     Raises:
         TypeError: it is of another type, or an array of another type than uint8.
@@ -180,12 +180,12 @@ def conclude(
     Args:
         photos: n photos.
         logit: the network's output for the m <= n photos that could be read, in their order.
-        probability: P(Incorrect) of the same.
-        novelty: of the same; None if the model does not measure it.
-        decision: what makes the verdicts.
-        model_id: of the model.
+        probability: P(Incorrect) of the same photos.
+        novelty: novelty of the same photos; None if the model does not measure it.
+        decision: rule that turns a probability into a verdict.
+        model_id: id of the model.
         unreadable: the verdict on a photo that could not be read.
-        seconds: of the network's time, for each of the m photos.
+        seconds: network time for each of the m photos.
     """
     verdicts = iter(decision.verdicts(probability, novelty).tolist())
     measured = zip(logit, probability, novelty if novelty is not None else [None] * len(logit), strict=True)
@@ -213,7 +213,7 @@ def _checked(pixels: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
 
 
 def _unread(image: Image.Image) -> bytes | None:
-    """The bytes of the file that an image was opened from, if its pixels have not been loaded yet."""
+    """The bytes of the file that an image was opened from, if its pixels are not loaded yet."""
     if not isinstance(image, ImageFile.ImageFile) or not image.tile or image.fp is None or image.tell() != 0:
         return None
     place = image.fp.tell()

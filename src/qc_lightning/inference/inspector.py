@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
     from qc_lightning.models.novelty import Novelty
 
-_AT_ONCE = 64  # photos that are in memory at a time
+_AT_ONCE = 64  # photos in memory at a time
 
 
 @dataclass(frozen=True)
@@ -46,13 +46,13 @@ class Inspector:
 
     Attributes:
         network: float [B, 3, H, W] in [0, 1] to logits [B], in eval mode, on `device`.
-        decode: how a file becomes the uint8 [3, H, W] that the network was trained on.
+        decode: settings that turn a file into the network's input, uint8 [3, H, W].
         decision: rule that turns a probability into a verdict.
         class_names: the user's names for Correct and Incorrect.
         model_id: first 12 digits of the SHA-256 over the weights.
-        device: where the network is.
+        device: device of the network.
         unreadable: the verdict on a photo that cannot be read, REVIEW or REJECT.
-        novelty: novelty of a photo, see `scores`; None if that is not measured.
+        novelty: computes the novelty of photos, see `scores`; None if it is not measured.
         certificate: guarantee of the decision in force, as in decision.json but without photos; None if there is none.
     """
 
@@ -163,7 +163,7 @@ class Inspector:
             exact: all go through the network as one batch, as in the training.
 
         Raises:
-            UserError: they do not fit into the device's memory at a time.
+            UserError: the batch does not fit into the device's memory.
         """
         import torch
 
@@ -211,7 +211,7 @@ class Inspector:
 
     @cached_property
     def _blocks(self) -> tuple[int, int]:
-        """How many photos are in a block: where there are no more of them, tried out once, and where there are."""
+        """Photos per block: the smallest size with equal results, found by trial, and the size for many photos."""
         from qc_lightning.models.network import block_of
         from qc_lightning.models.tiles import smallest_block
 

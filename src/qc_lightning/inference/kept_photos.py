@@ -14,7 +14,7 @@ from qc_lightning.data.image_file import open_header
 from qc_lightning.inference.inspection import Inspection
 from qc_lightning.metrics.verdict import Verdict
 
-_OTHERS = {"JPEG": ".jpg", "TIFF": ".tif", "JPEG2000": ".jp2"}  # formats whose files are not named as they are
+_OTHERS = {"JPEG": ".jpg", "TIFF": ".tif", "JPEG2000": ".jp2"}  # formats with another file extension than their name
 
 
 def find_kept(folder: Path, sha256: str) -> Path | None:
@@ -28,7 +28,7 @@ class KeptPhotos:
     Args:
         folder: created if missing.
         everything: keep all; otherwise rejected and reviewed photos, and those of spot checks.
-        most_bytes: limit of their total size, 1 or more.
+        most_bytes: limit of the total size, 1 or more.
 
     Attributes:
         trouble: why the last photo could not be kept; empty if it was.
@@ -48,7 +48,7 @@ class KeptPhotos:
         """Keep a photo if the policy says so; unreadable photos are not kept.
 
         Args:
-            data: of the photo's file.
+            data: bytes of the photo's file.
             inspection: its result.
         """
         if (

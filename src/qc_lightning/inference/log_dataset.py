@@ -1,4 +1,4 @@
-"""Turn people's overrides on the line into labelled photos for the next training, added to the old split."""
+"""Turn overrides on the line into labelled photos for the next training, added to the old split."""
 
 import csv
 import json
@@ -22,14 +22,14 @@ _MANIFEST = "labels.csv"
 
 @dataclass(frozen=True)
 class LabelledPhotos:
-    """Number of labelled photos, and of those left out.
+    """Numbers of labelled photos and of photos left out.
 
     Attributes:
         manifest: the table of all photos.
         new: photos by class.
         lost: overridden photos that were not kept.
-        in_old_split: photos that the old split has already; its label stays.
-        otherwise: of these, the number that a person labels differently from the old split.
+        in_old_split: photos already in the old split, which keep its label.
+        otherwise: number of these with a different label by a person.
         old: photos of the old split.
     """
 
@@ -55,14 +55,13 @@ class LabelledPhotos:
 
 
 def labelled_photos(log: Path, photos: Path, output: Path, beside: Path | None) -> LabelledPhotos:
-    """Copy the overridden photos into one folder per class and list them after the old ones in a manifest.
+    """Copy the overridden photos into one folder per class, and list them after the old photos in a manifest.
 
-    New photos are of the training part when there is an old split: its validation and test photos stay what they were,
-    so that both models can be compared on them. Photos of one part share a group. Of several overrides of the same
-    photo the newest counts.
+    With an old split, new photos join its training part: validation and test photos stay the same, so that both models
+        can be compared on them. Photos of one part share a group. Of several overrides of a photo the newest counts.
 
     Args:
-        log: of the line.
+        log: log of the line.
         photos: folder of the kept photos.
         output: a new folder.
         beside: split.csv of the previous training; None: only the new photos are listed.

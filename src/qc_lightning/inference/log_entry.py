@@ -9,7 +9,7 @@ from qc_lightning.inference.inspection import Inspection
 from qc_lightning.metrics.verdict import Verdict
 
 SPOT_CHECK = "spot check"
-"""Ends the reason of a row whose part was picked at random for a person to look at."""
+"""End of the reason in a row whose part was picked at random as a spot check."""
 
 
 class Entry(NamedTuple):
@@ -20,18 +20,18 @@ class Entry(NamedTuple):
         part: number of the part; empty if unknown. For a photo from a folder, its name there.
         source: camera or folder; empty if unknown.
         sha256: of the photo's bytes, hex; empty if there are none.
-        model_id: of the model.
+        model_id: id of the model.
         model: digest of the model's record, see `log_file.register`; empty if it has none.
         decision: digest of the decision record; empty if it has none.
-        threshold: of the decision.
+        threshold: threshold of the decision.
         probability: P(Incorrect); None if there is none.
-        logit: of the network; None if there is none.
-        novelty: None if it is not measured.
+        logit: the network's output; None if there is none.
+        novelty: novelty of the photo; None if it is not measured.
         verdict: PASS, REVIEW or REJECT; of an override PASS or REJECT.
         reason: why a person has to look; of an override the person's reason.
         error: why there is no probability.
         milliseconds: from the photo's arrival to its verdict.
-        measures: what drift compares, numbers with spaces between; empty if nothing is measured.
+        measures: drift statistics, separated by spaces; empty if none are measured.
         overrides: number of the row that a person overrides; None for an inspection.
         who: the person's name; empty for an inspection.
     """
@@ -82,8 +82,8 @@ class Row(NamedTuple):
     """An entry with its row number and digest.
 
     Attributes:
-        number: of the row, from 1.
-        entry: what was written.
+        number: number of the row, from 1.
+        entry: the entry.
         digest: SHA-256 over the row and the digest of the row before, hex.
     """
 
@@ -97,7 +97,7 @@ HEADER: Sequence[str] = ("id", *Entry._fields, "digest")
 
 _NUMBERS = dict.fromkeys(("threshold", "probability", "logit", "novelty", "milliseconds"), float)
 COLUMNS: Mapping[str, type] = dict.fromkeys(HEADER, str) | _NUMBERS | {"id": int, "overrides": int}
-"""What each of these fields holds; where there is nothing it is None."""
+"""Types of these fields; a missing value is None."""
 
 
 def _now() -> str:

@@ -1,8 +1,8 @@
 """The file of the verdict log: append-only SQLite, each row with a digest that chains it to the row before.
 
-A changed, removed or inserted row breaks the chain of digests. Rows cut off at the end do not: the last digest, which
-`verify` prints, has to be kept elsewhere to show that. Nor does a chain stop whoever can write the file and compute it
-again. Needs the standard library only.
+A changed, removed or inserted row breaks the chain of digests. Rows cut off at the end do not: to detect that, keep the
+last digest, which `verify` prints, elsewhere. The chain is no protection against someone who can write the file and
+recompute it. Needs the standard library only.
 """
 
 import hashlib
@@ -18,7 +18,7 @@ from qc_lightning.inference.log_entry import HEADER, Entry, Row
 from qc_lightning.metrics.verdict import Verdict
 
 _APPLICATION, _FORMAT = 0x71634C67, 2  # "qcLg", in the file's header
-_PATIENCE = 10.0  # seconds that another program may hold the file
+_PATIENCE = 10.0  # seconds to wait for another program's lock
 _DIGEST = 16  # digits of a model record's digest
 
 _APPEND_ONLY = "\n".join(
@@ -76,7 +76,7 @@ def prepare(path: Path) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         with closing(connect(path)) as connection:
             connection.execute("PRAGMA journal_mode = WAL")
-            connection.execute("BEGIN IMMEDIATE")  # two services that start at the same time create the tables once
+            connection.execute("BEGIN IMMEDIATE")  # services that start at the same time create the tables once
             if not connection.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]:
                 for statement in _SCHEMA.split(";\n"):
                     if statement.strip():
@@ -130,8 +130,8 @@ def query(path: Path, where: str = "ORDER BY id", *values: object) -> Iterator[R
 
     Args:
         path: of the log.
-        where: what follows `SELECT * FROM entries`; by default all rows in order.
-        values: of its question marks.
+        where: SQL after `SELECT * FROM entries`; by default all rows in order.
+        values: values of its placeholders.
 
     Raises:
         UserError: the file is not a log, or is damaged.
@@ -149,8 +149,8 @@ def first_fault(path: Path) -> tuple[int, str, str]:
     """Check the chain of digests.
 
     Returns:
-        The number of rows that are as they were written, the digest of the last of them, and what is wrong with the
-        next one; empty if all are right.
+        The number of unchanged rows, the digest of the last of them, and the fault of the next row; empty if all rows
+        are unchanged.
     """
     records = {digest: record_digest(record) == digest for digest, record in model_records(path).items()}
     previous, count, time = "", 0, ""

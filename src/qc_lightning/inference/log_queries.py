@@ -8,10 +8,10 @@ from qc_lightning.inference.log_entry import SPOT_CHECK, Entry, Row
 from qc_lightning.metrics.verdict import Verdict
 
 LOOKED_AT = 1000
-"""Reviewed rows that `open_reviews` looks through, the newest: what it costs does not grow with the log."""
+"""Number of the newest REVIEW rows that `open_reviews` searches, so that its cost does not grow with the log."""
 
 SPOT_CHECKS_FROM = 10_000
-"""Newest rows that `open_reviews` looks through for spot checks."""
+"""Number of the newest rows that `open_reviews` searches for spot checks."""
 
 
 def row_of(path: Path, number: int) -> Row | None:
@@ -79,11 +79,11 @@ def newest_number(path: Path) -> int:
 
 
 def first_since(path: Path, time: str) -> int:
-    """Number of the first row not older than a time, or the number after the newest; times rise with numbers.
+    """Number of the first row at or after a time, or the number after the newest row; times rise with numbers.
 
     Args:
         path: of the log.
-        time: UTC, as rows have it.
+        time: UTC, in the format of the rows.
     """
     low, high = 1, newest_number(path) + 1
     while low < high:
@@ -99,7 +99,7 @@ def verdict_counts(path: Path, after: int, without: Sequence[str]) -> tuple[int,
     Args:
         path: of the log.
         after: number of the row.
-        without: parts that do not count.
+        without: parts to leave out.
 
     Returns:
         The number of the newest row, and the counts.
@@ -113,7 +113,7 @@ def verdict_counts(path: Path, after: int, without: Sequence[str]) -> tuple[int,
 
 
 def judged(path: Path) -> Iterator[tuple[Row, Row]]:
-    """Each override with the inspection that it refers to, in the order of the overrides."""
+    """Each override with its inspection, in the order of the overrides."""
     inspected = {row.number: row for row in log_file.query(path, "WHERE id IN (SELECT overrides FROM entries)")}
     for row in log_file.query(path, "WHERE overrides IS NOT NULL ORDER BY id"):
         if row.entry.overrides in inspected:

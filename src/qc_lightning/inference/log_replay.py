@@ -18,14 +18,14 @@ def replay(path: Path, model: str, photos: Path) -> int:
         photos: folder of the photos.
 
     Returns:
-        How many verdicts differ.
+        The number of verdicts that differ.
     """
     inspector = ExportedInspector.load(model, threads=1)
     inspector.verify_golden()
     logged = {entry.sha256: entry for _, entry, _ in query(path) if entry.sha256 and not entry.who}
     source = find_photos(str(photos), [])
     differing = unknown = 0
-    cameras = {digest: entry.source for digest, entry in logged.items()}  # photos are kept under their digests
+    cameras = {digest: entry.source for digest, entry in logged.items()}  # kept photos are named by their digests
     kept = [source.root / name for name in source.names]
     inspections = inspector.inspect_files([CameraPhoto(photo, cameras.get(photo.stem, "")) for photo in kept])
     for one in counted(inspections, len(source.names), "photos"):

@@ -6,9 +6,9 @@ import numpy as np
 import numpy.typing as npt
 
 PIXEL_STATISTICS = ("mean", "contrast", "colour", "sharpness", "noise")
-"""Names of what `of_pixels` gives, in its order."""
+"""Names of the statistics of `of_pixels`, in order."""
 
-SIDE = 8  # of the small picture that stands in for features where the network has none
+SIDE = 8  # cells per side of the small picture that replaces features if the network has none
 
 Floats = npt.NDArray[np.float64]
 
@@ -17,8 +17,9 @@ def of_pixels(pixels: npt.NDArray[np.uint8]) -> tuple[float, ...]:
     """Mean, contrast, colour, sharpness and noise of a decoded photo.
 
     Mean and contrast (standard deviation) are of the grey picture, colour is red less blue. Sharpness is the logarithm
-    of the energy of second differences over that of first ones: it falls with blur, whatever the contrast. Noise is the
-    median of the absolute response to Immerkaer's mask (Immerkaer 1996), which edges hardly touch: it falls with JPEG.
+    of the energy of second differences over that of first differences; it falls with blur, independent of contrast.
+    Noise is the median absolute response to Immerkaer's mask (Immerkaer 1996), which edges hardly affect; it falls with
+    JPEG compression.
 
     Args:
         pixels: uint8 [3, H, W] with H and W at least 3.
@@ -30,7 +31,7 @@ def of_pixels(pixels: npt.NDArray[np.uint8]) -> tuple[float, ...]:
     energy = float(np.square(down).mean() + np.square(across).mean())
     sharpness = np.log((float(np.square(second).mean()) + 1e-3) / (energy + 1e-3))
     noise = np.median(np.abs(mask)) / (6 * 0.6745)
-    colour = round(float(pixels[0].mean() - pixels[2].mean()), 1)  # a grey camera's is 0, not nearly 0
+    colour = round(float(pixels[0].mean() - pixels[2].mean()), 1)  # exactly 0 for a grey camera
     return float(grey.mean()), float(grey.std()), colour, float(sharpness), float(noise)
 
 
@@ -39,7 +40,7 @@ def small_picture(pixels: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
     grey = pixels.mean(0, dtype=np.float32)
     down, across = (np.linspace(0, size, SIDE + 1).astype(int) for size in grey.shape)
     fields = np.add.reduceat(np.add.reduceat(grey, down[:-1], axis=0), across[:-1], axis=1)
-    sizes = np.maximum(1, np.outer(np.diff(down), np.diff(across)))  # of a photo below 8 x 8 some fields are one pixel
+    sizes = np.maximum(1, np.outer(np.diff(down), np.diff(across)))  # below 8 x 8 some fields are one pixel
     means: npt.NDArray[np.float32] = (fields / sizes).ravel().astype(np.float32)
     return means
 
@@ -50,7 +51,7 @@ class Components:
 
     Attributes:
         mean: float [F].
-        directions: float [K, F], unit length, the one that the photos vary most along first.
+        directions: float [K, F], unit length, sorted by decreasing variance.
     """
 
     mean: Floats

@@ -1,8 +1,8 @@
 """File format of an exported inspector: an ONNX model and a checksum at its end that detects damage.
 
-The seal is one more entry of the model's metadata, appended as protobuf bytes: a message followed by another of its
-kind reads as both together, so that every ONNX reader takes the file as it is. The seal guards against damage and edits
-by mistake, not against forgery: whoever rewrites a file can seal it again.
+The seal is another entry of the model's metadata, appended as protobuf bytes: concatenated messages of one type are
+read as their merge, so every ONNX reader accepts the file. The seal detects damage and accidental edits, not forgery:
+anyone who rewrites a file can seal it again.
 """
 
 import hashlib
@@ -13,7 +13,7 @@ from qc_lightning.core.errors import UserError
 from qc_lightning.core.reading import read_bytes
 
 FORMAT = 1
-"""Of the metadata and of the graph's inputs and outputs; a newer one is refused."""
+"""Version of the metadata and of the graph's inputs and outputs; a newer version is refused."""
 
 _KEY = b"qc_lightning.seal"
 _DIGITS = 4  # of the format
@@ -22,7 +22,7 @@ _VALUE = _DIGITS + 1 + 64
 _HEAD = bytes([0x72, 4 + len(_KEY) + _VALUE, 0x0A, len(_KEY)]) + _KEY + bytes([0x12, _VALUE])
 _SEAL = re.compile(re.escape(_HEAD) + rb"(\d{4}) ([0-9a-f]{64})")
 _LENGTH = len(_HEAD) + _VALUE
-_LARGEST = 2**31 - 1  # bytes that a protobuf message can have
+_LARGEST = 2**31 - 1  # largest size of a protobuf message in bytes
 
 
 def seal(model: bytes) -> bytes:
@@ -42,7 +42,7 @@ def read_sealed(path: Path) -> bytes:
     """Read an exported inspector and check its seal.
 
     Raises:
-        UserError: the file cannot be read, is none of ours, torn, changed, or of a newer format.
+        UserError: the file cannot be read, is not an exported inspector, is truncated, changed, or of a newer format.
     """
     try:
         data = read_bytes(path, _LARGEST)

@@ -22,13 +22,13 @@ class Source:
     """The photos of a source.
 
     Attributes:
-        root: absolute folder that the names count from.
-        names: below `root`, with forward slashes, or absolute for a photo elsewhere, or of a list an address such as
-            s3://bucket/photo.jpg; each once. Sorted, but of a list
-            in the list's order. A million of them take about 100 MB; nothing else is kept of a photo.
-        passed_over: how many folders were left out, by kind.
-        parts: the part that a photo shows, by name, where a .csv has a column `part`.
-        cameras: the camera that took it, by name, where a .csv has a column `camera`.
+        root: absolute folder that names are relative to.
+        names: paths relative to `root` with forward slashes, absolute for a photo elsewhere, or in a list an address
+            such as s3://bucket/photo.jpg; without duplicates. Sorted, except for a list, which keeps its order. A
+            million names take about 100 MB; nothing else is stored per photo.
+        passed_over: number of folders left out, by kind.
+        parts: part of a photo, by name, if a .csv has a column `part`.
+        cameras: camera of a photo, by name, if a .csv has a column `camera`.
     """
 
     root: Path
@@ -46,13 +46,13 @@ def find_photos(source: str, skip: Collection[Path]) -> Source:
     """List the photos of a source.
 
     Args:
-        source: a photo; a folder, with all below it; a glob, where `**` reaches into folders; a .txt list with one path
-            a line; a .csv with a column `path` and, if known, `part` and `camera`. Paths in a list count from the
-            list's folder.
+        source: a photo; a folder, including its subfolders; a glob, where `**` includes subfolders; a .txt list with
+            one path per line; a .csv with a column `path` and, if known, `part` and `camera`. Paths in a list are
+            relative to the list's folder.
         skip: folders to leave out, such as those of sorted photos and overlays.
 
     Raises:
-        UserError: there is nothing of that name, no photo in it, or a list cannot be read.
+        UserError: the source does not exist, contains no photo, or is a list that cannot be read.
     """
     path = _absolute(source)
     if path.is_dir():
@@ -79,7 +79,7 @@ def find_everywhere(source: str) -> dict[str, str]:
     """Absolute paths and addresses of the photos of a source, including object storage, each with its camera or "".
 
     Args:
-        source: as for `find_photos`, or an address: a photo, or a folder with all below it.
+        source: as for `find_photos`, or an address of a photo or a folder, including its subfolders.
 
     Raises:
         UserError: as `find_photos`, or photos in object storage cannot be listed or read.
@@ -109,7 +109,7 @@ def watched_folder(source: str, skip: Collection[Path]) -> Source:
 
 
 def photos_below(walk: Walk) -> Iterator[str]:
-    """Names of the photos in a folder and all below it, then of what may be photos but is not read: each gets a row."""
+    """Names of the photos in a folder and its subfolders, then of files of unread formats: each gets a row."""
     yield from walk.photos()
     yield from (name for name, _ in walk.unread)
 
@@ -119,7 +119,7 @@ def _glob(pattern: Path, skip: Collection[Path]) -> Source:
     root = Path(*fixed)
     names, passed_over = set[str](), Counter[str]()
     try:
-        # unlike the module glob it does not follow links for **, which can lead round in circles
+        # unlike the module glob it does not follow links for **, which can form cycles
         matches = sorted(root.glob(str(Path(*pattern.parts[len(fixed) :]))))
     except ValueError as error:
         raise UserError(f"source: {pattern} is no glob: {error}") from error
@@ -138,7 +138,7 @@ def _glob(pattern: Path, skip: Collection[Path]) -> Source:
 
 
 def _lines(path: Path) -> Iterable[str]:
-    # surrogateescape gives the file system back the bytes that stand in the list
+    # surrogateescape passes the list's bytes to the file system unchanged
     with path.open(encoding="utf-8-sig", errors="surrogateescape") as file:
         return [line.rstrip("\n") for line in file if line.strip()]
 
@@ -170,5 +170,5 @@ def _name(listing: Path, entry: str) -> str:
 
 
 def _absolute(path: str, base: Path = Path()) -> Path:
-    # not resolve(): a link keeps the name that it was given; and Path.expanduser fails on a file called ~x
+    # not resolve(): a link keeps its given name; and Path.expanduser fails on a file called ~x
     return Path(os.path.abspath(base / os.path.expanduser(path)))  # noqa: PTH100, PTH111

@@ -30,15 +30,15 @@ _HELD_SECONDS = 0.4  # longest time that a decoded photo waits for its batch, an
 class Stream:
     """Decoding threads in front of a network; memory does not grow with the number of photos.
 
-    On a CPU the threads run the network too, each a batch of its own on one core: all cores in step on one batch would
-    wait for each other, most of all on a busy machine.
+    On a CPU the threads also run the network, each on its own batch and core: cores that share a batch would wait for
+        each other, especially on a busy machine.
 
     Args:
         inspector: the model; an exported one should use one thread per call.
-        batch_size: photos that go through the network at a time, at most.
-        exact: fill every batch (but the last) with `batch_size` readable photos, however long that takes, and run it as
-            the training does. A logit's last bits can depend on the batch that its photo travels in; so the batches of
-            the training give its very logits. Otherwise no result waits longer than about half a second.
+        batch_size: largest number of photos per batch.
+        exact: fill every batch except the last with `batch_size` readable photos, however long that takes, and run it
+            as training does. The last bits of a logit can depend on the batch of its photo, so the same batches give
+            exactly the logits of training. Otherwise no result waits longer than about half a second.
     """
 
     def __init__(
@@ -47,7 +47,7 @@ class Stream:
         self._inspector, self._batch_size = inspector, batch_size
         self._threads = threads or cores()
         self._torch_threads, alone = 0, None
-        # a small network ends on one core before others begin
+        # a small network finishes on one core before other cores start
         self._exact, self._network_in_pool, self._small = False, True, False
         if isinstance(inspector, Inspector):
             import torch
@@ -55,7 +55,7 @@ class Stream:
             from qc_lightning.models.network import Network
 
             network, cpu = inspector.network, inspector.device.type == "cpu"
-            # a frozen network's training processed each photo alone
+            # training with a frozen network processed each photo alone
             self._exact = exact and not (cpu and isinstance(network, Network) and network.frozen)
             self._network_in_pool = cpu and not self._exact
             self._small = self._network_in_pool and not isinstance(network, Network)
@@ -67,7 +67,7 @@ class Stream:
         self._network_seconds = _HELD_SECONDS / 4  # recent time per photo; this guess makes the first batch small
 
     def __enter__(self) -> Self:
-        """Silence warnings on metadata: a bad file is reported anyway."""
+        """Silence warnings about metadata: a bad file is reported anyway."""
         self._warnings = warnings.catch_warnings()
         self._warnings.__enter__()
         warnings.filterwarnings("ignore", module=r"PIL\.")
@@ -80,19 +80,19 @@ class Stream:
         if self._torch_threads:
             import torch
 
-            torch.set_num_threads(self._torch_threads)  # threads to come would start with the pool's
+            torch.set_num_threads(self._torch_threads)  # later threads would start with the pool's number
         self._warnings.__exit__(None, None, None)
 
     def inspect(self, paths: Photos) -> Iterator[list[Inspection]]:
         """Inspect photos batch by batch; every path gives one Inspection, in the given order.
 
         Args:
-            paths: files or photos in object storage, with or without their cameras; asked for only as
-                far ahead as the threads work.
+            paths: files or photos in object storage, with or without their cameras; read only as far ahead as the
+                threads work.
         """
         to_come = iter(paths)
         first = list(islice(to_come, 2))
-        if len(first) == 1:  # a single photo, as while watching: more threads would not help
+        if len(first) == 1:  # a single photo, as in a watched folder: more threads would not help
             photo = self._decode_some(first)
             yield self._pool.submit(self._judge, photo).result() if self._small else self._judge(photo)
             return
@@ -131,7 +131,7 @@ class Stream:
     def _photos_at_a_time(self) -> int:
         if self._exact or self._network_seconds * self._batch_size <= _HELD_SECONDS:
             return self._batch_size
-        # a power of two: the library prepares for every new size
+        # a power of two: the library prepares each new size separately
         return 1 << max(0, int(_HELD_SECONDS / self._network_seconds).bit_length() - 1)
 
     def _decode(self, paths: Photos) -> Iterator[list[Decoded]]:

@@ -13,10 +13,10 @@ if TYPE_CHECKING:
     import pyarrow
 
 Columns = Mapping[str, type]
-"""Names of the columns and what they hold: str, float or int; each may be None."""
+"""Names and types (str, float or int) of the columns; each value may be None."""
 
-_ROW_GROUP = 50_000  # rows of a Parquet file that are in memory at a time
-_SHEET_ROWS = 1_048_576  # that a sheet has room for, its header included
+_ROW_GROUP = 50_000  # rows of a Parquet file in memory at a time
+_SHEET_ROWS = 1_048_576  # most rows of a sheet, including its header
 
 
 def parquet_schema(columns: Columns) -> "pyarrow.Schema":
@@ -50,7 +50,7 @@ def write_parquet(path: Path, columns: Columns, records: Iterable[Sequence[objec
 def write_xlsx(path: Path, columns: Columns, records: Iterable[Sequence[object]]) -> int:
     """Write a workbook of one sheet atomically; returns the number of rows.
 
-    Text stays text: what begins with `=` is no formula. Numbers are numbers in the Excel of any language.
+    Text stays text: a value that begins with `=` is not a formula. Numbers are numbers in Excel of any language.
 
     Raises:
         UserError: openpyxl is missing, or the sheet has no room for all rows.
@@ -82,5 +82,5 @@ def _cells(sheet: Any, row: Sequence[object]) -> Iterator[object]:
             cell = WriteOnlyCell(sheet, ILLEGAL_CHARACTERS_RE.sub("\ufffd", value))
             cell.data_type = "s"
             yield cell
-        else:  # a workbook knows no infinity
+        else:  # a workbook has no infinity
             yield None if isinstance(value, float) and not math.isfinite(value) else value

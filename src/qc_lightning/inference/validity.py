@@ -21,13 +21,12 @@ def void_because(
     """Why a certificate does not hold for the running model, in words; empty if it does.
 
     Args:
-        certificate: as decision.json has it, or as an export carries it.
+        certificate: certificate from decision.json or from an export.
         model_id: id of the running model.
-        decode: its settings of decoding, as plain data.
-        backend: what computes: "backend", "precision" and "device"; of a device only its kind counts. None: not known
-            yet.
+        decode: its decode settings, as plain data.
+        backend: "backend", "precision" and "device"; only the kind of device counts. None: not known yet.
     """
-    if "void" in certificate:  # what the export has found
+    if "void" in certificate:  # result of the export
         return str(certificate["void"])
     if certificate.get("model_id") != model_id:
         return f"it is of the model {certificate.get('model_id')}, this is {model_id}"
@@ -49,8 +48,8 @@ def certificate_line(judge: "Inspector | ExportedInspector", device: str | None 
     """One line on whether the certificate in force holds for the running model; empty without a certificate.
 
     Args:
-        judge: what judges.
-        device: where it will compute, if not where it is.
+        judge: the inspector.
+        device: device that it will use, if not the current one.
     """
     certificate = judge.certificate
     if certificate is None:
@@ -64,7 +63,7 @@ def certificate_line(judge: "Inspector | ExportedInspector", device: str | None 
 
 
 def run_to_serve(where: str | None) -> Run:
-    """The named run, by default the only release; unlike `Run.open` never the newest run, which may be an experiment.
+    """The named run, by default the only release; unlike `Run.open`, never the newest run, which may be an experiment.
 
     Raises:
         UserError: there is none.
@@ -78,7 +77,7 @@ def outdated(path: Path, run: Run) -> str:
     """Why a run's export is outdated; empty if it is not.
 
     Args:
-        path: of the export, which may be missing.
+        path: path of the export, which may be missing.
         run: the run that it was exported from.
     """
     from qc_lightning.inference.exported import ExportedInspector

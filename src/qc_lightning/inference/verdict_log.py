@@ -17,7 +17,7 @@ class VerdictLog:
     """A log open for writing; one thread commits the waiting rows together.
 
     Args:
-        path: of the file, made when it is missing.
+        path: path of the file, created if missing.
 
     Attributes:
         path: as given.
@@ -70,7 +70,7 @@ class VerdictLog:
                 first = log_file.append(connection, [entry for entry, _ in items])
                 self.trouble = ""
             except (sqlite3.Error, OSError) as error:
-                if connection:  # which undoes what it had begun
+                if connection:  # closing rolls the transaction back
                     connection.close()
                 connection = None
                 self.trouble = f"log {self.path} cannot be written ({error})"

@@ -26,10 +26,10 @@ class _Waiting:
 class FolderWatcher:
     """Finds the photos of a folder that are new or changed and no longer being written.
 
-    A file is read once its stamp has stayed the same for a moment. If it cannot be read then, it may still be on
-    its way: it is tried again, and called unreadable only after a while without a change. A result counts only if the
-    file is still the same afterwards. A file that changes later is a new photo, unless its bytes are the same. The
-    folder is polled, since network file systems send no notifications.
+    A file is read once its stamp has not changed for `settle` seconds. If it cannot be read then, it may be incomplete:
+    it is tried again, and counts as unreadable after `patience` seconds without a change. A result counts only if the
+    file has not changed meanwhile. A file that changes later is a new photo, unless its bytes are the same. The folder
+    is polled, since network file systems send no notifications.
 
     Args:
         root: the folder.
@@ -73,7 +73,7 @@ class FolderWatcher:
         now = time.monotonic()
         before, self._waiting = self._waiting, {}
         for name in photos_below(Walk(self._root, self._skip)):
-            if not self._wanted(name) or (stamp := stamp_of(self._root / name)) is None:  # gone, or a link to nothing
+            if not self._wanted(name) or (stamp := stamp_of(self._root / name)) is None:  # removed, or a broken link
                 continue
             if name in self._done and self._done[name][0] == stamp:
                 continue
@@ -88,9 +88,9 @@ class FolderWatcher:
         """Whether the result of a file is final; otherwise it will be `ready` again later.
 
         Args:
-            path: below the root.
-            sha256: of the bytes that were inspected.
-            readable: whether they were a photo.
+            path: path below the root.
+            sha256: digest of the inspected bytes, hex.
+            readable: whether they could be decoded.
         """
         name = path.relative_to(self._root).as_posix()
         file, now = self._waiting[name], time.monotonic()
