@@ -1,4 +1,4 @@
-"""Check the number of parts, and the best guarantee that they allow."""
+"""Check the number of parts, and the best guarantee that it allows."""
 
 from collections.abc import Sequence
 
@@ -6,11 +6,11 @@ from qc_lightning.data.findings import Check
 from qc_lightning.data.photo import Photo
 from qc_lightning.metrics.certificate import parts_needed, upper_bound
 
-_FEW = 30  # parts of a class; fewer are flagged
+_FEW = 30  # fewer parts per class are flagged
 
 
 def check_amount(photos: Sequence[Photo], class_names: tuple[str, str], test: float) -> Check:
-    """Count the parts of each class and the guarantee of a flawless test with them."""
+    """Count the parts of each class, and compute the guarantee of a test on them without errors."""
     parts = [len({photo.group for photo in photos if photo.label == label}) for label in (0, 1)]
     tested = [max(1, round(test * count)) for count in parts]
     escape, overkill = (upper_bound(0, count) for count in reversed(tested))

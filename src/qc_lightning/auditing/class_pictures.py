@@ -5,17 +5,18 @@ import numpy.typing as npt
 
 from qc_lightning.data.dataset import PhotoSet
 
-_MOST = 400  # photos of a class
+_MOST = 400  # photos per class
 _BLOCK = 16
-_CLEAR = 3.0  # standard deviations between the classes from which a pixel is drawn in full
+_CLEAR = 3.0  # difference in standard deviations from which a pixel is drawn at full intensity
 
 
 def class_pictures(photos: PhotoSet, class_names: tuple[str, str]) -> list[tuple[str, npt.NDArray[np.uint8]]]:
-    """Captions and pictures, uint8 [3, H, W]: mean of each class, and the distance of the means in standard deviations.
+    """Captions and pictures, uint8 [3, H, W]: mean of each class, and the difference of the means in standard
+    deviations.
 
     Args:
-        photos: of both classes.
-        class_names: of Correct and Incorrect.
+        photos: photos of both classes.
+        class_names: the user's names for Correct and Incorrect.
     """
     means, variances = [], []
     for label in (0, 1):

@@ -11,19 +11,19 @@ from qc_lightning.data.duplicates import Copies, join_copies
 from qc_lightning.data.findings import Check, Finding, counted
 from qc_lightning.data.photo import Photo
 
-_SURE = 0.9  # probability of the other class from which a person should look
+_SURE = 0.9  # probability of the other class from which a label is doubtful
 
 
 def held_together(photos: Sequence[Photo], copies: Sequence[Copies]) -> list[Photo]:
-    """The photos with the groups to hold out together so that wrong labels show.
+    """The photos with the groups to hold out together, so that wrong labels can be detected.
 
-    A group of one label stays together: where the label of a part is wrong, it is wrong on each of its photos. A group
-    with photos of both labels (a module of many cells, a day) is taken apart, for the other photos of it say most about
-    a wrong label among them; only copies of one picture stay together, unless these have both labels.
+    A group with one label stays together: a wrong label of a part is wrong on each of its photos. A group with both
+    labels (a module of many cells, a day) is split, since its other photos are the best evidence of a wrong label;
+    only copies of a picture stay together, unless they have both labels.
 
     Args:
-        photos: with their groups.
-        copies: pairs of them.
+        photos: photos with their groups.
+        copies: pairs of copies.
     """
     pictures, _ = join_copies([photo.name for photo in photos], copies, near=True)
     kept = list(photos)
@@ -39,7 +39,7 @@ def held_together(photos: Sequence[Photo], copies: Sequence[Copies]) -> list[Pho
 
 
 def check_labels(photos: Sequence[Photo], probability: Floats) -> Check:
-    """Photos that look like the other class, the surest first; a finding's value is the other class's probability."""
+    """Photos that look like the other class, the most certain first; a finding's value is its probability."""
     label = np.array([photo.label for photo in photos])
     other = np.where(label == 1, 1 - probability, probability)
     order = [int(index) for index in np.argsort(-other, kind="stable") if other[index] >= 0.5]

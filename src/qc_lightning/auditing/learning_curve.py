@@ -18,7 +18,7 @@ from qc_lightning.models.heads.linear import LinearHead
 from qc_lightning.models.heads.solver import Recipe
 
 _FRACTIONS = (0.125, 0.25, 0.5, 1.0)
-_FEWEST = 10  # parts of the rarer class in a point of the curve
+_FEWEST = 10  # fewest parts of the rarer class in a point of the curve
 
 
 def check_learning_curve(
@@ -29,17 +29,17 @@ def check_learning_curve(
     penalty: float,
     seed: int = 0,
 ) -> Check:
-    """Balanced accuracy on photos whose group was not seen, learnt from nested subsets of the rarer class's parts.
+    """Balanced accuracy on photos of unseen groups, trained on nested subsets of the rarer class's parts.
 
-    The parts of the other class are all learnt from, and every point is measured on all photos.
+    All parts of the other class are used for training, and every point is measured on all photos.
 
     Args:
-        head: is fitted.
+        head: the head to fit.
         features: float [n, tiles, width].
-        photos: with their groups.
-        class_names: of Correct and Incorrect.
-        penalty: of the logistic loss.
-        seed: deals the folds.
+        photos: photos with their groups.
+        class_names: the user's names for Correct and Incorrect.
+        penalty: penalty of the logistic regression.
+        seed: seed of the folds.
     """
     label = np.array([photo.label for photo in photos])
     group = np.unique([photo.group for photo in photos], return_inverse=True)[1]
@@ -68,7 +68,7 @@ def check_learning_curve(
 
 
 def _outlook(points: Sequence[tuple[int, float]], name: str) -> str:
-    """The gain from twice the parts, by a power law fitted to the errors (Hestness et al. 2017)."""
+    """The gain from doubling the parts, by a power law fitted to the errors (Hestness et al. 2017)."""
     if len(points) < 3:
         return "Too few parts to say what more would bring."
     count, error = (

@@ -27,9 +27,9 @@ Floats = npt.NDArray[np.float64]
 def photo_features(
     photos: PhotoSet, data: DataConfig, model: ModelConfig, device: torch.device
 ) -> tuple[FittedHead, Tensor]:
-    """A head and the features for it, those of a pretrained network, [n, tiles, width]; many of them lie in a file."""
+    """A head and its features from a pretrained network, [n, tiles, width]; large ones are mapped from a file."""
     n = len(photos.photos)
-    model = affordable(model, round((1 - data.split.test) * n))  # as a training on them decides
+    model = affordable(model, round((1 - data.split.test) * n))  # the same rule as in training
     network = cast(Network, build_network(model, photos.decode.tile, tiles=data.grid)).eval().to(device)
     cache = Path(data.cache_dir).expanduser() / "features" if data.cache == "disk" else None
     features = extract_features(network, photos, np.arange(n), device, cache)
@@ -40,9 +40,9 @@ def deal(photos: Sequence[Photo], seed: int, taught: npt.NDArray[np.bool_] | Non
     """Assign photos to folds by group; None if that is impossible.
 
     Args:
-        photos: with their groups.
-        seed: of the deal.
-        taught: bool [n], the photos that heads may learn from; None for all.
+        photos: photos with their groups.
+        seed: seed of the assignment.
+        taught: bool [n], the photos to train heads on; None for all.
     """
     fold = torch.tensor(folds(photos, _FOLDS, f"audit/{seed}"))
     if not fold.any():

@@ -14,8 +14,8 @@ from qc_lightning.data.file_facts import FileFacts
 from qc_lightning.data.findings import Check, Finding, counted
 from qc_lightning.data.photo import Photo
 
-_BLOCK = 16  # photos at a time
-_COMMON = 0.8  # fraction of photos with the common size or mode above which others are odd
+_BLOCK = 16  # photos per batch
+_COMMON = 0.8  # fraction of photos with the most common size or mode above which other values are flagged
 _WHITE = 250  # grey level from which a pixel counts as overexposed
 
 Floats = npt.NDArray[np.float64]
@@ -23,11 +23,11 @@ Planes = npt.NDArray[np.floating]
 
 
 def check_outliers(photos: PhotoSet, facts: Sequence[FileFacts]) -> list[Check]:
-    """Compare each photo with the median and the spread of its class, and its file with the usual one.
+    """Compare each photo with the median and the spread of its class, and its file with the most common kind.
 
     Args:
-        photos: decoded.
-        facts: of their files.
+        photos: decoded photos.
+        facts: facts about their files.
     """
     light, white, sharpness, contrast = _measure(photos)
     # the limit in robust standard deviations and the smallest spread were chosen on ELPV: docs/audit.md
@@ -53,7 +53,7 @@ def _measure(photos: PhotoSet) -> Floats:
     def work(start: int) -> int:
         places = np.arange(start, min(start + _BLOCK, n))
         grey = photos.pixels(places)[:, 1]  # green: the largest part of perceived brightness
-        smoothed = _pooled(grey, 2)  # not single pixels, whose noise remains when a photo is out of focus
+        smoothed = _pooled(grey, 2)  # not of single pixels, whose noise remains when a photo is out of focus
         values[0, places] = np.log(smoothed.mean((1, 2)) + 1)
         values[1, places] = (grey >= _WHITE).mean((1, 2))
         values[2, places] = np.log(_detail(smoothed)) - np.log(_detail(_pooled(smoothed, 4)))
@@ -70,7 +70,7 @@ def _measure(photos: PhotoSet) -> Floats:
 
 
 def _pooled(grey: npt.NDArray[np.uint8] | Planes, cell: int) -> Planes:
-    """Average pictures [b, H, W] over square cells."""
+    """Average pictures [b, H, W] in square cells."""
     height, width = (side // cell * cell for side in grey.shape[1:])
     total = np.zeros((len(grey), height // cell, width // cell), np.float32)
     for down in range(cell):

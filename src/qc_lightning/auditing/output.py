@@ -20,7 +20,7 @@ def free_folder(output: str | None) -> Path:
     """The output folder, which is not created yet.
 
     Raises:
-        UserError: there is something at `output` already, or nothing can be written there.
+        UserError: `output` exists already or cannot be written.
     """
     dated = Path("outputs/audits") / f"{datetime.datetime.now():%Y-%m-%d/%H-%M-%S}"
     folder = dated if output is None else Path(output).expanduser()
@@ -51,7 +51,7 @@ def write_tables(folder: Path, checks: Sequence[Check]) -> None:
 
 
 def table(checks: Sequence[Check], photos: PhotoSet, seconds: Mapping[str, float]) -> str:
-    """The findings as a table, those to look at first."""
+    """The findings as a table, flagged ones first."""
     count, groups = len(photos.photos), len({photo.group for photo in photos.photos})
     lines = [f"{count} photos, {groups} groups (parts)", ""]
     for result in ("look", "fine", "not checked"):

@@ -15,19 +15,20 @@ from qc_lightning.report.environment import FOLDER, environment, style
 from qc_lightning.report.gallery import Pictures, link_to
 from qc_lightning.report.page import script_hash
 
-_MOST = 24  # photos shown of a check
-_BUDGET = 16_000_000  # characters of all pictures
+_MOST = 24  # photos shown per check
+_BUDGET = 16_000_000  # total characters of all pictures
 _PIXEL_CHECKS = ("border_colour", "mean_colour")
 
 
 def write_page(folder: Path, photos: PhotoSet, checks: Sequence[Check], config: DataConfig) -> Path:
-    """Write audit.html into the folder of an audit; photos are shown as the network sees them, linked to their files.
+    """Write audit.html into the folder of an audit; photos are shown as the network sees them and linked to their
+    files.
 
     Args:
-        folder: of the audit.
-        photos: that were checked.
-        checks: with their findings.
-        config: of the photos.
+        folder: folder of the audit.
+        photos: the checked photos.
+        checks: checks with their findings.
+        config: settings of the photos.
     """
     from markupsafe import Markup
 

@@ -15,7 +15,7 @@ from qc_lightning.data.group_checks import check_groups
 
 
 def check_files(photos: PhotoSet) -> list[Check]:
-    """Files that could not be read, and what else the catalog left out.
+    """Check for unreadable files, and for others that the catalog left out.
 
     Raises:
         UserError: a class has no readable photo.

@@ -1,4 +1,4 @@
-"""A folder for a PC without a network: wheels, model, start script. Run by `make bundle`, from a checkout.
+"""A folder for a PC without network access: wheels, model, start script. Run by `make bundle` in a checkout.
 
 python -m qc_lightning.deployment.bundle inspector.onnx bundle/ [win_amd64 3.12]
 """
@@ -14,12 +14,12 @@ from qc_lightning.core.atomic import unfinished_folder
 from qc_lightning.core.errors import UserError
 from qc_lightning.inference.exported import ExportedInspector
 
-_NEEDED = ("numpy", "pillow", "onnxruntime")  # with what the extra `serve` lists, all that an exported inspector needs
+_NEEDED = ("numpy", "pillow", "onnxruntime")  # with the extra `serve`, all packages that an exported inspector needs
 _FILES = Path(__file__).with_name("bundle_files")
 
 
 def line_packages(pyproject: Path) -> list[str]:
-    """Packages that the line needs besides qc-lightning, with the version bounds of pyproject.toml."""
+    """Packages needed on the line besides qc-lightning, with the version bounds of pyproject.toml."""
     project = tomllib.loads(pyproject.read_text(encoding="utf-8"))["project"]
     needed = [entry for entry in project["dependencies"] if re.split(r"[<>=!~\[; ]", entry)[0] in _NEEDED]
     return [*needed, *project["optional-dependencies"]["serve"]]
@@ -29,10 +29,10 @@ def make_bundle(model: Path, folder: Path, checkout: Path, target: tuple[str, st
     """Fill a new folder with everything that a line PC needs besides Python.
 
     Args:
-        model: an exported inspector; it is checked here first.
-        folder: to make.
+        model: an exported inspector, which is checked first.
+        folder: the folder to create.
         checkout: folder of the repository, from which the wheel is built.
-        target: platform and Python of the line PC, such as `("win_amd64", "3.12")`; None: as here.
+        target: platform and Python of the line PC, such as `("win_amd64", "3.12")`; None: those of this machine.
 
     Raises:
         UserError: the folder exists, the model is invalid, or pip cannot get the wheels.

@@ -22,12 +22,12 @@ def carry(certificate: Mapping[str, Any], exported: ExportedInspector) -> dict[s
     """The certificate for the export.
 
     Args:
-        certificate: of the decision in force, as decision.json has it.
-        exported: the export, with that decision.
+        certificate: certificate of the decision in force, from decision.json.
+        exported: the export with that decision.
 
     Returns:
-        The certificate with the number of its photos in place of the photos, and "carried": on what it was tried here;
-        or {"void": why} where it does not hold for the export.
+        The certificate with the number of its photos instead of the photos, and "carried": number of photos, logit gap
+        and time of the check; or {"void": reason} if it does not hold for the export.
     """
     reason = void_because(certificate, exported.model_id, exported.decode.plain())
     if reason:
@@ -57,7 +57,7 @@ def carry(certificate: Mapping[str, Any], exported: ExportedInspector) -> dict[s
 def _changed(
     photos: Sequence[Mapping[str, Any]], results: Sequence[tuple[float | None, float | None]], decision: Decision
 ) -> tuple[list[int], float]:
-    """Places of the photos with another verdict than by the logit on record, and the largest difference of a logit."""
+    """Indices of photos whose verdict differs from the recorded one, and the largest difference of a logit."""
     before, novelty = ([photo.get(key) for photo in photos] for key in ("logit", "novelty"))
     after = [logit for logit, _ in results]
     measured = None not in novelty

@@ -14,8 +14,8 @@ from qc_lightning.inference.exported import ExportedInspector
 from qc_lightning.inference.inspection import CameraPhoto, decode_photo
 from qc_lightning.inference.measures import PIXEL_STATISTICS, Components, Floats, of_pixels, small_picture
 
-_FEWEST = 20  # photos of either kind; below that nothing can be said
-_MOST = 1000  # photos of either kind
+_FEWEST = 20  # fewest photos of either kind for a reference
+_MOST = 1000  # most photos of either kind
 _COMPONENTS = 8
 
 
@@ -32,16 +32,15 @@ class Measured(NamedTuple):
 def drift_reference(inspector: ExportedInspector, photos: Sequence[Photo]) -> Reference | None:
     """Measure a run's photos.
 
-    What the network makes of a photo is compared with photos that it was not trained on, along directions that photos
-    of the training give; both would look otherwise than new photos do if they were from the same ones. Statistics of
-    the pixels are taken from all.
+    The network's outputs are referenced on photos that it was not trained on, along principal components of its
+    training photos: on the same photos, both would differ from those of new photos. Pixel statistics use all photos.
 
     Args:
         inspector: the export.
-        photos: of the run, each with its subset. Photos that cannot be read are left out.
+        photos: photos of the run, each with its subset. Unreadable photos are left out.
 
     Returns:
-        None if there are fewer than 20 photos of the training or of the others.
+        None if there are fewer than 20 training photos or fewer than 20 others.
     """
     trained = _spread([photo for photo in photos if photo.subset == "train"])
     others = _spread([photo for photo in photos if photo.subset != "train"])
@@ -91,7 +90,7 @@ def measure(inspector: ExportedInspector, photo: Photo, pixels: npt.NDArray[np.u
 def _sides(
     column: Floats, groups: npt.NDArray[np.str_], rejected: npt.NDArray[np.bool_], among: npt.NDArray[np.bool_]
 ) -> tuple[tuple[Floats, int], tuple[Floats, int]]:
-    """Sorted values and number of parts of photos that pass and that are rejected; of all where a side has too few."""
+    """Sorted values and number of parts of passed and of rejected photos; of all photos if a side has too few."""
     sides = []
     for side in (~rejected & among, rejected & among):
         taken = side if side.sum() >= 2 else among

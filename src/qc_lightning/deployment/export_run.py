@@ -1,4 +1,4 @@
-"""Export a run: translate the network, add metadata, check the result, and put the file in place."""
+"""Export a run: translate the network, add metadata, check the result, and write the file."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -57,17 +57,16 @@ def export_inspector(
     """Write an inspector as one .onnx file after it has passed the checks.
 
     Args:
-        inspector: of the run, on the CPU.
-        decision: the record in force, as `decision_record` gives it.
-        photos: of the run, to check the export on; some of them travel with it as golden inputs.
+        inspector: inspector of the run, on the CPU.
+        decision: the record in force, a result of `decision_record`.
+        photos: photos of the run to check the export on; some are stored in it as golden inputs.
         output: the file, which is written atomically.
-        others: more photos of the run, which the reference for drift needs; without photos of the training there is no
-            reference.
+        others: more photos of the run for the drift reference; without training photos there is no reference.
         doubt: why the run, by its own metrics, cannot tell the classes apart; empty if it can.
 
     Raises:
-        UserError: a photo cannot be read or is not the one on record, the network cannot be translated, or the export
-            differs from the run.
+        UserError: a photo cannot be read or has changed, the network cannot be translated, or the export differs from
+            the run.
     """
     if inspector.decision.novelty is not None and inspector.novelty is None:
         raise UserError("not exported: the decision limits novelty, which this run does not measure; decide without")

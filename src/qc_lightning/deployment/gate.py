@@ -17,11 +17,11 @@ class GateResult:
     """Result of a passed gate.
 
     Attributes:
-        photos: how many.
+        photos: number of photos.
         gap: largest difference of a logit.
-        margin: smallest distance of a photo's logit to a limit of the decision; infinite when there is none.
-        closest: the photo of that distance.
-        certificate: what has become of the run's certificate, in one line; empty if it has none.
+        margin: smallest distance of a photo's logit to a limit of the decision; infinite if there is no limit.
+        closest: the photo at that distance.
+        certificate: one line on the run's certificate; empty if it has none.
     """
 
     photos: int
@@ -40,9 +40,9 @@ def pass_gate(before: Sequence[Inspection], after: Sequence[Inspection], decisio
     """Compare the run's network and its export on the same photos.
 
     Args:
-        before: of the run's network; every photo could be read.
-        after: of the export, in the same order.
-        decision: of both.
+        before: results of the run's network; every photo is readable.
+        after: results of the export, in the same order.
+        decision: decision of both.
 
     Raises:
         UserError: a verdict differs, or a logit by more than the tolerance.
@@ -62,7 +62,7 @@ def pass_gate(before: Sequence[Inspection], after: Sequence[Inspection], decisio
             f"not exported: expected logits within {TOLERANCE:g} of the run's, got {gap[worst]:.2g} "
             f"on {before[worst].path}"
         )
-    distance = np.full(len(logit), np.inf)  # which it stays where a decision has no limit that a logit can reach
+    distance = np.full(len(logit), np.inf)  # remains infinite if a logit can reach no limit of the decision
     for limit in limits(decision):
         distance = np.minimum(distance, np.abs(logit - limit))
     place = int(np.argmin(distance))

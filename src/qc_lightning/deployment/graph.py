@@ -21,13 +21,13 @@ _POOLS: dict[str, Pool] = {
     "max": lambda feature_map: feature_map.amax((2, 3)),
     "std": _std,
 }
-"""The pools of `Network` for a runtime whose maps have their channels first: half the time there."""
+"""The pools of `Network` for a runtime with channels-first maps, where they take half the time."""
 
 
 class ExportedGraph(nn.Module):
-    """Scaling, normalisation, tiles, views, backbone, head and sigmoid in one module, without branches on its input.
+    """Scaling, normalisation, tiles, views, backbone, head and sigmoid in one module, without branches on the input.
 
-    The views of a photo go through the backbone as one batch, so that the graph holds the backbone once.
+    The views of a photo go through the backbone as one batch, so that the graph contains the backbone once.
 
     Shapes: uint8 [B, 3, H, W] to the tensors that `names` lists: probability float64 [B], logit float32 [B], features
     float32 [B, F] (averaged over the tiles), novelty float32 [B], evidence float32 [B, H, W].

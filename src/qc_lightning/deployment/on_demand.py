@@ -1,4 +1,4 @@
-"""Make an output optional: onnxruntime always runs the entire graph, whatever outputs are requested."""
+"""Make an output optional: onnxruntime always runs the entire graph, whichever outputs are requested."""
 
 import numpy as np
 from onnx import GraphProto, ModelProto, TensorProto, helper, numpy_helper
@@ -9,8 +9,8 @@ def on_demand(model: ModelProto, output: str, wanted: str) -> None:
 
     Args:
         model: changed in place.
-        output: its name; without being wanted it is an empty array, its first dimension 0.
-        wanted: name of the new input, a boolean scalar, false unless given.
+        output: name of the output; an empty array with first dimension 0 unless it is requested.
+        wanted: name of the new input, a boolean scalar, false by default.
     """
     graph = model.graph
     others = _needed(graph, [value.name for value in graph.output if value.name != output])
@@ -18,7 +18,7 @@ def on_demand(model: ModelProto, output: str, wanted: str) -> None:
     kept = [node for node in graph.node if node.output[0] in others]
     (value,) = [value for value in graph.output if value.name == output]
     shape = [0, *(dim.dim_value for dim in value.type.tensor_type.shape.dim[1:])]
-    for node in alone:  # names inside a branch must not be those outside
+    for node in alone:  # names inside a branch must differ from names outside
         for place, name in enumerate(node.output):
             if name == output:
                 node.output[place] = f"{output}_then"

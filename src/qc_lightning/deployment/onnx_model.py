@@ -15,7 +15,7 @@ from qc_lightning.deployment.on_demand import on_demand
 from qc_lightning.inference.export_metadata import EVIDENCE, PIXELS, WITH_EVIDENCE
 from qc_lightning.models.novelty import Novelty
 
-_MOST = 4096  # photos in a batch: the exporter wants a limit
+_MOST = 4096  # photos per batch: the exporter needs a limit
 
 
 def to_onnx(network: nn.Module, novelty: Novelty | None, shape: tuple[int, int, int]) -> ModelProto:
@@ -23,19 +23,19 @@ def to_onnx(network: nn.Module, novelty: Novelty | None, shape: tuple[int, int, 
 
     Args:
         network: on the CPU, in eval mode.
-        novelty: of the run, likewise; None if it measures none.
+        novelty: novelty of the run, likewise; None if it is not measured.
         shape: 3, H, W of a decoded photo.
 
     Raises:
-        UserError: the network does something that cannot be translated.
+        UserError: the network has an operation that cannot be translated.
     """
     graph = ExportedGraph(network, novelty).eval()
-    # two photos, neither blank: what the exporter sees must not look like a special case
+    # two photos, neither blank, so that the exporter does not specialise on its input
     pixels = torch.arange(2 * shape[0] * shape[1] * shape[2]).view(2, *shape).remainder(251).to(torch.uint8)
     try:
-        # the exporter reports its steps on standard output
+        # the exporter prints its steps on standard output
         with torch.no_grad(), warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
-            warnings.simplefilter("ignore")  # remarks of the exporter on its own parts
+            warnings.simplefilter("ignore")  # the exporter's warnings about its own code
             program = torch.onnx.export(
                 graph,
                 (pixels,),
@@ -45,12 +45,12 @@ def to_onnx(network: nn.Module, novelty: Novelty | None, shape: tuple[int, int, 
                 dynamo=True,
                 verbose=False,
             )
-    except Exception as error:  # the exporter wraps what it meets in kinds of its own
+    except Exception as error:  # the exporter wraps exceptions in its own types
         reason = next((line.strip() for line in str(error.__cause__ or error).splitlines() if line.strip()), "")
         raise _cannot(network, reason[:160]) from error
     assert program is not None
     model = _plain(program.model_proto)
-    # the exporter may settle for the size that it saw
+    # the exporter may fix the batch size that it saw
     if not all(value.type.tensor_type.shape.dim[0].dim_param for value in (*model.graph.input, *model.graph.output)):
         raise _cannot(network, "it takes batches of one size only")
     if EVIDENCE in graph.names:

@@ -1,4 +1,4 @@
-"""Select the photos that an export is checked on, and those stored in it as golden inputs."""
+"""Select the photos to check an export on, and the ones stored in it as golden inputs."""
 
 from collections.abc import Sequence
 
@@ -11,7 +11,7 @@ from qc_lightning.data.photo import Photo
 from qc_lightning.evaluation.evaluation_set import split_photos
 
 GOLDEN_COUNT = 32
-_GOLDEN_PIXELS = 16_000_000  # colour values of all golden inputs together: about as many bytes in the file, at most
+_GOLDEN_PIXELS = 16_000_000  # total colour values of all golden inputs: at most about as many bytes in the file
 
 
 def gate_photos(run: Run) -> list[Photo]:
@@ -36,11 +36,11 @@ def other_photos(run: Run, photos: Sequence[Photo]) -> list[Photo]:
 
 
 def golden_places(logit: npt.NDArray[np.float32], shape: tuple[int, int, int]) -> npt.NDArray[np.intp]:
-    """Positions of the photos that become golden inputs: spread evenly over the order of their logits.
+    """Positions of the photos for golden inputs, evenly spaced in the order of their logits.
 
     Args:
         logit: float32 [n], n >= 1.
-        shape: 3, H, W of a decoded photo; of large ones fewer are taken, so that the file stays small.
+        shape: 3, H, W of a decoded photo; fewer large photos are taken, so that the file stays small.
     """
     count = max(1, min(GOLDEN_COUNT, len(logit), _GOLDEN_PIXELS // (shape[0] * shape[1] * shape[2])))
     order = np.argsort(logit, kind="stable")

@@ -58,7 +58,7 @@ def labelled_photos(log: Path, photos: Path, output: Path, beside: Path | None) 
     """Copy the overridden photos into one folder per class, and list them after the old photos in a manifest.
 
     With an old split, new photos join its training part: validation and test photos stay the same, so that both models
-        can be compared on them. Photos of one part share a group. Of several overrides of a photo the newest counts.
+    can be compared on them. Photos of one part share a group. Of several overrides of a photo the newest counts.
 
     Args:
         log: log of the line.

@@ -31,7 +31,7 @@ class Stream:
     """Decoding threads in front of a network; memory does not grow with the number of photos.
 
     On a CPU the threads also run the network, each on its own batch and core: cores that share a batch would wait for
-        each other, especially on a busy machine.
+    each other, especially on a busy machine.
 
     Args:
         inspector: the model; an exported one should use one thread per call.

@@ -33,22 +33,22 @@ def advice(
     Args:
         metrics: metrics.json.
         subset: the reported subset, usually "test".
-        thresholds: `curves.sweep` of it; None if its predictions are not there.
+        thresholds: `curves.sweep` of the subset; None without its predictions.
         history: rows of history.csv.
-        groups: what to do about photos that may show one part; None if that is known.
-        bad_files: how many files could not be read.
-        pretrained: whether the network began with features learnt on other photos.
+        groups: advice about photos that may show one part; None if not needed.
+        bad_files: number of unreadable files.
+        pretrained: whether the network started from weights trained on other photos.
         run: the run's folder.
-        train: the command that the run was made by.
+        train: the command of the run.
         classes: the user's names for Correct and Incorrect.
-        rules: by which the validation photos can choose a threshold.
+        rules: rules that can choose a threshold on the validation photos.
     """
     part = metrics[subset]
     (tn, fp), (fn, tp) = part["confusion_matrix"]
     correct, incorrect = tn + fp, fn + tp
     run_argument = shlex.quote(f"run={run}")
     steps = []
-    better = (f"{train} experiment=recommended", f"{train} data.tiles=2x2")  # by whether it is pretrained
+    better = (f"{train} experiment=recommended", f"{train} data.tiles=2x2")  # keyed by `pretrained`
     why = (
         "Small networks trained from nothing often end so on real photos; start from features learnt on millions of "
         "others.",
@@ -119,8 +119,8 @@ def _move_threshold(
 ) -> list[Advice]:
     """Advice on many escapes or avoidable overkill; the validation photos choose the threshold.
 
-    No threshold is read off the test photos, since their metrics would then be biased. `better` is the command of a
-    better model.
+    The test photos choose no threshold, since their metrics would then be biased. `better` is the command of a better
+    model.
     """
     (tn, fp), (fn, tp) = part["confusion_matrix"]
     cuts = list(zip(thresholds["threshold"], thresholds["escapes"], thresholds["overkills"], strict=True))
@@ -148,7 +148,7 @@ def _move_threshold(
 
 
 def _highest(cuts: list[tuple[float, int, int]], escapes: int) -> tuple[float, int, int]:
-    """The highest threshold that lets at most so many escape."""
+    """The highest threshold with at most this number of escapes."""
     return [cut for cut in cuts if cut[1] <= escapes][-1]
 
 

@@ -25,11 +25,11 @@ def model_card(
     """The card as Markdown.
 
     Args:
-        config: of the run.
-        decode: how its photos were decoded.
+        config: settings of the run.
+        decode: decode settings of the run.
         counts: photos of each subset, (Correct, Incorrect).
-        metrics: as metrics.json holds them.
-        decision: the threshold and where it came from.
+        metrics: content of metrics.json.
+        decision: the threshold and its origin.
     """
     correct, incorrect = (_plain(name) for name in config.data.classes.names)
     model, subset = config.model, next((name for name in ("test", "val", "train") if name in metrics), None)
@@ -119,7 +119,7 @@ def _table(header: Sequence[str], body: Sequence[Sequence[str]]) -> str:
 
 
 def _plain(text: str) -> str:
-    """A user's name as plain text, escaped so that it cannot become a table cell, a link or markup."""
+    """A user's name as plain text, escaped so that it cannot act as a table cell, a link or markup."""
     for mark in "\\`*_[]<>|#":
         text = text.replace(mark, f"\\{mark}")
     return " ".join(text.split())

@@ -58,7 +58,7 @@ def confusion_matrix(metrics: Mapping[str, Any], classes: tuple[str, str] = ("Co
     """Counts of the four outcomes; the depth of each cell is its share of the true class.
 
     Args:
-        metrics: one subset as `metrics.evaluate` gives it; read is "confusion_matrix" [[TN, FP], [FN, TP]].
+        metrics: metrics of one subset, a result of `metrics.evaluate`; "confusion_matrix" [[TN, FP], [FN, TP]] is used.
         classes: the user's names for Correct and Incorrect.
     """
     counts = np.asarray(metrics["confusion_matrix"], dtype=np.int64)
@@ -84,7 +84,7 @@ def confusion_matrix(metrics: Mapping[str, Any], classes: tuple[str, str] = ("Co
 
 
 def contact_sheet(images: npt.NDArray[np.uint8], captions: Sequence[str]) -> "Figure":
-    """Draw photos side by side, as the network gets them.
+    """Draw photos side by side, as the network sees them.
 
     Args:
         images: uint8 [n, 3, height, width], n >= 0.
@@ -93,7 +93,7 @@ def contact_sheet(images: npt.NDArray[np.uint8], captions: Sequence[str]) -> "Fi
     n, _, height, width = images.shape
     columns = min(8, max(1, n))
     row_count = max(1, math.ceil(n / columns))
-    # one image of all tiles: a hundred axes would take seconds
+    # one image of all photos: a hundred axes would take seconds
     gap = max(2, width // 24)
     strip = max(8, width // 6)
     sheet = np.full((row_count * (height + strip), columns * (width + gap) - gap, 3), 255, dtype=np.uint8)
@@ -115,7 +115,7 @@ def robustness(result: Mapping[str, Any]) -> "Figure":
     """Escape, overkill and flip rate against the strength of each corruption, with 95% bands.
 
     Args:
-        result: of `evaluation.robustness`.
+        result: result of `evaluation.robustness`.
     """
     corruptions = result["corruptions"]
     row_count = math.ceil(len(corruptions) / 3)
@@ -124,7 +124,7 @@ def robustness(result: Mapping[str, Any]) -> "Figure":
     lines = (("escape_rate", ORANGE, "o-"), ("overkill_rate", BLUE, "s--"), ("flips", "#666666", "^:"))
     for axes, (name, corruption) in zip(panels, corruptions.items(), strict=False):
         for rate, colour, style in lines:
-            # place 0 is the photo as it is
+            # position 0 is the unchanged photo
             points = [result["clean"][rate], *(point[rate] for point in corruption["strengths"])]
             if points[0]["value"] is None:
                 continue
@@ -152,7 +152,7 @@ def save(figure: "Figure", path: Path) -> Path:
     """Write a PNG atomically."""
     make_legible(figure)
     with replacing(path) as temporary:
-        # without the software name, which has the matplotlib version: the same chart is the same bytes
+        # without the software name, which contains the matplotlib version: equal charts have equal bytes
         figure.savefig(temporary, format="png", dpi=120, metadata={"Software": None})
     return path
 

@@ -26,15 +26,15 @@ def _rule(name: Rule, escape_rate: float | None) -> DecisionConfig:
 
 
 _RULES = {"balanced": _rule("balanced", None), "escape": _rule("escape", 0.05)}
-"""As the report advises them."""
+"""The rules that the report advises."""
 
 
 def validation_scores(path: Path, incorrect: str) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.int64]]:
     """Probabilities float64 [n] and labels int64 [n], 1 = Incorrect, of a run's validation.csv.
 
     Args:
-        path: of the file.
-        incorrect: what the user calls Incorrect.
+        path: path of the file.
+        incorrect: the user's name for Incorrect.
 
     Raises:
         UserError: it is damaged.

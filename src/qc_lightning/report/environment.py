@@ -13,9 +13,9 @@ FOLDER = Path(__file__).parent
 
 @cache
 def environment(folder: Path) -> "Environment":
-    """The Jinja environment for the templates of a folder and of this one; an undefined name is an error.
+    """The Jinja environment for the templates of a folder and of this package; an undefined name is an error.
 
-    Kept for the process: compiling the report's template takes 0.2 s, and a sweep writes a page a job.
+    Cached for the process: compiling the report's template takes 0.2 s, and a sweep writes a page per job.
     """
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
 

@@ -20,18 +20,18 @@ if TYPE_CHECKING:
 
 _MOST = 24
 _MOST_NOVEL = 8
-_LEAST_SIDE, _MOST_SIDE = 320, 512  # pictures have as many pixels as a square with this side
-_BUDGET = 3_000_000  # characters of all pictures together, so that the page stays below 5 MB
+_LEAST_SIDE, _MOST_SIDE = 320, 512  # side of a square with as many pixels as a picture has
+_BUDGET = 3_000_000  # total characters of all pictures, so that the page stays below 5 MB
 
 
 class Pictures:
     """Builds data URLs within a size budget.
 
     Args:
-        budget: characters of all pictures together.
+        budget: total characters of all pictures.
 
     Attributes:
-        left_out: pictures that no longer fitted.
+        left_out: number of pictures that did not fit.
     """
 
     def __init__(self, budget: int = _BUDGET) -> None:
@@ -74,7 +74,7 @@ class Pictures:
         return self.embed(*_jpeg(picture.resize(shown_size(picture.height, picture.width, side)[::-1])))
 
     def photo(self, path: Path, bit_depth: int, side: int) -> str | None:
-        """Embed a photo in its own shape, through the decoder of training; None if it cannot be read.
+        """Embed a photo with its aspect ratio, decoded as in training; None if it cannot be read.
 
         Args:
             path: of the photo.
@@ -188,9 +188,9 @@ def most_novel(
 
 
 def locate(path: str, starts: Sequence[Path]) -> Path:
-    """Path of a photo: absolute as given, relative below the first start that contains it."""
+    """Path of a photo: an absolute path unchanged, a relative one below the first start that contains it."""
     places = [start / path for start in starts]
-    # a name in an edited table may exceed the file system's limit: Path.is_file would raise
+    # a name in an edited table may exceed the file system's limit, where Path.is_file raises
     return next((place for place in places if os.path.isfile(place)), places[0])  # noqa: PTH113
 
 

@@ -1,4 +1,4 @@
-"""Keep names in charts legible: in the user's script if a font of this machine has it, else as neutral words."""
+"""Keep names in charts legible: in the user's script if a font on this machine has it, else in neutral words."""
 
 from functools import cache
 from typing import TYPE_CHECKING
@@ -6,20 +6,20 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-_FIRST = "DejaVu Sans"  # comes with matplotlib: what all figures are drawn in
+_FIRST = "DejaVu Sans"  # matplotlib's own font, used for all figures
 _MISSING = "?"
 
 
 def class_names(classes: tuple[str, str]) -> tuple[str, str]:
-    """The user's names of the two classes, or Correct and Incorrect when no font here can draw them."""
+    """The user's names of the two classes, or Correct and Incorrect if no font on this machine can draw them."""
     drawn = all(_family(sign) for name in classes for sign in name)
     return classes if drawn else ("Correct", "Incorrect")
 
 
 def make_legible(figure: "Figure") -> None:
-    """Choose fonts for each text of a chart by its characters; one that no font here has becomes a question mark.
+    """Choose fonts for each text of a chart by its characters; a character without a font becomes a question mark.
 
-    Matplotlib would draw the same box for all of them, and warn about each.
+    Matplotlib would draw the same box for all missing characters, and warn about each.
     """
     from matplotlib.text import Text
 
@@ -37,7 +37,7 @@ def make_legible(figure: "Figure") -> None:
 
 @cache
 def _family(sign: str) -> str | None:
-    """The first font of this machine that has a character, matplotlib's own first."""
+    """The first font on this machine with a character, matplotlib's own first."""
     if sign.isascii() and sign.isprintable():
         return _FIRST
     from matplotlib.font_manager import fontManager
@@ -53,5 +53,5 @@ def _charmap(file: str) -> frozenset[int]:
 
     try:
         return frozenset(FT2Font(file).get_charmap())
-    except (OSError, RuntimeError):  # removed since matplotlib made its list, or a kind that it cannot read
+    except (OSError, RuntimeError):  # removed since matplotlib made its list, or of an unreadable format
         return frozenset()

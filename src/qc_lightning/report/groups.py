@@ -1,4 +1,4 @@
-"""Advice on groups if every photo counts as its own part: which rule finds parts, and examples."""
+"""Advice on groups if every photo is its own part: a rule that finds parts, with examples."""
 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
@@ -23,12 +23,12 @@ def group_advice(
     """Advice on how to name groups; None if photos already share groups or have no records.
 
     Args:
-        records: of split.csv.
-        data: settings of the run's data, as plain data.
-        train: the command that the run was made by.
+        records: rows of split.csv.
+        data: the run's data settings, as plain data.
+        train: the command of the run.
         classes: the user's names for Correct and Incorrect.
     """
-    # each rendered photo is its own part
+    # every rendered photo is its own part
     if not records or data.get("source") == "parts" or len({row["group"] for row in records}) < len(records):
         return None
     records = [{**row, "path": path_text(row["path"])} for row in records]
@@ -75,6 +75,6 @@ def _can_be_split(
         subsets = split(photos, SplitConfig(**settings), (classes[0], classes[1]))
     except (UserError, TypeError):
         return False
-    # cross-validation on the training part takes two groups of each class
+    # cross-validation on the training part needs two groups of each class
     trained = {(photo.label, photo.group) for photo, subset in zip(photos, subsets, strict=True) if subset == "train"}
     return all(sum(photo_label == label for photo_label, _ in trained) >= 2 for label in (0, 1))

@@ -25,10 +25,10 @@ def split_counts(split: Records, classes: Sequence[str]) -> list[dict[str, Any]]
 
 
 def leak_checks(split: Records) -> list[tuple[bool, str]]:
-    """Look for groups and for copies of a file that lie in two subsets.
+    """Find groups, and copies of a file, that are in two subsets.
 
     Returns:
-        (passed, what was found) for each check; nothing without records.
+        (passed, finding) for each check; empty without records.
     """
     checks = []
     nouns = {"group": ("group (part)", "groups (parts)"), "sha256": ("file", "files, byte for byte,")}

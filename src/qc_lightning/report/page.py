@@ -45,7 +45,7 @@ from qc_lightning.report.run_files import (
     text_of,
 )
 
-_MOST_ROWS = 400  # in the list of verdicts
+_MOST_ROWS = 400  # photos in the list of verdicts
 _MOST_BAD = 100
 
 
@@ -53,8 +53,8 @@ def write_report(run_dir: Path) -> Path:
     """Write `report.html` into a run folder.
 
     Args:
-        run_dir: a run folder. metrics.json must be there; what else is missing (no test photos, photos moved away, a
-            run that was stopped) leaves its section out. Heat maps are taken from `explanations/<sha256>.png`.
+        run_dir: a run folder with metrics.json. Other missing data (no test photos, photos moved away, a stopped run)
+            omits its section. Heat maps are taken from `explanations/<sha256>.png`.
 
     Returns:
         The path of the page.
@@ -120,7 +120,7 @@ def _content(run: Path) -> dict[str, Any]:
     drawings = [
         {"name": path.stem.replace("_", " "), "data": data}
         for path in sorted((run / "figures").glob("*.png"))
-        # two are drawn in the page itself, the third has its place there
+        # two are drawn by the page itself, the third has its own place
         if path.stem not in ("learning_curves", "confusion_matrix", "robustness") and (data := pictures.figure(path))
     ]
     worse = run / "figures" / "robustness.png"
@@ -204,7 +204,7 @@ def _charts(
 
 
 def _meaning(answer: Mapping[str, Any] | None) -> list[tuple[float, float]]:
-    """A probability of 0.9 at even odds converted to each share of bad parts: (share, probability)."""
+    """A probability of 0.9 at even odds, converted to each fraction of bad parts: (fraction, probability)."""
     return [(row["bad_share"], shifted(0.9, row["bad_share"])) for row in (answer or {}).get("per_1000", [])]
 
 
@@ -218,7 +218,7 @@ def _spread(figure: Mapping[str, float | None]) -> str:
 
 
 def _again(command: str) -> str:
-    """The command for another run with the same settings, without the user's run folder, which this run has."""
+    """The command for another run with the same settings, without this run's folder."""
     return shlex.join(word for word in shlex.split(command) if not word.startswith("hydra.run.dir="))
 
 
@@ -228,7 +228,7 @@ def _commands(run: Path, record: RunRecord | None) -> list[tuple[str, str]]:
 
 
 def _samples(sweep: Mapping[str, Sequence[Any]] | None) -> list[dict[str, Any]]:
-    """The threshold sweep at every tenth and at the run's threshold: the charts as a table."""
+    """The threshold sweep at every tenth and at the run's threshold: the data of the charts as a table."""
     if sweep is None:
         return []
     samples = [dict(zip(sweep, values, strict=True)) for values in zip(*sweep.values(), strict=True)]

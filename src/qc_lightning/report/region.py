@@ -30,14 +30,14 @@ def region_pictures(
     side: int,
     pictures: Pictures,
 ) -> list[dict[str, str]]:
-    """The first photos of each camera, dark where they do not count; none where everything counts.
+    """The first photos of each camera, darkened outside the region; none if the region is the full photo.
 
     Args:
         predictions: rows of predictions.csv.
         starts: folders that a relative path may start from.
-        regions: of each camera "roi", the region of interest (left, top, right and bottom in shares of the photo), and
-            "mask", a file; one that is gone or no mask any more is left out. One without a name for all photos.
-        camera_of: the camera of each photo by its path.
+        regions: for each camera "roi", the region of interest (left, top, right and bottom as fractions of the photo),
+            and "mask", a file; a missing or invalid mask is left out. An entry with an empty name is for all photos.
+        camera_of: camera of each photo, by its path.
         bit_depth: of 16-bit photos.
         side: of the square with as many pixels as the network sees.
         pictures: takes the photos.

@@ -21,7 +21,7 @@ def metrics_of(run: Path) -> dict[str, Any]:
     """metrics.json.
 
     Raises:
-        UserError: it is not there, or damaged: the run has not finished.
+        UserError: it is missing (the run has not finished) or damaged.
     """
     metrics = json_of(run / "metrics.json")
     if not metrics:
@@ -67,12 +67,12 @@ def number(text: str | None) -> float | None:
 
 
 def record_of(run: Path) -> RunRecord | None:
-    """The run's record, None for runs of releases without records."""
+    """The run's record; None for runs of releases without records."""
     return RunRecord.read(Run(run)) if Run(run).record.is_file() else None
 
 
 def data_settings(record: RunRecord | None) -> tuple[Mapping[str, Any], list[Path], bool]:
-    """The data part of the config, the folders that a photo's relative path may start from, pretrained or not."""
+    """The config's data part, the folders that relative paths may start from, and whether the model is pretrained."""
     if record is None:
         return {}, [Path()], False
     data = record.settings.get("data")

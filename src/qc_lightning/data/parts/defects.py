@@ -1,8 +1,8 @@
 """The six defects of the parts set. Each one changes the surface before the light falls on it.
 
-A defect function takes the drilled surface, its own random stream and a severity in [0, 1] (0 barely to be seen,
-1 plain to see), edits the surface in place and returns its cover, float32 [220, 220] in [0, 1]: above 0 just where
-the surface changed.
+A defect function takes the drilled surface, its own random stream and a severity in [0, 1] (0 barely visible, 1
+obvious), edits the surface in place and returns its cover, float32 [220, 220] in [0, 1]: above 0 exactly where the
+surface changed.
 """
 
 import math
@@ -33,7 +33,7 @@ _Point = tuple[float, float]
 
 
 def drill_all_but_one(surface: Surface, rng: RandomState, severity: float) -> Field:
-    """A missing hole: from 0.6 up a hole was never started, below it one stops short of going through."""
+    """A missing hole: from severity 0.6 on a hole is not drilled at all, below that one is not drilled through."""
     missing = HOLES[rng.randint(5, 9)] if severity < 0.8 else HOLES[rng.randint(1, 5)]
     if severity < 0.6:
         missing = HOLES[rng.randint(1, 9)]
@@ -48,7 +48,7 @@ def drill_all_but_one(surface: Surface, rng: RandomState, severity: float) -> Fi
 
 
 def _spot(rng: RandomState, room: float) -> _Point:
-    """A place on the faces of the part, `room` pixels or more from every hole, chamfer and step."""
+    """A position on the faces of the part, at least `room` pixels from every hole, chamfer and step."""
     while True:
         u, v = between(rng, -HALF, HALF), between(rng, -HALF, HALF)
         middle = math.sqrt(u * u + v * v)
@@ -60,7 +60,7 @@ def _spot(rng: RandomState, room: float) -> _Point:
 
 
 def _walk(rng: RandomState, start: _Point, heading: float, steps: int, stride: float, swerve: float) -> list[_Point]:
-    """`steps` strides from `start`, each turned by up to `swerve` radians from the general `heading`."""
+    """A path of `steps` steps from `start`, each turned by up to `swerve` radians from the `heading`."""
     points = [start]
     for _ in range(steps):
         cos, sin = direction(heading + between(rng, -swerve, swerve))
@@ -156,7 +156,7 @@ def stain(surface: Surface, rng: RandomState, severity: float) -> Field:
     away = length(surface.u - u, surface.v - v) / reach
     ragged = cloud(rng, FRAME, 18) * 0.6 + cloud(rng, FRAME, 45) * 0.4
     body = clip((1.25 - away - 0.9 * ragged) * (1.2 + 2 * severity)) * clip((1.6 - away) * 4) * surface.solid
-    dried = 0.6 + 0.55 * cloud(rng, FRAME, 30) + body * (1 - body)  # uneven inside, darker at the rim
+    dried = 0.6 + 0.55 * cloud(rng, FRAME, 30) + body * (1 - body)  # uneven inside and darker at the rim
     surface.stain = np.minimum(body * dried * (0.15 + 0.65 * severity), 1.0)
     rust, coolant, oil = (0.4, 0.7, 0.95), (0.75, 0.72, 0.66), (0.7, 0.8, 0.95)
     surface.stain_absorbs = (rust, coolant, oil)[rng.randint(3)]

@@ -1,8 +1,8 @@
 """The embedded dataset: photos of a machined part at an inspection station, rendered on first use.
 
-Half of the photos show a sound part and half a part with one defect: a missing hole, a crack, a dent, a scratch, a
-stain or a burr, from plain to see to barely visible. The station (fixture and camera) is the same in all photos of a
-seed; the part, how it lies, the light and the exposure are not.
+Half of the photos show a good part and half a part with one defect: a missing hole, a crack, a dent, a scratch, a stain
+or a burr, from obvious to barely visible. The station (fixture and camera) is the same in all photos of a seed; the
+part, its position, the light and the exposure vary.
 """
 
 import csv
@@ -34,10 +34,10 @@ from qc_lightning.data.parts.defects import DEFECTS, MISSING_HOLE
 from qc_lightning.data.parts.scene import FRAME, HOLES, SIZE, drill, machine
 from qc_lightning.data.parts.station import light, photograph
 
-CLASSES = ("Correct", "Incorrect")  # by label
+CLASSES = ("Correct", "Incorrect")  # indexed by label
 COLUMNS = ("file", "label", "defect", "severity", "seed")
 _Row = tuple[str, str, str, str, int]
-_POOL_FROM = 1000  # below, starting worker processes costs more than it saves
+_POOL_FROM = 1000  # below this number starting worker processes costs more than it saves
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +49,7 @@ class Part:
         mask: uint8 [256, 256], 255 on the defect and 0 elsewhere; all 0 for Correct.
         label: 1 for Incorrect, 0 for Correct.
         defect: kind of defect, "" for Correct.
-        severity: 0 (barely to be seen) to 1 (plain to see); 0 for Correct.
+        severity: 0 (barely visible) to 1 (obvious); 0 for Correct.
     """
 
     image: NDArray[np.uint8]
@@ -60,14 +60,14 @@ class Part:
 
 
 def label_of(index: int, seed: int) -> int:
-    """1 for just one of each pair (0, 1), (2, 3), ...: a coin says which, so a number does not tell the class."""
+    """1 for exactly one of each pair (0, 1), (2, 3), ..., at random, so that an index does not reveal the class."""
     coin = hashlib.sha256(f"{seed}/{index // 2}".encode()).digest()[0] & 1
     return (index & 1) ^ coin
 
 
 def render_part(index: int, seed: int) -> Part:
-    """Render photo `index` of the station `seed`, the same on every machine; both numbers lie in [0, 2**32)."""
-    # RandomState and not a Generator: NumPy keeps its streams frozen for good (NEP 19)
+    """Render photo `index` of the station `seed`, the same on every machine; both numbers are in [0, 2**32)."""
+    # RandomState instead of a Generator: NumPy guarantees that its streams never change (NEP 19)
     return _render(index, seed, RandomState([seed, index, 1]) if label_of(index, seed) else None)
 
 
@@ -96,14 +96,14 @@ def ensure_parts(root: Path, count: int, seed: int) -> Path:
     """Return the folder of the parts dataset, rendering it if it is missing or incomplete.
 
     `root/parts-v1-<count>-<seed>/` holds ``Correct/*.jpg``, ``Incorrect/*.jpg``, ``masks/<same stem>.png`` for the
-    Incorrect ones and ``parts.csv`` (file, label, defect, severity, seed). It appears in one step, so it is whole or
-    not there at all, and several processes may ask for it at once.
+    Incorrect ones and ``parts.csv`` (file, label, defect, severity, seed). It appears in one step, so it is complete or
+    missing, and several processes may request it at once.
 
     Args:
-        root: folder for the sets; made when missing.
-        count: number of photos, half of each class (one more Correct when odd). From 1,000 on, every core renders:
-            a script that asks for so many needs the usual ``if __name__ == "__main__"``.
-        seed: which station, in [0, 2**32).
+        root: folder for the sets, created if missing.
+        count: number of photos, half of each class (one more Correct when odd). From 1,000 on, all cores render: a
+            script that requests as many needs the usual ``if __name__ == "__main__"``.
+        seed: seed of the station, in [0, 2**32).
 
     Raises:
         UserError: `count` or `seed` is out of range, or the photos cannot be written.
@@ -128,7 +128,7 @@ def ensure_parts(root: Path, count: int, seed: int) -> Path:
 
 
 def _is_whole(folder: Path, count: int) -> bool:
-    """Whether every photo and mask that parts.csv names is there and not empty."""
+    """Whether every photo and mask in parts.csv exists and is not empty."""
     try:
         with (folder / "parts.csv").open(newline="", encoding="utf-8") as lines:
             records = list(csv.DictReader(lines))
@@ -156,7 +156,7 @@ def _publish(staging: Path, folder: Path, count: int) -> None:
                 return
             if attempt == 2:
                 raise
-        # a damaged set stands in the way and goes out in one step too, unless another process took it away just now
+        # a damaged set is moved away in one step too, unless another process has just done so
         damaged = staging.with_name(f"{staging.name}-{attempt}")
         with suppress(FileNotFoundError):
             folder.replace(damaged)
@@ -166,7 +166,7 @@ def _publish(staging: Path, folder: Path, count: int) -> None:
 def _fill(staging: Path, count: int, seed: int) -> None:
     indices = list(range(count))
     if count % 2 and label_of(count - 1, seed):
-        indices[-1] += 1  # the odd one out is the Correct one of its pair
+        indices[-1] += 1  # with an odd count the last photo is the Correct one of its pair
     render = partial(_save, staging=staging, seed=seed)
     with (
         (staging / "parts.csv").open("w", newline="", encoding="utf-8") as file,
@@ -180,10 +180,10 @@ def _fill(staging: Path, count: int, seed: int) -> None:
 
 
 def _save(index: int, staging: Path, seed: int) -> _Row:
-    """Render one photo into `staging` and give its row of parts.csv."""
+    """Render one photo into `staging` and return its row of parts.csv."""
     part = render_part(index, seed)
     file = f"{CLASSES[part.label]}/part-{index:06d}.jpg"
-    # said in full, so that a change of Pillow's defaults does not show
+    # all options given, so that a change of Pillow's defaults has no effect
     Image.fromarray(part.image).save(staging / file, "JPEG", quality=88, subsampling="4:2:0", optimize=False)
     if part.label:
         Image.fromarray(part.mask).save(staging / "masks" / f"part-{index:06d}.png")
@@ -191,7 +191,7 @@ def _save(index: int, staging: Path, seed: int) -> _Row:
 
 
 def _begin_worker() -> None:
-    """Leave Ctrl-C to the parent, and end with it, however it ends."""
+    """Ignore Ctrl-C, which the parent handles, and end when the parent ends."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     parent = multiprocessing.parent_process()
     assert parent is not None
@@ -204,7 +204,7 @@ def _begin_worker() -> None:
 
 
 def _rows(render: Callable[[int], _Row], indices: Sequence[int]) -> Generator[_Row, None, None]:
-    """`render` each of `indices`, rows in their order; many of them in a process on every core."""
+    """`render` each of `indices` and return the rows in order; many photos use one process per core."""
     if len(indices) < _POOL_FROM:
         yield from map(render, indices)
         return

@@ -1,7 +1,7 @@
-"""How one photo of the parts set comes about: a machined plate, the light over it, the camera above.
+"""The scene of a photo of the parts set: a machined plate, its surface and its machining marks.
 
-Arrays see only ``+ - * /``, square root, floor, minimum, maximum and table look-ups. IEEE 754 fixes each of these to
-the last bit, so a photo is the same on every CPU; NumPy's array exp, sin or power differ between instruction sets.
+Arrays use only ``+ - * /``, square root, floor, minimum, maximum and table look-ups. IEEE 754 defines each of these to
+the last bit, so a photo is the same on every CPU; NumPy's exp, sin or power on arrays differ between instruction sets.
 """
 
 import math
@@ -13,12 +13,12 @@ import numpy as np
 from numpy.random import RandomState
 from numpy.typing import NDArray
 
-Field: TypeAlias = NDArray[np.floating[Any]]  # always float32: NumPy's stubs lose track of it
+Field: TypeAlias = NDArray[np.floating[Any]]  # always float32, which NumPy's stubs do not track
 Hole: TypeAlias = tuple[float, float, float, float]
 
-SIZE = 256  # pixels a side
-FRAME = 220  # side of the middle of the photo, which the part and its shadow never leave
-HALF, CORNER = 92.0, 22.0  # the plate: half a side and corner radius, in pixels like every length here
+SIZE = 256  # pixels per side
+FRAME = 220  # side of the central square that contains the part and its shadow
+HALF, CORNER = 92.0, 22.0  # the plate: half its side and its corner radius, in pixels like all lengths here
 BOSS, BORE = 50.0, 25.0  # radii of the raised, turned ring in the middle and of the bore through it
 # u, v, radius and width of the countersink: the bore, four bolt holes, four pin holes
 HOLES: tuple[Hole, ...] = (
@@ -36,18 +36,18 @@ def between(rng: RandomState, low: float, high: float) -> float:
 
 
 def direction(angle: float) -> tuple[float, float]:
-    """(cos, sin) of `angle` in radians, rounded so that the last digit of the system's libm does not show."""
+    """(cos, sin) of `angle` in radians, rounded so that differences in the last digit of libm have no effect."""
     return round(math.cos(angle), 6), round(math.sin(angle), 6)
 
 
 def clip(field: Field) -> Field:
-    """`field` cut to [0, 1]; of ``0.5 - distance`` it is the share of a pixel that a shape covers."""
+    """`field` clipped to [0, 1]; of ``0.5 - distance`` it is the fraction of a pixel that a shape covers."""
     cut: Field = np.clip(field, 0.0, 1.0)
     return cut
 
 
 def length(a: Field, b: Field) -> Field:
-    """Euclidean length of (a, b), never 0 so that it can divide."""
+    """Euclidean length of (a, b), never 0, so that it can be a divisor."""
     return np.sqrt(a * a + b * b + 1e-6)
 
 
@@ -59,7 +59,7 @@ def grid(side: int) -> tuple[Field, Field]:
 
 
 def cloud(rng: RandomState, side: int, cells: int) -> Field:
-    """Smooth noise [side, side] in [0, 1]: random values on a grid of `cells` a side, blended in between."""
+    """Smooth noise [side, side] in [0, 1]: random values on a grid of `cells` per side, interpolated."""
     place = np.arange(side, dtype=np.float32) * (cells / side)
     at = np.floor(place).astype(np.intp)
     blend = place - at.astype(np.float32)
@@ -73,7 +73,7 @@ def cloud(rng: RandomState, side: int, cells: int) -> Field:
 @lru_cache(maxsize=1)
 def _marks() -> Field:
     """Marks of a cutting tool, [1024, 1024] in [-1, 1]: rough from row to row, long and faint along a row."""
-    # glibc learns from this one freed block to keep freed arrays: without it each photo takes twice as long
+    # after this freed block glibc keeps freed arrays: without it each photo takes twice as long
     np.empty(30 << 20, np.uint8)
     rng = RandomState(20)
     table = np.zeros((_TILE, _TILE), np.float32)
@@ -86,7 +86,7 @@ def _marks() -> Field:
 
 
 def look_up_marks(across: Field, along: Field, rng: RandomState) -> Field:
-    """Machining marks in [-1, 1] at a random place of the table; `across` and `along` in pixels, any shape."""
+    """Machining marks in [-1, 1] at a random position of the table; `across` and `along` in pixels, any shape."""
     row = across.astype(np.int32) + rng.randint(_TILE)
     column = along.astype(np.int32) + rng.randint(_TILE)
     return _marks().take(((row & (_TILE - 1)) << 10) | (column & (_TILE - 1)))
@@ -94,24 +94,24 @@ def look_up_marks(across: Field, along: Field, rng: RandomState) -> Field:
 
 @dataclass(slots=True)
 class Surface:
-    """What the light falls on, in the part's own frame; each field is float32 [220, 220].
+    """The lit surface in the part's own frame; each field is float32 [220, 220].
 
     Attributes:
         u: position on the part in pixels, 0 in the middle of the bore, to the right.
         v: the same, downwards.
         edge: signed distance to the outline in pixels, negative on the part.
-        tilt_u: how far the surface leans to the right (tangent of the angle).
-        tilt_v: how far it leans downwards.
-        grain_u: unit direction of the machining marks.
-        grain_v: its downward part.
+        tilt_u: tilt of the surface to the right (tangent of the angle).
+        tilt_v: tilt downwards.
+        grain_u: unit direction of the machining marks, to the right.
+        grain_v: the same, downwards.
         tone: reflectance, about 0.2 to 0.8.
-        access: share of the light that reaches the spot, 0 deep in a hole to 1 in the open.
-        cover: share of the pixel that shows the part and not the fixture, in [0, 1].
-        solid: as `cover`, less the holes.
-        stain: how much of `stain_absorbs` is lost here, in [0, 1].
-        stain_absorbs: share of red, green and blue that a full stain takes away.
+        access: fraction of the light that arrives, 0 deep in a hole to 1 in the open.
+        cover: fraction of the pixel that shows the part and not the fixture, in [0, 1].
+        solid: as `cover`, without the holes.
+        stain: strength of the stain, in [0, 1].
+        stain_absorbs: fraction of red, green and blue that a full stain absorbs.
         light: unit direction towards the key light seen from above, (u, v).
-        pose: (shift x, shift y, cos, sin, scale) that takes the part's frame to the camera's.
+        pose: (shift x, shift y, cos, sin, scale) from the part's frame to the camera's.
     """
 
     u: Field
@@ -141,7 +141,7 @@ class Surface:
 
 
 def machine(rng: RandomState) -> Surface:
-    """A plate with a turned boss, not drilled yet, laid into the fixture's pocket with some play."""
+    """A plate with a turned boss, not drilled yet, placed in the fixture's pocket with some play."""
     shift_x, shift_y = between(rng, -4, 4), between(rng, -4, 4)
     cos, sin = direction(between(rng, -0.05, 0.05))
     scale = between(rng, 0.99, 1.01)
@@ -157,7 +157,7 @@ def machine(rng: RandomState) -> Surface:
     edge = past + np.minimum(np.maximum(over_u, over_v), 0.0) - CORNER
     chamfer = clip((edge + 5.0) * 0.6) * between(rng, 0.75, 0.95) / past
 
-    # a mill leaves arcs, or straight lines when its middle is far away
+    # a mill leaves arcs, or straight lines if its centre is far away
     toward_u, toward_v = direction(rng.randint(4) * math.pi / 2 + between(rng, -0.12, 0.12))
     far = 250 + 2500 * between(rng, 0, 1) * between(rng, 0, 1)
     from_u, from_v = u + far * toward_u, v + far * toward_v
@@ -185,7 +185,7 @@ def machine(rng: RandomState) -> Surface:
         pose=(shift_x, shift_y, cos, sin, scale),
     )
     _turn_boss(surface, rng)
-    for _ in range(rng.randint(6)):  # nicks of tools and handling, far too small to reject a part for
+    for _ in range(rng.randint(6)):  # nicks from tools and handling, too small to reject a part
         nick_u, nick_v, reach = between(rng, -85, 85), between(rng, -85, 85), between(rng, 0.8, 2.2)
         cos, sin = direction(between(rng, 0, math.pi))
         at = surface.window(nick_u, nick_v, reach + 1)
@@ -228,7 +228,7 @@ def _turn_boss(surface: Surface, rng: RandomState) -> None:
 
 
 def drill(surface: Surface, hole: Hole, depth: float = 1.0) -> None:
-    """Drill one hole in place; `depth` 1 goes through and shows the dark below, less leaves a floor that shines."""
+    """Drill one hole in place; `depth` 1 goes through and shows the dark below, less leaves a bright floor."""
     u, v, radius, sink = hole
     at = surface.window(u, v, radius + sink)
     off_u, off_v = surface.u[at] - u, surface.v[at] - v

@@ -1,4 +1,4 @@
-"""The inspection station of the parts set: its fixture, its lights and its camera (exact sums, as in `parts_scene`)."""
+"""The inspection station of the parts set: fixture, lights and camera (exact arithmetic, as in `scene`)."""
 
 import math
 from functools import lru_cache
@@ -27,7 +27,7 @@ _SPECK = np.array([[0.35, 0.7, 0.35], [0.7, 1.0, 0.7], [0.35, 0.7, 0.35]], np.fl
 
 @lru_cache(maxsize=4)
 def fixture(seed: int) -> Field:
-    """The station's fixture plate under the nominal light, RGB [3, 256, 256]: one and the same for all its photos."""
+    """The station's fixture plate under the nominal light, RGB [3, 256, 256]: the same for all photos of a station."""
     rng = RandomState([seed, 0, 2])
     x, y = grid(SIZE)
     over_x, over_y = np.abs(x) - 78.0, np.abs(y) - 78.0
@@ -35,7 +35,7 @@ def fixture(seed: int) -> Field:
     pocket = past + np.minimum(np.maximum(over_x, over_y), 0.0) - 26.0  # signed distance, negative in the pocket
     wear = cloud(rng, SIZE, 6) * 0.5 + cloud(rng, SIZE, 21) * 0.3 + cloud(rng, SIZE, 64) * 0.2
     gray = 0.035 + 0.05 * wear + 0.012 * look_up_marks(x + y * 0.04 + 300, y + 300, rng)
-    for _ in range(40):  # scuffs of years of parts going in and out
+    for _ in range(40):  # scuffs from years of parts moved in and out
         at_x, at_y, reach = between(rng, -128, 128), between(rng, -128, 128), between(rng, 4, 40)
         cos, sin = direction(between(rng, 0, math.pi))
         along, across = (x - at_x) * cos + (y - at_y) * sin, (y - at_y) * cos - (x - at_x) * sin
@@ -58,12 +58,12 @@ def fixture(seed: int) -> Field:
 def light(surface: Surface, rng: RandomState, seed: int) -> Field:
     """Linear RGB radiance [3, 256, 256], about 0 to 1: a key light, a weaker fill light and the glow of a dome.
 
-    The highlight is a GGX lobe drawn out across the machining marks (Walter et al. 2007, in its anisotropic form),
-    written in tilts: how far the surface leans away from the mirror position between light and camera.
+    The highlight is a GGX lobe stretched across the machining marks (Walter et al. 2007, anisotropic form), expressed
+    in tilts: deviations of the surface from the mirror position between light and camera.
     """
     glow = between(rng, 0.34, 0.42)
     lean = np.minimum(surface.tilt_u * surface.tilt_u + surface.tilt_v * surface.tilt_v, 1.0)
-    along = between(rng, 0.12, 0.18) + 0.16 * lean  # a chamfer is rounder than it looks: a duller glint
+    along = between(rng, 0.12, 0.18) + 0.16 * lean  # a chamfer is rounder than it looks: a weaker highlight
     across = between(rng, 0.34, 0.44)
     toward = surface.tilt_u * surface.light[0] + surface.tilt_v * surface.light[1]
     seen = glow * (1 + 0.8 * toward) / (1 + 0.8 * lean)
@@ -107,7 +107,7 @@ def _sensor() -> tuple[Field, NDArray[np.uint8]]:
 def photograph(radiance: Field, rng: RandomState) -> NDArray[np.uint8]:
     """The camera's picture, uint8 [256, 256, 3]: dust, uneven light, defocus, shot and read noise, tone curve.
 
-    `radiance` is float32 [3, 256, 256] and is used up.
+    `radiance` is float32 [3, 256, 256] and is overwritten.
     """
     for _ in range(rng.randint(4, 16)):  # dust on the part and on the fixture
         column, row = rng.randint(2, SIZE - 2), rng.randint(2, SIZE - 2)
