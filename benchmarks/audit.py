@@ -2,8 +2,8 @@
 
     python benchmarks/audit.py [copies] [shortcuts] [groups] [labels[=1,2,3]]
 
-Each is a set of its own, made from the package's photos in a temporary folder; without a word all of them. `labels`
-needs the network's features, which take minutes the first time; behind it the draws of the labels may be named.
+Each is a separate set, made from the package's photos in a temporary folder; without an argument all are run. `labels`
+needs the network's features, which take minutes the first time; it takes the seeds of the label draws.
 """
 
 import csv
@@ -178,7 +178,7 @@ def groups(cells: Cells) -> None:
 
 
 def labels(cells: Cells, draws: Iterable[int] = DRAWS) -> None:
-    """5% of the labels flipped, with each cell a group of its own and with modules as groups."""
+    """5% of the labels flipped, with each cell as its own group and with modules as groups."""
     with tempfile.TemporaryDirectory() as scratch:
         root = Path(scratch)
         paths = link(cells, root, [0] * len(cells))  # the manifest has the labels

@@ -1,8 +1,8 @@
 """Time of an audit's pixel checks relative to decoding: `python benchmarks/audit_size.py PHOTOS SIDE`.
 
-The photos are windows of 240 pixels of ELPV's cells with a sure label, at nine places of the cell, mirrored and turned,
-as PNG of SIDE pixels in a temporary folder. Printed are CPU and wall seconds of decoding into the cache and of the
-checks, and the largest memory of the process. One size a process.
+The photos are windows of 240 pixels from ELPV's cells with a certain label, at nine positions, mirrored and rotated, as
+PNGs of SIDE pixels in a temporary folder. Prints CPU and wall seconds of decoding into the cache and of the checks, and
+the peak memory of the process. One size per process.
 """
 
 import itertools
@@ -28,7 +28,7 @@ CLASSES = ("Correct", "Incorrect")
 
 
 def make(root: Path, count: int, side: int) -> None:
-    """So many photos, in folders of a thousand; no two are the same picture."""
+    """Write that number of different photos, in folders of a thousand."""
     folder = Path(find_spec("elpv_dataset").origin).parent / "data"  # type: ignore[union-attr, arg-type]
     rows = [line.split() for line in (folder / "labels.csv").read_text().splitlines()]
     cells = [(folder / name, int(float(p))) for name, p, _ in rows if float(p) in (0.0, 1.0)]

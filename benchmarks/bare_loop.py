@@ -1,8 +1,8 @@
 """The paper's recipe as a loop of plain torch over decoded pixels, and the limits of the machine.
 
 `python benchmarks/bare_loop.py ROOT CACHE` with ROOT as for naive.py and CACHE the folder given as data.cache_dir: the
-same tensors, the same augmentation, the same fused Adam as `qc_lightning.train`, without Lightning, checkpoints or
-figures. `--limits` times decoding alone and forward and backward alone instead.
+same tensors, augmentation and fused Adam as `qc_lightning.train`, without Lightning, checkpoints or metrics. `--limits`
+times decoding alone and forward and backward alone instead.
 """
 
 import argparse

@@ -1,13 +1,13 @@
 """Coverage of the intervals in metrics.json: `python benchmarks/coverage.py [repeats] [shape ...]`.
 
-Photos are simulated with a known AUROC: scores of Correct photos have the noise of a shape, those of Incorrect ones lie
-higher. Several photos of one part share half of their variance. The true figures are those of 200,000 photos with the
-same share of Incorrect ones, balanced accuracy and F1 at a threshold midway between the two classes.
+Photos are simulated with a known AUROC: scores of Correct photos have the noise of a shape, those of Incorrect photos
+are shifted up. Photos of one part share half of their variance. The true values are those of 200,000 photos with the
+same fraction of Incorrect photos; balanced accuracy and F1 use a threshold midway between the classes.
 
 The forms and constants of AUROC's and average precision's interval were chosen on normal scores whose Incorrect photos
 spread as the Correct ones (`equal`), twice (`wide`) or half as much (`narrow`). `skewed` (chi-squared with 3 degrees of
-freedom: a long tail of Correct parts that look odd), `heavy` (Student's t with 3), `rounded` (normal, in steps of a
-quarter: ties) and `mixed` (some defects show, others do not) took no part in that.
+freedom: a long tail of unusual Correct parts), `heavy` (Student's t with 3), `rounded` (normal, in steps of a quarter:
+ties) and `mixed` (only some defects are visible) were not used for the choice.
 """
 
 import math
@@ -64,7 +64,7 @@ def draw(rng: np.random.Generator, bad: int, good: int, shift: float, shape: str
 
 
 def shift_of(auroc: float, shape: str, photos: int) -> float:
-    """The shift that gives an AUROC, found on the same many scores for every shift."""
+    """The shift that gives an AUROC, found with the same scores for every shift."""
     if shape == "mixed":
         return 2 * (1 - auroc)
     if shape in ("equal", *WIDTH):  # by hand
@@ -84,7 +84,7 @@ def shift_of(auroc: float, shape: str, photos: int) -> float:
 def coverage(
     bad: int, good: int, shift: float, shape: str, photos: int, repeats: int, seed: int = 0
 ) -> dict[str, float]:
-    """Share of 95% intervals that hold the true figure, in percent, by figure."""
+    """Percentage of 95% intervals that contain the true value, by metric."""
     rng, n = np.random.default_rng(seed), bad + good
     cut = 1.0 if shape == "mixed" else shift / 2
     many = MANY // n
@@ -105,7 +105,7 @@ def coverage(
 
     @cache
     def rates(flagged: bytes) -> dict[str, tuple[float, float]]:
-        """Intervals that depend on which photos are rejected alone."""
+        """Intervals that depend only on which photos are rejected."""
         rejected = np.frombuffer(flagged, dtype=bool)
         right = [
             (hit[of], None if group is None else group[of]) for hit, of in ((rejected, label), (~rejected, ~label))
@@ -128,7 +128,7 @@ def coverage(
 
 
 def table(repeats: int, shapes: tuple[str, ...]) -> Iterator[str]:
-    """Lines of Markdown: a setting each, and after those of a shape their range and how many lie below 93%."""
+    """Lines of Markdown: one per setting, and after each shape the range and the number below 93%."""
     yield "| scores | photos a part | Incorrect + Correct | true AUROC | AUROC | AP | balanced accuracy | F1 |"
     yield "|---|---|---|---|---|---|---|---|"
     for shape in shapes:

@@ -1,7 +1,7 @@
 """Detection time and false alarms of drift: `python benchmarks/drift.py RUN [PHOTOS]`.
 
-The run's export measures its photos. Half of the photos that the network was not trained on make the reference, the
-other half are the line's: as they are (false alarms, over many ways to halve them), and through each corruption of
+The run's export measures its photos. Half of the photos that the network was not trained on form the reference, the
+other half simulate the line: unchanged (false alarms, over many random halves), and with each corruption of
 `qc-lightning robustness` (photos until an alarm).
 """
 
@@ -23,7 +23,7 @@ CLEAN, STREAMS = 100_000, 3
 
 
 def halves(groups: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Which photos are the line's, whole groups at a time."""
+    """The photos that simulate the line, in undivided groups."""
     names = np.unique(groups)
     return np.isin(groups, rng.permutation(names)[: len(names) // 2])
 

@@ -1,7 +1,7 @@
 """Speed of heat maps relative to forward and backward passes: `python benchmarks/explanation.py RUN [METHOD ...]`.
 
-Both on the run's test photos, 16 at a time, warm and in turns; the median of five rounds. A frozen network's forward
-and backward go through its whole backbone, as they would in any Grad-CAM of it.
+Both use the run's test photos, 16 per batch, warm and alternating; the median of five rounds is printed. Forward and
+backward passes of a frozen network use the complete backbone, as in any Grad-CAM of it.
 """
 
 import statistics

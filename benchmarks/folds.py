@@ -4,7 +4,7 @@
     python -m qc_lightning.train -m experiment=recommended data=folder \
         data.manifest=folds/0.csv,folds/1.csv,folds/2.csv,folds/3.csv,folds/4.csv
 
-Writes a manifest for each of scikit-learn's StratifiedGroupKFold(5), its fold being the test part.
+Writes a manifest for each fold of scikit-learn's StratifiedGroupKFold(5), with the fold as the test part.
 """
 
 import csv

@@ -1,7 +1,7 @@
 """Memory and handles of a service over many parts: `python benchmarks/line_day.py MODEL FOLDER [PHOTOS]`.
 
-A part a second is 86,400 a day. Eight clients send small photos as fast as they are answered, to a service with a log,
-kept photos, spot checks and two receivers; one of 1,000 parts is judged by a person. Folder: for what it writes.
+One part per second is 86,400 per day. Eight clients send small photos as fast as they are answered to a service with a
+log, kept photos, spot checks and two receivers; a person judges one of 1,000 parts. FOLDER is for its output.
 """
 
 import http.client

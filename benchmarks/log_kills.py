@@ -1,7 +1,7 @@
 """Kill the log's writer at random moments: `python benchmarks/log_kills.py FOLDER [KILLS]`.
 
-Each time a process appends rows from four threads and says which are acknowledged; after a random time it is killed
-(SIGKILL). Then every acknowledged row has to be there, as it was, and the chain whole.
+In each round a process appends rows from four threads and prints the acknowledged ones; after a random time it is
+killed (SIGKILL). Then every acknowledged row must exist unchanged, and the chain must be intact.
 """
 
 import os
@@ -39,7 +39,7 @@ def main() -> None:
     for kill in range(kills):
         with subprocess.Popen([sys.executable, "-c", WRITER, str(path), str(kill)], stdout=subprocess.PIPE) as writer:
             assert writer.stdout is not None
-            writer.stdout.readline() if kill % 2 else time.sleep(draw.uniform(0, 0.3))  # some while it starts
+            writer.stdout.readline() if kill % 2 else time.sleep(draw.uniform(0, 0.3))  # some during the start
             time.sleep(draw.uniform(0, 0.05))
             os.kill(writer.pid, signal.SIGKILL)
             for line in writer.stdout.read().decode().splitlines():

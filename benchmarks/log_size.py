@@ -15,7 +15,7 @@ AT_ONCE, NEXT = 10_000, 500
 
 
 def entry(number: int, model: str) -> Entry:
-    """A row as a line writes it: measures of 15 statistics, one part in 50 for a person."""
+    """A typical row: 15 drift statistics, one part in 50 for a person."""
     at = np.datetime64("2026-01-01T00:00:00.000") + np.timedelta64(number * 300, "ms")
     verdict = "REVIEW" if number % 50 == 0 else "PASS"
     digest = f"{number * 2654435761 % 2**64:064x}"

@@ -1,8 +1,8 @@
 """Training on very many photos: `python benchmarks/many.py --photos 100000`.
 
-Renders at most 10,000 of them; beyond that each is written several times, as files that differ in a few bytes after
-their end, so that no cache can take one for the other. Then trains with an empty and with a warm cache. Prints photos/s
-of decoding and of an epoch beside those of 2,000 photos, and the most memory that a training took.
+Renders at most 10,000 photos; beyond that each is written several times, as files that differ in a few bytes after
+their end, so that no cache confuses them. Trains with an empty and with a warm cache. Prints photos/s of decoding and
+of an epoch next to those of 2,000 photos, and the peak memory of a training.
 """
 
 import argparse
@@ -21,7 +21,7 @@ RENDERED = 10_000
 
 
 def train(root: Path, cache: Path, epochs: int) -> tuple[float, Path]:
-    """Seconds of a whole training, and its folder."""
+    """Seconds of a complete training, and its folder."""
     folder = Path(tempfile.mkdtemp(dir=cache.parent))
     arguments = ["experiment=paper", "data=folder", f"data.root={root}", f"data.cache_dir={cache}", "report=false"]
     more = [f"trainer.max_epochs={epochs}", f"hydra.run.dir={folder}", "trainer.enable_progress_bar=false"]

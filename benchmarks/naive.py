@@ -1,7 +1,6 @@
-"""What most people would write: ImageFolder, DataLoader, a LightningModule. `python benchmarks/naive.py ROOT`.
+"""A typical script: ImageFolder, DataLoader, a LightningModule. `python benchmarks/naive.py ROOT`.
 
-ROOT holds train/ and test/, each with a folder per class. The recipe is the paper's, that of
-conf/experiment/paper.yaml.
+ROOT has train/ and test/, each with a folder per class. The recipe is the paper's, as in conf/experiment/paper.yaml.
 """
 
 import argparse

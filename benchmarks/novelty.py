@@ -3,10 +3,10 @@
     python benchmarks/novelty.py 4 100 parts-paper elpv-paper
     python benchmarks/novelty.py 4 10 parts-recommended elpv-recommended
 
-Trains the product's recipes on each set with several splits, takes the false alarms from metrics.json, changes up to so
-many test photos of each split in each way and counts those above the limit, with 95% Wilson intervals over all splits
-(photos of several splits overlap, so these are a little too narrow). Novelty does not depend on how the head is
-trained: one epoch and no copies are enough.
+Trains qc-lightning's recipes on each set with several splits and takes the false alarms from metrics.json. Alters up to
+PHOTOS test photos of each split in each way and counts those above the limit, with 95% Wilson intervals over all splits
+(photos of several splits overlap, so these are slightly too narrow). Novelty does not depend on the training of the
+head: one epoch without copies is enough.
 """
 
 import json
@@ -33,7 +33,7 @@ SETS = {"parts": ["data=parts", "data.count=2000"], "elpv": ["data=elpv"]}
 
 
 def _backdrop(image: Image.Image) -> tuple[int, ...]:
-    """The colour of the photo's border, which the camera would see where the part is not."""
+    """The colour of the photo's border: what the camera sees around the part."""
     pixels = np.asarray(image)
     border = np.concatenate([pixels[0], pixels[-1], pixels[:, 0], pixels[:, -1]])
     return tuple(int(value) for value in np.median(border, axis=0))

@@ -1,8 +1,8 @@
 """Speed of prediction relative to the necessary work: `make bench`, or `python benchmarks/prediction.py`.
 
-Photos through a trained network to verdicts, beside decoding and resizing the same files alone on as many threads; and
-one photo at a time beside its decoding plus the network's forward pass. Both sides alternate in one warm process, so a
-busy machine slows both; what is printed is the median of the rounds' ratios.
+Compares prediction with decoding and resizing the same files on as many threads, and a single photo with its decoding
+plus the network's forward pass. Both sides alternate in one warm process, so that a busy machine slows both; the median
+ratio of the rounds is printed.
 """
 
 import argparse
@@ -29,7 +29,7 @@ MEGAPIXELS_12 = (4000, 3000)
 
 
 def trained(work: Path) -> tuple[Inspector, list[Path]]:
-    """The paper's network after one epoch on the ELPV photos, and those photos: PNGs of 300 x 300."""
+    """The paper's network after one epoch on the ELPV photos, and these photos, PNGs of 300 x 300."""
     arguments = ["experiment=paper", "data=elpv", "trainer.max_epochs=1", "report=false", f"hydra.run.dir={work}/run"]
     subprocess.run([sys.executable, "-m", "qc_lightning.train", *arguments], cwd=work, capture_output=True, check=True)
     lines = (work / "run" / "split.csv").read_text().splitlines()[1:]
@@ -66,7 +66,7 @@ def many(inspector: Inspector, paths: Sequence[Path], rounds: int) -> tuple[floa
 
 
 def one(inspector: Inspector, paths: Sequence[Path]) -> tuple[float, float, float]:
-    """Milliseconds, p50, of decoding, of the network, and of a photo from file to verdict."""
+    """Median milliseconds of decoding, of the network, and of a photo from file to verdict."""
     decoding, network, whole = [], [], []
     with Stream(inspector, 64) as stream:
         for path in [*paths[:3], *paths]:  # the first ones warm up

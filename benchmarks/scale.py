@@ -44,7 +44,7 @@ def make(folder: Path, count: int, side: int) -> None:
 
 
 def memory(driver: int, worst: dict[str, int], ended: threading.Event) -> None:
-    """Keep the largest memory of the driver and of any worker, bytes that are not shared."""
+    """Record the peak unshared memory in bytes of the driver and of any worker."""
     while not ended.wait(0.5):
         try:
             processes = [psutil.Process(driver), *psutil.Process(driver).children(recursive=True)]
@@ -60,7 +60,7 @@ def memory(driver: int, worst: dict[str, int], ended: threading.Event) -> None:
 
 
 def measure(run: str, photos: Path, output: Path, workers: int) -> dict[str, float]:
-    """One prediction, timed from the first row to the last: starting Ray and the workers is left out."""
+    """One prediction, timed from the first to the last row, without the start of Ray and the workers."""
     command = [sys.executable, "-m", "qc_lightning.predict", f"run={run}", f"source={photos}", "engine=ray"]
     begun = time.monotonic()
     process = subprocess.Popen([*command, "ray.address=local", f"ray.workers={workers}", f"output={output}"])
@@ -88,7 +88,7 @@ def measure(run: str, photos: Path, output: Path, workers: int) -> dict[str, flo
 
 
 def one_core(run: str, side: int, count: int) -> tuple[float, float]:
-    """Core-seconds and megabytes of one photo: reading, decoding, the network and its row, as a worker does them."""
+    """Core-seconds and megabytes per photo of a worker: reading, decoding, network and row."""
     from qc_lightning.prediction.model import load_model, open_model
     from qc_lightning.prediction.on_ray import InspectionWork
 
@@ -109,7 +109,7 @@ def one_core(run: str, side: int, count: int) -> tuple[float, float]:
 
 
 def costs(run: str, sides: list[int], prices: dict[str, float]) -> None:
-    """Print what a million photos of each size cost."""
+    """Print the cost of a million photos of each size."""
     for side in sides:
         seconds, megabytes = one_core(run, side, max(20, min(1000, 40_000_000 // side**2)))
         hours, gigabytes = 1e6 * seconds / 3600, 1e6 * megabytes / 1e3

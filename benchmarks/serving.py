@@ -1,7 +1,7 @@
 """Latency and memory of the service: `python benchmarks/serving.py inspector.onnx PHOTOS [SETTING=VALUE ...]`.
 
-Ready time, memory, what a request costs over decoding and network, many clients, the end; on loopback, so the network
-cable costs nothing. Photos: a folder.
+Measures start time, memory, the overhead of a request over decoding and network, many clients, and shutdown, on
+loopback without a physical network. PHOTOS is a folder.
 """
 
 import http.client

@@ -1,8 +1,8 @@
 """Speed of training relative to a naive script: `make bench`, or `python benchmarks/speed.py --runs 1`.
 
-Whole processes in alternating runs on the same files: the paper's recipe on the ELPV photos, 10 epochs, tested once.
-Every ratio is taken within one round, so that a busy machine does not decide; what is printed is the median of rounds.
-An epoch's time is the difference between a long and a short training, for every side alike.
+Complete processes in alternating runs on the same files: the paper's recipe on the ELPV photos, 10 epochs, tested once.
+Every ratio is taken within one round, which limits the effect of a busy machine; the median of the rounds is printed.
+An epoch's time is the difference between a long and a short training, on every side.
 """
 
 import argparse
@@ -22,7 +22,7 @@ from pathlib import Path
 HERE = Path(__file__).parent
 TRAIN = [sys.executable, "-m", "qc_lightning.train"]
 QUICK = {"--help": ["--help"], "--cfg job": ["--cfg", "job"], "config error": ["optim.lr=-1"]}
-# the same measured on both sides: (name, above, below, at most)
+# ratios of the two sides: (name, numerator, denominator, limit)
 TARGETS = (
     ("an epoch, of naive's", "epoch", "naive epoch", 0.10),
     ("an epoch, of a bare loop's", "epoch", "bare epoch", 1.25),
@@ -34,7 +34,7 @@ TARGETS = (
 
 
 def run(command: list[str], work: Path, code: int = 0) -> float:
-    """Seconds of a whole process."""
+    """Seconds of a complete process."""
     begun = time.perf_counter()
     done = subprocess.run(command, cwd=work, capture_output=True, text=True)
     seconds = time.perf_counter() - begun
@@ -44,7 +44,7 @@ def run(command: list[str], work: Path, code: int = 0) -> float:
 
 
 def write_photos(work: Path) -> Path:
-    """Write the ELPV photos as people keep them: train/ and test/, a folder per class, dealt as a run deals them."""
+    """Write the ELPV photos to train/ and test/ with a folder per class, split as in a run."""
     dealt = work / "dealt"
     quick = ["trainer.max_epochs=1", "report=false", f"hydra.run.dir={dealt}"]
     run([*TRAIN, "experiment=paper", "data=elpv", *quick], work)
@@ -65,7 +65,7 @@ def ours(root: Path, work: Path, cache: Path, epochs: int = 10, report: bool = F
 
 
 def one_round(root: Path, work: Path, keras: str | None, naive_workers: int) -> dict[str, float]:
-    """Every side once, one after the other: seconds."""
+    """Seconds of every side, run once, one after the other."""
     cache = Path(tempfile.mkdtemp(dir=work, prefix="cache-"))
 
     def naive(epochs: int) -> float:
@@ -92,7 +92,7 @@ def one_round(root: Path, work: Path, keras: str | None, naive_workers: int) -> 
 
 
 def show(rounds: list[dict[str, float]]) -> None:
-    """Medians of the rounds, and of their ratios beside the targets."""
+    """Medians of the rounds, and median ratios next to the targets."""
     load = ", ".join(f"{value:.1f}" for value in os.getloadavg())
     print(f"\n{len(rounds)} rounds, {len(os.sched_getaffinity(0))} cores, load at the end {load}\n\nseconds, median")
     values: dict[str, list[float]] = defaultdict(list)

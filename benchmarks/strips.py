@@ -4,7 +4,7 @@
     python -m qc_lightning.train experiment=recommended data=folder data.root=strips data.group=prefix \
         [data.resize=squash]
 
-Four neighbouring cells of one module side by side, those with uncertain labels left out; a strip is Incorrect when one
+Each strip has four neighbouring cells of one module, without cells with uncertain labels; a strip is Incorrect if one
 of its cells is.
 """
 

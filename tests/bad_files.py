@@ -1,4 +1,4 @@
-"""Files as they come broken: good photos of every kind, cut, zeroed, closed, flipped, spliced and lied about."""
+"""Broken image files: good photos of every kind, cut, zeroed, closed, flipped, spliced or with false headers."""
 
 import io
 from collections.abc import Iterator
@@ -37,7 +37,7 @@ KINDS: dict[str, tuple[str, str, Options]] = {
     "jpeg 2000": ("", "JPEG2000", {}),
 }
 PLAIN = ("jpeg", "jpeg progressive", "jpeg restart", "png", "png stored", "bmp", "tiff", "tiff lzw", "webp", "ppm")
-"""Kinds of 8 bits, of which no whole file may be refused."""
+"""Kinds of 8 bits, of which no complete file may be refused."""
 
 
 def photo(rng: np.random.Generator, most: int = 160) -> Image.Image:
@@ -50,7 +50,7 @@ def photo(rng: np.random.Generator, most: int = 160) -> Image.Image:
 
 
 def in_mode(image: Image.Image, mode: str) -> Image.Image:
-    """A photo as pixels of another kind; an empty mode leaves it as it is."""
+    """Convert a photo to another mode; an empty mode leaves it unchanged."""
     if mode == "I;16":
         return Image.fromarray(np.asarray(image.convert("L")).astype(np.uint16) * 257)
     if mode == "F":
@@ -59,7 +59,7 @@ def in_mode(image: Image.Image, mode: str) -> Image.Image:
 
 
 def good_file(rng: np.random.Generator, kind: str, most: int = 160) -> bytes:
-    """A whole file of one kind, its sides below `most` pixels."""
+    """A complete file of one kind, with sides below `most` pixels."""
     mode, name, options = KINDS[kind]
     image, options = in_mode(photo(rng, most), mode), dict(options)
     if options.get("exif"):
@@ -92,7 +92,7 @@ def damaged(rng: np.random.Generator, data: bytes) -> tuple[str, bytes]:
     elif how == "burst":
         length = int(rng.integers(1, 64))
         changed[place : place + length] = rng.bytes(length)
-    elif how == "length":  # in the header, where sizes and counts stand
+    elif how == "length":  # in the header, which holds sizes and counts
         at = int(rng.integers(0, min(len(data), 60)))
         changed[at : at + 4] = rng.bytes(4)
     else:
@@ -102,12 +102,12 @@ def damaged(rng: np.random.Generator, data: bytes) -> tuple[str, bytes]:
 
 
 def stream(seed: int, most: int = 160, each: int = 1) -> Iterator[tuple[str, str, bytes]]:
-    """Kind, damage and bytes, without an end; the same for the same arguments.
+    """Endless kind, damage and bytes; equal arguments give equal files.
 
     Args:
-        seed: of the draws.
-        most: pixels of a side, less one.
-        each: how often one good file is damaged.
+        seed: seed of the draws.
+        most: upper limit of a side in pixels, exclusive.
+        each: number of damaged files per good file.
     """
     rng = np.random.default_rng(seed)
     while True:

@@ -1,4 +1,4 @@
-"""Commands that read files of a run that are broken: each reads them or refuses in one line."""
+"""Commands that read broken files of a run: each reads them or refuses in one line."""
 
 import contextlib
 import faulthandler
@@ -41,11 +41,11 @@ _READ_BY = {
     "outputs/releases/press.json": "named release",
 }
 FOUND = Path("torture").absolute()
-"""Where inputs that ended in a traceback are kept."""
+"""Folder for inputs that caused a traceback."""
 _SECONDS = 30
 _BATCH = 1000
 _SLOW = ("export", "robustness", "explain")
-"""Commands of a second and more: one in eight of their turns is taken."""
+"""Commands that take a second or more: only one in eight of their turns is run."""
 
 
 def _composed(name: str, *arguments: str) -> Action:
@@ -70,7 +70,7 @@ def _resume() -> Action:
     from qc_lightning.core.run import Run
     from qc_lightning.train import train
 
-    changes = ["trainer.max_epochs=2", "report=false"]  # the report has a reader of its own
+    changes = ["trainer.max_epochs=2", "report=false"]  # the report has its own reader
     cfg = composed("train", ["resume=run", *changes])
     with open_dict(cfg):
         del cfg["hydra"]
@@ -119,7 +119,7 @@ def readers() -> dict[str, dict[str, Action]]:
 
 
 class Hang(Exception):
-    """It took too long."""
+    """The command took too long."""
 
 
 def _late(number: int, frame: FrameType | None) -> None:
@@ -127,7 +127,7 @@ def _late(number: int, frame: FrameType | None) -> None:
 
 
 def ending(action: Action) -> tuple[str, str]:
-    """How a command ended (well, refused or broken), and why where it broke."""
+    """The result of a command (well, refused or broken), and the reason if broken."""
     signal.signal(signal.SIGALRM, _late)
     signal.setitimer(signal.ITIMER_REAL, _SECONDS)
     try:
@@ -153,7 +153,7 @@ def _where(error: BaseException) -> str:
 
 
 def prepare(work: Path) -> None:
-    """A run with all that a run can have, a sweep and a release."""
+    """A run with all files that a run can have, a sweep and a release."""
     import full_disk
 
     full_disk.prepare(work)
@@ -170,7 +170,7 @@ def _keep(data: bytes) -> Path:
 
 
 def attack(work: Path, seed: int, count: int) -> Counter[str]:
-    """So many broken files, one at a time, in copies of a folder; faults are printed, and counted by their place."""
+    """Try a number of broken files, one at a time, in copies of a folder; print faults and count them by place."""
     template, name = work.with_name("template"), ""
     ways = {file: dict(actions) for file, actions in readers().items()}
     rng, seen = np.random.default_rng(seed), Counter[str]()
@@ -201,7 +201,7 @@ def attack(work: Path, seed: int, count: int) -> Counter[str]:
 
 
 def fuzz(scratch: Path, seed: int, count: int) -> Counter[str]:
-    """As `attack`, in forked processes of some files each."""
+    """Like `attack`, in forked processes with some files each."""
     forked.import_all()
     template = scratch / "template"
     template.mkdir(parents=True)

@@ -29,13 +29,13 @@ from qc_lightning.models.registry import build_network
 
 Predict = Callable[..., tuple[int, str, str]]
 pytest_plugins = ["grey_photos"]
-settings.register_profile("busy", deadline=None)  # how long an example takes says nothing on a busy machine
+settings.register_profile("busy", deadline=None)  # the time of an example means nothing on a busy machine
 settings.load_profile("busy")
 
 
 @pytest.fixture(autouse=True)
 def _own_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
-    """No test reads or fills the user's cache; one cache for the session, so that parts are rendered once."""
+    """Tests neither read nor fill the user's cache; one cache per session, so that parts are rendered once."""
     monkeypatch.setenv("QC_LIGHTNING_CACHE", str(tmp_path_factory.getbasetemp() / "cache"))
 
 
@@ -51,7 +51,7 @@ def save_photo(path: Path, bright: bool, seed: int, size: int = 40) -> Path:
 
 @pytest.fixture
 def photo_root(tmp_path: Path) -> Path:
-    """40 photos, 20 a class, easy to tell apart."""
+    """40 photos, 20 per class, easy to distinguish."""
     root = tmp_path / "photos"
     for seed in range(20):
         save_photo(root / "Correct" / f"c{seed:02d}.png", bright=False, seed=seed)
@@ -103,7 +103,7 @@ def call(monkeypatch: pytest.MonkeyPatch) -> Callable[..., int]:
 
 @pytest.fixture(scope="session")
 def run_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A run whose network is a scale for brightness, so that every probability is known without it."""
+    """A run whose network measures brightness, so that every probability is known in advance."""
     config = compose(["data.image_size=16", "model.hidden=[]"])
     network = build_network(config.model, (16, 16))
     with torch.no_grad():

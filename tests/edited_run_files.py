@@ -1,4 +1,4 @@
-"""Files of a run as they come broken, torn or edited by hand."""
+"""Files of a run, broken, truncated or edited by hand."""
 
 import contextlib
 import copy
@@ -22,11 +22,11 @@ _ODD: tuple[Any, ...] = (
 
 
 def _odd(rng: np.random.Generator) -> Any:
-    return copy.deepcopy(_ODD[int(rng.integers(len(_ODD)))])  # edits of edits would make one hold itself
+    return copy.deepcopy(_ODD[int(rng.integers(len(_ODD)))])  # edits of edits could make a container contain itself
 
 
 def _places(node: Any, above: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
-    """The way to every node below this one."""
+    """The path to every node below this one."""
     keys = list(node) if isinstance(node, dict) else range(len(node)) if isinstance(node, list | tuple) else ()
     for key in keys:
         yield (*above, key)
@@ -34,7 +34,7 @@ def _places(node: Any, above: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]
 
 
 def edited(rng: np.random.Generator, content: Any, odd: Callable[[], Any]) -> Any:
-    """Plain data with one to three nodes replaced, removed, renamed or doubled."""
+    """Plain data with one to three nodes replaced, removed, renamed or duplicated."""
     for _ in range(int(rng.integers(1, 4))):
         places = list(_places(content))
         if not places:
@@ -83,7 +83,7 @@ def edited_table(rng: np.random.Generator, text: str) -> str:
 
 
 def _checkpoint(rng: np.random.Generator, data: bytes) -> bytes:
-    """A checkpoint with other values in it, and tensors of other shapes and kinds."""
+    """A checkpoint with other values, and tensors of other shapes and types."""
     import torch
 
     def odd() -> Any:
@@ -120,7 +120,7 @@ def _inspector(rng: np.random.Generator, data: bytes) -> bytes:
 
 
 def broken(rng: np.random.Generator, name: str, data: bytes) -> tuple[str, bytes]:
-    """What was done to a file of a run, and the result."""
+    """The kind of damage to a run's file, and the damaged bytes."""
     if rng.random() < 0.35:
         how = int(rng.integers(5))
         if how == 0:

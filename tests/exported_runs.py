@@ -25,7 +25,7 @@ PAPER = model_settings("model=mlp input_size=16 hidden=[8]")
 
 
 def network_of(model: ModelConfig, decode: DecodeSettings, seed: int = 0) -> nn.Module:
-    """A network with random weights whose logits are of the size that trained ones have."""
+    """A network with random weights whose logits are as large as those of trained networks."""
     torch.manual_seed(seed)
     network = build_network(model, decode.tile, load_weights=False, tiles=(decode.rows, decode.columns))
     with torch.no_grad():
@@ -60,7 +60,7 @@ def run_of(
 
 
 def exported(path: Path, model: ModelConfig = PAPER, size: int = 16) -> Path:
-    """The export of a run with a random network, which lies beside it."""
+    """The export of a run with a random network, next to the run."""
     run = run_of(path.with_suffix(""), model, DecodeSettings(size, size))
     export_inspector(Inspector.load(run, "cpu"), {"threshold": 0.5}, gate_photos(run), path)
     return path

@@ -1,4 +1,4 @@
-"""A command of the package in a forked process: what all commands import is imported once, and a kill ends no more."""
+"""Run a command in a forked process: common imports are made once, and a kill ends only this process."""
 
 import contextlib
 import importlib
@@ -24,7 +24,7 @@ class End:
     Attributes:
         code: exit code; negative: the signal that killed it.
         output: both of its streams.
-        peak: bytes of memory at its largest, with what it shares with this process.
+        peak: peak memory in bytes, including memory shared with this process.
     """
 
     code: int
@@ -33,18 +33,18 @@ class End:
 
     @property
     def refused(self) -> bool:
-        """Whether it ended in the one line of a mistake."""
+        """Whether it ended with the one line of a user error."""
         return self.code == 2 and sum(line.startswith("error: ") for line in self.output.splitlines()) == 1
 
     @property
     def broken(self) -> bool:
-        """Whether it ended in a traceback, an exit code of no meaning, or another signal than a kill."""
+        """Whether it ended with a traceback, an undefined exit code, or a signal other than a kill."""
         known = self.code in (0, 1, 3, 130, -signal.SIGKILL) or self.refused
         return not known or "Traceback (most recent call last)" in self.output
 
 
 def import_all() -> None:
-    """Load what the commands load, once; without a thread of its own, which a fork would lose."""
+    """Import what the commands import, once and without starting threads, which a fork would lose."""
     with contextlib.redirect_stdout(io.StringIO()):
         from qc_lightning.cli.light_imports import import_torchmetrics
 
@@ -58,7 +58,7 @@ def import_all() -> None:
 
 
 def command(name: str, *arguments: str) -> Action:
-    """What a command line of the package does."""
+    """The action of a command line of the package."""
 
     def act() -> None:
         sys.argv = [name, *arguments]
@@ -68,13 +68,13 @@ def command(name: str, *arguments: str) -> Action:
 
 
 def run(action: Action, folder: Path, before: Action = lambda: None, seconds: float = 120) -> End:
-    """Do something in a process of its own.
+    """Run an action in its own process.
 
     Args:
-        action: what to do.
-        folder: where.
-        before: done first, such as a limit on files.
-        seconds: after which it is killed, which counts as SIGALRM.
+        action: the action.
+        folder: its working folder.
+        before: called first, for example to set a file size limit.
+        seconds: time limit; then it is killed, which counts as SIGALRM.
     """
     reading, writing = os.pipe()
     child = os.fork()
@@ -82,7 +82,7 @@ def run(action: Action, folder: Path, before: Action = lambda: None, seconds: fl
         os.close(reading)
         for place in (1, 2):
             os.dup2(writing, place)
-        sys.stdout = sys.stderr = os.fdopen(writing, "w", buffering=1)  # a test has put its own in their place
+        sys.stdout = sys.stderr = os.fdopen(writing, "w", buffering=1)  # a test has replaced them
         os.chdir(folder)
         code = 1
         try:
@@ -107,7 +107,7 @@ def run(action: Action, folder: Path, before: Action = lambda: None, seconds: fl
 
 
 def _read(pipe: int, until: float) -> tuple[str, bool]:
-    """All that comes through a pipe, and whether it took too long."""
+    """Everything read from a pipe, and whether it took too long."""
     parts = list[bytes]()
     with os.fdopen(pipe, "rb", buffering=0) as file:
         while select.select([file], [], [], max(0.0, until - time.monotonic()))[0]:
@@ -118,6 +118,6 @@ def _read(pipe: int, until: float) -> tuple[str, bool]:
 
 
 def faults(end: End) -> str:
-    """A broken end in words; empty when it is none."""
+    """A broken end in words; empty if it did not break."""
     lines: Sequence[str] = end.output.strip().splitlines()[-1:]
     return f"exit {end.code}, {lines}" if end.broken else ""

@@ -1,4 +1,4 @@
-"""Every command where files may not grow beyond some size, as on a disk that is full."""
+"""Every command with a limit on file sizes, as on a full disk."""
 
 import csv
 import json
@@ -37,7 +37,7 @@ COMMANDS: dict[str, list[str]] = {
 
 
 def prepare(work: Path) -> None:
-    """A run, a sweep, photos, a log and a study, of which each try gets a copy; the cache is shared and may grow."""
+    """A run, a sweep, photos, a log and a study; each try gets a copy, the cache is shared and may grow."""
     train = [sys.executable, "-m", "qc_lightning.train", *SMALL, "trainer.max_epochs=1"]
     subprocess.run([*train, "hydra.run.dir=run"], cwd=work, check=True, capture_output=True)
     sweep = [*train, "-m", "optim.lr=0.1,0.01", "hydra.sweep.dir=sweep", "report=false"]
@@ -54,7 +54,7 @@ def prepare(work: Path) -> None:
 
 
 def unseen(root: Path) -> None:
-    """Six photos a class that no run has seen."""
+    """Six photos per class that no run has seen."""
     from conftest import save_photo
 
     for seed in range(12):
@@ -62,7 +62,7 @@ def unseen(root: Path) -> None:
 
 
 def line_log(path: Path, photos: list[Path]) -> None:
-    """A log of a service with these photos kept, each overridden."""
+    """The log of a service that kept these photos, each overridden."""
     from test_log_dataset import line
 
     made = line(path.parent, photos, dict.fromkeys(range(len(photos)), "REJECT"))
@@ -70,7 +70,7 @@ def line_log(path: Path, photos: list[Path]) -> None:
 
 
 def attempt(name: str, work: Path, size: int) -> forked.End:
-    """The end of a command that may not write more than so many bytes to a file."""
+    """The result of a command with a limit of bytes per file."""
 
     def limit() -> None:
         signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
@@ -80,7 +80,7 @@ def attempt(name: str, work: Path, size: int) -> forked.End:
 
 
 def torn(work: Path) -> list[str]:
-    """Files that are there in part, or that should not be."""
+    """Incomplete files, and files that should not exist."""
     faults = [str(path) for path in work.rglob(".unfinished-*")]
     for path in work.rglob("*.*"):
         if path.suffix == ".json":
@@ -91,7 +91,7 @@ def torn(work: Path) -> list[str]:
         elif path.suffix == ".csv" and path.is_file():
             with path.open(newline="") as file:
                 rows = list(csv.reader(file))
-            # a prediction appends its rows, and cuts half a one off when it is resumed
+            # a prediction appends its rows, and cuts off a torn row when it is resumed
             if len({len(row) for row in rows}) > 1 and path.name != "verdicts.csv":
                 faults.append(str(path))
         elif path.suffix == ".html" and not path.read_text(encoding="utf-8").rstrip().endswith("</html>"):
@@ -100,7 +100,7 @@ def torn(work: Path) -> list[str]:
 
 
 def faults_of(name: str, template: Path, size: int) -> str:
-    """What went wrong with a command and a size; empty when it ended well or in one line and nothing is torn."""
+    """The fault of a command at a size; empty if it ended well or with one line, and no file is torn."""
     with tempfile.TemporaryDirectory() as folder:
         work = Path(folder) / "work"
         shutil.copytree(template, work)
@@ -112,7 +112,7 @@ def faults_of(name: str, template: Path, size: int) -> str:
 
 
 def table(count: int, names: list[str], scratch: Path) -> list[str]:
-    """A row of the table for each command, tried at so many sizes from 100 bytes on."""
+    """A table row for each command, tried at a number of sizes from 100 bytes on."""
     sizes = sorted({int(100 * 1.4**step) for step in range(count)})
     template = scratch / "template"
     template.mkdir()

@@ -1,4 +1,4 @@
-"""Photos of one grey each for the pixel store, and what it has to hold of them; a plugin of conftest.py."""
+"""Uniformly grey photos for the pixel store, and its expected content; a plugin of conftest.py."""
 
 import hashlib
 from pathlib import Path
@@ -12,12 +12,12 @@ from qc_lightning.data.decode import DecodeSettings
 from qc_lightning.data.pixel_store import PixelStore
 
 SMALL = DecodeSettings(8, 8)
-COUNT, BAD = 70, 33  # more than a few tasks of 16
+COUNT, BAD = 70, 33  # several tasks of 16
 
 
 @pytest.fixture
 def paths(tmp_path: Path) -> list[Path]:
-    """70 photos of one grey each, 0, 1, ..., in an order that is not that of their names; number 33 is no photo."""
+    """70 uniform photos of grey 0, 1, ..., not in the order of their names; number 33 is not a photo."""
     folder = tmp_path / "photos"
     folder.mkdir()
     paths = [folder / f"{(index * 37) % COUNT:03d}.png" for index in range(COUNT)]
@@ -29,7 +29,7 @@ def paths(tmp_path: Path) -> list[Path]:
 
 @pytest.fixture
 def reads(monkeypatch: pytest.MonkeyPatch) -> list[Path]:
-    """Files that are decoded to build a store, from now on."""
+    """Files decoded to build a store, from now on."""
     seen: list[Path] = []
     read = store_module.read
     monkeypatch.setattr(store_module, "read", lambda path, settings: seen.append(path) or read(path, settings))

@@ -1,4 +1,4 @@
-"""Image files for tests, made here: their pixels are known."""
+"""Image files with known pixels, made for tests."""
 
 import io
 import struct
@@ -24,7 +24,7 @@ def gray(values: object, dtype: object = np.uint8) -> Image.Image:
 
 
 def png(width: int, height: int, depth: int, colour_type: int, rows: bytes, extra: bytes = b"") -> bytes:
-    """A PNG written by the book, for the kinds that Pillow does not write."""
+    """A PNG written by its specification, for kinds that Pillow does not write."""
 
     def chunk(name: bytes, body: bytes) -> bytes:
         return struct.pack(">I", len(body)) + name + body + struct.pack(">I", zlib.crc32(name + body))
@@ -40,7 +40,7 @@ def photo(width: int, height: int) -> Image.Image:
 
 
 def drawing(width: int, height: int) -> Image.Image:
-    """Text and thin lines: edges as sharp as they come."""
+    """Text and thin lines: the sharpest possible edges."""
     rng = np.random.default_rng(2)
     image = Image.new("RGB", (width, height), (235, 235, 230))
     draw = ImageDraw.Draw(image)

@@ -13,16 +13,16 @@ CODE = (".py", ".pyc", ".so")
 
 
 def kill_before(number: int, reading: bool = False) -> Callable[[], int]:
-    """Have this process killed before its change of that number; 0: not at all.
+    """Kill this process before the change of a file with that number; 0: never.
 
-    An audit hook counts what Python asks the system for.
+    An audit hook counts Python's calls of the system.
 
     Args:
-        number: from 1 on.
-        reading: whether files that are opened to be read count too.
+        number: number of the change, from 1.
+        reading: whether files opened for reading count too.
 
     Returns:
-        What gives the number of changes so far.
+        A function that returns the number of changes so far.
     """
     seen = [0]
 

@@ -1,4 +1,4 @@
-"""Kills before the n-th change of a file in every phase, each continued and held against the unbroken run."""
+"""Kills before the n-th change of a file in every phase; each is continued and compared with the uninterrupted run."""
 
 import csv
 import hashlib
@@ -18,19 +18,19 @@ from kill_at import kill_before
 
 _VARIES = {"seconds", "timing_s", "time", "when", "digest", "previous", "latency", "duration"}
 _BYTES = (".onnx", ".png", ".jpg", ".txt")
-_NAMES = (".html", ".md", ".jsonl", ".sqlite", ".parquet")  # compared by their presence
+_NAMES = (".html", ".md", ".jsonl", ".sqlite", ".parquet")  # only their presence is compared
 
 
 @dataclass(frozen=True)
 class Phase:
-    """What is killed.
+    """A piece of work to kill.
 
     Attributes:
-        name: of the line in the table.
+        name: name of the row in the table.
         begin: the work.
-        again: what continues it after a kill.
-        made: folders and files, as globs below the work folder, that must be as after an unbroken one.
-        anew: begins again where there is nothing to continue; None: there always is.
+        again: continues it after a kill.
+        made: globs below the work folder: folders and files that must equal those of uninterrupted work.
+        anew: starts again if there is nothing to continue; None: there always is.
     """
 
     name: str
@@ -49,11 +49,11 @@ def _pruned(content: Any) -> Any:
 
 
 def _digest(path: Path) -> object:
-    """What matters of one file."""
+    """The relevant content of a file."""
     if path.suffix == ".json":
         content = _pruned(json.loads(path.read_text(encoding="utf-8")))
         if isinstance(content, dict) and isinstance(content.get("decisions"), list):
-            last = content["decisions"][-1]  # a decision that was killed after it was written is made twice
+            last = content["decisions"][-1]  # a decision killed after it was written is made twice
             content["decisions"] = {key: value for key, value in last.items() if key != "id"}
         return content
     if path.suffix == ".csv":
@@ -68,7 +68,7 @@ def _digest(path: Path) -> object:
 
 
 def outcome(work: Path, made: tuple[str, ...]) -> dict[str, object]:
-    """What lies in the folder, by name."""
+    """The content of the folder, by name."""
     files = {path for pattern in made for path in work.glob(pattern) if path.is_file()}
     known = (".json", ".csv", ".ckpt", *_BYTES, *_NAMES)
     return {str(path.relative_to(work)): _digest(path) for path in sorted(files) if path.suffix in known}
@@ -83,7 +83,7 @@ def unbroken(phase: Phase, template: Path, work: Path, reading: bool) -> tuple[d
     """What the work leaves when nobody disturbs it, and how many changes of files it makes.
 
     Raises:
-        AssertionError: it fails.
+        AssertionError: the work fails.
     """
     _fresh(template, work)
     count: list[Callable[[], int]] = []
@@ -102,7 +102,7 @@ def unbroken(phase: Phase, template: Path, work: Path, reading: bool) -> tuple[d
 def kill_and_continue(
     phase: Phase, template: Path, work: Path, number: int, reading: bool, expected: dict[str, object]
 ) -> str:
-    """Kill the work before a change of a file and continue it: `equal`, `refused`, or what is wrong."""
+    """Kill the work before a change of a file and continue it: `equal`, `refused`, or the difference."""
     _fresh(template, work)
     killed = forked.run(phase.begin, work, lambda: kill_before(number, reading))
     if killed.code != -9:
@@ -124,17 +124,17 @@ def kill_and_continue(
 
 
 def try_phase(phase: Phase, template: Path, scratch: Path, kills: int, share: tuple[int, int] = (1, 1)) -> str:
-    """The row of the table; what went wrong is printed.
+    """The row of the table; faults are printed.
 
     Args:
-        phase: what is killed.
-        template: folder that each try gets a copy of.
-        scratch: where.
-        kills: how many in all.
+        phase: the work to kill.
+        template: folder that is copied for each try.
+        scratch: folder for the tries.
+        kills: number of kills in all.
         share: i and n: of these only every n-th from the i-th on.
     """
     work = scratch / "work"
-    unbroken(phase, template, work, False)  # what is cached outside of the work folder is there for every later try
+    unbroken(phase, template, work, False)  # the cache outside of the work folder is the same for all later tries
     expected, changes = unbroken(phase, template, work, False)
     reading = changes < kills
     if reading:
@@ -161,7 +161,7 @@ def _train(*arguments: str) -> tuple[Action, Action]:
 
 
 def _anew(*arguments: str) -> Action:
-    """What the refusal advises: remove the folder and train again."""
+    """Follow the advice of the refusal: remove the folder and train again."""
 
     def act() -> None:
         shutil.rmtree("new", ignore_errors=True)
@@ -171,7 +171,7 @@ def _anew(*arguments: str) -> Action:
 
 
 def _decode() -> None:
-    """Photos decoded into the cache; the digest of what comes out is written last."""
+    """Decode photos into the cache; the digest of the result is written last."""
     from qc_lightning.data.decode import DecodeSettings
     from qc_lightning.data.pixel_store import open_store
 
@@ -182,7 +182,7 @@ def _decode() -> None:
 
 
 def _features() -> None:
-    """Features of photos computed into the cache; written as those of `_decode`."""
+    """Compute features of photos into the cache; the digest is written as in `_decode`."""
     import numpy as np
     import torch
 

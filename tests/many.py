@@ -1,4 +1,4 @@
-"""Many photos and many jobs: how much memory they take."""
+"""Memory of many photos and of many jobs."""
 
 import json
 import os
@@ -14,7 +14,7 @@ from full_disk import SMALL
 
 
 def photos(root: Path, count: int) -> None:
-    """So many small gray photos, no two alike, half of them of each class."""
+    """A number of small, different gray photos, half of them of each class."""
     rng = np.random.default_rng(0)
     for start in range(0, count, 1000):
         pixels = rng.integers(60, 120, (min(1000, count - start), 16, 16)).astype(np.uint8)
@@ -26,7 +26,7 @@ def photos(root: Path, count: int) -> None:
 
 
 def many_photos(scratch: Path, count: int) -> list[str]:
-    """Rows of the table: peak memory and time of a training and of a prediction on so many photos."""
+    """Rows of the table: peak memory and time of a training and of a prediction by number of photos."""
     photos(scratch / "many", count)
     os.environ["QC_LIGHTNING_CACHE"] = str(scratch / "cache")
     forked.import_all()
@@ -49,7 +49,7 @@ def many_photos(scratch: Path, count: int) -> list[str]:
 
 
 def many_jobs(scratch: Path, count: int) -> str:
-    """A row of the table: how the process of a sweep of so many jobs grows."""
+    """A row of the table: memory growth of the process of a sweep by number of jobs."""
     forked.import_all()
     arguments = ["-m", *SMALL, "data.count=24", "trainer.max_epochs=1", "report=false"]
 

@@ -26,7 +26,7 @@ def photos(size: int = 224, count: int = 2) -> Tensor:
 
 
 def stir(network: nn.Module) -> None:
-    """Running statistics that differ from norm to norm, as trained ones do."""
+    """Running statistics that differ between norm layers, as after training."""
     generator = torch.Generator().manual_seed(2)
     for module in network.modules():
         if isinstance(module, nn.BatchNorm2d):

@@ -1,4 +1,4 @@
-"""Photos of one grey whose probabilities are known by hand, and verdicts read back."""
+"""Uniform photos with hand-computed probabilities, and verdicts read back."""
 
 import csv
 import json
@@ -10,7 +10,7 @@ from PIL import Image
 
 
 def probability_of(grey: int) -> float:
-    """What the model of these tests gives a photo of one grey, by hand: logit = 20 (grey / 255 - 0.5)."""
+    """The probability of a uniform photo by the model of these tests: logit = 20 (grey / 255 - 0.5)."""
     return 1 / (1 + math.exp(-20 * (grey / 255 - 0.5)))
 
 

@@ -1,4 +1,4 @@
-"""Settings for tests that need a part of them: those of `conf/`, but for what the test says."""
+"""Settings for tests: those of `conf/` with the test's overrides."""
 
 from dataclasses import asdict
 from functools import cache
@@ -21,7 +21,7 @@ def _of_file(name: str) -> Any:
 
 
 def model_settings(*overrides: str) -> ModelConfig:
-    """The model part of a run with these overrides, `model=...` first; several in one text have spaces between."""
+    """The model settings with these overrides, `model=...` first; several in one text are separated by spaces."""
     option, *others = [word.removeprefix("model.") for override in overrides for word in override.split()]
     merged = OmegaConf.merge(_of_file(option.replace("=", "/")), OmegaConf.from_dotlist(others))
     return build(ModelConfig, OmegaConf.to_container(merged), "model.")  # type: ignore[arg-type]
@@ -34,7 +34,7 @@ def split_settings(
 
 
 def data_settings(folder: Path, **changes: object) -> AnyData:
-    """Photos in `folder`/photos, 16 x 16 pixels, that leave nothing on disk."""
+    """Data settings for photos in `folder`/photos, 16 x 16 pixels, without a cache on disk."""
     own = {"image_size": 16, "batch_size": 4, "resize": "squash", "cache": "ram", "cache_dir": str(folder / "cache")}
     base = OmegaConf.merge(_of_file("data/base"), {**own, "split": {"seed": 0}})
     values = {**OmegaConf.to_container(base), "source": "folder", "root": str(folder / "photos")}  # type: ignore[dict-item]

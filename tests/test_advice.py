@@ -193,7 +193,7 @@ def test_the_advice_on_groups_says_how_many_which_and_what_was_cut():
 
 
 def test_a_rule_that_could_not_be_split_is_not_advised():
-    """IMG_0001.jpg: the prefix is the same for all, so a training by it ends in an error."""
+    """IMG_0001.jpg: all photos have the same prefix, so a training grouped by it fails."""
     names = [f"photos/IMG_{i:04d}.jpg" for i in range(60)]
     found = group_advice(rows(names), {"source": "folder"}, "qc-lightning train photos/", ("Correct", "Incorrect"))
     assert found.command == ""

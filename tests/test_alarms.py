@@ -1,4 +1,4 @@
-"""What a person has to look after, counts by shift: from the log, by the clock on the wall."""
+"""Alarms for a person, and counts by shift, from the log and the local time."""
 
 from dataclasses import replace
 from datetime import UTC, datetime, time, timedelta
@@ -37,14 +37,14 @@ def test_three_photos_in_a_row_with_a_fault_are_an_alarm(name: str, fault: Inspe
     for _ in range(2):
         streaks.add(fault, "top", 2.0)
     assert streaks.alarms == {}
-    streaks.add(FINE, "side", 2.0)  # another camera, which is well
+    streaks.add(FINE, "side", 2.0)  # another camera, without a fault
     streaks.add(fault, "top", 2.0)
     assert streaks.alarms == {name: "top: 3 photos in a row"}
     streaks.add(FINE, "top", 2.0)
     assert streaks.alarms == {}
     for _ in range(3):
         streaks.add(fault, "top", 2.0)
-    clock[0] = 601.0  # the page whose camera it was is gone
+    clock[0] = 601.0  # the page that used the camera is closed
     assert streaks.alarms == {}
 
 

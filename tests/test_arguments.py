@@ -1,4 +1,4 @@
-"""What users type: paths with any characters, the front door, the near miss."""
+"""Command lines of users: paths with any characters, the main command, typing errors."""
 
 import os
 import re
@@ -44,7 +44,7 @@ TINY = (
 
 @given(st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), max_size=12))
 def test_any_text_comes_back_as_it_was(text: str) -> None:
-    assume(text != "???")  # OmegaConf's word for what is missing
+    assume(text != "???")  # OmegaConf's marker of a missing value
     value = OverridesParser.create().parse_override(f"key={quoted(text)}").value()
     assert OmegaConf.create({"key": value}).key == text
     if "${" not in text:
@@ -69,7 +69,7 @@ def photos(root: Path) -> Path:
 @pytest.mark.parametrize("name", NASTY)
 @pytest.mark.parametrize("way", ["qc-lightning", "python -m"])
 def test_a_path_is_a_path(name: str, way: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Up to the settings that a command gets."""
+    """Paths reach a command's settings unchanged."""
     monkeypatch.chdir(tmp_path)
     (tmp_path / name).mkdir()
     words = [name] if way == "qc-lightning" and not name.startswith("seed=") else [f"data.root={name}"]
@@ -89,7 +89,7 @@ def test_nasty_names_from_photos_to_verdicts(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    """Trained, resumed, evaluated and predicted with, in folders of that name."""
+    """Train, resume, evaluate and predict in folders of that name."""
     monkeypatch.chdir(tmp_path)
     photos(tmp_path / name / "photos")
     run = f"{name}/run"

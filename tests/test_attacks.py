@@ -1,4 +1,4 @@
-"""Broken files and kills: no traceback, no hang, nothing torn; `make torture` runs the same for longer."""
+"""Broken files and kills: no traceback, no hang, no torn file; `make torture` runs the same for longer."""
 
 import itertools
 import os
@@ -20,7 +20,7 @@ SETTINGS = DecodeSettings(24, 16, "letterbox")
 
 
 def check(data: bytes) -> bool:
-    """Whether a file is read; it is refused with one line, or gives pixels of the right shape."""
+    """Whether a file is read; it must be refused with one line or give pixels of the right shape."""
     try:
         pixels = decode_bytes(data, SETTINGS)
     except BadImage as error:
@@ -81,7 +81,7 @@ def test_an_unfinished_file_of_a_dead_process_is_removed_and_a_living_ones_is_no
 
 
 def test_contents_reach_the_disk_before_the_name_does(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Else a power cut leaves an empty file under the final name."""
+    """Otherwise a power cut leaves an empty file under the final name."""
     steps: list[str] = []
     sync = os.fsync
 

@@ -1,4 +1,4 @@
-"""`qc-lightning audit`: what it finds, what it writes, and what its page's corrections do."""
+"""`qc-lightning audit`: findings, output files, and corrections from its page."""
 
 import csv
 import html
@@ -106,7 +106,7 @@ def test_planted_faults_are_found_and_nothing_else(parts: Path, audit: Audit) ->
     results = {name: check["result"] for name, check in _checks(again).items()}
     assert results["dark"] == "look"
     assert results["mean_colour"] == "fine"
-    # nothing was looked for here, so nothing is fine
+    # nothing was checked, so nothing is reported as fine
     for name in (
         "bursts",
         "camera",
@@ -154,7 +154,7 @@ def test_photos_that_nearly_are_copies_are_shown_and_not_grouped(parts: Path, au
             Image.fromarray(np.roll(_part(seed), (by, by), (0, 1))).save(parts / label / f"{seed:03d}-moved.png")
     assert audit(f"data.root={parts}")[0] == 0
     check = _checks(Path("found"))["lookalikes"]
-    assert check["result"] == "fine"  # similar parts look alike: for a person to judge
+    assert check["result"] == "fine"  # similar parts look alike: a person must judge
     assert "6 pairs have a photo in each class" in str(check["text"])
     with Path("found/audit.csv").open(newline="") as file:
         rows = [row for row in csv.DictReader(file) if row["check"] == "lookalikes"]
@@ -199,7 +199,7 @@ def test_the_learning_curve_varies_the_rarer_class_alone() -> None:
     assert [count for _, count in points] == [38, 75, 150, 300]
     assert points[-1][0] == pytest.approx(curve.value, abs=6e-4)
     assert points[0][0] < points[1][0] < points[-1][0]
-    # the same by hand: the power law through the errors, drawn on to 600 parts
+    # the same by hand: the power law through the errors, extrapolated to 600 parts
     slope, _ = np.polyfit(np.log([38, 75, 150, 300]), np.log([1 - value for value, _ in points]), 1)
     gain = (1 - points[-1][0]) * (1 - 2**slope)
     said = re.search(r"Twice the scratched parts would bring about \+([\d.]+\d)", curve.text)
@@ -218,7 +218,7 @@ def test_a_wrong_label_is_held_out_from_its_group_but_not_from_its_copies() -> N
     ]
     copies = [Copies(6, 7, "alike", 0.001), Copies(8, 9, "alike", 0.001)]
     kept = {photo.name: photo.group for photo in held_together(photos, copies)}
-    assert kept["part0"] == kept["part1"]  # of one label: where it is wrong, it is wrong on both
+    assert kept["part0"] == kept["part1"]  # one label: if it is wrong, it is wrong on both
     assert len({kept[f"module{i}"] for i in range(4)}) == 4
     assert kept["copies0"] == kept["copies1"] != kept["module0"]
     assert kept["torn0"] != kept["torn1"]

@@ -1,4 +1,4 @@
-"""The audit's page in a real browser: what its keys say is saved, and a second audit does it."""
+"""The audit's page in a real browser: its keys set corrections, which are saved and applied by a second audit."""
 
 import html
 import re
@@ -13,7 +13,7 @@ from qc_lightning import audit as audit_command
 from test_audit import _checks, _part
 from test_report_browser import CHROMIUM, browse
 
-# presses keys as a person would, and writes down what the button saves
+# presses keys as a person would, and records what the button saves
 PROBE = """
 <pre id="probe"></pre><script>
 (() => {
@@ -48,7 +48,7 @@ def test_keys_correct_photos(
     settings = (f"data.root={root}", "quick=true", "data.image_size=64")
     assert call(audit_command.main, *settings, "output=found") == 0
     page = tmp_path / "found" / "audit.html"
-    assert browse(page, tmp_path)[1] == []  # the policy lets the page's own script run
+    assert browse(page, tmp_path)[1] == []  # the policy allows the page's own script
     source = re.sub(r'<meta http-equiv="Content-Security-Policy"[^>]*>', "", page.read_text(encoding="utf-8"))
     (tmp_path / "probed.html").write_text(source.replace("</body>", PROBE + "</body>"), encoding="utf-8")
     dom, console = browse(tmp_path / "probed.html", tmp_path, "--virtual-time-budget=3000")

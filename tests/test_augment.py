@@ -1,4 +1,4 @@
-"""The batch transform against Pillow and geometry by hand."""
+"""The batch transform compared with Pillow and hand-computed geometry."""
 
 import math
 from collections.abc import Callable
@@ -28,7 +28,7 @@ def ranges(rotation: float = 0, zoom: float = 0, hflip: float = 0, vflip: float 
 
 @pytest.fixture
 def fullest(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Every draw from -reach..reach is reach."""
+    """Every draw from -reach to reach returns reach."""
     monkeypatch.setattr(augment_module, "_range", lambda count, reach, _: torch.full((count,), float(reach)))
 
 
@@ -72,7 +72,7 @@ def test_each_photo_has_its_own_draw_and_keeps_its_area() -> None:
     images = disc().expand(32, -1, -1, -1)
     changed = augment(images, ranges(45, 0, 0.5, 0.5))
     assert len({int(image[0].argmax()) for image in changed}) > 16
-    # rotation and mirrors neither shear nor scale: the blob's mass and spread stay
+    # rotation and mirroring neither shear nor scale: the blob keeps its mass and spread
     torch.testing.assert_close(changed.sum((1, 2, 3)), images.sum((1, 2, 3)), rtol=0.01, atol=0)
     radius = {round(math.hypot(*(c - 31.5 for c in divmod(int(image[0].argmax()), 64)))) for image in changed}
     assert radius <= {14, 15}

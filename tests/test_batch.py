@@ -1,4 +1,4 @@
-"""The warning of a batch that is unlike all training photos, each of which may stay below the limit of novelty."""
+"""The warning about a batch unlike the training photos, although each photo may be below the novelty limit."""
 
 from collections.abc import Callable
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Blocks of photos: on a CPU no photo's result depends on how many come with it."""
+"""Blocks of photos: on a CPU a photo's result does not depend on the number of photos in the batch."""
 
 import pytest
 import torch

@@ -1,4 +1,4 @@
-"""What a file asks for is bounded: memory, time, and no waiting for what has no end."""
+"""Limits on the memory and time that a file can use; endless input is not read."""
 
 import os
 import resource
@@ -30,7 +30,7 @@ posix = pytest.mark.skipif(os.name != "posix", reason="needs pipes and fork")
 
 
 class Larger:
-    """A tensor that says it has more numbers than its data."""
+    """A tensor with a larger shape than its data."""
 
     def __init__(self, numbers: int) -> None:
         self.numbers = numbers
@@ -41,7 +41,7 @@ class Larger:
 
 
 def packed(path: Path) -> None:
-    """The same checkpoint as a zip that is packed."""
+    """The same checkpoint as a compressed zip."""
     with zipfile.ZipFile(path) as archive:
         entries = {name: archive.read(name) for name in archive.namelist()}
     with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
@@ -69,7 +69,7 @@ def test_a_checkpoint_takes_no_more_memory_than_its_file_is_large(tmp_path: Path
 
 
 def test_a_flipped_bit_is_no_other_model(run_folder: Path, tmp_path: Path) -> None:
-    """Torch takes weights as they are; the file has a checksum for each tensor."""
+    """Torch does not check weights; the file has a checksum for each tensor."""
     data = bytearray((run_folder / "checkpoints" / "best.ckpt").read_bytes())
     path = tmp_path / "best.ckpt"
     for place in range(len(data) // 20, len(data), len(data) // 20):
@@ -106,7 +106,7 @@ def test_a_record_cannot_expand_or_take_long(tmp_path: Path) -> None:
 
 
 def photo_of(kind: str, path: Path, side: int) -> Path:
-    """A large photo whose conversion takes the most memory of its kind."""
+    """A large photo whose conversion needs the most memory of its kind."""
     wide = np.full((side, side), 4000, np.uint16)
     wide[::7] = 90
     if kind == "16-bit gray":
@@ -134,7 +134,7 @@ def photo_of(kind: str, path: Path, side: int) -> Path:
 def test_a_large_photo_takes_a_few_bytes_a_pixel(
     tmp_path: Path, kind: str, most: float, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A photo of the largest size, 178 million pixels, stays below 2 GB with 10 bytes a pixel."""
+    """A photo of the largest size, 178 million pixels, stays below 2 GB at 10 bytes per pixel."""
     side = 5000
     monkeypatch.setattr(bands, "_BAND", 4_000_000)
     path = photo_of(kind, tmp_path / "photo.png", side)
@@ -192,7 +192,7 @@ ENDLESS: dict[str, list[str]] = {
 @pytest.mark.slow
 @pytest.mark.parametrize("endless", ["pipe", "device"])
 def test_what_has_no_end_is_not_waited_for(run_folder: Path, tmp_path: Path, endless: str) -> None:
-    """Each input in turn is a pipe that nobody writes to, or a link to /dev/zero."""
+    """Each input in turn is a pipe without a writer, or a link to /dev/zero."""
     forked.import_all()
     for name, arguments in ENDLESS.items():
         command, file = name.split()

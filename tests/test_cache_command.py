@@ -1,4 +1,4 @@
-"""See and clear the cache, as a user does."""
+"""List and clear the cache, as a user does."""
 
 from collections.abc import Callable
 from pathlib import Path

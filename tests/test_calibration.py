@@ -1,4 +1,4 @@
-"""Ranking scores, and making probabilities of them: against scikit-learn and by definition."""
+"""Ranking and calibrating scores: compared with scikit-learn and with the definitions."""
 
 import numpy as np
 import pytest
@@ -23,7 +23,7 @@ def test_auroc_and_platt_scaling() -> None:
 
 
 def test_the_error_of_a_gain_in_auroc_is_delongs() -> None:
-    """Against the definition, pair by pair; scores of one photo set go up and down together."""
+    """Compared with the definition, pair by pair; the two scores of a photo are correlated."""
     draw = np.random.RandomState(3)
     label = (np.arange(50) < 20).astype(int)
     base = (draw.normal(size=50) + label).round(1)  # with ties
@@ -52,10 +52,10 @@ def test_brier_score_and_log_loss_are_scikit_learns_with_both_classes_weighing_a
 
 
 def test_reliability_is_at_the_share_of_the_photos() -> None:
-    """9 of 10 photos are good: scores that are right at even odds lie on the diagonal once they are shifted."""
+    """9 of 10 photos are good: scores calibrated at even odds are on the diagonal after the shift."""
     draw = np.random.RandomState(0)
     bad = np.arange(200_000) % 10 == 0
-    logit = draw.normal(size=200_000) + bad - 0.5  # by hand: the log-odds of two normals one apart are x - 1/2
+    logit = draw.normal(size=200_000) + bad - 0.5  # by hand: the log-odds of two normals at distance one are x - 1/2
     found = reliability_of(1 / (1 + np.exp(-logit)), bad, {"slope": 0.5, "offset": 0.0})
     many = [point for point in found["reliability"] if point["n"] > 1000]
     assert [point["true"] for point in many] == pytest.approx([point["said"] for point in many], abs=0.02)

@@ -1,4 +1,4 @@
-"""Cameras through OpenCV: numbered images, and one in the network that goes away and comes back."""
+"""Cameras through OpenCV: numbered images, and a network camera that disconnects and returns."""
 
 import hashlib
 import shutil
@@ -49,7 +49,7 @@ def test_a_photo_at_each_trigger(model: Path, tmp_path: Path) -> None:
         assert (status, answer["part"], answer["camera"], answer["row"]) == (200, str(number), "top", number + 1)
         assert answer["logit"] == pytest.approx(inspector(np.asarray(Image.open(photo))).logit, abs=1e-5)
     shutil.move(tmp_path / "in", tmp_path / "away")
-    for number in (4, 5, 6):  # what OpenCV has open already may still come
+    for number in (4, 5, 6):  # OpenCV may still return a buffered frame
         status, answer = trigger(str(number))
         if status != 200:
             break
@@ -81,7 +81,7 @@ def test_no_photo_that_was_taken_is_lost_while_the_log_cannot_be_written(model: 
     camera = f"camera={tmp_path / 'in' / 'frame_%02d.png'}"
     server = Server(f"model={model}", f"log={log}", camera, "interval=0.2")
     until(lambda: server.client.get("/v1/rows").json()["newest"] >= 3)
-    with sqlite3.connect(log) as other:  # as a full disk would
+    with sqlite3.connect(log) as other:  # like a full disk
         other.execute("BEGIN IMMEDIATE")
         until(lambda: "log" in server.client.get("/v1/state").json()["alarms"], 40)
         other.rollback()
@@ -97,7 +97,7 @@ def test_no_photo_that_was_taken_is_lost_while_the_log_cannot_be_written(model: 
 
 
 class NetworkCamera:
-    """A camera that sends JPEGs over HTTP, 50 a second, each as bright as its number."""
+    """A camera that sends JPEGs over HTTP, 50 per second, each as bright as its number."""
 
     def __init__(self, port: int) -> None:
         self.sent, self.on = 0, True
@@ -146,7 +146,7 @@ def test_a_network_camera_gives_new_frames_and_comes_back(network: tuple[int, li
     port, cameras = network
     camera = Camera(f"http://127.0.0.1:{port}/video.mjpg")
     camera.photo(10)
-    time.sleep(1.0)  # a buffer would have filled by now
+    time.sleep(1.0)  # a buffer would be full by now
     sent = cameras[0].sent
     pixels = np.asarray(Image.open(BytesIO(camera.photo(5))))
     assert pixels.shape == (48, 64, 3)

@@ -1,4 +1,4 @@
-"""data.cameras: each camera's photos have a region of their own, in training, prediction, export and service."""
+"""data.cameras: each camera has its own region, in training, prediction, export and service."""
 
 import csv
 import hashlib
@@ -58,7 +58,7 @@ def test_a_camera_has_its_region_and_no_other_is_guessed(tmp_path: Path) -> None
     for camera in ("front", "", "Top"):
         with pytest.raises(BadImage, match=r"expected one of top, side, .* got (front|none|Top)"):
             HALVES.at(camera)
-    with pytest.raises(BadImage, match="got none"):  # a place in the code that forgets the camera
+    with pytest.raises(BadImage, match="got none"):  # code that ignores the camera
         decode_bytes(photo.read_bytes(), HALVES)
     assert DecodeSettings(8, 8).at("whatever") == DecodeSettings(8, 8)
 
@@ -97,7 +97,7 @@ def test_the_same_files_from_other_cameras_are_other_pixels(cache: str, tmp_path
 
 @pytest.fixture(scope="module")
 def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """20 photos a class beside as much noise, on its right (camera top) or left (side); alone/ has them without it."""
+    """20 photos per class with noise of the same size to the right (camera top) or left (side); none in alone/."""
     root = tmp_path_factory.mktemp("cameras")
     rows = []
     for seed in range(40):

@@ -1,4 +1,4 @@
-"""model_card.md: it holds what the run says, and names from outside stay plain text."""
+"""model_card.md: it agrees with the run, and the user's names stay plain text."""
 
 from collections.abc import Callable
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""What is found in folders and manifests, and the one line each mistake gets."""
+"""The photos in folders and manifests, and the one-line error of each mistake."""
 
 import os
 from collections import Counter

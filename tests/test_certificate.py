@@ -1,4 +1,4 @@
-"""Guarantees: published tables, SciPy's exact intervals, and simulated qualifications whose true rate is known."""
+"""Guarantees: published tables, SciPy's exact intervals, and simulated qualifications with a known true rate."""
 
 import csv
 import io
@@ -82,7 +82,7 @@ scores = st.lists(st.floats(0, 1, allow_subnormal=False), min_size=29, max_size=
 
 @given(scores)
 def test_the_parts_that_gave_a_threshold_stay_on_their_side(values: list[float]) -> None:
-    """In double and single precision and after a CSV, and no more parts miss than are allowed."""
+    """In double and single precision and after a CSV; no more parts are missed than allowed."""
     score = np.array(values)
     text = io.StringIO()
     csv.writer(text).writerow(map(repr, values))
@@ -126,7 +126,7 @@ def test_both_claims_at_once_take_more_parts() -> None:
 @pytest.mark.parametrize(("parts", "rate"), [(59, 0.05), (100, 0.05), (30, 0.1), (400, 0.02)])
 @pytest.mark.parametrize("ties", [False, True])
 def test_a_certified_rate_is_exceeded_in_at_most_5_of_100_qualifications(parts: int, rate: float, ties: bool) -> None:
-    """Scores uniform on [0, 1]: below a threshold t lies a share t of all parts, with ties that of the step below."""
+    """Scores uniform on [0, 1]: a fraction t of the parts is below a threshold t; with ties that of the step below."""
     rng = np.random.default_rng(parts)
     exceeded = {"escape": 0, "overkill": 0}
     for _ in range(2000):
@@ -135,16 +135,16 @@ def test_a_certified_rate_is_exceeded_in_at_most_5_of_100_qualifications(parts: 
             score = np.ceil(score * 50) / 50
         low, high = escape_limit(score, rate).threshold, overkill_limit(score, rate).threshold
         assert low is not None
-        # a tied score of s stands for the shares from s - 1/50 on
+        # a tied score of s represents the fractions from s - 1/50 on
         exceeded["escape"] += ((np.ceil(low * 50 - 1e-4) - 1) / 50 if ties else low) > rate
         exceeded["overkill"] += high is not None and (1 - np.floor(high * 50) / 50 if ties else 1 - high) > rate
     assert max(exceeded.values()) <= 2000 * 0.06
-    if not ties:  # and it is no looser a claim than it has to be
+    if not ties:  # and the claim is no looser than necessary
         assert min(exceeded.values()) >= 2000 * (binom.cdf(most_misses(parts, rate), parts, rate) - 0.015)
 
 
 def test_parts_with_several_photos_are_counted_once() -> None:
-    """Three photos a part, the worst of them uniform: the claim holds by part and fails when photos are counted."""
+    """Three photos per part, the worst one uniform: the claim holds by part and fails if photos are counted."""
     rng = np.random.default_rng(5)
     rate, parts = 0.05, 100
     label, part = np.ones(3 * parts, dtype=int), np.repeat(np.arange(parts), 3).astype(str).tolist()
@@ -193,7 +193,7 @@ MAPIE = {
 
 @pytest.mark.parametrize("claim", MAPIE)
 def test_mapie_is_never_looser_and_at_most_one_escape_stricter(claim: tuple[float, float]) -> None:
-    """Its ceil(n * (k / n)) counts an escape more for some n."""
+    """Its ceil(n * (k / n)) counts one escape more for some n."""
     stricter = []
     for parts, escapes in zip(MAPIE_PARTS, MAPIE[claim], strict=True):
         score = np.random.default_rng(parts).permutation(np.arange(1, parts + 1) / (parts + 2))

@@ -1,4 +1,4 @@
-"""What every photo set is checked for before it is split: copies, and shortcuts to the class."""
+"""Checks of every dataset before its split: copies, and shortcuts to the class."""
 
 import os
 from collections import defaultdict
@@ -27,7 +27,7 @@ def load(tmp_path: Path) -> Callable[..., PhotoSet]:
 
 
 def _part(seed: int, side: int = 96) -> Image.Image:
-    """A disc with marks of its own on a noisy ground, as alike as parts of one kind are."""
+    """A disc with individual marks on a noisy background, as similar as parts of one kind are."""
     rng = np.random.default_rng(seed)
     y, x = np.mgrid[:side, :side] / side
     grey = 90 + 3 * rng.standard_normal((side, side)) + 70 * ((x - 0.5) ** 2 + (y - 0.5) ** 2 < 0.12)
@@ -140,7 +140,7 @@ def test_the_camera_of_a_manifest_alone(tmp_path: Path, load: Callable[..., Phot
 
 
 def test_a_lighter_border_where_the_light_varies(tmp_path: Path, load: Callable[..., PhotoSet]) -> None:
-    """Its colour alone says little then, the step to what lies inside says all."""
+    """The colour alone reveals little then, the step to the inside reveals everything."""
     root = tmp_path / "photos"
     _save_parts(root, count=80)
     for path in sorted(root.rglob("*.png")):

@@ -1,4 +1,4 @@
-"""What the classifier keeps of an epoch."""
+"""The classifier's memory of an epoch."""
 
 import torch
 
@@ -8,7 +8,7 @@ from settings import model_settings, optim_settings
 
 
 def test_an_epoch_of_many_steps_is_kept_in_few_tensors_and_in_order() -> None:
-    """Thousands of small tensors between the steps' large ones cost 1.5 GB at 70,000 photos."""
+    """Thousands of small tensors between the large tensors of the steps cost 1.5 GB at 70,000 photos."""
     model = Classifier(model_settings("model=mlp"), optim_settings(), (64, 64))
     image, most = torch.empty(0), 0
     for step in range(1000):

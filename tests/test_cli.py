@@ -1,4 +1,4 @@
-"""What a mistake on the command line gets: one line, exit code 2, no run folder."""
+"""Mistakes on the command line: one line, exit code 2, no run folder."""
 
 import subprocess
 import sys
@@ -78,11 +78,11 @@ def test_quick_answers_import_no_torch(arguments: list[str], tmp_path: Path) -> 
     started = time.perf_counter()
     done = subprocess.run([sys.executable, "-c", script, *arguments], cwd=tmp_path, capture_output=True, text=True)
     assert done.stdout.splitlines()[-1] == "False False"
-    assert time.perf_counter() - started < 5  # 0.4 s alone; the bound is for a busy machine
+    assert time.perf_counter() - started < 5  # 0.4 s on an idle machine; the bound is for a busy one
 
 
 def test_every_shipped_config_composes(train: Train) -> None:
-    """Each option of each group, against the schema."""
+    """Each option of each group matches the schema."""
     for path in sorted(CONF.glob("*/*.yaml")):
         if path.stem == "base" or path.parent.name == "hydra":
             continue

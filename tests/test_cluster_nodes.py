@@ -27,7 +27,7 @@ def many_photos(tmp_path: Path) -> Path:
 
 
 def begin(run_folder: Path, photos: Path, address: str, *arguments: str) -> "subprocess.Popen[str]":
-    """A prediction that writes a part for each task, and gives up after five seconds without a node."""
+    """A prediction that writes a part for each task, and ends after five seconds without a node."""
     script = (
         "from qc_lightning.prediction import part_files; part_files._SECONDS = 0.0;"
         "from qc_lightning.data import worker_pool; worker_pool._PATIENCE = 5.0; worker_pool._NOTICE = 2.0;"
@@ -52,7 +52,7 @@ def names_of(output: Path) -> list[str]:
 
 @pytest.mark.parametrize("cores_of_head", [1, 0])
 def test_a_lost_node_loses_and_doubles_nothing(cores_of_head: int, run_folder: Path, many_photos: Path) -> None:
-    """The other node finishes the work; where it has no room, the prediction ends in one line, and can be continued."""
+    """The other node finishes the work; if it has no room, the prediction ends with one line and can be resumed."""
     from ray.cluster_utils import Cluster
 
     small = {"object_store_memory": 150 << 20}

@@ -1,4 +1,4 @@
-"""`engine=ray` on photos in object storage, to a folder there, with the rights that a user has."""
+"""`engine=ray` from and to object storage, with the permissions of a user."""
 
 import hashlib
 import json
@@ -28,14 +28,14 @@ def photos(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def bucket(monkeypatch: pytest.MonkeyPatch, photos: Path) -> Iterator[str]:
-    """A local S3 server; its user may list all of s3://photos and use what is below a/ only."""
+    """A local S3 server; its user may list all of s3://photos but use only what is below a/."""
     pytest.importorskip("s3fs")
     boto3 = pytest.importorskip("boto3")
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     names = [f"{folder}/{path.name}" for folder in "ab" for path in sorted(photos.iterdir())[:5]]
-    calls = 1 + len(names) + 3  # before rights count
+    calls = 1 + len(names) + 3  # before permissions apply
     environment = {**os.environ, "INITIAL_NO_AUTH_ACTION_COUNT": str(calls + 1)}
     server = subprocess.Popen(
         [sys.executable, "-m", "moto.server", "-p", str(port)], env=environment, stderr=subprocess.DEVNULL

@@ -1,4 +1,4 @@
-"""Pixels of palettes, transparency, CMYK and pages, against values worked out by hand."""
+"""Pixels of palettes, transparency, CMYK and pages, compared with hand-computed values."""
 
 from pathlib import Path
 
@@ -59,7 +59,7 @@ def test_cmyk_one_bit_and_lab() -> None:
     dots = np.array([[0, 1] * 4, [1, 0] * 4] * 4, bool)
     bits = decode_bytes(encoded(Image.fromarray(dots)), EIGHT)
     np.testing.assert_array_equal(bits, np.broadcast_to(dots * 255, (3, 8, 8)))
-    # made smaller, a 1-bit image is averaged to grey and not sampled
+    # a reduced 1-bit image is averaged to grey, not sampled
     fine = Image.fromarray(np.tile(np.array([[0, 1], [1, 0]], bool), (32, 32)))
     assert np.abs(decode_bytes(encoded(fine), EIGHT).astype(int) - 127.5).max() <= 10
     if features.check("littlecms2"):
@@ -97,7 +97,7 @@ def test_thumbnails_in_a_tiff_are_no_photos() -> None:
 @pytest.mark.parametrize("kind", ["RGBA", "LA", "I;16"])
 @pytest.mark.parametrize("orientation", [1, 6, 8])
 def test_turned_photos_with_transparency_or_16_bits(kind: str, orientation: int, resize: str) -> None:
-    """Their orientation is not forgotten on the way: under an output that is not square it decides the size."""
+    """Their orientation is kept: with an output that is not square it determines the size."""
     exif = Image.Exif()
     exif[0x0112] = orientation
     image = Image.new("I;16", (40, 20), 65535) if kind == "I;16" else Image.new("RGB", (40, 20), "white").convert(kind)

@@ -1,4 +1,4 @@
-"""Comparing two runs: against SciPy, published intervals, hand-made tables and simulation."""
+"""Comparison of two runs: checked with SciPy, published intervals, hand-computed tables and simulation."""
 
 import numpy as np
 import pytest
@@ -66,7 +66,7 @@ def test_interval_holds_the_true_difference_in_95_of_100() -> None:
 
 
 def verdicts(*counts: tuple[int, int, int]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Verdicts here, verdicts there and label, for each (count, here, there) as many Incorrect photos."""
+    """Verdicts of both runs and labels: for each (count, here, there) that number of Incorrect photos."""
     here = np.concatenate([np.full(n, WORDS[a]) for n, a, _ in counts])
     there = np.concatenate([np.full(n, WORDS[b]) for n, _, b in counts])
     return here, there, np.ones(len(here), dtype=int)
@@ -77,7 +77,7 @@ def by_photo(n: int) -> list[str]:
 
 
 def test_better_worse_cannot_tell() -> None:
-    # of 60 Incorrect photos 12 are caught here only, 1 there only
+    # of 60 Incorrect photos the first run alone catches 12, the second alone 1
     here, there, label = verdicts((40, 1, 1), (12, 1, 0), (1, 0, 1), (7, 0, 0))
     found = compare(here, there, label, by_photo(60))
     escapes = found["escape_rate"]
@@ -113,7 +113,7 @@ def test_a_reviewed_part_is_neither_right_nor_an_escape_nor_an_overkill() -> Non
 
 
 def test_ten_photos_of_one_part_are_one_vote() -> None:
-    """Twelve photos that differ are proof as twelve parts, none as ten photos of one part and two of another."""
+    """Twelve differing photos are proof as twelve parts, but not as ten photos of one part and two of another."""
     here, there, label = verdicts((12, 1, 0), (48, 1, 1))
     alone = compare(here, there, label, by_photo(60))["accuracy"]
     grouped = compare(here, there, label, ["a"] * 10 + ["b"] * 2 + by_photo(48))["accuracy"]
@@ -125,7 +125,7 @@ def test_ten_photos_of_one_part_are_one_vote() -> None:
 
 
 def test_copies_of_each_photo_prove_no_more_than_the_photos() -> None:
-    """Each photo three times under its group gives p and, nearly, the interval of each photo once."""
+    """Each photo three times in its group gives the p-value and nearly the interval of each photo once."""
     here, there, label = verdicts((10, 1, 0), (2, 0, 1), (30, 1, 1), (8, 0, 0))
     once = compare(here, there, label, by_photo(50))["accuracy"]
     thrice = compare(*(np.repeat(x, 3) for x in (here, there, label)), np.repeat(by_photo(50), 3).tolist())["accuracy"]
@@ -142,7 +142,7 @@ def test_words() -> None:
 
 
 def test_a_small_p_alone_makes_no_difference() -> None:
-    """Both have to show it: the test by parts, and the interval by photos."""
+    """Both must show the difference: the test by parts, and the interval by photos."""
     alone = Difference("accuracy", 0.9, 0.8, -0.01, 0.2, 12, 2, 0.01, True, 100)
     assert alone.verdict == "cannot tell", "the interval holds 0"
     assert Difference("accuracy", 0.9, 0.8, 0.01, 0.2, 12, 2, 0.06, True, 100).verdict == "cannot tell", (
@@ -153,7 +153,7 @@ def test_a_small_p_alone_makes_no_difference() -> None:
 
 
 def test_95_percent_is_not_90() -> None:
-    """Of 4,000 pairs of runs with a known difference an interval misses it in 5%, not in 10%."""
+    """In 4,000 pairs of runs with a known difference the interval misses it in 5%, not in 10%."""
     rng = np.random.default_rng(3)
     tables = rng.multinomial(200, [0.7, 0.12, 0.06, 0.12], size=4000)
     intervals = [paired_interval(*map(float, table)) for table in tables]

@@ -1,4 +1,4 @@
-"""Files whose pixels are not all there are refused, good ones of every kind are not."""
+"""Files with missing pixels are refused, good files of every kind are not."""
 
 import io
 from importlib.util import find_spec
@@ -10,7 +10,7 @@ from PIL import Image
 
 from qc_lightning.data.decode import BadImage, DecodeSettings, decode, decode_bytes
 
-SETTINGS = [DecodeSettings(16, 16), DecodeSettings(512, 512)]  # at a reduced scale, and not
+SETTINGS = [DecodeSettings(16, 16), DecodeSettings(512, 512)]  # at a reduced and at full scale
 
 
 def scene(side: tuple[int, int], seed: int = 0) -> Image.Image:
@@ -75,7 +75,7 @@ def test_files_whose_rest_is_zeros_are_refused(kind: str, part: float) -> None:
 
 
 def test_a_tiff_whose_jpeg_tables_are_zeros_is_refused() -> None:
-    """They lie behind the pixels, and zeros in them give other pixels."""
+    """They follow the pixels, and zeros in them give other pixels."""
     data = encoded(scene((64, 48)), "TIFF", compression="jpeg")
     for missing in range(20, 300, 20):
         with pytest.raises(BadImage):
@@ -85,7 +85,7 @@ def test_a_tiff_whose_jpeg_tables_are_zeros_is_refused() -> None:
 @pytest.mark.parametrize("part", [0.2, 0.5, 0.7])
 @pytest.mark.parametrize("kind", [kind for kind in KINDS if kind.startswith("jpeg") and "progressive" not in kind])
 def test_jpegs_that_were_cut_and_closed_are_refused(kind: str, part: float) -> None:
-    """Libjpeg fills the rest with the last colour."""
+    """libjpeg fills the rest with the last colour."""
     name, options = KINDS[kind]
     for seed, side in enumerate([(200, 160), (400, 300)]):
         data = encoded(scene(side, seed), name, **options)
@@ -118,7 +118,7 @@ def test_whole_photos_that_end_in_the_grey_of_missing_blocks_are_read(kind: str)
 
 
 def test_progressive_jpegs_without_all_scans_are_refused() -> None:
-    """One whose last scan was cut short and closed is not found: it is a photo with less detail."""
+    """A file whose last scan was cut short and closed is not detected: it is a photo with less detail."""
     data = encoded(scene((400, 300)), "JPEG", progressive=True)
     with pytest.raises(BadImage, match="truncated: scans are missing"):
         decode_bytes(data[: len(data) // 4].rstrip(b"\xff") + b"\xff\xd9", SETTINGS[0])
@@ -129,7 +129,7 @@ def test_trailers_and_padding_behind_a_photo_do_no_harm() -> None:
     for tail in (bytes(5000), b"trailer of a phone" * 9, data):
         assert (decode_bytes(data + tail, SETTINGS[0]) == decode_bytes(data, SETTINGS[0])).all()
     thumbnail = Image.Exif()
-    thumbnail[0x9286] = data[:2000] + b"\xff\xd9" + b"x"  # a JPEG inside of the photo's notes
+    thumbnail[0x9286] = data[:2000] + b"\xff\xd9" + b"x"  # a JPEG inside the photo's metadata
     decode_bytes(encoded(scene((200, 160)), "JPEG", exif=thumbnail), SETTINGS[0])
 
 

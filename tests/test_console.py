@@ -1,4 +1,4 @@
-"""Consoles that cannot print what a path or a class is called, as those of old Windows code pages."""
+"""Consoles that cannot print a path or a class name, such as those with old Windows code pages."""
 
 import contextlib
 import io
@@ -16,7 +16,7 @@ TINY = ("data.count=24", "data.image_size=8", "model.hidden=[2]", "trainer=cpu",
 
 
 def printed(encoding: str, errors: str, command: Callable[[], int]) -> bytes:
-    """What a command prints on a console of that encoding."""
+    """The output of a command on a console with that encoding."""
     stream = io.TextIOWrapper(io.BytesIO(), encoding, errors, write_through=True)
     with contextlib.redirect_stdout(stream):
         assert command() == 0

@@ -1,4 +1,4 @@
-"""Tables come back as they were given, and no spreadsheet runs what stands in them."""
+"""Tables are read back unchanged, and no spreadsheet executes their cells."""
 
 import csv
 import tempfile
@@ -23,7 +23,7 @@ def test_a_text_is_no_formula_and_comes_back(text: str) -> None:
     field = harmless(text)
     assert isinstance(field, str)
     if field.startswith(RUNS):
-        float(field)  # a number is none
+        float(field)  # a number is not a formula
     assert as_given(field) == text or field == text
 
 

@@ -1,4 +1,4 @@
-"""Batches: every photo once, the order from seed and epoch, equal shares between processes."""
+"""Batches: every photo once, in an order set by seed and epoch, in equal shares per process."""
 
 import numpy as np
 import pytest

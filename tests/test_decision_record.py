@@ -1,4 +1,4 @@
-"""decision.json: what is written is read, what was edited by hand or is of another model is refused in one line."""
+"""decision.json: it is read back; one edited by hand or of another model is refused in one line."""
 
 import json
 from collections.abc import Callable

@@ -1,4 +1,4 @@
-"""Orientation, size and damage of every kind of file, against values worked out by hand."""
+"""Orientation, size and damage of every kind of file, compared with hand-computed values."""
 
 import hashlib
 import io
@@ -17,7 +17,7 @@ from qc_lightning.data.decode import BadImage, DecodeSettings, decode, decode_by
 # --- orientation
 
 STORED = np.random.default_rng(0).integers(0, 256, (8, 8, 3), dtype=np.uint8)
-# what the tag says about the stored rows and columns, from the EXIF standard: where row 0 and column 0 belong
+# meaning of the tag by the EXIF standard: the sides of stored row 0 and column 0
 UPRIGHT = {
     1: STORED,
     2: np.fliplr(STORED),
@@ -82,13 +82,13 @@ def test_squash_keeps_everything_and_letterbox_the_aspect() -> None:
 
 def test_letterbox_of_extreme_and_small_photos() -> None:
     line = decode_bytes(encoded(Image.new("L", (1000, 1), 9)), DecodeSettings(16, 16, "letterbox"))
-    assert (line == 9).sum() == 3 * 16  # one row of pixels at least
+    assert (line == 9).sum() == 3 * 16  # at least one row of pixels
     small = decode_bytes(encoded(Image.new("L", (3, 2), 9)), DecodeSettings(16, 16, "letterbox"))
     assert (small == 9).sum() == 3 * 16 * 11  # enlarged: 2/3 of 16 is 10.7
 
 
 def test_resize_is_antialiased() -> None:
-    stripes = np.tile(np.array([[0], [255]], np.uint8), (128, 256))  # every other row: grey from afar
+    stripes = np.tile(np.array([[0], [255]], np.uint8), (128, 256))  # every other row: grey when reduced
     assert (
         np.abs(decode_bytes(encoded(Image.fromarray(stripes)), DecodeSettings(16, 16)).astype(int) - 127.5).max() <= 9
     )
@@ -132,7 +132,7 @@ GOOD = encoded(Image.fromarray(np.random.default_rng(3).integers(0, 256, (40, 40
         (GOOD[:100] + bytes([GOOD[100] ^ 1]) + GOOD[101:], "damaged: the checksum"),
         (png(20_000, 20_000, 8, 0, b""), "too large: 20000 x 20000 pixels, the limit is 178 million"),
         (png(2**31 - 1, 2**31 - 1, 8, 6, b""), "too large"),
-        # between Pillow's warning and its error: neither is heard
+        # between Pillow's warning and its error: neither appears
         (png(12_000, 10_000, 8, 0, b""), "truncated"),
         (b"P6 100000 100000 255\n", "too large"),
     ],

@@ -1,4 +1,4 @@
-"""Drift: what has changed is said within 200 photos, what has not is not, and a changed mix is no changed camera."""
+"""Drift: a change is reported within 200 photos, no change is not, and a changed mix is not a changed camera."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -35,7 +35,7 @@ STATISTICS = len(PIXEL_STATISTICS) + 1 + 4
 
 
 def reference(seed: int, good: int = 150, bad: int = 60) -> Reference:
-    """Normal statistics; those of rejected photos lie 3 higher."""
+    """Normal statistics; those of rejected photos are 3 higher."""
     rng = np.random.default_rng(seed)
     sides = [
         ((np.sort(rng.normal(size=good)), good), (np.sort(rng.normal(3, size=bad)), bad)) for _ in range(STATISTICS)
@@ -108,7 +108,7 @@ def test_differences_are_kolmogorovs_and_smirnovs() -> None:
 
 
 def test_equal_values_are_no_difference() -> None:
-    """A grey camera has no colour at all, in training as on the line: scipy's two-sample statistic says 0 as well."""
+    """A grey camera has no colour, neither in training nor on the line: scipy's two-sample statistic is 0 too."""
     one = reference(0)
     sides = [((np.round(a, 0), n), (np.round(b, 0), m)) for (a, n), (b, m) in one.sides]
     monitor = DriftMonitor(Reference(one.components, True, False, sides, one.critical))

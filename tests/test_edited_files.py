@@ -1,4 +1,4 @@
-"""Files of a run that somebody edited: one line that names the file, never a traceback."""
+"""Edited files of a run: one line that names the file, never a traceback."""
 
 import json
 import shutil
@@ -91,7 +91,7 @@ BEST: list[tuple[tuple[Any, ...], object]] = [
 
 
 def test_a_best_checkpoint_that_was_edited_before_the_training_is_continued(train: Train, tmp_path: Path) -> None:
-    """Nothing new is the best: at the end the one that was there is read."""
+    """No new epoch is the best: at the end the existing checkpoint is read."""
     code, run, out = train(*SMALL, "trainer.max_epochs=1")
     assert code == 0, out
     for way, value in BEST:

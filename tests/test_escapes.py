@@ -1,4 +1,4 @@
-"""The bound on the escape rate holds at all moments at once; crossing the certified rate voids the certificate."""
+"""The bound on the escape rate holds simultaneously at all times; crossing the certified rate voids the certificate."""
 
 import math
 from collections.abc import Callable
@@ -46,7 +46,7 @@ def test_a_rate_that_is_kept_is_hardly_ever_doubted_whenever_one_looks(rate: flo
     misses = np.cumsum(np.random.default_rng(0).random((streams, parts)) < rate, axis=1)
     doubted = (misses >= np.array(limits)).any(axis=1).sum()
     assert stats.binom.cdf(doubted, streams, 0.05) < 0.99, f"{doubted} of {streams}, at most 5% may"
-    # with looks at all moments a bound for one look is wrong far more often
+    # with checks at all times a bound for a single check is wrong far more often
     once = stats.beta.ppf(0.05, misses, np.arange(1, parts + 1) - misses + 1) > rate
     assert once.any(axis=1).mean() > 0.1
 

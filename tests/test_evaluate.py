@@ -1,4 +1,4 @@
-"""`python -m qc_lightning.evaluate`: the training's figures again, other photos, and two runs side by side."""
+"""`python -m qc_lightning.evaluate`: the metrics of training again, other photos, and comparisons of two runs."""
 
 import csv
 import json
@@ -36,7 +36,7 @@ def command(main: Callable[[], None], *arguments: str) -> int:
 
 @pytest.fixture(scope="module")
 def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Photos of parts, two a part, some of the parts mislabelled; and two runs on them, `good` and `poor`."""
+    """Photos of parts, two per part, some parts mislabelled; and two runs on them, `good` and `poor`."""
     place = tmp_path_factory.mktemp("evaluate")
     rng = np.random.default_rng(0)
     for i in range(120):
@@ -106,7 +106,7 @@ def test_without_more_the_test_photos(evaluate: Evaluate, place: Path) -> None:
 
 
 def test_other_photos(evaluate: Evaluate, place: Path, tmp_path: Path) -> None:
-    """Under other class names, with bad files and a known photo among them; figures by hand and by scikit-learn."""
+    """Other class names, bad files and a known photo; expected metrics by hand and by scikit-learn."""
     root = tmp_path / "monday"
     for i in range(12):
         save_photo(root / "ok" / f"{i}.png", bright=i < 3, seed=1000 + i, size=16)
@@ -139,7 +139,7 @@ def test_other_photos(evaluate: Evaluate, place: Path, tmp_path: Path) -> None:
 
 
 def test_a_manifest(evaluate: Evaluate, place: Path) -> None:
-    """split.csv given as a manifest: the same photos, though in the manifest's way."""
+    """split.csv as a manifest: the same photos, read like a manifest."""
     tested = [row for row in read(place / "good" / "split.csv") if row["subset"] == "test"]
     lines = ["path,label,group,sha256", *(f"{r['path']},{r['label']},{r['group']},{r['sha256']}" for r in tested)]
     (place / "tested.csv").write_text("\n".join(lines) + "\n")

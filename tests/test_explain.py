@@ -1,4 +1,4 @@
-"""`python -m qc_lightning.explain`: which photos, what is written, and what the maps are said to be worth."""
+"""`python -m qc_lightning.explain`: selected photos, output files, and the reported quality of the maps."""
 
 import csv
 import json
@@ -136,7 +136,7 @@ def test_when_memory_runs_out_the_batch_is_halved(run: Path, photo_root: Path, m
 
 
 def test_few_photos_cannot_tell_a_map_from_random_ones() -> None:
-    """5 of 6 (44% to 97%) is no proof of either; 30 of 30 is, and so is 2 of 30."""
+    """5 of 6 (44% to 97%) proves neither; 30 of 30 does, and so does 2 of 30."""
 
     def said(wins: int, photos: int) -> str:
         maps = [{"hit": None, "fall": float(i < wins), "fall_random": 0.5} for i in range(photos)]

@@ -1,4 +1,4 @@
-"""One file for the line: what it gives is what the run's network gives, and a wrong file is refused in one line."""
+"""The exported file: its results equal those of the run's network, and an invalid file is refused in one line."""
 
 import json
 import math
@@ -129,7 +129,7 @@ def test_a_wrong_file_is_refused_in_one_line(
 
 
 def test_a_machine_that_computes_otherwise_is_refused(paper: tuple[Run, Path], tmp_path: Path) -> None:
-    """Weights in bfloat16: what OpenVINO makes of a network on some processors unless set otherwise."""
+    """Weights in bfloat16, OpenVINO's default on some processors."""
     model = onnx.load(paper[1])
     for weight in model.graph.initializer:
         if weight.data_type == TensorProto.FLOAT:
@@ -145,7 +145,7 @@ def test_a_machine_that_computes_otherwise_is_refused(paper: tuple[Run, Path], t
 
 
 def test_a_graph_that_was_edited_and_sealed_again_is_one_line(paper: tuple[Run, Path], tmp_path: Path) -> None:
-    """A seal finds what happens to a file, not what somebody does to it."""
+    """A seal detects damage to a file, not forgery."""
     model = onnx.load_from_string(paper[1].read_bytes()[:-92])
     for constant in model.graph.initializer:
         if constant.data_type == TensorProto.INT64:
@@ -175,7 +175,7 @@ def test_the_gate_by_hand() -> None:
 
 
 class Otherwise(nn.Module):
-    """A network that is another one when it is exported."""
+    """A network that computes differently when it is exported."""
 
     def forward(self, image: torch.Tensor) -> torch.Tensor:
         """Mean brightness as logit."""

@@ -1,4 +1,4 @@
-"""From a network to its graph: every kind that is exported, and those that cannot be."""
+"""Networks as graphs: every kind that can be exported, and kinds that cannot."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -25,7 +25,7 @@ from settings import model_settings
 
 
 class OfTwo(nn.Module):
-    """A network that only knows batches of two."""
+    """A network that accepts only batches of two."""
 
     def forward(self, image: torch.Tensor) -> torch.Tensor:
         """Mean brightness as logit."""
@@ -33,7 +33,7 @@ class OfTwo(nn.Module):
 
 
 class Undecided(nn.Module):
-    """A network that takes one of two ways, by what it sees."""
+    """A network with a branch that depends on its input."""
 
     def forward(self, image: torch.Tensor) -> torch.Tensor:
         """Brightest or darkest pixel as logit."""
@@ -48,7 +48,7 @@ def test_a_network_that_cannot_be_translated_is_refused_in_one_line(kind: type[n
 
 
 def test_what_only_one_output_needs_is_computed_when_it_is_wanted() -> None:
-    """A branch whose reshaping cannot work does no harm until it is taken."""
+    """A branch with an impossible reshape causes no error unless it is taken."""
     nodes = [
         helper.make_node("Relu", ["x"], ["y"]),
         helper.make_node("Add", ["y", "y"], ["double"]),
@@ -57,7 +57,7 @@ def test_what_only_one_output_needs_is_computed_when_it_is_wanted() -> None:
     x, y, z = (helper.make_tensor_value_info(name, TensorProto.FLOAT, ["batch", 3]) for name in "xyz")
     data = np.array([[-1, 2, 3], [4, -5, 6]], np.float32)
     options = onnxruntime.SessionOptions()
-    options.log_severity_level = 4  # a failure is raised; that is enough
+    options.log_severity_level = 4  # any exception is enough
     for width, fits in ((3, True), (4, False)):
         shape = numpy_helper.from_array(np.array([-1, width], np.int64), "shape")
         graph = helper.make_graph(nodes, "g", [x], [y, z], [shape])

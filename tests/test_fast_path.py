@@ -1,4 +1,4 @@
-"""Speed must not change results: the same training written the slow, plain way ends at the same figures."""
+"""Speed must not change results: the same training written in a slow, plain way gives the same metrics."""
 
 import csv
 import json
@@ -17,7 +17,7 @@ SIZE, EPOCHS, BATCH, RATE, SEED = 24, 4, 8, 1e-3, 3
 
 
 def opened(path: str) -> Tensor:
-    """One photo by Pillow alone: shrunk to SIZE with antialiasing, float [3, SIZE, SIZE] in [0, 1]."""
+    """A photo decoded by Pillow alone: reduced to SIZE with antialiasing, float [3, SIZE, SIZE] in [0, 1]."""
     photo = Image.open(path).convert("RGB").resize((SIZE, SIZE), Image.Resampling.BILINEAR)
     return torch.from_numpy(np.array(photo)).permute(2, 0, 1) / 255
 
@@ -27,7 +27,7 @@ DECAY = 0.1
 
 
 def slow_logits(rows: list[dict[str, str]], name: str) -> Tensor:
-    """Decode each photo whenever it is needed, one at a time; torch's plain optimizer; no Lightning, no cache."""
+    """Each photo decoded when needed, one at a time; torch's plain optimizer; no Lightning, no cache."""
     label = torch.tensor([float(row["label"] == "Incorrect") for row in rows])
     learnt = np.flatnonzero([row["subset"] == "train" for row in rows])
     torch.manual_seed(SEED)

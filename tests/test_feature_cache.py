@@ -1,4 +1,4 @@
-"""The cache of features: full, read-only and damaged places cost time, never a run and never a wrong number."""
+"""The feature cache: a full, read-only or damaged cache costs time, but never a run or a correct result."""
 
 import io
 import logging
@@ -35,7 +35,7 @@ def test_a_place_that_takes_nothing_is_one_warning(tmp_path: Path, caplog: pytes
 
 
 def npy(shape: tuple[int, ...], values: bytes) -> bytes:
-    """An array file whose header says one thing and whose body is another."""
+    """An array file whose header contradicts its body."""
     header = io.BytesIO()
     np.lib.format.write_array_header_1_0(header, {"descr": "<f4", "fortran_order": False, "shape": shape})
     return header.getvalue() + values
@@ -43,7 +43,7 @@ def npy(shape: tuple[int, ...], values: bytes) -> bytes:
 
 @pytest.mark.parametrize("damage", ["cut", "huge header", "bomb", "no zip", "other width", "not finite shape"])
 def test_a_damaged_file_is_computed_again(tmp_path: Path, damage: str) -> None:
-    """A header that asks for 30 GB is not believed: numpy would take the memory before it reads."""
+    """A header that requests 30 GB is not trusted: numpy would allocate the memory before reading."""
     _keep(tmp_path, NAMES, FEATURES)
     (file,) = tmp_path.glob("*.npz")
     whole = file.read_bytes()

@@ -1,4 +1,4 @@
-"""The feature store, the head on what it gives, and what each epoch draws."""
+"""The feature store, the head on its features, and the draws of each epoch."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -19,7 +19,7 @@ from qc_lightning.training.features import extract_features
 
 
 class Brightness:
-    """Stands for a network: its one feature is a photo's mean."""
+    """Replaces a network: its only feature is a photo's mean."""
 
     recipe, tiles, width, backbone, dtype = "brightness", (1, 1), 1, nn.Identity(), torch.float32
 
@@ -28,7 +28,7 @@ class Brightness:
 
 
 class Grey:
-    """Stands for a photo set: all pixels have the grey level that the decoding gave them."""
+    """Replaces a dataset: all pixels have the photo's decoded grey level."""
 
     def __init__(self, decode: DecodeSettings, level: int) -> None:
         self.decode, self.level = decode, level
@@ -49,7 +49,7 @@ def test_the_same_file_decoded_otherwise_has_other_features(tmp_path: Path, chan
 
 
 def test_copies_that_equal_their_photos_change_nothing() -> None:
-    """Every photo counts as often, so the weight of the penalty has to grow with the number of copies."""
+    """Every photo counts that many times, so the penalty's weight must grow with the number of copies."""
     draw = np.random.default_rng(0)
     label = torch.arange(40) % 2
     features = torch.from_numpy(draw.normal(size=(40, 6)).astype(np.float32)) + label[:, None]

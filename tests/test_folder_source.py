@@ -1,4 +1,4 @@
-"""A drop folder: half-written copies, renames, replaced files, a folder that is gone, a service that starts again."""
+"""A drop folder: half-written copies, renames, replaced files, a removed folder, a restarted service."""
 
 import os
 import shutil
@@ -51,7 +51,7 @@ def test_each_photo_gets_its_verdict_once(line: tuple[Server, Path, Path], model
     with (folder / "4.png").open("wb") as file:
         file.write(half[: len(half) // 2])
         file.flush()
-        time.sleep(1.0)  # longer than it has to rest
+        time.sleep(1.0)  # longer than the required rest
         file.write(half[len(half) // 2 :])
     until(lambda: len(rows(log)) >= 5)
     expected = {path.name: ExportedInspector.load(model)(path) for path in aside}
@@ -60,12 +60,12 @@ def test_each_photo_gets_its_verdict_once(line: tuple[Server, Path, Path], model
     for name, entry in found.items():
         assert (entry.verdict, entry.sha256) == (expected[name].verdict, expected[name].sha256)
         assert (entry.source, entry.error) == (str(folder), "")
-    # another part under a name that was there
+    # another part under an existing name
     shutil.copy(aside[5], folder / "0.png")
     until(lambda: len(rows(log)) == 6)
     assert (rows(log)[-1].part, rows(log)[-1].sha256) == ("0.png", expected["5.png"].sha256)
     os.utime(folder / "1.png")  # touched, not changed
-    # the service starts again: nothing is inspected twice
+    # the service restarts: nothing is inspected twice
     assert server.stop() == 0
     again = start(model, tmp_path)
     save_photo(folder / "new.png", bright=True, seed=99)

@@ -1,4 +1,4 @@
-"""Intervals over folds: the published formula, and simulated cross-validations whose true figure is known."""
+"""Intervals over folds: the published formula, and simulated cross-validations with a known true value."""
 
 import numpy as np
 import pytest
@@ -16,7 +16,7 @@ def test_it_is_the_corrected_resampled_t_interval() -> None:
 
 
 def test_it_covers_where_a_plain_t_interval_does_not() -> None:
-    """Three times five folds of 100 photos whose classifier is the mean of those it is trained on."""
+    """Three times five folds of 100 photos; the classifier is the mean of its training photos."""
     rng, held, plain = np.random.default_rng(0), 0, 0
     for _ in range(1000):
         photos = rng.normal(size=100)

@@ -1,4 +1,4 @@
-"""What a line will see: forecasts of caught, escaped, rejected and reviewed parts, worked out by hand."""
+"""Forecasts of caught, escaped, rejected and reviewed parts, compared with hand-computed values."""
 
 import re
 

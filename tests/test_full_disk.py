@@ -1,4 +1,4 @@
-"""Places that are full, read-only or no folders: one line, before the work where that can be known; nothing torn."""
+"""Full or read-only disks, and paths that are no folders: one line, before work starts if possible; no torn files."""
 
 import errno
 from pathlib import Path
@@ -58,7 +58,7 @@ def test_a_split_that_was_cut_off_is_damaged_and_no_shorter_one(tmp_path: Path) 
 
 @pytest.mark.slow
 def test_no_command_leaves_anything_torn(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """`make torture` tries all commands at thirty sizes."""
+    """`make torture` runs all commands at thirty sizes."""
     monkeypatch.setenv("QC_LIGHTNING_CACHE", str(tmp_path / "cache"))
     template = tmp_path / "template"
     template.mkdir()

@@ -42,7 +42,7 @@ def test_the_worked_example_of_the_msa_manual(
     def rounded(key: str, digits: int) -> list[float]:
         return [round(one["value"], digits) for one in found[key].values()]
 
-    # as printed there: 42, 45 and 40 of 50 within and against the reference, 39 between
+    # as printed there: 42, 45 and 40 of 50 within appraisers and against the reference, 39 between appraisers
     assert rounded("within", 2) == rounded("effectiveness", 2) == [0.84, 0.90, 0.80]
     assert found["between"]["value"] == found["all_against_reference"]["value"] == 0.78
     assert rounded("miss_rate", 4) == [0.0625, 0.0625, 0.125]
@@ -86,7 +86,7 @@ def test_full_agreement_of_few_parts_is_no_certainty() -> None:
 
 
 def test_disagreement_about_every_part_is_nearly_sure() -> None:
-    """Of 50 that all differ at least 93% do at 97.5% confidence; 58% would by chance, as 15 and 35 parts are bad."""
+    """If all 50 differ, at least 93% do at 97.5% confidence; by chance 58% would, as 15 and 35 parts are bad."""
     first = (np.arange(50) < 15)[:, None].astype(int)
     found = cohen_kappa(first, 1 - first)
     assert found["value"] == found["low"] == pytest.approx(1 - 1 / 0.58)
@@ -95,7 +95,7 @@ def test_disagreement_about_every_part_is_nearly_sure() -> None:
 
 @pytest.mark.parametrize("kappa", [0.6, 0.8, 0.9, 0.98])
 def test_kappa_is_covered_as_often_as_is_said(kappa: float) -> None:
-    """50 parts: with probability kappa two ratings are one, else they are drawn independently."""
+    """50 parts: with probability kappa two ratings are the same draw, else they are drawn independently."""
     rng, held = np.random.default_rng(1), 0
     for _ in range(600):
         first, other = rng.random((2, 50)) < 0.5

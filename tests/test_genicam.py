@@ -1,4 +1,4 @@
-"""A GenICam camera, against the GenTL producer with simulated cameras that the package genicam brings."""
+"""A GenICam camera: the simulated cameras of the GenTL producer in the package genicam."""
 
 import time
 from io import BytesIO

@@ -1,4 +1,4 @@
-"""From test photos to an answer, to a certificate, to a release that the line uses: as a user types it."""
+"""From test photos to a comparison, a certificate and a release for the line, as a user types it."""
 
 import json
 import shlex
@@ -157,7 +157,7 @@ def test_from_training_to_a_release(
     card = (run / "model_card.md").read_text()
     assert card.count("## Certificate") == 1
     assert "Decision 2, by Ada" in card
-    # the certified threshold keeps the photos that it was made from, by the command that the line uses
+    # evaluate warns that these photos chose the certified threshold
     capsys.readouterr()
     assert call(evaluate.main, own, f"data.root={qualification}", "name=again") == 0
     evaluated = json.loads((run / "evaluations" / "again" / "metrics.json").read_text())
@@ -246,7 +246,7 @@ def test_an_export_keeps_the_certificate_only_with_every_qualification_photo(
 def test_what_decodes_or_computes_otherwise_voids_the_certificate(
     run: Path, qualification: Path, call: Call, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Predict, serve and release say so in one line; the verdicts stay."""
+    """Predict, serve and release report it in one line; the verdicts do not change."""
     own = f"run={run}"
     assert call(certify.main, own, f"data.root={qualification}", "overkill_rate=0.05", "together=true") == 1
     assert call(certify.main, own, f"data.root={qualification}", "overkill_rate=0.05") == 0
@@ -332,7 +332,7 @@ def test_a_run_that_passes_everything_is_not_released(
 def test_the_commands_of_the_report_work_when_pasted(
     run: Path, qualification: Path, photo_root: Path, call: Call, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Each one that the advice on poor figures gives, but for the trainings, which other tests run."""
+    """Each command in the advice on poor metrics, except trainings, which other tests run."""
     rng = np.random.default_rng(0)
     label = np.repeat([0, 1], 100)
     logit = rng.normal(size=200) + 3 * (label - 0.5)

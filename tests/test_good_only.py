@@ -1,4 +1,4 @@
-"""A training on good photos alone: what it takes for that, what it promises, and that every command works after it."""
+"""Training on good photos only: its requirements, its guarantee, and all commands after it."""
 
 import json
 import math
@@ -31,7 +31,7 @@ def good_photos(root: Path, count: int = 24) -> Path:
 
 
 def later_photos(root: Path) -> Path:
-    """Photos taken afterwards: three good ones, three with a white corner."""
+    """Later photos: three good ones, three with a white corner."""
     for seed in range(3):
         save_photo(root / "Correct" / f"g{seed}.png", bright=False, seed=500 + seed, size=64)
         save_photo(root / "Incorrect" / f"b{seed}.png", bright=True, seed=600 + seed, size=64)
@@ -137,7 +137,7 @@ def test_photos_of_one_part_are_not_enough(tmp_path: Path, train: Train) -> None
 
 @pytest.mark.parametrize(("n", "rate"), [(19, 0.05), (100, 0.05), (300, 0.01), (57, 0.2)])
 def test_the_promised_overkill_holds_for_photos_like_those_measured(n: int, rate: float) -> None:
-    """Split conformal prediction: whatever the distribution, a new value exceeds the limit with at most that rate."""
+    """Split conformal prediction: for any distribution a new value exceeds the limit with at most that rate."""
     draw = np.random.default_rng(0)
     over = []
     for _ in range(4000):
@@ -177,7 +177,7 @@ def test_distances_are_scikit_learns_nearest_neighbours() -> None:
 
 
 def test_references_far_apart_leave_no_training_patch_alone() -> None:
-    """Of 20 rare patches among 6,000 common ones, references far apart hold all, evenly spaced ones hardly any."""
+    """References chosen far apart include all of 20 rare patches among 6,000, evenly spaced ones hardly any."""
     draw = torch.Generator().manual_seed(0)
     patches = torch.randn(100, 60, 8, generator=draw)
     rare = torch.randint(6000, (20,), generator=draw)
@@ -199,7 +199,7 @@ def test_a_probability_is_a_half_where_one_good_photo_in_twenty_lies_beyond() ->
 
 @pytest.mark.parametrize("patches", [None, (20, 6)])
 def test_a_good_photo_is_measured_without_its_group(patches: tuple[int, int] | None) -> None:
-    """Each photo twice, both in one group: against the other its distance would be 0."""
+    """Each photo twice in one group: the distance to its copy would be 0."""
     draw = torch.Generator().manual_seed(3)
     width = 10 + (120 if patches else 0)
     features = torch.randn(30, 1, width, generator=draw).repeat_interleave(2, 0).half()

@@ -1,4 +1,4 @@
-"""The heads on fixed features: exact solutions, what cross-validation may choose, calibration."""
+"""The heads on fixed features: exact solutions, choices by cross-validation, calibration."""
 
 import resource
 from functools import partial
@@ -78,7 +78,7 @@ def test_class_weights_are_scikit_learns_balanced() -> None:
 
 
 def test_out_of_fold_logits_come_from_models_that_have_not_seen_the_photo() -> None:
-    """Changing a photo's own label moves its out-of-fold logit by nothing; refitting by hand gives the same."""
+    """A photo's own label does not affect its out-of-fold logit; refitting by hand gives the same logit."""
     x, label = problem()
     fold = np.arange(len(x)) % 4
     logit = fitted(x, label, fold, balance=False)[1]
@@ -99,7 +99,7 @@ def test_a_constant_feature_is_ignored_for_ever() -> None:
 
 
 def test_a_feature_far_off_does_not_drown_the_others() -> None:
-    """All but constant in training, then 1,000 standard deviations off: uncut, it alone would be left at length 1."""
+    """A feature almost constant in training, later 1,000 standard deviations off: unclipped, it alone sets the norm."""
     x, label = problem(width=300)
     head = fitted(x, label, np.arange(len(x)) % 4, clip=5.0)[0]
     off = x.clone()
@@ -112,7 +112,7 @@ def test_a_feature_far_off_does_not_drown_the_others() -> None:
 
 
 def test_columns_without_photos_do_not_spoil_the_others() -> None:
-    """A class that lies in one group cannot be cross-validated: one fold, and nothing outside of it."""
+    """A class within one group cannot be cross-validated: one fold, and nothing outside it."""
     x, label = problem()
     head = fitted(x, label, np.ones(len(x), dtype=np.int64))[0]
     assert roc_auc_score(label, head(x)[:, 0].detach()) > 0.8
@@ -151,7 +151,7 @@ def test_a_ridge_is_scikit_learns(width: int) -> None:
 
 @pytest.mark.parametrize("width", [30, 300])
 def test_group_intercepts_are_further_features_with_the_same_penalty(width: int) -> None:
-    """By hand: a column of sqrt(tau) for each group beside the features, dropped afterwards."""
+    """By hand: an additional column of sqrt(tau) for each group, dropped afterwards."""
     x, label = problem(width=width)
     group = np.arange(len(x)) // 20
     ours = solver_of(x, group).minimise(label, torch.ones(len(x), 1), Recipe("logistic", 0.5, tau=2.0))
@@ -162,7 +162,7 @@ def test_group_intercepts_are_further_features_with_the_same_penalty(width: int)
 
 
 def groups_with_a_look(seed: int) -> tuple[torch.Tensor, torch.Tensor, np.ndarray]:
-    """Defects move feature 0; each group has a look (features 5 to 14) and a share of defects of its own."""
+    """Defects change feature 0; each group has its own appearance (features 5 to 14) and fraction of defects."""
     draw = np.random.RandomState(seed)
     group = np.repeat(np.arange(12), 25)
     share = np.tile([0.1, 0.9], 6)[group]
@@ -273,12 +273,12 @@ def test_a_group_for_each_of_many_photos_takes_no_square_of_them() -> None:
 
 
 def test_a_rare_class_is_among_the_photos_that_tell_the_weight(monkeypatch: pytest.MonkeyPatch) -> None:
-    """30 Incorrect photos of 830 that lie in one place: 10 evenly spaced ones of all would hold none of them."""
+    """30 adjacent Incorrect photos of 830: 10 evenly spaced photos would include none of them."""
     monkeypatch.setattr("qc_lightning.models.heads.fitted._ENOUGH", 10)
     features = torch.randn(830, 1, 20, generator=torch.Generator().manual_seed(0))
     label = torch.zeros(830, dtype=torch.int64)
     label[400:430] = 1
-    for row in range(400, 430):  # each far off in a direction of its own: nothing to learn but the distance
+    for row in range(400, 430):  # each is far off in its own direction: only the distance can be learnt
         features[row, 0, row % 20] += 12 * (-1) ** (row // 20)
     head = FittedHead(20, 5.0, distance=True)
     head.fit(features, photos_of(label, np.arange(830) % 5), 0.03)
@@ -287,7 +287,7 @@ def test_a_rare_class_is_among_the_photos_that_tell_the_weight(monkeypatch: pyte
 
 
 def test_with_few_incorrect_photos_the_distance_to_correct_ones_counts() -> None:
-    """3 of 83 photos are far off in a direction of their own each: nothing to learn, yet nobody is as far off."""
+    """3 of 83 photos are each far off in their own direction: only their distance differs from the others."""
     draw = torch.Generator().manual_seed(0)
     features = torch.randn(83, 1, 40, generator=draw)
     new = torch.randn(40, 40, generator=draw)
@@ -307,7 +307,7 @@ def test_with_few_incorrect_photos_the_distance_to_correct_ones_counts() -> None
 
 
 def test_a_distance_that_does_not_help_is_dropped() -> None:
-    """Both classes are as far off, and one feature tells them apart."""
+    """Both classes are equally far off, and one feature separates them."""
     features = torch.randn(200, 1, 30, generator=torch.Generator().manual_seed(0))
     label = (features[:, 0, 0] > 0).long()
     head = FittedHead(30, 5.0, distance=True)
@@ -318,7 +318,7 @@ def test_a_distance_that_does_not_help_is_dropped() -> None:
 
 
 def test_a_gain_within_its_error_does_not_keep_the_distance() -> None:
-    """The distance says nothing; by luck it ranks a little better on some draws, and is dropped all the same."""
+    """The distance is uninformative; by chance it ranks slightly better on some draws, and is dropped anyway."""
     lucky = kept = 0
     for seed in range(8):
         draw = torch.Generator().manual_seed(seed)

@@ -1,4 +1,4 @@
-"""Heat maps and their checks against the grad-cam package, arithmetic, and planted networks."""
+"""Heat maps and their checks, compared with the grad-cam package, arithmetic and constructed networks."""
 
 import threading
 from concurrent.futures import ThreadPoolExecutor
@@ -82,7 +82,7 @@ def test_evidence_for_correct_is_where_evidence_for_incorrect_is_not() -> None:
 
 @pytest.mark.parametrize("threshold", [0.0, 1.0])
 def test_the_map_is_of_what_speaks_for_the_verdict(threshold: float, tmp_path: Path) -> None:
-    """A passed photo is hot where the network finds Correct, a rejected one where it finds Incorrect."""
+    """A passed photo is hot at evidence for Correct, a rejected one at evidence for Incorrect."""
     weight = torch.zeros(3, 16, 16)
     weight[:, 2:5, 2:5], weight[:, 11:14, 11:14] = 1.0, -1.0
     Image.new("RGB", (16, 16), (200, 200, 200)).save(tmp_path / "a.png")
@@ -115,10 +115,10 @@ def test_grad_cam_at_the_input_cannot_tell_what_a_network_reads() -> None:
 
 @pytest.mark.parametrize("method", ["gradcam", "hirescam", "layercam", "eigencam", "scorecam"])
 def test_a_mirrored_photo_gets_the_mirrored_map(method: str) -> None:
-    """True of a network that looks at both mirror images, if each view's map is turned back."""
+    """Holds for a network with two mirrored views if each view's map is mirrored back."""
     network, image = convolutional(views=2), torch.rand(1, 3, 64, 64, generator=torch.Generator().manual_seed(2))
     heat = Heat(network, method)
-    if method in ("eigencam", "scorecam"):  # the principal direction of each view has a sign of its own
+    if method in ("eigencam", "scorecam"):  # the principal direction of each view has its own sign
         assert heat(image, [True])[0].shape == (1, 64, 64)
         return
     np.testing.assert_allclose(heat(image, [True])[0], heat(image.flip(-1), [True])[0][..., ::-1], rtol=0, atol=1e-6)
@@ -154,7 +154,7 @@ def test_evidence_adds_up_to_what_sets_the_logit_apart(views: int) -> None:
     head = network.head
     assert isinstance(head, FittedHead)
     expected = logit - head.pooled.linear.bias
-    # maps are resized: all but what lies at the edge keeps its sum
+    # maps are resized, which keeps the sum except at the edge
     torch.testing.assert_close(found.sum((1, 2)), expected, rtol=0.05, atol=0.02)
     assert methods_for(network)[0] == "evidence"
     assert not has_evidence(convolutional())

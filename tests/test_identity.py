@@ -1,4 +1,4 @@
-"""A verdict belongs to bytes, not to a name: replaced, overwritten, rotated and growing files."""
+"""A verdict belongs to a file's bytes, not to its name: replaced, overwritten, rotated and growing files."""
 
 import csv
 import hashlib
@@ -36,7 +36,7 @@ def verdicts() -> list[tuple[str, str]]:
 
 
 def bitmap(path: Path, grey: int) -> Path:
-    """A photo whose file is as long as any other of these."""
+    """A photo whose file has the same size as all others here."""
     return save(path.with_suffix(".bmp"), grey)
 
 
@@ -59,7 +59,7 @@ def test_a_replaced_photo_gets_a_row_of_its_own(predict: Predict) -> None:
 
 
 def test_photos_that_rotate_through_names(predict: Predict) -> None:
-    """A ring of names, as many cameras write it: each name holds another photo of one size at the next look."""
+    """Rotating names, as many cameras write them: at the next look each name is another photo of the same size."""
     names = [bitmap(Path(f"in/{i}"), grey) for i, grey in enumerate((DARK, BRIGHT, DARK))]
     predict("source=in")
     for name, following in ((0, "spare"), (1, 0), (2, 1), ("spare", 2)):
@@ -120,7 +120,7 @@ def test_a_photo_that_was_only_touched_keeps_its_verdict(run_folder: Path, tmp_p
     inspector = Inspector.load(plan.model, "cpu")
     with Stream(inspector, 8) as stream:
         ((found,),) = stream.inspect(next(iter(plan.rounds(StopRequest()))))
-    os.link(photo, tmp_path / "backup.png")  # as backups do: its inode has changed, its bytes have not
+    os.link(photo, tmp_path / "backup.png")  # like a backup: the inode has changed, the bytes have not
     row = plan.row(found, None)
     assert row is not None
     assert row.verdict == "PASS"
@@ -205,7 +205,7 @@ def test_names_that_a_table_has_to_quote(predict: Predict) -> None:
 
 @pytest.mark.parametrize("setting", ["sort=copy", "sort=link", "overlays=true"])
 def test_names_that_take_no_suffix_are_errors_of_those_photos(predict: Predict, setting: str) -> None:
-    """255 bytes are the longest name; an overlay's is four longer, a second copy's 17."""
+    """The longest name has 255 bytes; an overlay's name is 4 longer, a second copy's 17."""
     good = save(Path("in/b.png"), BRIGHT)
     for name in (b"a" * 251 + b".png", "良".encode() * 83 + b".png", b"caf\xe9.png"):
         try:

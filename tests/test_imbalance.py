@@ -1,4 +1,4 @@
-"""Weights for rare classes against torchvision, scikit-learn and counting."""
+"""Weights for rare classes, compared with torchvision, scikit-learn and counting."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""What a training loads, and that what it leaves out can still be loaded."""
+"""The modules that a training imports; modules left out can still be imported."""
 
 import subprocess
 import sys

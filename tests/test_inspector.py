@@ -1,4 +1,4 @@
-"""An Inspector from Python: the same verdicts as `predict` writes, from whatever a photo comes in."""
+"""An Inspector from Python: the verdicts of `predict`, for every form of a photo."""
 
 import csv
 import dataclasses
@@ -100,7 +100,7 @@ def test_threads_do_not_change_a_digit(inspector: Inspector, files: list[Path]) 
 def test_a_photo_alone_goes_through_a_small_network_on_one_core(
     inspector: Inspector, files: list[Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Two cores in step wait for each other on a busy machine: 100 ms a photo instead of 17 were seen."""
+    """Two cores that share a photo wait for each other on a busy machine: 100 ms per photo instead of 17."""
     seen, scores, threads = [], Inspector.scores, torch.get_num_threads()
     monkeypatch.setattr(Inspector, "scores", lambda *given: seen.append(torch.get_num_threads()) or scores(*given))
     torch.set_num_threads(2)

@@ -46,7 +46,7 @@ def test_design_effect_by_hand():
     # groups of two with 2, 2, 0, 0 hits, p = 1/2: 4 / (3 * 8) * (1 + 1 + 1 + 1) / (1/4)
     success = np.array([1, 1, 1, 1, 0, 0, 0, 0], dtype=bool)
     assert design_effect(success, np.array([0, 0, 1, 1, 2, 2, 3, 3])) == pytest.approx(8 / 3)
-    # one hit in every pair is more even than chance: still no bonus
+    # one hit in every pair is more even than chance, which must not narrow the interval
     assert design_effect(np.tile([True, False], 4), np.array([0, 0, 1, 1, 2, 2, 3, 3])) == 1
     assert design_effect(success, np.arange(8)) == 1
 
@@ -97,7 +97,7 @@ def test_f1_is_wilsons_interval_of_as_many_photos_as_give_its_variance():
     flagged = np.isin(np.arange(40), [0, 1, 2, 3, 4, 5, 20, 21, 22])
     of_bad, of_good = (10 / 13) ** 2 * 0.6 * 0.4 / 9, (6 / 13 * 30 / 13) ** 2 * 0.1 * 0.9 / 29
     odds = 6 / 13 * 7 / 13
-    assert odds / 13 < of_bad + of_good  # what 13 photos would vary by: averaged in, it makes nothing narrower
+    assert odds / 13 < of_bad + of_good  # the variance of 13 photos: including it makes no interval narrower
     low, high = wilson(6 / 13 * odds / (of_bad + of_good), odds / (of_bad + of_good))
     assert f1_interval(flagged, bad, None) == pytest.approx((2 * low / (1 + low), 2 * high / (1 + high)), abs=1e-12)
 
@@ -107,7 +107,7 @@ def f1_of(y, hard):
 
 
 def test_the_variances_are_those_of_drawing_photos_anew():
-    """Of many photos the model counts for little: an interval is as wide as 3.9 standard deviations of a bootstrap."""
+    """With many photos the model matters little: an interval is as wide as 3.9 standard deviations of a bootstrap."""
     rng = np.random.default_rng(7)
     n = 600
     probability, label = scores(rng, n, ties=True)
@@ -159,10 +159,10 @@ def test_the_lower_end_reckons_with_a_photo_that_was_not_met():
     lost = (0.5 / 27 + 0.5 / 36) / 3
     photos = lost * (1 - lost) / ((1 / 27**2 + 1 / 36**2) / 9)
     assert found.auroc_interval == pytest.approx((1 - wilson(lost * photos, photos)[1], 1))
-    # the same photos twice say no more, when they are known to be the same parts
+    # the same photos twice give no more information if they are known to be the same parts
     twice = ranking(np.tile(np.where(label, 0.9, 0.1), 2), np.tile(label, 2), np.tile(np.arange(63), 2))
     assert twice.auroc_interval == pytest.approx(found.auroc_interval)
-    # 300 Correct photos on which nothing shows, and one that outranks all of 200 Incorrect ones
+    # 300 Correct photos without signs of a defect, and one that outranks all of 200 Incorrect ones
     label = np.arange(501) < 200
     score = np.where(label, 1.0, 0.0) + np.linspace(0, 0.1, 501)
     without = ranking(score[:500], label[:500]).average_precision_interval
@@ -171,7 +171,7 @@ def test_the_lower_end_reckons_with_a_photo_that_was_not_met():
 
 
 def test_an_interval_never_vanishes():
-    """Equal scores, and scores that are all wrong, leave room on the other side."""
+    """Equal scores, and completely wrong scores, still give an interval with a width."""
     label = np.arange(40) < 10
     for score in (np.zeros(40), -label.astype(float), label.astype(float)):
         found = ranking(score, label)
@@ -210,7 +210,7 @@ def load(name):
 
 
 def test_balanced_accuracy_of_8_and_60_photos_is_covered():
-    """A model that lets 10% of the defects pass and rejects 5% of the good parts."""
+    """A model with 10% escapes and 5% overkill."""
     rng, held = np.random.default_rng(0), 0
     for _ in range(2000):
         caught, passed = rng.random(8) < 0.9, rng.random(60) < 0.95

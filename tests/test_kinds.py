@@ -1,4 +1,4 @@
-"""The manifest's column `kind`: escapes by what the defect is."""
+"""The manifest's column `kind`: escapes by kind of defect."""
 
 import csv
 import json

@@ -1,4 +1,4 @@
-"""`python -m qc_lightning.latency`: the times of calls whose length is known, and the command."""
+"""`python -m qc_lightning.latency`: times of calls with known durations, and the command."""
 
 import json
 import time

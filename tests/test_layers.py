@@ -1,4 +1,4 @@
-"""Each room imports only from rooms listed before it, and no modules import each other in a circle."""
+"""Each package imports only from packages listed before it, and there are no import cycles."""
 
 import ast
 from graphlib import CycleError, TopologicalSorter
@@ -32,7 +32,7 @@ def _modules() -> dict[str, Path]:
 
 
 def _imports(path: Path, modules: dict[str, Path]) -> set[str]:
-    """What a file imports of the package, inside functions and for type checking too."""
+    """A file's imports from the package, including those inside functions and for type checking."""
     found = set()
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
         if isinstance(node, ast.Import):

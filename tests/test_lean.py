@@ -1,4 +1,4 @@
-"""The bundle for the line in an environment of its own: what a PC without torch and without a network gets."""
+"""The bundle for the line in its own environment, as on a PC without torch and network access."""
 
 import json
 import os
@@ -25,7 +25,7 @@ from test_export import NOT_ON_THE_LINE
 
 TOP = Path(qc_lightning.__file__).parents[2]
 
-# what an import of the inspector and of `verify` may bring, beside the standard library
+# allowed imports of the inspector and of `verify`, besides the standard library
 MAY_BE_IMPORTED = {"PIL", "numpy", "onnxruntime", "qc_lightning"}
 
 SCRIPT = """
@@ -81,7 +81,7 @@ def test_the_bundle_works_where_there_is_nothing_but_python(tmp_path: Path) -> N
     print(f"environment of the line: {size / 1e6:.0f} MB")
     assert size < 300e6
 
-    # start.sh makes an environment of its own
+    # start.sh creates its own environment
     server = subprocess.Popen(
         [bundle / "start.sh", "port=0"], env=clean | {"PYTHON": sys.executable}, stdout=subprocess.PIPE, text=True
     )

@@ -1,4 +1,4 @@
-"""What is left out has a name and a number; what is no photo of the user's is not taken in."""
+"""Files left out are named and counted; files that are not the user's photos are ignored."""
 
 import os
 from collections import Counter
@@ -85,7 +85,7 @@ def test_a_class_of_endings_that_are_not_read(photo_root: Path) -> None:
 
 
 def test_a_folder_that_cannot_be_read(photo_root: Path, predict: Predict, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Root may read everything: here the system refuses what it would refuse to others."""
+    """Root can read everything: simulate the refusal that other users get."""
     (photo_root / "Incorrect/sub").mkdir()
     save_photo(photo_root / "Incorrect/sub/x.png", True, 5)
     scandir = os.scandir

@@ -1,4 +1,4 @@
-"""The record of every verdict: nothing acknowledged is lost, nothing written is changed without its showing."""
+"""The verdict log: no acknowledged row is lost, and every change of a written row is detected."""
 
 import csv
 import os

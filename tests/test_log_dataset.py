@@ -1,4 +1,4 @@
-"""What people said on the line becomes photos for the next training; the old split stays what it was."""
+"""Overrides on the line become photos for the next training; the old split does not change."""
 
 import csv
 import hashlib
@@ -27,7 +27,7 @@ def log(call: Callable[..., int], capsys: pytest.CaptureFixture[str]) -> LogCall
 
 
 def line(folder: Path, photos: list[Path], said: dict[int, str], names: tuple[str, str] = ("gut", "schlecht")) -> Path:
-    """A log of these photos, all REVIEW, those of the numbers overridden; part 7 was photographed twice."""
+    """A log of these photos, all REVIEW, some overridden by number; part 7 was photographed twice."""
     path = folder / "line.sqlite"
     log, kept = VerdictLog(path), KeptPhotos(folder / "line_photos", True, 10**9)
     model = log_file.register(path, json.dumps({"metadata": {"class_names": names}, "drift": None}))

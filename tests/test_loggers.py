@@ -1,4 +1,4 @@
-"""What loggers get: every figure of every mode, validation each epoch, the test once."""
+"""Loggers receive all metrics: validation in each epoch, the test once."""
 
 import json
 import os
@@ -11,12 +11,12 @@ import pytest
 
 from qc_lightning.metrics.compute import FIGURES
 
-REVIEWED = "decision.novelty=0.3"  # the share of good photos that a person is to look at
+REVIEWED = "decision.novelty=0.3"  # the fraction of good photos for review
 Train = Callable[..., tuple[int, Path, str]]
 
 
 def logged(run: Path) -> dict[str, list[float]]:
-    """Every figure in TensorBoard's event files, in the order of its steps."""
+    """Every value in TensorBoard's event files, in the order of its steps."""
     events = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
     accumulator = events.EventAccumulator(str(run / "tensorboard"))
     accumulator.Reload()
@@ -40,7 +40,7 @@ def test_every_figure_of_every_mode(train: Train, photo_root: Path, recipe: list
     figures = logged(run)
     metrics = json.loads((run / "metrics.json").read_text())
     for subset in ("val", "test"):
-        # what a person looks at is decided after the training: an epoch has no review rate
+        # the review band is chosen after training, so an epoch has no review rate
         once = FIGURES if subset == "test" else ["review_rate"]
         for name in FIGURES:
             if name in once:
@@ -65,14 +65,14 @@ def test_a_logger_that_is_not_installed_is_one_line(train: Train, monkeypatch: p
 
 
 @pytest.mark.slow
-@pytest.mark.filterwarnings("default")  # of MLflow's own: SQLAlchemy, connections that it leaves open
+@pytest.mark.filterwarnings("default")  # warnings of MLflow itself: SQLAlchemy, connections that it leaves open
 def test_mlflow_keeps_all_runs_in_one_database(tmp_path: Path) -> None:
     mlflow = pytest.importorskip("mlflow")
     small = ["data.count=24", "data.image_size=16", "model.hidden=[4]", "trainer.max_epochs=2", "logger=mlflow"]
     command = [sys.executable, "-m", "qc_lightning.train", *small]
     environment = {**os.environ, "QC_LIGHTNING_CACHE": str(tmp_path / "cache")}
     both = [subprocess.Popen(command, cwd=tmp_path, env=environment, stderr=subprocess.PIPE) for _ in range(2)]
-    for training in both:  # two begin at the same time on no database yet
+    for training in both:  # two start at the same time without a database
         assert training.wait(300) == 0, training.communicate()[1].decode()
     client = mlflow.MlflowClient(f"sqlite:///{tmp_path / 'outputs' / 'mlflow.db'}")
     (experiment,) = (found for found in client.search_experiments() if found.name == "qc-lightning")

@@ -1,4 +1,4 @@
-"""Master parts: a wrong verdict on one keeps every part from passing until a person signs, restarts or not."""
+"""Master parts: after a wrong verdict no part passes until a person overrides it, also after a restart."""
 
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -70,7 +70,7 @@ def test_nothing_passes_until_a_person_signs(tmp_path: Path) -> None:
     assert server.client.post("/v1/inspect", content=data["REJECT"]).json()["verdict"] == "REJECT"
     assert server.client.get("/v1/state").json()["blocked"] == wrong["row"]
     assert server.client.get("/ready").status_code == 503
-    show("bad", "REJECT")  # showing another one is no signature
+    show("bad", "REJECT")  # showing another master part does not unblock the line
     assert server.stop() == 0
     server = Server(*settings)
     assert server.client.post("/v1/inspect", content=data["PASS"]).json()["verdict"] == "REVIEW"

@@ -1,4 +1,4 @@
-"""Several models in one service: product and camera choose, a change-over needs no restart and outlives one."""
+"""Several models in one service, chosen by product and camera; a change-over needs no restart and survives one."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -54,13 +54,13 @@ def test_each_product_gets_its_model_without_a_restart(exports: Path, tmp_path: 
     ):
         answer = ask(**params)
         assert (answer["model_id"], answer["logit"]) == (inspectors[name].model_id, pytest.approx(expected[name]))
-    # nobody has said what the line makes
+    # no product is in force
     refused = server.client.post("/v1/inspect", content=photo)
     assert (refused.status_code, refused.json()["detail"]) == (400, "product: expected one of lid, box, got ''")
     unknown = server.client.post("/v1/inspect", params={"product": "cap"}, content=photo)
     assert (unknown.status_code, unknown.json()["detail"]) == (400, "product: expected one of lid, box, got 'cap'")
     assert server.client.post("/v1/product", json={"product": "cap"}).status_code == 400
-    # photos of the folder wait until somebody does
+    # photos of the folder wait until a product is in force
     (tmp_path / "in" / "a.png").write_bytes(photo)
     until(lambda: "product" in server.client.get("/v1/state").json()["alarms"].get("source", ""))
     assert server.client.post("/v1/product", json={"product": "box"}).json() == {"product": "box"}

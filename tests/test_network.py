@@ -1,4 +1,4 @@
-"""What a network does with its backbone's maps: views, pooling, head, stages, layers for heat maps."""
+"""A network's use of its backbone's maps: views, pooling, head, stages, layers for heat maps."""
 
 import copy
 from typing import Any

@@ -1,4 +1,4 @@
-"""`engine=ray` without the cluster that it asks for: one line, at once. In a file of its own: no test here has one."""
+"""`engine=ray` without a cluster: one line, at once. In its own file, since no test here may have a cluster."""
 
 import os
 import re
@@ -22,7 +22,7 @@ Ask = Callable[[str, Path], subprocess.CompletedProcess[str]]
 
 @pytest.fixture
 def ask(run_folder: Path, tmp_path: Path) -> Ask:
-    """Predict by a cluster, with a home folder in which a token may be."""
+    """Predict on a cluster, with a home folder that may contain a token."""
     save(tmp_path / "photos" / "a.png", 9)
 
     def predict(address: str, home: Path) -> subprocess.CompletedProcess[str]:
@@ -54,7 +54,7 @@ def heads() -> list[int]:
 )
 def test_no_cluster(address: str, line: str, ask: Ask, tmp_path: Path) -> None:
     end = time.monotonic() + 30
-    while address == "auto" and heads() and time.monotonic() < end:  # one of an earlier test may still be ending
+    while address == "auto" and heads() and time.monotonic() < end:  # one of an earlier test may still be shutting down
         time.sleep(0.5)
     if address == "auto" and heads():
         pytest.skip("someone else's cluster runs on this machine")
@@ -69,7 +69,7 @@ def test_no_cluster(address: str, line: str, ask: Ask, tmp_path: Path) -> None:
 
 @pytest.fixture
 def guarded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """The address of a cluster that asks for a token."""
+    """The address of a cluster that requires a token."""
     environment = {**os.environ, "RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": TOKEN}
     command = [
         sys.executable, "-m", "ray.scripts.scripts", "start", "--head", "--port=0", "--num-cpus=1", "--block",

@@ -1,4 +1,4 @@
-"""Photos unlike the training's are never passed, and those like them seldom raise an alarm."""
+"""Photos unlike the training photos never pass; similar photos rarely cause an alarm."""
 
 import csv
 import dataclasses
@@ -31,7 +31,7 @@ def picture(pixels: np.ndarray) -> Image.Image:
 
 
 def strange(part: Image.Image, station: Image.Image) -> dict[str, Image.Image]:
-    """What a camera sees when something is wrong; `part` is a photo like the training's, `station` one of no part."""
+    """Photos from a faulty camera or station; `part` is like the training photos, `station` has no part."""
     rng, whole = np.random.default_rng(0), np.asarray(part)
     background = np.median(whole.reshape(-1, 3), axis=0)
     half = whole.copy()
@@ -63,7 +63,7 @@ def rows_of(run: Path, name: str = "split.csv") -> list[dict[str, str]]:
 
 
 def check_run(run: Path) -> None:
-    """Nothing strange passes, whatever its probability; the photos of the run mostly do."""
+    """No novel photo passes, whatever its probability; most photos of the run do."""
     inspector = Inspector.load(run, "cpu")
     lenient = dataclasses.replace(inspector.decision, threshold=1.0)
     lenient_inspector = dataclasses.replace(inspector, decision=lenient)
@@ -134,7 +134,7 @@ def test_distances_are_those_of_all_features_to_a_tenth() -> None:
 
 
 def test_false_alarms_come_at_the_chosen_rate() -> None:
-    """On new photos of the same kind, in groups of three that are alike; over many draws, 1% within a third."""
+    """On new photos of the same kind, in groups of three similar ones: over many draws 1%, within a third of that."""
     rng, rates = np.random.default_rng(0), []
     for _ in range(20):
         parts = np.repeat(rng.normal(size=(300, 1, 40)), 3, axis=0) + 0.2 * rng.normal(size=(900, 1, 40))

@@ -1,4 +1,4 @@
-"""A PLC that speaks OPC UA, against a real server of asyncua on loopback: contract, types, encryption, its end."""
+"""A PLC with OPC UA: a real asyncua server on loopback; contract, types, encryption, disconnection."""
 
 import asyncio
 import time
@@ -98,7 +98,7 @@ def test_newest_verdicts_arrive_and_a_server_that_was_gone_is_found_again(log: V
 def test_each_trigger_is_answered_with_its_part(model: Path, tmp_path: Path, port: int) -> None:  # noqa: F811
     station, log = Station(port), tmp_path / "line.sqlite"  # noqa: F811
     frames(tmp_path / "in", 5)
-    station.trigger(7, "old")  # before the service was there: that part has gone by
+    station.trigger(7, "old")  # raised before the service started: that part has passed
     camera = f"camera={tmp_path / 'in' / 'frame_%02d.png'}"
     server = Server(f"model={model}", f"log={log}", camera, f"opcua={address(port)}", "deadline=1.5")
     until(lambda: station.read("Ready") == [True] and station.read("Heartbeat") > [1])
@@ -154,7 +154,7 @@ def test_a_server_that_wants_encryption_gets_it(port: int, tmp_path: Path) -> No
 def test_a_server_that_hangs_takes_no_more_than_a_few_seconds(port: int) -> None:
     import socket
 
-    with socket.create_server(("127.0.0.1", port)):  # takes the connection and says nothing
+    with socket.create_server(("127.0.0.1", port)):  # accepts the connection and does not answer
         begun = time.monotonic()
         with pytest.raises(Exception):  # noqa: B017, PT011  # whatever asyncua raises
             Plc(Variables(address(port))).beat()

@@ -57,7 +57,7 @@ SNIPPET
 
 
 def snippet(start: str) -> str:
-    """The indented lines after the one that begins so."""
+    """The indented lines after the line with that beginning."""
     _, text = re.split(rf"^{re.escape(start)}.*\n", DOCS.read_text(encoding="utf-8"), maxsplit=1, flags=re.MULTILINE)
     lines = text.lstrip("\n").split("\n\n")[0]
     assert lines.startswith("    ")
@@ -66,7 +66,7 @@ def snippet(start: str) -> str:
 
 @pytest.fixture
 def library(tmp_path: Path) -> Path:
-    """A folder with onnxruntime's library, under the names that programs ask for."""
+    """A folder with onnxruntime's library, under the names that programs load."""
     folder = tmp_path / "lib"
     folder.mkdir()
     found = list((Path(onnxruntime.__file__).parent / "capi").glob("libonnxruntime.so.*"))
@@ -78,7 +78,7 @@ def library(tmp_path: Path) -> Path:
 
 
 def check(command: list[str], library: Path, model: Path, folder: Path) -> None:  # noqa: F811
-    """Run a program on two photos beside the model, as the documentation says."""
+    """Run a program on two photos next to the model, as documented."""
     shutil.copy(model, folder / "inspector.onnx")
     inspector = ExportedInspector.load(model)
     for photo in frames(folder / "photos", 2):

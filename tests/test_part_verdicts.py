@@ -52,7 +52,7 @@ def test_a_missing_view_is_review_after_a_waiting_time() -> None:
     assert (late.part, late.verdict, late.missing, late.reason) == ("7", Verdict.REVIEW, 1, "1 of 2 views is missing")
     assert [(part.part, part.verdict) for part in tracker.due(15.0)] == [("8", Verdict.REJECT)]
     assert tracker.due(99.0) == []
-    found = tracker.add("7", "right", GOOD, 100.0)  # late, but it comes
+    found = tracker.add("7", "right", GOOD, 100.0)  # late, but it arrives
     assert found is not None
     assert found.verdict == Verdict.PASS
 
@@ -74,7 +74,7 @@ def test_forgotten_parts_begin_again_so_that_memory_ends() -> None:
 
 
 def test_figures_by_part_by_hand() -> None:
-    """Part a is bad and caught by one of its photos, b is bad and passes, c is good and rejected, d and e are good."""
+    """Part a is bad and caught on one of its photos, b is bad and passes, c is good and rejected, d and e are good."""
     part = ["a", "a", "b", "b", "c", "c", "d", "e"]
     label = np.array([1, 1, 1, 1, 0, 0, 0, 0])
     p = np.array([0.1, 0.9, 0.2, 0.3, 0.8, 0.1, 0.2, 0.4])

@@ -1,4 +1,4 @@
-"""The parts set: the same photos everywhere, defects where the masks say, a folder that is whole or not there."""
+"""The parts set: the same photos on all machines, defects inside their masks, a complete folder or none."""
 
 import csv
 import hashlib
@@ -19,7 +19,7 @@ from qc_lightning.data.parts.photos import Part, ensure_parts, label_of, render_
 
 KINDS = {"missing hole", "crack", "dent", "scratch", "stain", "burr"}
 # sha256 of the pixels of photos 0 to 19 of station 0 and of their masks, equal with NumPy 1.26.4 and 2.4.6, with and
-# without AVX2. Another value is another data set: then the version in the folder's name has to go up too
+# without AVX2. Another value means another dataset: then increase the version in the folder's name
 GOLDEN = "f72468a5dc7150889ab200f8b3c1ea3bb682a9692095a44c83833c07895fc365"
 
 

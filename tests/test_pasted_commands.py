@@ -1,4 +1,4 @@
-"""Every command that a person is shown is one: its settings compose, and those that change a run do it."""
+"""Every command shown to a person is valid: its settings compose, and its changes take effect."""
 
 import html
 import re
@@ -21,12 +21,12 @@ BEGIN = r"(?:qc-lightning|python -m qc_lightning\.)"
 
 
 def on_console(text: str) -> set[str]:
-    """Commands stand at the end of a line."""
+    """Commands are at the end of a line."""
     return {match[0] for match in re.finditer(rf"{BEGIN}\s?\w+ .*$", text, re.MULTILINE)}
 
 
 def on_page(page: str) -> set[str]:
-    """Commands stand in <code> or <pre>, or in what a button copies; elsewhere there are none."""
+    """Commands are in <code>, in <pre> or in the text that a button copies, nowhere else."""
     page = re.sub(r"<(script|style)\b.*?</\1>", "", page, flags=re.DOTALL)
     shown = re.findall(r"<(code|pre)\b[^>]*>(.*?)</\1>", page, re.DOTALL)
     left = re.sub(r"<(code|pre)\b[^>]*>.*?</\1>", "", page, flags=re.DOTALL)
@@ -37,7 +37,7 @@ def on_page(page: str) -> set[str]:
 
 
 def check(command: str) -> tuple[str, list[str]]:
-    """Name and words of a command whose settings compose."""
+    """Name and arguments of a command, whose settings must compose."""
     words = shlex.split(command)
     if words[0] == "qc-lightning":
         name, words, front_door = words[1], words[2:], True
@@ -57,7 +57,7 @@ def check(command: str) -> tuple[str, list[str]]:
 
 @pytest.fixture
 def run(train: Train, tmp_path: Path) -> tuple[Path, str]:
-    """A weak run on few photos, in folders with a space and a quote, so that there is much to advise."""
+    """A weak run on few photos, in folders with a space and a quote, so that it gets much advice."""
     root = tmp_path / "it's mine"
     for seed in range(40):
         # every fourth photo looks like the other class

@@ -71,7 +71,7 @@ def plc() -> Iterator[tuple[int, Plc]]:
 def test_each_trigger_is_answered_with_its_part(plc: tuple[int, Plc], model: Path, tmp_path: Path) -> None:  # noqa: F811
     port, one = plc
     photos, log = frames(tmp_path / "in", 20), tmp_path / "line.sqlite"
-    one.trigger(7, 100)  # before the service was there: that part has gone by
+    one.trigger(7, 100)  # raised before the service started: that part has passed
     settings = (f"model={model}", f"log={log}", f"camera={tmp_path / 'in' / 'frame_%02d.png'}")
     server = Server(*settings, f"modbus=modbus://127.0.0.1:{port}/{BASE}", "deadline=1.5")
     until(lambda: one.read(0) != [0] and one.read(4) == [1])

@@ -113,7 +113,7 @@ def test_the_module_is_light_and_pyplot_is_never_loaded():
 def test_class_names_without_glyphs_are_neutral_and_other_signs_are_told_apart(
     tmp_path: Path,
 ) -> None:
-    """Warnings are errors here: matplotlib warns of each sign that it draws as a box."""
+    """Warnings are errors here, and matplotlib warns about each character that it draws as a box."""
     part = {"confusion_matrix": [[8, 1], [2, 9]], "n": 20}
     unknown = chr(0x10FFFD), chr(0x10FFFC)  # the end of the private planes: in no font
     figure = plots.confusion_matrix(part, unknown)

@@ -1,4 +1,4 @@
-"""`python -m qc_lightning.predict`: which photos, what rows, and what is refused."""
+"""`python -m qc_lightning.predict`: selected photos, rows, and refusals."""
 
 import hashlib
 import json
@@ -104,7 +104,7 @@ def test_order_does_not_depend_on_who_is_done_first(predict: Predict, tmp_path: 
 
 
 def test_reading_ahead_is_bounded(run_folder: Path, photos: Path) -> None:
-    """A million photos take no more memory than thousands: the list is asked only as far as the threads are."""
+    """A million photos take no more memory than thousands: the list is read only as far as the threads have come."""
     asked, seen = 0, 0
 
     def endless() -> Iterator[Path]:

@@ -1,4 +1,4 @@
-"""Folders that `predict` reads from, watches and sorts into."""
+"""Folders that `predict` reads, watches and sorts into."""
 
 import os
 import signal
@@ -70,13 +70,13 @@ def test_sorting_never_overwrites_nor_mixes(predict: Predict, photos: Path) -> N
     code, _, errors = predict(f"source={photos}/box 0", "sort=copy")
     assert code == 2
     assert "verdicts_sorted already exists" in errors
-    for i in range(5):  # other photos of the same names
+    for i in range(5):  # other photos with the same names
         save(photos / "box 0" / f"{i}.png", 25 * i + 1)
     Path("verdicts.csv").touch()
     assert predict(f"source={photos}/box 0", "sort=copy", "resume=true")[0] == 0
     contents = [path.read_bytes() for path in Path("verdicts_sorted/PASS").iterdir()]
     assert len(contents) == len(set(contents)) == 10
-    Path("verdicts.csv").write_bytes(b"")  # killed before the first row: everything is in its place already
+    Path("verdicts.csv").write_bytes(b"")  # killed before the first row: all photos are already in place
     assert predict(f"source={photos}/box 0", "sort=copy", "resume=true")[0] == 0
     assert len(list(Path("verdicts_sorted/PASS").iterdir())) == 10
 
@@ -134,7 +134,7 @@ def test_arrivals_wait_until_a_file_stands_still(tmp_path: Path) -> None:
 
 
 def test_watching_a_folder(predict: Predict, photos: Path) -> None:
-    """What is there, what comes later, what comes in two halves; Ctrl-C ends it with everything written."""
+    """Existing photos, later ones, and one in two halves; after Ctrl-C everything is written."""
 
     def bring() -> None:
         output = Path("verdicts.csv")

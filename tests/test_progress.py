@@ -1,4 +1,4 @@
-"""Bars are for terminals: in a log they would be hundreds of lines drawn over each other."""
+"""Progress bars are for terminals only: in a log they would be hundreds of lines."""
 
 import io
 import sys

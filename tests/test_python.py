@@ -1,4 +1,4 @@
-"""The package from Python: what it imports, and that it does what the commands do."""
+"""The package from Python: its imports, and the same behaviour as the commands."""
 
 import json
 import re

@@ -1,4 +1,4 @@
-"""What the README and the pages say can be done: commands and Python run as they stand there, links lead somewhere."""
+"""The README and the pages: commands and Python run as written, links lead to existing targets."""
 
 import re
 import shlex
@@ -26,7 +26,7 @@ SMALL = ("trainer=cpu", "data.count=20", "data.image_size=16", "trainer.max_epoc
 
 @pytest.fixture(scope="module")
 def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with photos/ and incoming/ as the README has them."""
+    """A folder with photos/ and incoming/ as in the README."""
     folder = tmp_path_factory.mktemp("home")
     for seed in range(40):
         save_photo(

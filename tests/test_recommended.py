@@ -1,4 +1,4 @@
-"""`experiment=recommended`: pretrained features, exact head, from call to verdict."""
+"""`experiment=recommended`: pretrained features, exact head, from command line to verdict."""
 
 import csv
 import json
@@ -60,7 +60,7 @@ def test_it_learns_and_cross_validates(
     )
     decision = json.loads((run / "decision.json").read_text())
     assert decision["decisions"][-1]["why"].startswith("even")
-    # the scores that chose it choose again, although there are no validation photos to score
+    # the scores that chose it choose again, although there are no validation photos
     words = (f"run={run}", "rule=escape", "escape_rate=0.05", "reason=advice")
     assert call(decide.main, *words) == 0, capsys.readouterr().err
     newest = json.loads((run / "decision.json").read_text())["decisions"][-1]
@@ -141,7 +141,7 @@ def test_evaluate_gives_the_figures_of_the_training_to_the_last_digit(
 
 
 def test_hidden_layers_learn_and_repeat(train: Train, own: list[str]) -> None:
-    """The paper's head on the features: all validated out of fold, twice the same, of another seed not."""
+    """The paper's head on the features: validated out of fold; equal when repeated, different with another seed."""
     head = ["model.hidden=[16,8]", "trainer.max_epochs=20", "data.split.seed=0"]
     runs = [train(*own, *head, seed) for seed in ("seed=0", "seed=0", "seed=1")]
     first, again, other = [(run / "predictions.csv").read_text() for _, run, _ in runs]
@@ -168,7 +168,7 @@ def test_features_are_computed_once(train: Train, own: list[str], monkeypatch: p
 
 
 def test_another_split_computes_only_what_is_new(train: Train, own: list[str]) -> None:
-    """The test photos of one seed that another trains on: their copies are new, all else is known."""
+    """Test photos of one seed that another seed trains on: only their copies are new."""
     from qc_lightning.training import features
 
     kept: list[int] = []
@@ -230,7 +230,7 @@ def test_mistakes(train: Train, own: list[str], arguments: list[str], line: str)
 
 @pytest.mark.parametrize("head", [FittedHead(400), PerceptronHead(400, [32], 0.0)])
 def test_a_photo_is_never_validated_by_a_head_that_has_seen_its_copy(head: FittedHead | PerceptronHead) -> None:
-    """Labels at random: who has seen the copy knows the label by heart, who has not can only guess."""
+    """Random labels: a model that has seen the copy knows the label, one that has not can only guess."""
     from sklearn.metrics import roc_auc_score
 
     from qc_lightning.data.photo import Photo

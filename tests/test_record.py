@@ -1,4 +1,4 @@
-"""A run's own record and claim: what config.yaml keeps, what a damaged one says, whose a folder is."""
+"""A run's record and its claim on a folder: content of config.yaml, errors of a damaged one, ownership of a folder."""
 
 import itertools
 import json
@@ -288,7 +288,7 @@ def test_a_damaged_file_of_a_run_is_one_line(
 def test_a_day_of_rejects_can_be_evaluated(
     train: Train, call: Callable[..., int], photo_root: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Only Incorrect/: the escape rate alone, as a table of the same photos gives."""
+    """Only Incorrect/: the escape rate alone, as from a table of the same photos."""
     _, run, _ = train(*SMALL[1:], f"data.root={photo_root}")
     shutil.rmtree(photo_root / "Correct")
     lines = [f"{path},Incorrect" for path in sorted((photo_root / "Incorrect").iterdir())]

@@ -116,7 +116,7 @@ def test_a_mask_hides_what_is_black_in_it(orientation: int, tmp_path: Path) -> N
 
 def test_a_mask_is_cut_to_the_region(tmp_path: Path) -> None:
     packed = read_mask(drawn(tmp_path / "mask.png", (80, 128)), (8, 8), (0.25, 0.0, 1.0, 1.0))
-    # a third of what is left of the photo lies in its left half
+    # a third of the remaining photo is in its left half
     np.testing.assert_array_equal(unpack_mask(packed, (8, 8)).all(0), [1, 1, 1, 0, 0, 0, 0, 0])
 
 

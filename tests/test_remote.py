@@ -1,4 +1,4 @@
-"""Photos by address: file:// stands for object storage, which goes through the same file systems (see test_cluster)."""
+"""Photos by address: file:// replaces object storage, which uses the same file systems (see test_cluster)."""
 
 import importlib.util
 import json
@@ -69,7 +69,7 @@ folder = mirror(sys.argv[1], Path(sys.argv[2]))
 print(sorted((path.name, path.stat().st_ino, path.stat().st_mtime_ns) for path in folder.rglob("*.png")))
 """
     command = [sys.executable, "-c", program, f"file://{photo_root}", str(tmp_path / "cache")]
-    slow = ("0.2", "0.5")  # long enough that both are at it, and the second would end last
+    slow = ("0.2", "0.5")  # long enough that both are working, and the second would end last
     both = [subprocess.Popen([*command, seconds], stdout=subprocess.PIPE, text=True) for seconds in slow]
     seen = [process.communicate(timeout=60)[0] for process in both]
     assert seen[0].count(".png") == 40
@@ -108,7 +108,7 @@ def test_a_store_without_its_package_is_one_line(scheme: str, package: str, type
 
 
 def test_a_worker_reads_a_store(run_folder: Path, photo_root: Path, tmp_path: Path) -> None:
-    """A store that is no file system of the machine: one in memory, of this process."""
+    """A store outside the machine's file systems: in this process's memory."""
     import fsspec
 
     from qc_lightning.inference.inspector import Inspector

@@ -86,7 +86,7 @@ def make_run(folder, n=120, skill=2.0, classes=("Correct", "Incorrect"), name="p
 
 
 class Page(HTMLParser):
-    """What a browser would see of the page."""
+    """The page as a browser sees it."""
 
     def __init__(self, path):
         super().__init__()
@@ -294,7 +294,7 @@ def test_thirty_thousand_photos_make_a_small_page_quickly(tmp_path):
 
 
 def test_advice_names_no_folder_that_is_taken(tmp_path):
-    """A run in a folder that the user named: the same command again would be refused."""
+    """A run in a folder named by the user: the same command again would be refused."""
     run, _ = make_run(tmp_path / "run", skill=0.0)
     record = run / "config.yaml"
     command = "command: python -m qc_lightning.train 'hydra.run.dir=my run' optim.lr=3e-4\n"

@@ -1,4 +1,4 @@
-"""The report in a real browser; skipped where there is none."""
+"""The report in a real browser; skipped without one."""
 
 import html
 import json
@@ -17,7 +17,7 @@ from test_report import HOSTILE, make_run, read_csv
 
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 
-# moves the slider, types, clicks and points as a person would, and writes down what the page then shows
+# moves the slider, types, clicks and points as a person would, and records what the page shows
 PROBE = """
 <pre id="probe"></pre><script>
 (() => {
@@ -73,7 +73,7 @@ def test_the_slider_moves_the_counts_without_error_or_request(tmp_path, hostile)
     page = write_report(run)
     dom, console = browse(page, tmp_path)
     assert console == []
-    assert "<svg" in dom  # the policy let the page's own script run
+    assert "<svg" in dom  # the policy allowed the page's own script
 
     # and would stop the probe
     source = re.sub(r'<meta http-equiv="Content-Security-Policy"[^>]*>', "", page.read_text(encoding="utf-8"))

@@ -1,4 +1,4 @@
-"""A training that was stopped at any point is continued to the same model, or refused in one line."""
+"""A training stopped at any point resumes to the same model, or is refused in one line."""
 
 import csv
 import json
@@ -17,7 +17,7 @@ EASY = ("data.image_size=16", "model.hidden=[16]", "data.batch_size=8", "report=
 
 
 class Killed(BaseException):
-    """Stands for a process that dies: nothing catches it."""
+    """Simulates a process that dies: nothing catches it."""
 
 
 @pytest.fixture
@@ -67,7 +67,7 @@ def test_a_continued_training_has_the_history_of_an_unbroken_one(train: Train, p
 def test_a_kill_between_the_two_checkpoints(
     train: Train, photos: list[str], monkeypatch: pytest.MonkeyPatch, nth: int
 ) -> None:
-    """last.ckpt is of an epoch that best.ckpt should be of, too: resumed, both are."""
+    """last.ckpt is of the epoch that best.ckpt should be of too; after resuming both are."""
     photos = [*photos, "augment=none", "model.dropout=0", "trainer.max_epochs=5"]
     _, whole, _ = train(*photos)
     assert losses(whole) == sorted(losses(whole), reverse=True), "each epoch is the best one so far"

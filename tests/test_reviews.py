@@ -1,4 +1,4 @@
-"""People on the line: they judge what the model cannot tell and override what it got wrong; the log has it all."""
+"""Reviews and overrides by people on the line, all recorded in the log."""
 
 import hashlib
 import io
@@ -31,7 +31,7 @@ from test_service import Server
 
 @pytest.fixture(scope="module")
 def line(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[httpx.Client, Path, list[dict]]]:
-    """A service whose model cannot tell any part (everything is REVIEW), its log, its answers to three photos."""
+    """A service whose verdicts are all REVIEW, its log, and its answers to three photos."""
     folder = tmp_path_factory.mktemp("line")
     run = run_of(folder, PAPER, DecodeSettings(16, 16))
     record = {"threshold": 0.5, "source": "test", "review": [0.0, 1.0]}

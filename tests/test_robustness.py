@@ -1,4 +1,4 @@
-"""`python -m qc_lightning.robustness`: the corruptions against SciPy, Pillow and arithmetic; the rates by hand."""
+"""`python -m qc_lightning.robustness`: corruptions compared with SciPy, Pillow and arithmetic; rates by hand."""
 
 import csv
 import io
@@ -66,7 +66,7 @@ def test_noise_has_the_spread_it_names_and_each_photo_its_own() -> None:
 
 
 def test_each_photo_of_a_run_gets_noise_of_its_own(tmp_path: Path) -> None:
-    """Two equal photos: equal logits as they are, different ones under noise."""
+    """Two equal photos: equal logits unchanged, different ones under noise."""
     decode = DecodeSettings(16, 16)
     network = MLP((16, 16), [], 0.0).eval().requires_grad_(False)
     inspector = Inspector(network, decode, Decision(0.5, ""), ("Correct", "Incorrect"), "", torch.device("cpu"))

@@ -1,4 +1,4 @@
-"""How a decision is chosen: each rule against what scikit-learn finds, or by hand."""
+"""Choice of a decision: each rule compared with scikit-learn or with hand-computed values."""
 
 import numpy as np
 import pytest
@@ -98,7 +98,7 @@ both_classes = st.lists(st.tuples(st.floats(0, 1, width=32), st.integers(0, 1)),
 
 
 def every_cut(p):
-    """Thresholds that give each split of the scores that some threshold gives, reject-all and pass-all left out."""
+    """A threshold for each possible split of the scores, except reject-all and pass-all."""
     return np.unique(p)[1:]
 
 
@@ -115,7 +115,7 @@ def test_f1_finds_what_scikit_learn_calls_the_best(rows):
 @settings(deadline=None, max_examples=50)
 @given(both_classes, st.floats(0.01, 0.5), st.floats(0, 20), st.sampled_from([None, 0.0, 0.2, 1.0]))
 def test_cost_finds_the_cheapest_decision(rows, bad_share, escape_cost, review_cost):
-    """Against trying every pair of thresholds."""
+    """Compared with all pairs of thresholds."""
     p, y = (np.array(column) for column in zip(*rows, strict=True))
     costs = CostConfig(escape=escape_cost, overkill=1.0, review=review_cost)
     decision = choose_threshold(p, y, "cost", costs=costs, bad_share=bad_share)
@@ -162,7 +162,7 @@ def test_a_rule_asks_for_what_it_needs():
 
 @pytest.mark.parametrize(("count", "rate"), [(19, 0.05), (99, 0.05), (39, 0.05), (9, 0.1), (99, 0.01)])
 def test_a_further_value_exceeds_the_limit_as_rarely_as_promised(count, rate):
-    """Of n + 1 exchangeable values each is the new one with the same probability: count all of them."""
+    """Each of n + 1 exchangeable values is the new one with equal probability: count all of them."""
     values = np.arange(count + 1.0)
     above = [value > exceeded_by(np.delete(values, place), rate) for place, value in enumerate(values)]
     assert np.mean(above) <= rate + 1e-12

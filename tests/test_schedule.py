@@ -1,4 +1,4 @@
-"""Fine-tuning's step sizes: against torch's own cosine and by hand, and in a run."""
+"""Learning rates of fine-tuning: compared with torch's cosine schedule, by hand, and in a run."""
 
 import csv
 import importlib

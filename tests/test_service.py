@@ -1,4 +1,4 @@
-"""The service over real sockets: verdicts as the model gives them, limits kept, an end without losses."""
+"""The service over real sockets: the model's verdicts, limits, and a shutdown without losses."""
 
 import http.client
 import json
@@ -29,7 +29,7 @@ TOKEN = "correct horse battery staple"
 
 
 class Server:
-    """The command in a process of its own."""
+    """The command in its own process."""
 
     def __init__(self, *arguments: str, **environment: str) -> None:
         command = [sys.executable, "-m", "qc_lightning.serve", "port=0", *arguments]
@@ -53,7 +53,7 @@ class Server:
                 time.sleep(0.05)
 
     def stop(self) -> int:
-        """SIGTERM; the exit code."""
+        """Send SIGTERM and return the exit code."""
         self.process.send_signal(signal.SIGTERM)
         code = self.process.wait(10)
         self.client.close()
@@ -246,7 +246,7 @@ def test_a_port_in_use(model: Path) -> None:
 
 
 class Slow:
-    """A model that waits until it may go on."""
+    """A model that waits until it is released."""
 
     decode = DecodeSettings(8, 8)
 

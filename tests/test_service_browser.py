@@ -51,7 +51,7 @@ def server(model: Path, tmp_path: Path) -> Iterator[Server]:  # noqa: F811
 
 
 class Page:
-    """The page, and what it asked for and complained of."""
+    """The page, with its requests and console messages."""
 
     def __init__(self, browser: Any, server: Server, **context: Any) -> None:
         self.context = browser.new_context(locale="en-US", **context)
@@ -62,7 +62,7 @@ class Page:
         self.page.on("console", lambda said: self.errors.append(said.text) if said.type == "error" else None)
         self.page.on("pageerror", lambda error: self.errors.append(str(error)))
         self.page.goto(server.url)
-        self.page.locator("#reviews").wait_for()  # the state has come: there is a log
+        self.page.locator("#reviews").wait_for()  # the state has arrived: there is a log
 
     def drop(self, photo: Path) -> None:
         self.page.evaluate(DROP, [base64.b64encode(photo.read_bytes()).decode(), photo.name])

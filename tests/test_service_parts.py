@@ -1,4 +1,4 @@
-"""A part that several cameras see: the worst view decides, a missing one is awaited and never PASS."""
+"""A part seen by several cameras: the worst view decides; a missing view is awaited and never PASS."""
 
 import threading
 import time

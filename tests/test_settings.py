@@ -1,4 +1,4 @@
-"""The settings' dataclasses: one a source, choices listed, each default in one place."""
+"""The settings' dataclasses: one per source, choices listed, each default in one place."""
 
 import re
 from dataclasses import asdict, fields, is_dataclass
@@ -48,7 +48,7 @@ def test_what_does_not_go_together_is_named(overrides: list[str], line: str) -> 
 
 
 def test_every_default_stands_in_one_place() -> None:
-    """In `conf/`, or in the dataclass where no YAML can be read or an option says only what it switches on."""
+    """Defaults are in `conf/`, or in the dataclass if no YAML is read or an option only lists what it enables."""
     for name, command in COMMANDS.items():
         composed = {} if command.plain else _composed(name)
         for setting in settings_of(command.schema):
@@ -73,14 +73,14 @@ def test_what_a_mode_means_is_said_in_one_place() -> None:
 
 
 def test_settings_are_given_by_name() -> None:
-    """A setting that is added does not move the others."""
+    """An added setting does not change the others."""
     schemas = [item for item in vars(settings_room).values() if isinstance(item, type) and is_dataclass(item)]
     assert len(schemas) > 25
     assert [field.name for schema in schemas for field in fields(schema) if not field.kw_only] == []
 
 
 def test_a_command_tells_its_story_in_60_lines() -> None:
-    """What it does beyond that is in its room."""
+    """Any further behaviour is in its package."""
     for name in COMMANDS:
         lines = (PACKAGE / f"{name}.py").read_text(encoding="utf-8").splitlines()
         assert len(lines) <= 60, name

@@ -1,4 +1,4 @@
-"""Photos keep their shape: of the set, through the network, into heat maps."""
+"""Photos keep their aspect ratio: in the dataset, through the network, in heat maps."""
 
 import csv
 import json
@@ -67,7 +67,7 @@ def test_a_photo_on_its_side_counts_upright(tmp_path: Path) -> None:
 
 @pytest.fixture(scope="module")
 def long_photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Dark photos of 1 : 4; the bad ones have a bright spot in the left half."""
+    """Dark photos with aspect 1 : 4; the bad ones have a bright spot in the left half."""
     root, draw = tmp_path_factory.mktemp("long"), np.random.default_rng(0)
     for label, name in enumerate(("Correct", "Incorrect")):
         (root / name).mkdir()
@@ -108,7 +108,7 @@ def test_long_photos_from_training_to_heat_maps(long_photos: Path, train: Train)
     torch.testing.assert_close(heat.sum((1, 2)), logit - bias, rtol=0.1, atol=0.1)
     torch.nn.init.zeros_(head.patches.linear.weight)
     heat, _ = evidence(network, image)
-    # the spots lie in the left half
+    # the spots are in the left half
     assert heat[0, :, :96].clamp(min=0).sum() > heat[0, :, 96:].clamp(min=0).sum()
 
 

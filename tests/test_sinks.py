@@ -1,4 +1,4 @@
-"""Receivers of verdicts, each a real one on loopback: all rows arrive in order, also those from while it was gone."""
+"""Real receivers of verdicts on loopback: all rows arrive in order, also those written while a receiver was down."""
 
 import asyncio
 import csv
@@ -53,7 +53,7 @@ def free_port() -> int:
 
 
 class Receiver:
-    """An HTTP server that keeps what it gets; answers 500 to every third request."""
+    """An HTTP server that stores its requests and answers every third one with 500."""
 
     def __init__(self, port: int, faulty: bool = False) -> None:
         got: list[int] = []
@@ -144,7 +144,7 @@ def test_a_new_receiver_gets_the_rows_from_now_on(log: VerdictLog, tmp_path: Pat
 
 
 def in_loop(serve: Callable[[], Any]) -> tuple[asyncio.AbstractEventLoop, Any]:
-    """What an async server's start gives, its loop running in a thread."""
+    """The result of an async server's start, with its loop running in a thread."""
     loop = asyncio.new_event_loop()
     threading.Thread(target=loop.run_forever, daemon=True).start()
 
@@ -222,7 +222,7 @@ def test_a_plc_sees_the_newest_verdict_and_a_heartbeat(log: VerdictLog) -> None:
     until(lambda: registers()[1:] == [1, 0, 1])
     log.submit(now("REJECT")).result(30)
     until(lambda: registers()[1:] == [3, 0, 2])
-    write(log, 7)  # of January: too old
+    write(log, 7)  # from January: too old
     log.submit(now("REVIEW")).result(30)
     until(lambda: registers()[1:] == [2, 0, 4])
     before = registers()[0]

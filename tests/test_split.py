@@ -1,4 +1,4 @@
-"""Facts about the split: sizes by hand, groups whole, the same everywhere."""
+"""Properties of the split: hand-computed sizes, undivided groups, the same on every machine."""
 
 import random
 from collections import Counter
@@ -23,7 +23,7 @@ def photos(correct: int, incorrect: int, group: int = 1) -> list[Photo]:
 
 
 def test_paper_sizes() -> None:
-    """180 photos, 90 a class: 54 for the test as in the paper, 15% of the other 126 for validation."""
+    """180 photos, 90 per class: 54 for the test as in the paper, 15% of the other 126 for validation."""
     of = photos(90, 90)
     subsets = split(of, split_settings(test=0.3, val=0.15, seed=0))
     counts = Counter((subset, photo.label) for photo, subset in zip(of, subsets, strict=True))
@@ -45,7 +45,7 @@ def test_groups_that_hold_both_classes_are_stratified_by_all_their_photos(seed: 
 
 
 def test_golden() -> None:
-    """The same on every machine and release: these names were dealt once and stay dealt."""
+    """The same on every machine and release: a recorded split of these names."""
     of = photos(6, 6)
     subsets = split(of, split_settings(test=0.34, val=0.25, seed=7))
     assert [p.name for p, s in zip(of, subsets, strict=True) if s == "test"] == [
@@ -93,7 +93,7 @@ def test_fixed_subsets_stay() -> None:
     of = [Photo(p.path, p.name, p.label, p.group, "test" if i % 4 == 0 else None) for i, p in enumerate(photos(20, 20))]
     subsets = split(of, split_settings(test=0.9, val=0.2, seed=0))
     assert [i for i, subset in enumerate(subsets) if subset == "test"] == list(range(0, 40, 4))
-    assert subsets.count("val") == 6  # a fifth of 15 a class
+    assert subsets.count("val") == 6  # a fifth of 15 per class
     fixed = [
         Photo(p.path, p.name, p.label, p.group, "val" if i % 4 == 0 else None) for i, p in enumerate(photos(20, 20))
     ]

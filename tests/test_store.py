@@ -1,4 +1,4 @@
-"""The pixel store: the same pixels from disk, memory and decoded again; and a cache that is never trusted."""
+"""The pixel store: equal pixels from disk, from memory and decoded again; the cache is never trusted."""
 
 import json
 import os
@@ -139,7 +139,7 @@ def flip(position: int) -> object:
 
 
 def foreign(content: bytes) -> bytes:
-    """Whole and sound, but said to be of other photos."""
+    """Complete and undamaged, but recorded for other photos."""
     pixels = COUNT * 3 * 8 * 8
     text = json.loads(content[pixels : -cache_module._TAIL.size])
     text = json.dumps(text | {"key": "0" * 64}).encode()

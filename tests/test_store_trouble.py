@@ -1,4 +1,4 @@
-"""The pixel store without room or memory, killed, and with photos or files that change under it."""
+"""The pixel store without disk space or memory, killed, and with photos or files that change meanwhile."""
 
 import logging
 import os
@@ -131,9 +131,9 @@ def test_ctrl_c_ends_at_once_and_what_was_decoded_stays(
     monkeypatch.setattr(store_module, "cores", lambda: 1)
     with pytest.raises(KeyboardInterrupt):
         open_store(paths, SMALL, cache, tmp_path / "cache", progress=False)
-    assert len(begun) < 30  # neither the waiting tasks nor the rest of the one at work
+    assert len(begun) < 30  # neither the waiting tasks nor the rest of the running one
     assert not list((tmp_path / "cache").glob("[!.]*"))
-    done = 16 if cache == "disk" else 0  # the first task; the second one was at work
+    done = 16 if cache == "disk" else 0  # the first task; the second one was running
     before = len(begun)
     check(open_store(paths, SMALL, cache, tmp_path / "cache", progress=False), paths)
     assert len(begun) - before == COUNT - done
@@ -145,7 +145,7 @@ def test_ctrl_c_ends_at_once_and_what_was_decoded_stays(
     "damage", ["none", "last line cut", "pixels cut", "pixels changed", "line changed", "no journal"]
 )
 def test_a_killed_build_is_continued(damage: str, paths: list[Path], tmp_path: Path, reads: list[Path]) -> None:
-    """What the pixels and their journal do not both say is decoded again."""
+    """Photos that the pixels and their journal do not both confirm are decoded again."""
     program = """
 import os, signal, sys
 from pathlib import Path
@@ -238,7 +238,7 @@ def test_a_file_that_is_cut_off_while_in_use_is_one_line(tmp_path: Path) -> None
 def test_files_of_one_size_and_time_are_told_apart_by_their_bytes(
     how: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Two folders of bitmaps, all of one size and one time, change places: old pixels would have the other label."""
+    """Two folders of bitmaps with equal sizes and times are swapped: old pixels would have the other label."""
     for value, name in ((10, "a"), (200, "b")):
         photos(tmp_path / name, 3)
         for path in (tmp_path / name).iterdir():
@@ -253,7 +253,7 @@ def test_files_of_one_size_and_time_are_told_apart_by_their_bytes(
     def grey() -> list[int]:
         return open_store(everything, SMALL, "disk", tmp_path / "cache").pixels(range(6))[:, 0, 0, 0].tolist()
 
-    if how == "rewritten within a tick":  # a file system that makes up its inodes and has no ctime
+    if how == "rewritten within a tick":  # a file system with synthetic inodes and without ctime
         monkeypatch.setattr(cache_module, "stamp_of", lambda path: None)
     stamp()
     assert grey() == [10] * 3 + [200] * 3

@@ -1,4 +1,4 @@
-"""`python -m qc_lightning.train -m ...` from call to winner."""
+"""`python -m qc_lightning.train -m ...` from command line to winner."""
 
 import csv
 import gc
@@ -89,7 +89,7 @@ def test_a_grid_from_call_to_winner(sweep: Train, train: Train) -> None:
 def test_what_a_job_changes_in_its_process_does_not_reach_the_next(sweep: Train) -> None:
     import torch
 
-    torch.use_deterministic_algorithms(False)  # whatever trained in this process before
+    torch.use_deterministic_algorithms(False)  # whatever was trained in this process before
     code, folder, output = sweep("trainer.deterministic=true,null", "report=true")
     assert code == 0, output
     assert not torch.are_deterministic_algorithms_enabled()
@@ -123,7 +123,7 @@ def test_a_sweep_is_resumed(sweep: Train) -> None:
     given = ("report=false", "optim.lr=1e-2,1e-3,1e-4", "model.hidden=[16],[8]")
     _, folder, _ = sweep(*given)
     whole = rows(folder / "sweep.csv")
-    # as a kill leaves it: one job half done, one never begun, one failed
+    # as after a kill: one job half done, one not started, one failed
     (folder / "1" / "job.json").unlink()
     (folder / "1" / "metrics.json").unlink()
     (folder / "1" / "leftover").touch()
@@ -238,7 +238,7 @@ def test_frozen_networks_sweep_without_the_test_part(
 
 @pytest.mark.slow
 def test_a_sweep_without_a_validation_part_has_no_winner(sweep: Train) -> None:
-    """As the paper, with several seeds: every job is a whole training, tested, and nobody is chosen."""
+    """Like the paper, with several seeds: every job is a complete training with a test, and there is no winner."""
     code, folder, output = sweep("report=false", "data.split.val=0", "seed=1,2")
     assert code == 0, output
     assert "WARNING: no winner: no job has a val_auroc" in output
@@ -311,7 +311,7 @@ def test_the_memory_of_a_failed_job_is_freed(sweep: Train, monkeypatch: pytest.M
         raise MemoryError("the photos do not fit")
 
     monkeypatch.setattr(trainer, "fit", fit)
-    gc.disable()  # else Python may happen to do it in time
+    gc.disable()  # otherwise Python may do it in time by chance
     try:
         code, _, output = sweep("optim.lr=1e-3,1e-4,1e-5")
     finally:

@@ -1,4 +1,4 @@
-"""Sweeps as processes: killed and resumed, with each launcher for real."""
+"""Sweeps as processes: killed and resumed, with each real launcher."""
 
 import csv
 import importlib.util
@@ -35,7 +35,7 @@ def needs(package: str) -> None:
 
 def begin(folder: Path, photo_root: Path, *arguments: str) -> "subprocess.Popen[str]":
     command = [sys.executable, "-m", "qc_lightning.train", "-m", "data=folder", f"data.root={photo_root}", *SMALL]
-    # a session of its own: all its processes can be killed together
+    # its own session, so that all its processes can be killed together
     return subprocess.Popen(
         [*command, *POINTS, *arguments],
         cwd=folder,
@@ -114,7 +114,7 @@ def test_a_killed_sweep_is_gone_on_with(
     assert "best so far" in output
     rows = table(tmp_path)
     assert [row["status"] for row in rows] == ["finished"] * 6
-    # figures of other launchers may differ in the last digits: their processes have other numbers of threads
+    # metrics of other launchers may differ in the last digits: their processes have other numbers of threads
     expected = {row["job"]: float(row["val_loss"]) for row in unbroken(photo_root)}
     assert {row["job"]: float(row["val_loss"]) for row in rows} == pytest.approx(expected, rel=1e-3)
 

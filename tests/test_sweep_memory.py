@@ -1,4 +1,4 @@
-"""The process of a sweep does not grow with its jobs."""
+"""The memory of a sweep does not grow with its jobs."""
 
 import gc
 import os
@@ -29,7 +29,7 @@ main()
 
 
 class Settings:
-    """Goes round in circles, as composed settings do."""
+    """An object in a reference cycle, like composed settings."""
 
     def __init__(self) -> None:
         self.root = self
@@ -37,7 +37,7 @@ class Settings:
 
 def test_the_settings_of_jobs_that_are_over_are_freed() -> None:
     jobs = []
-    gc.unfreeze()  # as in a process of its own
+    gc.unfreeze()  # as in a separate process
     try:
         for _ in range(5):
             settings = Settings()

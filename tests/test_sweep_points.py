@@ -1,4 +1,4 @@
-"""Which jobs a sweep has, who wins, and what its page shows: without training anything."""
+"""The jobs of a sweep, its winner and its page, without any training."""
 
 import itertools
 import json
@@ -89,7 +89,7 @@ def test_random_search_is_reproducible_from_its_seed() -> None:
 
 
 def test_every_way_to_repeat_is_no_point_of_its_own() -> None:
-    """Another split or another seed of the same settings: their mean counts, and none of them wins alone."""
+    """Other splits or seeds of the same settings: their mean counts, and none of them wins alone."""
     for key in ("data.split.fold", "data.split.seed", "seed"):
         jobs = plan([f"{key}=1,2", "optim.lr=1e-3,1e-4"], preset()).jobs
         assert [dict(job.repeat) for job in jobs] == [{key: "1"}, {key: "2"}] * 2
@@ -149,7 +149,7 @@ def test_losses_and_rates_of_mistakes_are_better_when_low(tmp_path: Path) -> Non
 
 
 class DyingLauncher:
-    """As joblib's: when a job's process is killed, the others that are running die with it and nothing is returned."""
+    """Like joblib's: when a job's process is killed, the other running jobs die with it and nothing is returned."""
 
     def __init__(self, sweep: Sweep, deadly: int) -> None:
         self.sweep, self.deadly, self.calls = sweep, deadly, list[list[int]]()
@@ -203,7 +203,7 @@ def test_a_job_that_is_still_running_is_waited_for(tmp_path: Path, monkeypatch: 
 def test_a_job_that_has_finished_is_not_run_again_by_a_second_call(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """As Ray calls it when the node was lost after the last line."""
+    """As called by Ray when a node was lost after the last line."""
     hydra = SimpleNamespace(runtime=SimpleNamespace(cwd=str(Path.cwd()), output_dir=str(tmp_path)))
     monkeypatch.setattr(job.HydraConfig, "get", lambda: hydra)
     finished(0.7).write(tmp_path)
@@ -309,7 +309,7 @@ def test_folds_that_cannot_be_are_refused() -> None:
 
 
 def test_the_page_is_one_safe_file(tmp_path: Path) -> None:
-    """Values come from outside: they are shown, not run; nothing is loaded from anywhere."""
+    """Values from outside are shown, not executed; nothing is loaded from elsewhere."""
     evil = "<script>alert(1)</script>"
     jobs = [Job(i, {"optim.lr": str(10.0**-i), "data.root": evil if i % 2 else "a"}, {}) for i in range(12)]
     records: dict[int, Record] = {i: finished(0.5 + i / 100) for i in range(11)} | {11: Record("failed", 1.0, evil)}

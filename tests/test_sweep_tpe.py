@@ -1,4 +1,4 @@
-"""`sweep=tpe`: where the next points lie, without training; and one small search."""
+"""`sweep=tpe`: the proposed points, without training; and one small search."""
 
 import importlib.util
 import json
@@ -29,7 +29,7 @@ def swept(*arguments: str) -> dict[str, Values]:
 
 
 def quality(point: dict[str, str]) -> float:
-    """Best, 0, at a rate of 1e-3 and no dropout."""
+    """Best score, 0, at a learning rate of 1e-3 without dropout."""
     return -abs(math.log10(float(point["optim.lr"])) + 3) - float(point["model.dropout"])
 
 
@@ -50,7 +50,7 @@ def test_it_finds_better_points_than_chance(sign: int) -> None:
         by_chance.append(max(quality({key: of.draw(dice) for key, of in space.items()}) for _ in range(40)))
         found.append(max(sign * (score or 0) for _, score in search(40, seed, sign=sign)))
     assert statistics.median(found) > statistics.median(by_chance)
-    # and it learns: the later half lies closer than the random beginning
+    # and it learns: the later half is closer than the random beginning
     tried = [sign * (score or 0) for _, score in search(40, 0, sign=sign)]
     assert statistics.median(tried[20:]) > statistics.median(tried[:10])
 
@@ -103,7 +103,7 @@ def test_a_search_from_the_command_line(train: Train, photo_root: Path) -> None:
     assert plan["total"] == len(plan["jobs"]) == 4
     assert "[4/4] job 3" in output
     assert len(Path("sweep/sweep.csv").read_text().splitlines()) == 5
-    # stopped after two jobs, it continues with the very points that it would have had
+    # stopped after two jobs, it continues with the same points as without the stop
     asked = plan["jobs"]
     Path("sweep/sweep.json").write_text(json.dumps(plan | {"jobs": asked[:2]}))
     for number in (2, 3):

@@ -1,4 +1,4 @@
-"""`experiment=thorough`: two stages fine-tuned under the patches, from call to verdict and export."""
+"""`experiment=thorough`: two stages fine-tuned below the patches, from command line to verdict and export."""
 
 import csv
 import json
@@ -119,7 +119,7 @@ def test_the_evidence_adds_up_to_the_logit() -> None:
     bias = head.pooled.linear.bias + head.patches.linear.bias
     torch.testing.assert_close(
         found.sum((1, 2)) + bias, logit, rtol=0.05, atol=0.02
-    )  # but for the edges of resized maps
+    )  # except for the edges of resized maps
     with torch.no_grad():
         head.tail.fill_(0.0)
         assert not torch.allclose(built(image), logit, atol=1e-2), "the tail has its part in it"

@@ -1,4 +1,4 @@
-"""Photos in tiles: a part is as bad as its worst tile, whichever network looks."""
+"""Photos in tiles: a part is as bad as its worst tile, for every network."""
 
 import json
 from collections.abc import Callable
@@ -95,7 +95,7 @@ def test_what_grad_cam_listens_to_is_a_map_of_the_whole_photo() -> None:
 
 
 def test_a_photo_is_decoded_to_all_of_its_tiles(tmp_path: Path) -> None:
-    """The whole of a 60 x 40 photo at twice its size, also when it lies on its side and EXIF says so."""
+    """The complete 60 x 40 photo at twice its size, also when it is stored rotated with an EXIF tag."""
     pixels = np.random.RandomState(0).randint(0, 256, (4, 6, 3), dtype=np.uint8).repeat(10, 0).repeat(10, 1)
     settings = DecodeSettings(40, 40, rows=2, columns=3)
     Image.fromarray(pixels).save(tmp_path / "upright.png")
@@ -104,7 +104,7 @@ def test_a_photo_is_decoded_to_all_of_its_tiles(tmp_path: Path) -> None:
     expected = np.asarray(Image.fromarray(pixels).resize((120, 80), Image.Resampling.BILINEAR)).transpose(2, 0, 1)
     np.testing.assert_array_equal(upright, expected)
     exif = Image.Exif()
-    exif[0x0112] = 6  # to be turned a quarter clockwise
+    exif[0x0112] = 6  # to be turned by 90 degrees clockwise
     for resize in ("squash", "letterbox"):
         for suffix in ("png", "jpg"):
             turned = tmp_path / f"turned.{suffix}"
@@ -128,12 +128,12 @@ def test_turning_a_wide_photo_keeps_its_shapes(monkeypatch: pytest.MonkeyPatch) 
     turned = corruptions._moved(image, torch.tensor([torch.pi / 2]), 1.0, torch.zeros(1))
     monkeypatch.setattr(augment, "_range", lambda count, reach, _: torch.full((count,), reach))
     for changed in (turned, augment.augment(image, replace(augmentations()["paper"], rotation=90, zoom=0, shift=0))):
-        # the middle 64 columns: what is mirrored in from above and below lies beside them
+        # the middle 64 columns, next to the content mirrored in from above and below
         torch.testing.assert_close(changed[..., 32:96], image[..., 32:96], atol=1e-3, rtol=0)
 
 
 def test_the_exact_head_finds_the_bad_tile(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Of 8 tiles one is bad, and which one is not said: round after round beats calling all of them bad."""
+    """One of 8 tiles is bad, without a label for which: iterating beats calling all of them bad."""
     draw = np.random.RandomState(0)
     label = np.arange(300) % 2
     features = draw.normal(size=(300, 8, 200)).astype(np.float32)
@@ -160,7 +160,7 @@ def test_the_exact_head_finds_the_bad_tile(monkeypatch: pytest.MonkeyPatch) -> N
 
 @pytest.mark.parametrize("model", [["model=mlp", "model.hidden=[8]"], ["model=resnet18", "model.mode=scratch"]])
 def test_the_way_through_training(train: Train, photo_root: Path, model: list[str]) -> None:
-    """Photos with a white corner, which only one of four tiles sees."""
+    """Photos with a white corner, which is in only one of four tiles."""
     source = ["data=folder", f"data.root={photo_root}", "data.image_size=32", "data.tiles=2x2", "report=false"]
     code, run, output = train(*source, *model, "model.weights=none", "augment=light", "trainer.max_epochs=6")
     assert code == 0, output

@@ -1,4 +1,4 @@
-"""`python -m qc_lightning.train` from call to run folder."""
+"""`python -m qc_lightning.train` from command line to run folder."""
 
 import csv
 import json
@@ -24,7 +24,7 @@ def rows(path: Path) -> list[dict[str, str]]:
 
 
 def figures(run: Path) -> dict[str, object]:
-    """metrics.json without what differs between two equal runs."""
+    """metrics.json without the values that differ between equal runs."""
     metrics = json.loads((run / "metrics.json").read_text())
     del metrics["timing_s"]
     return dict(metrics)
@@ -64,7 +64,7 @@ def test_the_run_folder_keeps_its_contract(train: Train, easy: list[str], photo_
 
 
 def test_figures_are_scikit_learns(train: Train, easy: list[str]) -> None:
-    """metrics.json against another library on predictions.csv."""
+    """metrics.json compared with another library on predictions.csv."""
     _, run, _ = train(*easy, "trainer.max_epochs=2", "optim.lr=1e-4")
     predictions = rows(run / "predictions.csv")
     label = [int(row["label"] == "Incorrect") for row in predictions]
@@ -197,7 +197,7 @@ def test_gpu(train: Train, easy: list[str]) -> None:
 
 
 def test_a_process_that_writes_nothing_leaves_the_checkpoints_alone(tmp_path: Path) -> None:
-    """The second of two processes: whatever the order, it must not replace what the first has written."""
+    """The second of two processes must not replace what the first has written, in either order."""
     from types import SimpleNamespace
 
     from qc_lightning.core.run import Run
@@ -244,7 +244,7 @@ def test_quick_epochs_are_not_all_saved_but_the_last_is(
 
 
 def test_mixup_reaches_the_training(train: Train, easy: list[str]) -> None:
-    """Blended labels change what is learnt; everything else of the two runs is the same."""
+    """Blended labels change the trained weights; everything else in the two runs is the same."""
     same = [*easy, "trainer.max_epochs=1", "augment=none"]
     plain, blended = (train(*same, f"augment.mixup={alpha}")[1] for alpha in (0.0, 5.0))
     assert (plain / "split.csv").read_text() == (blended / "split.csv").read_text()

@@ -1,4 +1,4 @@
-"""Every flag of lightning.Trainer works as `trainer.<flag>=...`, or is refused in one line before anything is made."""
+"""Every flag of lightning.Trainer works as `trainer.<flag>=...`, or is refused in one line before work starts."""
 
 import inspect
 import json

@@ -1,4 +1,4 @@
-"""The way of a photo: the modules that handle it between its file and its verdict, few enough to be read in one go."""
+"""The modules that handle a photo between its file and its verdict, few enough to read in one sitting."""
 
 import re
 import sys
@@ -24,12 +24,12 @@ from qc_lightning.train import train
 
 PACKAGE = Path(qc_lightning.__file__).parent
 ASIDE = ("core", "config", "cli", *(f"data/{name}" for name in ("appearance", "checks", "duplicates", "shortcuts")))
-"""Not counted: what every room stands on, and the checks, which look at photos and hand none on."""
+"""Not counted: common foundations, and checks, which look at photos without passing them on."""
 ARCHITECTURE = Path(__file__).parents[1] / "docs" / "architecture.md"
 
 
 def _carries_a_photo(value: object) -> bool:
-    """Whether an argument is a photo in one of the forms that it has on its way."""
+    """Whether an argument is a photo in one of its forms on the way."""
     if isinstance(value, Photo | PhotoSet | Decoded | Inspection):
         return True
     if isinstance(value, np.ndarray | torch.Tensor):

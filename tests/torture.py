@@ -36,13 +36,13 @@ from bad_files import KINDS, PLAIN, good_file, stream
 
 @dataclass(frozen=True)
 class Try:
-    """What a part is to do.
+    """The task of a part.
 
     Attributes:
         scratch: an empty folder.
-        count: how often.
-        seed: of the draws.
-        only: phases or commands; all when empty.
+        count: number of tries.
+        seed: seed of the draws.
+        only: phases or commands; all if empty.
         share: i and n: of the kills every n-th from the i-th on.
     """
 
@@ -54,7 +54,7 @@ class Try:
 
 
 def broken_photos(task: Try) -> list[str]:
-    """Broken photos: how many were refused, read, or ended in anything else."""
+    """Broken photos: numbers refused, read, and with any other end."""
     from qc_lightning.data.decode import BadImage, DecodeSettings, decode_bytes, decode_whole
     from qc_lightning.data.file_facts import read_file_facts
     from qc_lightning.data.image_file import looks_like_image
@@ -100,7 +100,7 @@ def broken_photos(task: Try) -> list[str]:
 
 
 def whole_photos(task: Try) -> list[str]:
-    """Good photos of the kinds that every camera makes: how many are refused."""
+    """Good photos of the kinds that every camera makes: number refused."""
     from qc_lightning.data.decode import BadImage, DecodeSettings, decode_bytes
 
     rng, refused = np.random.default_rng(task.seed), 0
@@ -142,7 +142,7 @@ PARTS: dict[str, tuple[Callable[[Try], list[str]], int]] = {
     "many": (lambda task: many.many_photos(task.scratch, task.count), 100_000),
     "jobs": (lambda task: [many.many_jobs(task.scratch, task.count)], 1000),
 }
-"""What to do, and how often."""
+"""The parts, and the number of tries of each."""
 
 
 def main() -> None:
