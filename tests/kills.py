@@ -80,7 +80,7 @@ def _fresh(template: Path, work: Path) -> None:
 
 
 def unbroken(phase: Phase, template: Path, work: Path, reading: bool) -> tuple[dict[str, object], int]:
-    """What the work leaves when nobody disturbs it, and how many changes of files it makes.
+    """The result of uninterrupted work, and its number of file changes.
 
     Raises:
         AssertionError: the work fails.

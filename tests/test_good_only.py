@@ -215,7 +215,7 @@ def test_a_good_photo_is_measured_without_its_group(patches: tuple[int, int] | N
 
 
 def test_of_few_bad_photos_no_best_threshold_is_looked_for() -> None:
-    """The best one of 3 lies anywhere between them; the safe one never lets more than it rests on decide."""
+    """With 3 bad photos the best threshold is arbitrary; a cautious one is chosen instead."""
     draw = np.random.default_rng(4)
     good, bad = draw.beta(2, 8, 200), np.array([0.35, 0.8, 0.97])
     scores, label = np.concatenate([good, bad]), np.array([0] * 200 + [1] * 3)

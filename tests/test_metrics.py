@@ -212,7 +212,7 @@ def test_the_table_of_nothing_is_no_error():
 
 
 def test_reviewed_parts_are_a_column_of_their_own():
-    """By hand: a band from 0.4 to 0.6 around the threshold; the confusion matrix goes by the threshold alone."""
+    """By hand: a band from 0.4 to 0.6 around the threshold; the confusion matrix uses only the threshold."""
     p = np.array([0.1, 0.45, 0.55, 0.9, 0.2, 0.45, 0.7, 0.8])
     y = np.array([0, 0, 0, 0, 1, 1, 1, 1])
     found = evaluate(p, np.log(p / (1 - p)), y, None, Decision(0.5, "", (0.4, 0.6)))

@@ -34,7 +34,7 @@ def test_paper_sizes() -> None:
 
 @pytest.mark.parametrize("seed", range(8))
 def test_groups_that_hold_both_classes_are_stratified_by_all_their_photos(seed: int) -> None:
-    """60 Correct and 20 Incorrect photos, the Incorrect ones beside Correct ones of their group: 30% are 18 and 6."""
+    """60 Correct and 20 Incorrect photos, the Incorrect ones in groups with Correct ones: 30% are 18 and 6."""
     pairs = [(label, f"pure {group}") for group in range(20) for label in (0, 0)]
     pairs += [(label, f"mixed {group}") for group in range(10) for label in (0, 0, 1, 1)]
     of = [Photo(Path(f"/{i}.png"), f"{i}.png", label, group) for i, (label, group) in enumerate(pairs)]

@@ -88,7 +88,7 @@ def complete_checkpoint(
     """Add to a checkpoint what an Inspector needs besides the weights; return the model id.
 
     Args:
-        path: of the checkpoint.
+        path: path of the checkpoint.
         decode: settings that turn a file into the network's input.
         decision: rule that turns a probability into a verdict.
         class_names: the user's names for Correct and Incorrect.
@@ -146,7 +146,7 @@ def restore(path: Path, device: str) -> Restored:
     """Build the network of a finished checkpoint, with its weights.
 
     Args:
-        path: of the checkpoint.
+        path: path of the checkpoint.
         device: as for `chosen_device`.
 
     Raises:

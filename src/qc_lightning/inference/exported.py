@@ -94,7 +94,7 @@ class ExportedInspector:
         """Load an exported inspector.
 
         Args:
-            path: of the .onnx file.
+            path: path of the .onnx file.
             unreadable: the verdict on a photo that cannot be read, REVIEW or REJECT.
             threads: CPU threads per call; 0: one per core.
 
@@ -198,7 +198,7 @@ class ExportedInspector:
             inputs[WITH_EVIDENCE] = np.array(True)
         try:
             results: list[npt.NDArray[Any]] = self._session.run(list(names), inputs)
-        except Exception as error:  # onnxruntime raises kinds of its own
+        except Exception as error:  # onnxruntime raises its own error types
             raise _cannot_run(self.path, error, "export it again") from error
         return results
 
@@ -233,7 +233,7 @@ def _session(path: Path, threads: int, content: bytes) -> "onnxruntime.Inference
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     try:
         return onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
-    except Exception as error:  # onnxruntime raises kinds of its own
+    except Exception as error:  # onnxruntime raises its own error types
         raise _cannot_run(path, error, "install a newer one") from error
 
 

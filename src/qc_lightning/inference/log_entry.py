@@ -69,7 +69,7 @@ class Entry(NamedTuple):
         """The entry of a person's verdict, given now, on this inspection.
 
         Args:
-            number: of this inspection's row.
+            number: number of this inspection's row.
             verdict: PASS or REJECT.
             who: the person's name.
             reason: in the person's words.

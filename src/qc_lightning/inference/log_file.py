@@ -93,7 +93,7 @@ def register(path: Path, record: str) -> str:
     """Store a model's record once; `Entry.model` refers to it.
 
     Args:
-        path: of the log.
+        path: path of the log.
         record: JSON text.
 
     Returns:
@@ -129,7 +129,7 @@ def query(path: Path, where: str = "ORDER BY id", *values: object) -> Iterator[R
     """Rows of a log.
 
     Args:
-        path: of the log.
+        path: path of the log.
         where: SQL after `SELECT * FROM entries`; by default all rows in order.
         values: values of its placeholders.
 

@@ -47,7 +47,7 @@ def measured(path: Path, model: str, most: int | None = None) -> Iterator[tuple[
     """Drift statistics of a model's inspections, in order: row, measures, whether it is on the rejected side.
 
     Args:
-        path: of the log.
+        path: path of the log.
         model: digest of the model's record.
         most: number of newest inspections; None for all.
     """
@@ -82,7 +82,7 @@ def first_since(path: Path, time: str) -> int:
     """Number of the first row at or after a time, or the number after the newest row; times rise with numbers.
 
     Args:
-        path: of the log.
+        path: path of the log.
         time: UTC, in the format of the rows.
     """
     low, high = 1, newest_number(path) + 1
@@ -97,7 +97,7 @@ def verdict_counts(path: Path, after: int, without: Sequence[str]) -> tuple[int,
     """Number of inspections by verdict after a row.
 
     Args:
-        path: of the log.
+        path: path of the log.
         after: number of the row.
         without: parts to leave out.
 

@@ -13,7 +13,7 @@ def replay(path: Path, model: str, photos: Path) -> int:
     """Inspect kept photos again and print each verdict that differs from the log.
 
     Args:
-        path: of the log.
+        path: path of the log.
         model: an exported inspector.
         photos: folder of the photos.
 

@@ -28,7 +28,7 @@ def load_model(model: Model, device: str, unreadable: str, max_pixels: int | Non
 
     Args:
         model: result of `open_model`.
-        device: of a run's network: auto, cpu, cuda or cuda:<n>.
+        device: device of a run's network: auto, cpu, cuda or cuda:<n>.
         unreadable: review or reject, the verdict on a photo that cannot be read.
         max_pixels: photos with more are refused; None: the training's limit.
 

@@ -29,7 +29,7 @@ class Row(NamedTuple):
         model_id: id of the model.
         error: why the probability, a copy or a picture of the photo is missing.
         time: when the photo was inspected, UTC, ISO 8601.
-        threshold: of the decision.
+        threshold: threshold of the decision.
         logit: the network's output.
         novelty: novelty of the photo.
         reason: why a person has to look at it.

@@ -48,7 +48,7 @@ def advice(
     correct, incorrect = tn + fp, fn + tp
     run_argument = shlex.quote(f"run={run}")
     steps = []
-    better = (f"{train} experiment=recommended", f"{train} data.tiles=2x2")  # keyed by `pretrained`
+    better = (f"{train} experiment=recommended", f"{train} data.tiles=2x2")  # indexed by `pretrained`
     why = (
         "Small networks trained from nothing often end so on real photos; start from features learnt on millions of "
         "others.",

@@ -77,9 +77,9 @@ class Pictures:
         """Embed a photo with its aspect ratio, decoded as in training; None if it cannot be read.
 
         Args:
-            path: of the photo.
-            bit_depth: of 16-bit photos.
-            side: of the square with as many pixels as the network sees; the picture has at least 320 x 320, if the
+            path: path of the photo.
+            bit_depth: significant bits of 16-bit photos.
+            side: side of the square with as many pixels as the network sees; the picture has at least 320 x 320, if the
                 photo has, and at most 512 x 512.
         """
         size = photo_size(path)
@@ -110,8 +110,8 @@ def mistakes(
         split: rows of split.csv by path; its sha256 names a photo's heat map, `explanations/<sha256>.png`.
         run: the run folder.
         starts: folders that a relative path may start from.
-        bit_depth: of 16-bit photos.
-        side: of the square with as many pixels as the network sees.
+        bit_depth: significant bits of 16-bit photos.
+        side: side of the square with as many pixels as the network sees.
         pictures: takes the photos.
 
     Returns:
@@ -167,8 +167,8 @@ def most_novel(
     Args:
         predictions: rows of predictions.csv, with "novelty" as text.
         starts: folders that a relative path may start from.
-        bit_depth: of 16-bit photos.
-        side: of what the network sees, in pixels.
+        bit_depth: significant bits of 16-bit photos.
+        side: side of the square with as many pixels as the network sees.
         pictures: takes the thumbnails.
 
     Returns:

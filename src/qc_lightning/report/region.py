@@ -38,8 +38,8 @@ def region_pictures(
         regions: for each camera "roi", the region of interest (left, top, right and bottom as fractions of the photo),
             and "mask", a file; a missing or invalid mask is left out. An entry with an empty name is for all photos.
         camera_of: camera of each photo, by its path.
-        bit_depth: of 16-bit photos.
-        side: of the square with as many pixels as the network sees.
+        bit_depth: significant bits of 16-bit photos.
+        side: side of the square with as many pixels as the network sees.
         pictures: takes the photos.
 
     Returns:

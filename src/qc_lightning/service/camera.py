@@ -81,7 +81,7 @@ class Camera:
         pause = _FIRST_PAUSE
         while not self._ended.is_set():
             with self._change:
-                if not self._live:  # its frames do not grow old
+                if not self._live:  # its frames do not expire
                     self._change.wait_for(lambda: self._wanted or self._ended.is_set(), 1.0)
                 wanted = self._wanted
             if not (wanted or self._live):
@@ -133,5 +133,5 @@ def _open_frames(address: str) -> Frames | None:
 
 
 def _is_live(address: str) -> bool:
-    """Whether frames expire if nobody reads them, unlike those of files."""
+    """Whether unread frames expire, unlike those of files."""
     return address.isdigit() or "://" in address or address.startswith(_GENICAM)

@@ -25,7 +25,7 @@ from qc_lightning.inference.log_entry import Entry, Row
 from qc_lightning.inference.validity import void_because
 
 Key = tuple[str, str]
-"""Product and camera; an empty text stands for any."""
+"""Product and camera; an empty text matches any."""
 
 
 class ServedModel:

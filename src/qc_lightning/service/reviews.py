@@ -30,7 +30,7 @@ class Override(BaseModel):
 
 
 def review_routes(service: Service, log: VerdictLog) -> APIRouter:
-    """The routes that need a log."""
+    """The routes that require a log."""
     router = APIRouter()
 
     @router.get("/v1/reviews")

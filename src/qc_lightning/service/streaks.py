@@ -29,7 +29,7 @@ class Streaks:
         Args:
             inspection: its result.
             source: camera or folder; empty if unknown.
-            novelty_limit: of the decision; None if there is none.
+            novelty_limit: novelty limit of the decision; None if there is none.
         """
         novel = False
         if inspection.novelty is not None and novelty_limit is not None:

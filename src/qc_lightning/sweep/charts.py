@@ -16,7 +16,7 @@ class Axis:
     """The axis of a key or of the objective.
 
     Attributes:
-        name: of the key.
+        name: name of the key.
         listed: whether its values are categories at equal distances instead of numbers on a scale.
         ticks: position in [0, 1] and text of each label.
         log: whether the scale is logarithmic.

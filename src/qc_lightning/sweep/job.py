@@ -144,8 +144,8 @@ def tidied() -> Iterator[None]:
         yield
     finally:
         gc.collect()
-        # Objects made by imports need no garbage collection after each job. Frozen only once: later it would include
-        # the settings of the previous job, which are garbage in reference cycles.
+        # Objects made by imports need no garbage collection after each job. They are frozen only once: a later freeze
+        # would include the settings of the previous job, which are garbage in reference cycles.
         if not gc.get_freeze_count():
             gc.freeze()
         torch.cuda.empty_cache()  # without effect if CUDA was not used

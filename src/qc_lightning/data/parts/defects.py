@@ -168,7 +168,7 @@ def burr(surface: Surface, rng: RandomState, severity: float) -> Field:
     teeth = 6 + int(14 * severity * between(rng, 0.7, 1.0))
     big = 0.9 + 1.9 * severity
     cover = np.zeros((FRAME, FRAME), np.float32)
-    # a rim of radius 0 stands for a straight side of the outline
+    # a rim of radius 0 represents a straight side of the outline
     rim_u, rim_v, radius, _ = HOLES[rng.randint(0, 5)] if rng.randint(3) else (0.0, 0.0, 0.0, 0.0)
     angle, along = rng.randint(4) * math.pi / 2, between(rng, -50, 50)
     turn = between(rng, 0, 2 * math.pi)

@@ -238,7 +238,7 @@ def drill(surface: Surface, hole: Hole, depth: float = 1.0) -> None:
     cone = (clip((radius + sink + 1 - away) * 0.6) - inside) * 0.7
     surface.tilt_u[at] -= ray_u * cone
     surface.tilt_v[at] -= ray_v * cone
-    # the far wall catches the key light, the near wall lies in its own shadow
+    # the far wall reflects the key light, the near wall is in its own shadow
     facing = ray_u * surface.light[0] + ray_v * surface.light[1]
     wall = clip(1 - (radius - away) * (2.2 / radius)) * np.maximum(-facing, 0.0)
     lit = (0.03 + 0.5 * (1 - depth)) * clip(1.2 - 0.35 * facing) + 0.45 * wall * wall

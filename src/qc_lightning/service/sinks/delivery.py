@@ -12,7 +12,7 @@ from qc_lightning.inference.verdict_log import VerdictLog
 
 _MOST_AT_A_TIME = 100
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.5, 30.0  # seconds between retries
-_LAST_SECONDS = 1.0  # seconds for a receiver at the end of the service
+_LAST_SECONDS = 1.0  # seconds for a last delivery when the service ends
 
 
 class SinkError(Exception):
@@ -23,9 +23,9 @@ class Sink(Protocol):
     """A receiver of rows.
 
     Attributes:
-        name: of its kind, one word.
-        target: which receiver it is, in words; without secrets.
-        beat: seconds after which it wants to be called without rows; None for never.
+        name: name of its kind, one word.
+        target: description of the receiver, without secrets.
+        beat: seconds after which it must be called even without rows; None for never.
     """
 
     name: str
@@ -36,7 +36,7 @@ class Sink(Protocol):
         """Deliver the rows; return once the receiver has confirmed them.
 
         Raises:
-            SinkError, OSError: it does not have all of them; all are sent again.
+            SinkError, OSError: some rows are not confirmed; all are sent again.
         """
         ...
 
@@ -48,8 +48,8 @@ class Sink(Protocol):
 class Delivery:
     """A thread that delivers to one sink.
 
-    Its position is stored in a file next to the log, by kind and receiver; a new receiver gets the rows
-    that come from now on. While a receiver is gone, it is tried again after 0.5 s, then twice that, at most 30 s.
+    Its position is stored in a file next to the log, by kind and receiver; a new receiver gets only later rows. An
+    unreachable receiver is retried after 0.5 s; the delay doubles up to 30 s.
 
     Args:
         sink: the receiver.

@@ -20,12 +20,12 @@ def as_json(row: Row) -> dict[str, object]:
 
 
 class FileSink:
-    """A file that rows are appended to; it is created again if it was moved away.
+    """A file to which rows are appended; it is created again if it was moved away.
 
     Args:
-        name: of its kind.
-        path: of the file.
-        lines: rows to text; whether the text is the file's first.
+        name: name of its kind.
+        path: path of the file.
+        lines: converts rows to text; its flag is true at the start of the file.
     """
 
     beat: float | None = None

@@ -37,7 +37,7 @@ class Registers:
         url: modbus://host[:502][/base], the base register, 0 by default.
 
     Attributes:
-        target: which PLC, in words.
+        target: description of the PLC.
 
     Raises:
         UserError: the address is invalid, or pymodbus is missing.

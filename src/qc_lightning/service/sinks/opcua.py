@@ -1,7 +1,7 @@
 """Variables of a PLC or another OPC UA server, found by name below one of its nodes.
 
-The variables are those of the contract in `sinks.plc`. Each value is sent as the type that its variable has: the
-verdict as a number or as a word, a part as a number or as text.
+The variables are those of the contract in `sinks.plc`. Each value is sent in the type of its variable: the verdict as a
+number or a word, a part as a number or text.
 """
 
 import logging
@@ -18,9 +18,9 @@ if TYPE_CHECKING:
     from asyncua.sync import Client, SyncNode
     from asyncua.ua import VariantType
 
-_SECONDS = 2.0  # for an answer
+_SECONDS = 2.0  # seconds to wait for an answer
 _WRITTEN = ("heartbeat", "ready", "alarms", "verdict", "part", "row")
-_TRIGGERED = ("answered", "trigger", "trigger_part")  # where the PLC asks
+_TRIGGERED = ("answered", "trigger", "trigger_part")  # needed only if the PLC triggers
 
 
 class Variables:
@@ -28,10 +28,10 @@ class Variables:
 
     Args:
         url: opc.tcp://[user:password@]host[:4840][/path]#<node>, the node as ns=2;s=Inspector or ns=4;i=12.
-        security: as asyncua has it: policy,mode,certificate,key[,server's certificate]; None: not encrypted.
+        security: asyncua's security string: policy,mode,certificate,key[,server's certificate]; None: not encrypted.
 
     Attributes:
-        target: which PLC, in words.
+        target: description of the PLC.
 
     Raises:
         UserError: the address is invalid, or asyncua is missing.

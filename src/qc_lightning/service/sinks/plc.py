@@ -12,7 +12,7 @@
 | trigger | PLC | another number than before asks for a photo; 0 asks for nothing |
 | trigger_part | PLC | part number, written before the trigger |
 
-A verdict that is older than the deadline is not sent: by then the PLC has rejected the part.
+A verdict older than the deadline is not sent: by then the PLC has rejected the part.
 """
 
 import time
@@ -31,7 +31,7 @@ State = Callable[[], tuple[bool, int]]
 """Whether verdicts can be given, and the alarms as bits."""
 
 Values = Mapping[str, int | str | Verdict]
-"""By the names of the contract; a part is text."""
+"""Values by the names of the contract; a part is text."""
 
 CODES = {Verdict.PASS: 1, Verdict.REVIEW: 2, Verdict.REJECT: 3}
 
@@ -40,8 +40,8 @@ class Link(Protocol):
     """A connection to a PLC; any exception means that the PLC does not answer.
 
     Attributes:
-        name: of its kind, one word.
-        target: which PLC, in words; without secrets.
+        name: name of its kind, one word.
+        target: description of the PLC, without secrets.
         poll: seconds between reads of the trigger.
     """
 
@@ -66,11 +66,11 @@ class Plc:
     """A PLC.
 
     Args:
-        link: to it.
+        link: connection to the PLC.
 
     Attributes:
         link: as given.
-        state: of the service.
+        state: returns the state of the service.
     """
 
     def __init__(self, link: Link) -> None:
@@ -91,10 +91,10 @@ class Plc:
         """Write a verdict.
 
         Args:
-            verdict: that the line gets.
+            verdict: verdict for the line.
             part: number of the part.
             row: number of its row, 0 for none.
-            trigger: that it answers; None: the part came another way.
+            trigger: the trigger that it answers; None: the part was not triggered by the PLC.
         """
         self.link.write({"verdict": verdict, "part": part})
         self.link.write({"row": row})
@@ -111,7 +111,7 @@ class PlcSink:
     """A sink that sends the verdicts of all sources to a PLC.
 
     Args:
-        plc: that gets them.
+        plc: the PLC that receives them.
         deadline: seconds from a row's time after which its verdict is not sent.
     """
 

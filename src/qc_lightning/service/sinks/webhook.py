@@ -14,7 +14,7 @@ _SECONDS = 10.0
 
 
 class Webhook:
-    """An address that takes `{"rows": [...]}`; any answer from 200 to 299 says that it has them.
+    """An address that accepts `{"rows": [...]}`; any status from 200 to 299 confirms them.
 
     Args:
         url: http:// or https://; the certificate of an https address is checked.
