@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from functools import partial
 from importlib.metadata import version
 from pathlib import Path
@@ -102,6 +103,8 @@ class Cluster:
                     done[number] = True
                 yield new
             left = [number for number in left if not done[number]]
+            # after a node was lost: a pool that no longer fits would wait for it, and its photos count as lost again
+            pool = replace(pool, workers=max(1, min(self.workers, self._room())))
             alone += size == 1
             if 2 * len(left) > before:  # photos that kill their worker take others with them
                 size //= _FEWER
