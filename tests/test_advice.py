@@ -102,7 +102,7 @@ def test_a_useful_score_with_a_threshold_beside_it_is_told_apart_from_a_useless_
 def test_many_escapes_are_a_matter_for_the_validation_photos_not_for_a_threshold_read_off_the_test():
     p, z, y = photos(300, skill=3, seed=4)
     first = advise(p, z, y, 0.9)[0]
-    assert "of the scratched parts escape" in advise(p, z, y, 0.9, classes=("ok", "scratched"))[0].text
+    assert "of the scratched photos escape" in advise(p, z, y, 0.9, classes=("ok", "scratched"))[0].text
     assert first.command == 'qc-lightning decide run=outputs/a rule=escape escape_rate=0.05 reason="too many escapes"'
     for step in advise(p, z, y, 0.9):
         assert "decision.threshold" not in step.command

@@ -126,11 +126,11 @@ def _move_threshold(
     cuts = list(zip(thresholds["threshold"], thresholds["escapes"], thresholds["overkills"], strict=True))
     if fn and fn / (fn + tp) > 0.05:
         _, _, overkills = _highest(cuts, fn // 2)
-        escaping = f"{percent(fn / (fn + tp))} of the {classes[1]} parts escape"
+        escaping = f"{percent(fn / (fn + tp))} of the {classes[1]} photos escape"
         if overkills / (tn + fp) <= 0.5 and "escape" in rules:
             text = (
                 f"{escaping}. Let the validation photos choose a threshold that lets at most 5% pass; the slider shows "
-                f"what fewer escapes cost in {classes[0]} parts."
+                f"what fewer escapes cost in {classes[0]} photos."
             )
             command = f'qc-lightning decide {run_argument} rule=escape escape_rate=0.05 reason="too many escapes"'
             return [Advice(text, command)]
@@ -140,7 +140,7 @@ def _move_threshold(
     _, _, overkills = _highest(cuts, fn)
     if fp - overkills >= 2 and (fp - overkills) / (tn + fp) >= 0.05 and "balanced" in rules:
         text = (
-            f"Some overkill can be avoided: a higher threshold would pass more {classes[0]} parts without a further "
+            f"Some overkill can be avoided: a higher threshold would pass more {classes[0]} photos without a further "
             "escape. Let the validation photos choose it."
         )
         return [Advice(text, f'qc-lightning decide {run_argument} rule=balanced reason="too much overkill"')]
