@@ -150,7 +150,8 @@ def test_a_network_camera_gives_new_frames_and_comes_back(network: tuple[int, li
     sent = cameras[0].sent
     pixels = np.asarray(Image.open(BytesIO(camera.photo(5))))
     assert pixels.shape == (48, 64, 3)
-    assert (int(pixels[..., 0].mean()) - sent) % 250 <= 15, "a frame from after the trigger, red first"
+    number = int(pixels[..., 0].mean())  # of the frame, give or take two levels for the JPEG
+    assert (number + 2 - sent) % 250 <= 17, "a frame from after the trigger, red first"
     cameras[0].stop()
     begun = time.monotonic()
     until(lambda: camera.trouble != "", 10)
