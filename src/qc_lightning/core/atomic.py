@@ -6,8 +6,9 @@ import os
 import shutil
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -37,10 +38,8 @@ def replacing(path: Path, durable: bool = True) -> Iterator[Path]:
     if path.parent not in _looked_through:
         _looked_through.add(path.parent)
         remove_abandoned(path.parent)
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=UNFINISHED, suffix=path.suffix[-40:])
-    temporary = Path(name)
+    temporary, handle = _claim(partial(_new_file, path))
     try:
-        try_lock(handle)  # says that somebody is at work on it
         yield temporary
         temporary.chmod(0o666 & ~_umask())
         if durable:
@@ -50,12 +49,12 @@ def replacing(path: Path, durable: bool = True) -> Iterator[Path]:
             _sync(path.parent)
     except OSError as error:
         # the error of a full disk has no file name, and the temporary name would not help
-        if error.errno is not None and error.filename in (None, name):
+        if error.errno is not None and error.filename in (None, str(temporary)):
             error.filename = str(path)
         raise
     finally:
         temporary.unlink(missing_ok=True)
-        os.close(handle)
+        _close(handle)
 
 
 @contextmanager
@@ -66,15 +65,13 @@ def unfinished_folder(parent: Path) -> Iterator[Path]:
     """
     parent.mkdir(parents=True, exist_ok=True)
     remove_abandoned(parent)
-    temporary = Path(tempfile.mkdtemp(dir=parent, prefix=UNFINISHED))
-    temporary.chmod(0o777 & ~_umask())
-    with _opened(temporary) as handle:
-        try:
-            if handle is not None:
-                try_lock(handle)
-            yield temporary
-        finally:
-            shutil.rmtree(temporary, ignore_errors=True)
+    temporary, handle = _claim(partial(_new_folder, parent))
+    try:
+        yield temporary
+        _sync(parent)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+        _close(handle)
 
 
 def remove_abandoned(folder: Path) -> int:
@@ -82,17 +79,45 @@ def remove_abandoned(folder: Path) -> int:
     freed = 0
     for path in folder.glob(f"{UNFINISHED}*"):
         with suppress(OSError):
-            info = path.stat()
-            with _opened(path) as handle:
-                locked = handle is not None and try_lock(handle)
-            if not locked and time.time() - info.st_mtime < _ABANDONED:
-                continue
-            if path.is_dir():
-                shutil.rmtree(path)
-            else:
-                path.unlink()
-                freed += info.st_size
+            info, handle = path.stat(), _open(path)
+            try:  # under the lock, so that whoever has just made it sees that it is gone
+                if (handle is None or not try_lock(handle)) and time.time() - info.st_mtime < _ABANDONED:
+                    continue
+                if path.is_dir():
+                    shutil.rmtree(path)
+                else:
+                    path.unlink()
+                    freed += info.st_size
+            finally:
+                _close(handle)
     return freed
+
+
+def _new_file(path: Path) -> Path:
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=UNFINISHED, suffix=path.suffix[-40:])
+    os.close(handle)
+    return Path(name)
+
+
+def _new_folder(parent: Path) -> Path:
+    folder = Path(tempfile.mkdtemp(dir=parent, prefix=UNFINISHED))
+    folder.chmod(0o777 & ~_umask())
+    return folder
+
+
+def _claim(make: Callable[[], Path]) -> tuple[Path, int | None]:
+    """Make an unfinished file or folder and lock it: its path, and the handle that holds the lock.
+
+    It is made again if another process took it for abandoned before it was locked.
+    """
+    while True:
+        path = make()
+        handle = _open(path)
+        if handle is not None:
+            try_lock(handle, wait=True)
+        if path.exists():
+            return path, handle
+        _close(handle)
 
 
 def write_text(path: Path, text: str) -> None:
@@ -106,40 +131,46 @@ def write_json(path: Path, content: Any) -> None:
     write_text(path, json.dumps(content, indent=2, allow_nan=False) + "\n")
 
 
-def try_lock(handle: int) -> bool:
-    """Lock an open file until it is closed; False if another process has it or locks are unsupported."""
+def try_lock(handle: int, wait: bool = False) -> bool:
+    """Lock an open file until it is closed; False if another process has it or locks are unsupported.
+
+    Args:
+        handle: of the file or folder.
+        wait: until no other process has it.
+    """
     try:
         import fcntl
 
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        fcntl.flock(handle, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
     except (ImportError, OSError):
         return False
     return True
 
 
-@contextmanager
-def _opened(path: Path) -> Iterator[int | None]:
+def _open(path: Path) -> int | None:
     """A handle of a file or folder; None where it may not be opened, as folders on Windows and write-only files."""
     try:
-        handle = os.open(path, os.O_RDONLY)
-    except PermissionError:
-        yield None
-        return
-    try:
-        yield handle
-    finally:
+        return os.open(path, os.O_RDONLY)
+    except (PermissionError, FileNotFoundError):
+        return None
+
+
+def _close(handle: int | None) -> None:
+    if handle is not None:
         os.close(handle)
 
 
 def _sync(path: Path) -> None:
     """Flush a file's contents, or a folder's names, to disk."""
-    with _opened(path) as handle:
-        try:
-            if handle is not None:
-                os.fsync(handle)
-        except OSError as error:
-            if error.errno not in _CANNOT_SYNC:  # a disk can turn out full only now
-                raise
+    handle = _open(path)
+    try:
+        if handle is not None:
+            os.fsync(handle)
+    except OSError as error:
+        if error.errno not in _CANNOT_SYNC:  # a disk can turn out full only now
+            raise
+    finally:
+        _close(handle)
 
 
 def read_json(path: Path) -> dict[str, Any]:
