@@ -4,6 +4,7 @@ import itertools
 import json
 import math
 import re
+import shlex
 import statistics
 import threading
 import time
@@ -14,11 +15,13 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.utils import JobReturn
 from omegaconf import OmegaConf
 
 from qc_lightning.cli.errors import one_line
 from qc_lightning.config import SweepConfig
+from qc_lightning.config.literal import quoted
 from qc_lightning.core.errors import UserError
 from qc_lightning.data.photo import Photo
 from qc_lightning.data.split import split
@@ -28,6 +31,7 @@ from qc_lightning.sweep.page import write_page
 from qc_lightning.sweep.points import Job, Plan, plan
 from qc_lightning.sweep.run_sweep import _launch
 from qc_lightning.sweep.table import ranking
+from qc_lightning.sweep.winner import train_command
 from settings import split_settings
 
 LOG = "tag(log,interval(1e-5,1e-2))"
@@ -330,3 +334,13 @@ def test_a_page_without_a_winner(tmp_path: Path) -> None:
     sweep = sweep_of(tmp_path, [Job(0, {"optim.lr": "1"}, {})])
     records = {0: Record("failed", 1.0, "boom")}
     assert "No winner" in write_page(sweep, records, ranking(sweep, records), None).read_text()
+
+
+def test_the_winners_command_means_what_the_sweep_was_given() -> None:
+    """Quotes around a path go; a text that Hydra would read as something else keeps them. Hydra is the judge."""
+    given = {"data.root": "my/photos", "data.classes.correct": "true", "data.classes.incorrect": "1e3"}
+    sweep = SimpleNamespace(plan=SimpleNamespace(fixed=[f"{key}={quoted(value)}" for key, value in given.items()]))
+    command = train_command(sweep, SimpleNamespace(values={"optim.lr": "0.1"}))  # type: ignore[arg-type]
+    parsed = OverridesParser.create().parse_overrides(shlex.split(command)[3:])
+    assert {one.key_or_group: one.value() for one in parsed} == given | {"optim.lr": 0.1}
+    assert "data.root=my/photos" in command

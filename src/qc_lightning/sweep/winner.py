@@ -18,7 +18,7 @@ from qc_lightning.sweep.page import write_page
 from qc_lightning.sweep.table import Point, folds_in_words, in_words, over_folds, ranking, write_table
 
 _SHOWN = 10  # points
-_PLAIN = re.compile(r"^([\w.]+=)'([\w./-]+)'$")
+_PLAIN = re.compile(r"^([\w.]+=)'([\w.-]*/[\w./-]*)'$")  # a path: other texts, such as true or 1e3, need their quotes
 
 
 def winner(points: Sequence[Point]) -> Point | None:
