@@ -3,6 +3,7 @@
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
+from typing import cast
 
 import numpy as np
 import numpy.typing as npt
@@ -10,12 +11,17 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from qc_lightning.cli.compose import compose
 from qc_lightning.data.decode import DecodeSettings
 from qc_lightning.data.photo import Photo
+from qc_lightning.models.heads.fitted import FittedHead
 from qc_lightning.models.heads.linear import Folds, LinearHead
 from qc_lightning.models.heads.solver import Recipe
 from qc_lightning.training.callbacks import SeedEpochs
+from qc_lightning.training.closed_form import ClosedFormClassifier
+from qc_lightning.training.feature_data import FeatureBatch
 from qc_lightning.training.features import extract_features
+from qc_lightning.training.head import HeadSettings
 
 
 class Brightness:
@@ -74,3 +80,16 @@ def test_each_epoch_and_process_draws_its_own_and_the_same_again() -> None:
     draws = [drawn(*which) for which in ((0, 0, 0), (0, 1, 0), (0, 0, 1), (1, 0, 0))]
     assert len(set(draws)) == 4
     assert drawn(0, 1, 0) == draws[1]
+
+
+def test_answers_to_training_photos_keep_no_graph() -> None:
+    """They are asked for within a training step, where gradients are on: a graph took 0.3 MB and more a photo."""
+    config = compose(["experiment=recommended", "model.patches=false", "model.distance=false"])
+    module = ClosedFormClassifier(config.model, config.optim, (32, 32), (1, 1), HeadSettings.from_config(config))
+    head = cast(FittedHead, module.head)
+    batch = FeatureBatch(torch.rand(3, 1, head.width), torch.zeros(3), torch.arange(3))
+    with torch.enable_grad():
+        logit = module.answer(batch)
+    assert any(weight.requires_grad for weight in head.parameters()), "else there would be no graph anyway"
+    assert logit.shape == (3,)
+    assert not logit.requires_grad

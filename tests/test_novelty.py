@@ -180,3 +180,10 @@ def test_distances_follow_the_references_they_have_now() -> None:
         assert torch.equal(one(photos), wanted)
     one.reference.zero_()
     assert not torch.equal(one(photos), wanted)
+
+
+def test_references_are_the_coordinates_of_their_photos() -> None:
+    """More photos than are computed at a time: none is left out, and none changes by a digit."""
+    features = torch.rand(600, 1, 300, generator=torch.Generator().manual_seed(0))
+    novelty = Novelty.from_features(features)
+    assert torch.equal(novelty.reference, novelty.coordinates(features[:, 0]))
