@@ -65,8 +65,9 @@ def unfinished_folder(parent: Path) -> Iterator[Path]:
     """
     parent.mkdir(parents=True, exist_ok=True)
     remove_abandoned(parent)
-    temporary, handle = _claim(partial(_new_folder, parent))
+    temporary, handle = _claim(lambda: Path(tempfile.mkdtemp(dir=parent, prefix=UNFINISHED)))
     try:
+        temporary.chmod(0o777 & ~_umask())
         yield temporary
         _sync(parent)
     finally:
@@ -97,12 +98,6 @@ def _new_file(path: Path) -> Path:
     handle, name = tempfile.mkstemp(dir=path.parent, prefix=UNFINISHED, suffix=path.suffix[-40:])
     os.close(handle)
     return Path(name)
-
-
-def _new_folder(parent: Path) -> Path:
-    folder = Path(tempfile.mkdtemp(dir=parent, prefix=UNFINISHED))
-    folder.chmod(0o777 & ~_umask())
-    return folder
 
 
 def _claim(make: Callable[[], Path]) -> tuple[Path, int | None]:
