@@ -1,8 +1,6 @@
 """Robustness of a run's verdicts: every photo with every corruption."""
 
 from collections.abc import Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from functools import partial
 from typing import Any
 
 import numpy as np
@@ -11,7 +9,6 @@ import torch
 from torch import Tensor
 
 from qc_lightning.core.bars import Progress
-from qc_lightning.core.system import cores
 from qc_lightning.data.decode import BadImage, read
 from qc_lightning.data.photo import Photo
 from qc_lightning.evaluation.corruptions import CORRUPTIONS, corrupt
@@ -20,6 +17,7 @@ from qc_lightning.inference.inspector import Inspector
 from qc_lightning.metrics.decision import probabilities
 from qc_lightning.metrics.intervals import proportion
 from qc_lightning.metrics.verdict import Verdicts, escapes, overkills, reviews
+from qc_lightning.models.photo_threads import photo_threads
 
 RATES = ("escape_rate", "overkill_rate", "review_rate", "accuracy", "flips")
 VARIANTS = [(name, strength) for name, corruption in CORRUPTIONS.items() for strength in corruption.strengths]
@@ -75,7 +73,6 @@ def robustness(inspector: Inspector, photos: Sequence[Photo]) -> dict[str, Any]:
 
 def _scores(inspector: Inspector, photos: Sequence[Photo]) -> tuple[Tensor, Tensor | None]:
     """Logits and, if it is measured, novelty, float32 [n, 1 + variants]; the first column is of photos as they are."""
-    cpu = inspector.device.type == "cpu"
 
     def answer(item: tuple[int, Photo]) -> tuple[Tensor, Tensor | None]:
         number, photo = item
@@ -90,18 +87,9 @@ def _scores(inspector: Inspector, photos: Sequence[Photo]) -> tuple[Tensor, Tens
         return inspector.scores(variants)
 
     # as in prediction: on a CPU each core processes its own photo
-    workers = cores()
-    threads = torch.get_num_threads()
-    alone = partial(torch.set_num_threads, 1) if cpu else None
-    with ThreadPoolExecutor(workers if cpu else 2, initializer=alone) as pool:
-        try:
-            shown = Progress(
-                pool.map(answer, enumerate(photos)), desc="worse photos", total=len(photos), unit="photo", delay=1
-            )
-            answers = list(shown)
-        finally:
-            pool.shutdown(cancel_futures=True)
-            torch.set_num_threads(threads)
+    with photo_threads(inspector.device, elsewhere=2) as pool:
+        asked = pool.map(answer, enumerate(photos))
+        answers = list(Progress(asked, desc="worse photos", total=len(photos), unit="photo", delay=1))
     novelty = [distance for _, distance in answers if distance is not None]
     return torch.stack([logit for logit, _ in answers]), torch.stack(novelty) if novelty else None
 

@@ -49,7 +49,8 @@ class FeatureWork:
         self._device = torch.device(device)
         self._network, self._decode = network.to(self._device), decode
         self._copy, self._augmentation = copy, augmentation
-        self._pool = ThreadPoolExecutor(threads)
+        alone = partial(torch.set_num_threads, 1) if self._device.type == "cpu" else None
+        self._pool = ThreadPoolExecutor(threads, initializer=alone)
 
     def __call__(self, tasks: list[bytes]) -> list[bytes]:
         """Features of photos; each photo is JSON with path, camera, SHA-256 and name.

@@ -5,7 +5,6 @@ import logging
 import math
 import zipfile
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
@@ -18,12 +17,12 @@ from torch import Tensor
 from qc_lightning.config import AugmentConfig, ModelConfig
 from qc_lightning.core.atomic import replacing
 from qc_lightning.core.bars import Progress
-from qc_lightning.core.system import cores
 from qc_lightning.data.augment import augment
 from qc_lightning.data.dataset import PhotoSet
 from qc_lightning.data.decode import DecodeSettings, scaled
 from qc_lightning.data.photo import Photo
 from qc_lightning.models.network import Network, block_of
+from qc_lightning.models.photo_threads import photo_threads
 from qc_lightning.training.feature_memory import room_for
 
 _log = logging.getLogger(__name__)
@@ -80,7 +79,6 @@ def extract_features(
     # the system does not take their memory back after every layer (which cost a third more time at 300 px), and a photo
     # gets the same features to the last bit whichever photos come with it, here and in a later prediction.
     at_once = photos_at_once(network, photos.decode, device)
-    workers = cores() if device.type == "cpu" else 1
 
     def compute(places: npt.NDArray[np.int64]) -> None:
         pixels = photos.pixels(positions[places])
@@ -105,7 +103,7 @@ def extract_features(
     what = "features of copies" if copy else "features"
     with (
         Progress(total=len(positions), initial=len(positions) - len(todo), desc=what, unit="photo", delay=1.0) as bar,
-        ThreadPoolExecutor(workers) as pool,
+        photo_threads(device) as pool,
     ):
         for part in parts():
             if folder is not None and not _keep(folder, [names[place] for place in part], features[part]):
@@ -135,10 +133,8 @@ def photo_features(
         names: the random draws of a photo's copy follow from its name.
         copy: 0 for the photos as they are.
         augmentation: of copies.
-        device: where to compute; on a CPU the calling thread computes alone.
+        device: where to compute.
     """
-    if device.type == "cpu":
-        torch.set_num_threads(1)  # of this worker thread
     with torch.inference_mode():
         image = scaled(torch.from_numpy(pixels).to(device))
         if copy and augmentation is not None:

@@ -1,7 +1,6 @@
 """Training data of a tail: maps of the training photos under the frozen stages, computed once."""
 
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -12,11 +11,11 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from qc_lightning.core.bars import Progress
-from qc_lightning.core.system import cores
 from qc_lightning.data.dataset import PhotoSet
 from qc_lightning.data.decode import scaled
 from qc_lightning.models.backbones import TimmBackbone
 from qc_lightning.models.network import FLIPS
+from qc_lightning.models.photo_threads import photo_threads
 from qc_lightning.training.feature_data import FeatureBatch, FeatureDataModule, FeatureStore
 
 Places = npt.NDArray[np.int64]
@@ -148,18 +147,17 @@ def fine_maps(backbone: TimmBackbone, photos: PhotoSet, position: Places, device
     backbone = backbone.to(device)
 
     def compute(place: int) -> Tensor:
-        if device.type == "cpu":
-            torch.set_num_threads(1)  # of this worker thread, which has a photo of its own
         with torch.inference_mode():
             image = scaled(torch.from_numpy(photos.pixels(position[place : place + 1])).to(device))
             # one view at a time: small maps stay in the cache
             views = [backbone.fine_map(image.flip(axes) if axes else image).half().cpu() for axes in FLIPS]
             return torch.cat(views)
 
-    with ThreadPoolExecutor(cores() if device.type == "cpu" else 1) as pool:
-        first = compute(0)
-        maps = torch.empty(len(position), *first.shape, dtype=torch.float16)
+    maps = torch.empty(0)
+    with photo_threads(device) as pool:
         computed = pool.map(compute, range(len(position)))
         for place, views in enumerate(Progress(computed, total=len(position), desc="maps", unit="photo", delay=1.0)):
+            if not place:
+                maps = torch.empty(len(position), *views.shape, dtype=torch.float16)
             maps[place] = views
     return maps
