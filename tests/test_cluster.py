@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
@@ -93,8 +94,6 @@ def test_a_photo_that_kills_its_worker_is_one_error_row(cluster: str, predict: P
 
 
 def test_a_killed_worker_loses_and_doubles_nothing(cluster: str, predict: Predict, tmp_path: Path) -> None:
-    import threading
-
     import psutil
 
     for number in range(200):
@@ -204,6 +203,24 @@ def test_features_of_a_cluster_are_those_of_one_machine(
     assert len(features["local"]) >= 40
     assert features["ray"] == features["local"]
     assert predictions["ray"].replace("/ray/", "/local/") == predictions["local"]
+
+
+def test_work_that_nobody_waits_for_ends(cluster: str) -> None:
+    """What Ray Data went on executing would call Ray while the process ends, which changes its exit code."""
+    import ray
+
+    from qc_lightning.core.shutdown import StopRequest
+    from qc_lightning.data.worker_pool import WorkerPool
+
+    def make() -> Callable[[list[bytes]], list[bytes]]:
+        return lambda batch: [time.sleep(SLOW) or task for task in batch]
+
+    pool = WorkerPool(ray.put(make), 1, 1.0, None, 100 << 20, lambda: 1)
+    results = pool.results(range(1000), lambda number: b"%d" % number, 2, StopRequest())
+    assert {result for _, result in next(results)} <= {b"%d" % number for number in range(1000)}
+    assert [thread for thread in threading.enumerate() if thread.name.startswith("StreamingExecutor")]
+    results.close()  # type: ignore[attr-defined]
+    assert not [thread for thread in threading.enumerate() if thread.name.startswith("StreamingExecutor")]
 
 
 def test_two_workers_are_nearly_twice_as_fast_as_one(cluster: str, predict: Predict, tmp_path: Path) -> None:

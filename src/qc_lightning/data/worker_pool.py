@@ -85,6 +85,7 @@ class WorkerPool:
         """
         import ray
 
+        before = set(threading.enumerate())
         try:
             for block in self._while_there_is_room(_as_they_come(self._blocks(numbers, task, size))):
                 if block is not None:
@@ -98,6 +99,8 @@ class WorkerPool:
             return
         except ray.exceptions.RayError as error:
             raise UserError(f"ray: no worker could begin: {reason_of(error)}") from error
+        finally:
+            _end_executors(before)
 
     def _blocks(self, numbers: Sequence[int], task: Callable[[int], bytes], size: int) -> "Iterator[pyarrow.Table]":
         """What Ray Data makes of the photos, a table for each task that was done."""
@@ -189,6 +192,17 @@ def _as_they_come(blocks: "Iterable[pyarrow.Table]") -> "Iterator[pyarrow.Table 
         ended.set()
         with suppress(Empty):
             taken.get_nowait()
+
+
+def _end_executors(before: set[threading.Thread]) -> None:
+    """End what Ray Data still executes in threads that were not there before.
+
+    One that waits for a lost node would keep its place in the queue for workers. When the process ends it would call
+    Ray after its shutdown, and Ray then ends the process with exit code 1.
+    """
+    for thread in set(threading.enumerate()) - before:
+        if thread.name.startswith("StreamingExecutor"):  # threads with a method shutdown, as far as Ray has any
+            getattr(thread, "shutdown", lambda force: None)(force=True)
 
 
 def _minutes(seconds: float) -> str:
