@@ -98,7 +98,7 @@ def one_core(run: str, side: int, count: int) -> tuple[float, float]:
         make(folder, count, side)
         photos = sorted((folder / "photos").rglob("*.jpg"))
         work = InspectionWork(inspector, "cpu", 32, 1)
-        tasks = [json.dumps([str(photo), None]).encode() for photo in photos]
+        tasks = [json.dumps([str(photo), "", None]).encode() for photo in photos]
         work(tasks[:4])
         spent = []
         for _ in range(3):
