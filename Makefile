@@ -31,6 +31,7 @@ lint: .venv/test  ## style and types
 	$(RUN) ruff check
 	$(RUN) ruff format --check
 	$(RUN) mypy
+	$(RUN) mypy benchmarks
 
 bench: .venv/test  ## how fast training and prediction are, beside what people would write instead; about ten minutes
 	.venv/bin/python benchmarks/speed.py

@@ -40,7 +40,7 @@ def train(pixels: Tensor, label: Tensor, epochs: int, augmentation: AugmentConfi
     adam = torch.optim.Adam(network.parameters(), lr=1e-3, fused=True)
     loss_of = nn.BCEWithLogitsLoss()
     for _ in range(epochs):
-        for rows in torch.randperm(len(label)).split(BATCH):
+        for rows in torch.split(torch.randperm(len(label)), BATCH):
             image = augment(pixels[rows].float() / 255, augmentation)
             adam.zero_grad()
             loss_of(network(image), label[rows]).backward()
@@ -54,7 +54,8 @@ def limits(root: Path, pixels: Tensor, label: Tensor) -> dict[str, float]:
     open_store(sorted(root.glob("t*/*/*.png")), DecodeSettings(), "ram", Path())
     decode = time.perf_counter() - begun
     network, loss_of = MLP((64, 64), (128, 64), 0.5), nn.BCEWithLogitsLoss()
-    batches = [(image.float() / 255, true) for image, true in zip(pixels.split(BATCH), label.split(BATCH), strict=True)]
+    parts = zip(torch.split(pixels, BATCH), torch.split(label, BATCH), strict=True)
+    batches = [(image.float() / 255, true) for image, true in parts]
     seconds = []
     for _ in range(10):
         begun = time.perf_counter()
@@ -80,7 +81,7 @@ def main() -> None:
     network = train(*subsets["train"], asked.epochs, augmentations()["paper"]).eval()
     pixels, label = subsets["test"]
     with torch.inference_mode():
-        logit = torch.cat([network(image.float() / 255) for image in pixels.split(BATCH)])
+        logit = torch.cat([network(image.float() / 255) for image in torch.split(pixels, BATCH)])
     print(json.dumps({"test_accuracy": ((logit > 0) == (label == 1)).float().mean().item()}))
 
 

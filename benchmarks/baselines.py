@@ -13,6 +13,7 @@ import statistics
 import sys
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -28,9 +29,9 @@ from sklearn.preprocessing import StandardScaler
 from qc_lightning.cli.compose import register
 from qc_lightning.config import TrainConfig, parse
 from qc_lightning.config.presets import CONF
-from qc_lightning.data.dataset import PhotoSet, load_photos
+from qc_lightning.data.dataset import load_photos
 from qc_lightning.data.split import folds
-from qc_lightning.metrics.decision import choose_threshold
+from qc_lightning.metrics.rules import choose_decision
 from qc_lightning.metrics.verdict import Verdict
 
 Floats = npt.NDArray[np.float32]
@@ -66,21 +67,22 @@ BASELINES: dict[str, tuple[int, Callable[[Floats], Floats], Callable[[], Any]]] 
 }
 
 
-def photos_of(overrides: Sequence[str], seed: int, size: int) -> PhotoSet:
+def config_of(overrides: Sequence[str], seed: int, size: int) -> TrainConfig:
     register()
     with initialize_config_dir(str(CONF), version_base="1.3"):
         cfg = compose("train", ["data.split.val=0", *overrides, f"seed={seed}", f"data.image_size={size}"])
-    return load_photos(parse(cfg, TrainConfig).data)
+    return parse(cfg, TrainConfig)
 
 
-def figures(photos: PhotoSet, seed: int, features: Callable[[Floats], Floats], build: Callable[[], Any]) -> list[float]:
+def figures(config: TrainConfig, features: Callable[[Floats], Floats], build: Callable[[], Any]) -> list[float]:
     """AUROC, balanced accuracy, and accuracy at probability 0.5 on the test part."""
+    photos = load_photos(config.data)
     train, test = photos.indices("train"), photos.indices("test")
     x = features(photos.pixels(np.arange(len(photos.photos))).mean(1, dtype=np.float32))
     y = photos.labels
-    fold = PredefinedSplit(folds([photos.photos[row] for row in train], 5, seed))
+    fold = PredefinedSplit(folds([photos.photos[row] for row in train], 5, config.seed))
     held_out = cross_val_predict(build(), x[train], y[train], cv=fold, method="predict_proba")[:, 1]
-    decision = choose_threshold(held_out, y[train], "balanced")
+    decision = choose_decision(held_out, y[train], replace(config.decision, rule="balanced"))
     p = build().fit(x[train], y[train]).predict_proba(x[test])[:, 1]
     balanced = balanced_accuracy_score(y[test], decision.verdicts(p) == Verdict.REJECT)
     return [float(roc_auc_score(y[test], p)), float(balanced), float(((p >= 0.5) == y[test]).mean())]
@@ -90,7 +92,7 @@ def main(seeds: str, *overrides: str) -> None:
     print(f"{' '.join(overrides)}, seeds {seeds}: mean +- standard deviation on the test part")
     for name, (size, features, build) in BASELINES.items():
         begun = time.perf_counter()
-        rows = [figures(photos_of(overrides, seed, size), seed, features, build) for seed in map(int, seeds.split(","))]
+        rows = [figures(config_of(overrides, seed, size), features, build) for seed in map(int, seeds.split(","))]
         seconds = (time.perf_counter() - begun) / len(rows)
         cells = []
         for what, values in zip(

@@ -19,9 +19,15 @@ from qc_lightning.explanation.heat import Heat, methods_for
 from qc_lightning.inference.inspector import Inspector
 
 PHOTOS, BATCH, ROUNDS = 32, 16, 5
+Call = Callable[[torch.Tensor], object]
 
 
-def seconds_of(call: Callable[[torch.Tensor], object], batches: tuple[torch.Tensor, ...]) -> float:
+def heat_of(network: torch.nn.Module, method: str) -> Call:
+    heat = Heat(network, method)
+    return lambda image: heat(image, [True] * len(image))
+
+
+def seconds_of(call: Call, batches: tuple[torch.Tensor, ...]) -> float:
     begun = time.perf_counter()
     for image in batches:
         call(image)
@@ -34,15 +40,14 @@ def main(folder: str, *methods: str) -> None:
     network = inspector.network.requires_grad_(True)
     paths = [photo.path for photo in own_photos(run, "test").photos][:PHOTOS]
     pixels = np.stack([decode(path, inspector.decode) for path in paths])
-    batches = (torch.from_numpy(pixels).to(inspector.device).float() / 255).split(BATCH)
+    batches = torch.split(torch.from_numpy(pixels).to(inspector.device).float() / 255, BATCH)
 
     def there_and_back(image: torch.Tensor) -> None:
         network.zero_grad()
         network(image).sum().backward()
 
     for method in methods or methods_for(network):
-        heat = Heat(network, method)
-        sides = [(there_and_back, []), (lambda image, heat=heat: heat(image, [True] * len(image)), [])]
+        sides: list[tuple[Call, list[float]]] = [(there_and_back, []), (heat_of(network, method), [])]
         for _ in range(1 + ROUNDS):
             for call, times in sides:
                 times.append(seconds_of(call, batches))

@@ -2,6 +2,8 @@
 
 import sys
 import time
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -46,7 +48,11 @@ def main() -> None:
     print(
         f"the next {NEXT} rows, a commit each: p50 {p50:.1f} ms, p99 {p99:.1f} ms, most {max(times):.1f} ms", flush=True
     )
-    for name, ask in (("rows_after", lambda: rows_after(path, rows, 50)), ("open_reviews", lambda: open_reviews(path))):
+    asks: dict[str, Callable[[], object]] = {
+        "rows_after": partial(rows_after, path, rows, 50),
+        "open_reviews": partial(open_reviews, path),
+    }
+    for name, ask in asks.items():
         begun = time.perf_counter()
         ask()
         print(f"{name}: {1000 * (time.perf_counter() - begun):.1f} ms")

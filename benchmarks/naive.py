@@ -33,12 +33,13 @@ class Net(L.LightningModule):
         )
 
     def forward(self, image: torch.Tensor) -> torch.Tensor:
-        return self.layers(image).squeeze(1)
+        logit: torch.Tensor = self.layers(image)
+        return logit.squeeze(1)
 
     def training_step(self, batch: tuple[torch.Tensor, torch.Tensor], _: int) -> torch.Tensor:
         image, label = batch
         logit = self(image)
-        loss = self.loss(logit, label.float())
+        loss: torch.Tensor = self.loss(logit, label.float())
         self.train_accuracy(logit.sigmoid(), label)
         self.log("train_loss", loss, on_step=False, on_epoch=True, prog_bar=True)
         self.log("train_accuracy", self.train_accuracy, on_step=False, on_epoch=True, prog_bar=True)

@@ -32,11 +32,12 @@ RECIPES = {
 SETS = {"parts": ["data=parts", "data.count=2000"], "elpv": ["data=elpv"]}
 
 
-def _backdrop(image: Image.Image) -> tuple[int, ...]:
+def _backdrop(image: Image.Image) -> tuple[int, int, int]:
     """The colour of the photo's border: what the camera sees around the part."""
     pixels = np.asarray(image)
     border = np.concatenate([pixels[0], pixels[-1], pixels[:, 0], pixels[:, -1]])
-    return tuple(int(value) for value in np.median(border, axis=0))
+    red, green, blue = np.median(border, axis=0)[:3]
+    return int(red), int(green), int(blue)
 
 
 def _turned(degrees: float) -> Callable[[Image.Image], Image.Image]:
@@ -83,7 +84,7 @@ CHANGES: dict[str, Callable[[Image.Image], Image.Image]] = {
     "out of focus, sigma 1% of the width": _blurred(0.01),
     "out of focus, sigma 3%": _blurred(0.03),
     "at 30% of the light": lambda image: image.point(lambda value: 0.3 * value),
-    "empty: the border's colour": lambda image: _flat(_backdrop(image)[:3])(image),
+    "empty: the border's colour": lambda image: _flat(_backdrop(image))(image),
     "black": _flat((0, 0, 0)),
     "white": _flat((255, 255, 255)),
     "grey": _flat((128, 128, 128)),

@@ -14,6 +14,7 @@ import tempfile
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -65,15 +66,19 @@ def many(inspector: Inspector, paths: Sequence[Path], rounds: int) -> tuple[floa
     return len(paths) / statistics.median(decoding), len(paths) / statistics.median(predicting), ratio
 
 
+def _inspect(stream: Stream, path: Path) -> None:
+    list(stream.inspect([path]))
+
+
 def one(inspector: Inspector, paths: Sequence[Path]) -> tuple[float, float, float]:
     """Median milliseconds of decoding, of the network, and of a photo from file to verdict."""
     decoding, network, whole = [], [], []
     with Stream(inspector, 64) as stream:
         for path in [*paths[:3], *paths]:  # the first ones warm up
-            decoding.append(seconds_of(lambda path=path: decode(path, inspector.decode)))
+            decoding.append(seconds_of(partial(decode, path, inspector.decode)))
             pixels = decode(path, inspector.decode)[None]
-            network.append(seconds_of(lambda pixels=pixels: inspector.batch_scores(pixels)))
-            whole.append(seconds_of(lambda path=path: list(stream.inspect([path]))))
+            network.append(seconds_of(partial(inspector.batch_scores, pixels)))
+            whole.append(seconds_of(partial(_inspect, stream, path)))
     p50 = [1000 * statistics.median(times[3:]) for times in (decoding, network, whole)]
     return p50[0], p50[1], p50[2]
 
