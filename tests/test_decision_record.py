@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -35,6 +36,20 @@ def test_what_is_written_is_read(path: Path) -> None:
     assert (read.newest.who, read.newest.number, read.records[0].decision) == ("Ada", 2, OWN)
     read.write(path)
     assert json.loads(path.read_text()) == content
+
+
+def test_decisions_made_at_the_same_time_are_all_kept(path: Path) -> None:
+    """As of two people: the second one's would otherwise take the place of the first one's."""
+    (path.parent / "checkpoints").mkdir()
+    run, thresholds = Run(path.parent), [number / 100 for number in range(20, 44)]
+
+    def decide(threshold: float) -> None:
+        DecisionFile.append(run, ("abc", OWN), Decision(threshold, "tried"), "fixed", "none")
+
+    with ThreadPoolExecutor(8) as people:
+        list(people.map(decide, thresholds))
+    records = DecisionFile.read(path, "abc", OWN).records
+    assert sorted(record.decision.threshold for record in records[2:]) == thresholds
 
 
 def test_the_newest_is_in_force_unless_a_release_names_another(path: Path) -> None:

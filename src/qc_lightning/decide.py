@@ -20,8 +20,7 @@ def decide(config: DecideConfig) -> int:
     run = Run.open(config.run)
     check_room(run.folder)
     model_id, own, _ = saved_decision(run.best)
-    decisions = DecisionFile.read(run.decisions, model_id, own)
-    before = decisions.newest
+    before = DecisionFile.read(run.decisions, model_id, own).newest
     novelty = before.decision.novelty
     reason = (config.reason or "").strip()
     if config.threshold is not None:
@@ -29,8 +28,7 @@ def decide(config: DecideConfig) -> int:
         decision, photos = Decision(config.threshold, reason, band, novelty), "none"
     else:
         decision, photos = choose_on_validation(run, config.decision, config.device, reason, novelty)
-    decisions = decisions.appended(decision, config.rule, photos, config.by)
-    decisions.write(run.decisions)
+    decisions = DecisionFile.append(run, (model_id, own), decision, config.rule, photos, config.by)
     if (run.folder / "report.html").is_file():
         from qc_lightning.report.page import write_report
 

@@ -30,8 +30,8 @@ def held(folder: Path) -> Iterator[None]:
 
 
 @contextmanager
-def in_turn(file: Path) -> Iterator[None]:
-    """Wait until no other process is in a block with this lock file, which is created and kept.
+def in_turn(place: Path) -> Iterator[None]:
+    """Wait until no other process is in a block with this folder, or with this lock file, which is created and kept.
 
     Does not wait if the system has no locks or the file cannot be created.
     """
@@ -39,7 +39,9 @@ def in_turn(file: Path) -> Iterator[None]:
         with suppress(ImportError, OSError):
             import fcntl
 
-            fcntl.flock(stack.enter_context(file.open("ab")), fcntl.LOCK_EX)
+            handle = os.open(place, os.O_RDONLY if place.is_dir() else os.O_RDWR | os.O_CREAT, 0o666)
+            stack.callback(os.close, handle)
+            fcntl.flock(handle, fcntl.LOCK_EX)
         yield
 
 

@@ -8,6 +8,7 @@ from typing import Any
 
 from qc_lightning.core.atomic import write_json
 from qc_lightning.core.errors import UserError
+from qc_lightning.core.lock import in_turn
 from qc_lightning.core.reading import RECORD, read_text
 
 RELEASES = Path("outputs", "releases")
@@ -46,13 +47,15 @@ class Release:
     def write(self) -> Path:
         """Write the release; its previous target is appended to `former`."""
         path = path_of(self.name)
-        before = read(self.name) if path.is_file() else None
-        former: tuple[dict[str, object], ...] = ()
-        if before is not None:
-            kept = {key: getattr(before, key) for key in _KEPT}
-            former = (*before.former, kept)
-        content = asdict(replace(self, former=former))
-        write_json(path, {"format": _FORMAT, **content})
+        RELEASES.mkdir(parents=True, exist_ok=True)
+        with in_turn(RELEASES):
+            before = read(self.name) if path.is_file() else None
+            former: tuple[dict[str, object], ...] = ()
+            if before is not None:
+                kept = {key: getattr(before, key) for key in _KEPT}
+                former = (*before.former, kept)
+            content = asdict(replace(self, former=former))
+            write_json(path, {"format": _FORMAT, **content})
         return path
 
 

@@ -26,7 +26,7 @@ from qc_lightning.metrics.certificate import Limit, band, by_part
 from qc_lightning.metrics.decision import Decision, probabilities
 from qc_lightning.metrics.go_live import review_forecast
 from qc_lightning.metrics.intervals import wilson
-from qc_lightning.metrics.record import DecisionFile, DecisionRecord, now, user
+from qc_lightning.metrics.record import DecisionFile, DecisionRecord, now
 from qc_lightning.metrics.verdict import escapes, overkills, reviews
 
 _CARD = "## Certificate"
@@ -120,7 +120,6 @@ def record(
 ) -> DecisionRecord:
     """Add the certified decision to the run's decision.json, where it is then in force."""
     model_id, own, _ = saved_decision(run.best)
-    decisions = DecisionFile.read(run.decisions, model_id, own)
     threshold, review = band(limits)
     rates = " and ".join(f"{limit.kind} rate at most {100 * limit.rate:.4g}%" for limit in limits)
     together = " together" if config.together and len(limits) > 1 else ""
@@ -148,10 +147,9 @@ def record(
         "assumptions": list(_ASSUMPTIONS),
         "photos": photos,
     }
-    appended = decisions.appended(decision, "certify", counts, config.by or user(), certificate)
-    appended.write(run.decisions)
-    _into_card(run, appended.newest)
-    return appended.newest
+    decisions = DecisionFile.append(run, (model_id, own), decision, "certify", counts, config.by, certificate)
+    _into_card(run, decisions.newest)
+    return decisions.newest
 
 
 def _into_card(run: Run, record: DecisionRecord) -> None:

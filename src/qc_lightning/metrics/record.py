@@ -16,6 +16,7 @@ from typing import Any
 
 from qc_lightning.core.atomic import write_json
 from qc_lightning.core.errors import UserError
+from qc_lightning.core.lock import in_turn
 from qc_lightning.core.reading import RECORD, read_text
 from qc_lightning.core.run import Run
 from qc_lightning.metrics.decision import Decision
@@ -120,6 +121,35 @@ class DecisionFile:
             len(self.records) + 1, decision, rule, photos, who or user(), now(), certificate, digest
         )
         return replace(self, records=(*self.records, record))
+
+    @classmethod
+    def append(
+        cls,
+        run: Run,
+        model: tuple[str, Decision],
+        decision: Decision,
+        rule: str,
+        photos: str,
+        who: str | None = None,
+        certificate: Mapping[str, Any] | None = None,
+    ) -> "DecisionFile":
+        """Add another decision to a run's decision.json, where it is then in force.
+
+        Of two processes that decide at the same time, the second one waits and adds its own after the first one's.
+
+        Args:
+            run: the run.
+            model: the model's id, and the decision that it was saved with.
+            decision: the new one.
+            rule: how it was chosen.
+            photos: the photos it was chosen on, in words.
+            who: the person who made it; None for the current user.
+            certificate: its guarantee, as plain data; None if there is none.
+        """
+        with in_turn(run.best.parent):
+            decisions = cls.read(run.decisions, *model).appended(decision, rule, photos, who, certificate)
+            decisions.write(run.decisions)
+        return decisions
 
     def write(self, path: Path) -> None:
         """Write decision.json."""
