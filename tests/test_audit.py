@@ -1,6 +1,7 @@
 """`qc-lightning audit`: findings, output files, and corrections from its page."""
 
 import csv
+import errno
 import html
 import json
 import re
@@ -135,6 +136,21 @@ def test_mistakes_take_one_line(parts: Path, tmp_path: Path, audit: Audit) -> No
         "error: expected readable photos of both classes, got those of on",
     )
     assert not Path("x").exists()
+
+
+def test_an_audit_that_was_cut_off_leaves_no_folder(parts: Path, audit: Audit, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The same command then works; a folder with half of the findings would be in its way."""
+
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as disk:
+        disk.setattr("qc_lightning.auditing.page.Pictures.pixels", full)
+        code, output = audit(f"data.root={parts}")
+    assert (code, "No space left on device" in output) == (2, True)
+    assert not list(Path().iterdir())
+    assert audit(f"data.root={parts}")[0] == 0
+    assert sorted(path.name for path in Path("found").iterdir()) == ["audit.csv", "audit.html", "audit.json"]
 
 
 def test_the_page_escapes_names_and_shows_pairs(parts: Path, audit: Audit) -> None:

@@ -17,7 +17,7 @@ from qc_lightning.cli.compose import compose
 from qc_lightning.cli.training import what_next
 from qc_lightning.config.record import RunRecord
 from qc_lightning.core.atomic import unfinished_folder, write_text
-from qc_lightning.core.claim import claim_sweep, claimed
+from qc_lightning.core.claim import claim_sweep, claimed, place_folder
 from qc_lightning.core.errors import UserError
 from qc_lightning.core.lock import held, is_held
 from qc_lightning.core.run import Run
@@ -245,16 +245,14 @@ def test_a_setting_without_effect_is_named(train: Train) -> None:
 
 
 def test_two_evaluations_in_one_second_get_a_folder_each(tmp_path: Path) -> None:
-    from qc_lightning.evaluation.evaluation_set import place_evaluation
-
-    def place(named: bool) -> Path:
+    def placed(named: bool) -> Path:
         with unfinished_folder(tmp_path / "evaluations") as unfinished:
             (unfinished / "metrics.json").write_text("{}")
-            return place_evaluation(unfinished, tmp_path / "evaluations" / "noon", named)
+            return place_folder(unfinished, tmp_path / "evaluations" / "noon", named, "name=")
 
-    assert [place(named=False).name for _ in range(3)] == ["noon", "noon-2", "noon-3"]
+    assert [placed(named=False).name for _ in range(3)] == ["noon", "noon-2", "noon-3"]
     with pytest.raises(UserError, match="already exists: give another name="):
-        place(named=True)
+        placed(named=True)
     assert len(list((tmp_path / "evaluations").iterdir())) == 3, "nothing unfinished is left"
 
 

@@ -9,6 +9,8 @@ from qc_lightning.config import AuditConfig
 def audit(config: AuditConfig) -> Path:
     """Check photos and write the findings: a table, audit.csv, audit.json, and a page to correct labels from.
 
+    The folder of the findings appears complete or not at all.
+
     Returns:
         The folder of the findings.
     """
@@ -30,9 +32,13 @@ def audit(config: AuditConfig) -> Path:
     timing.done("network checks")
 
     from qc_lightning.auditing.page import write_page
+    from qc_lightning.core.atomic import unfinished_folder
+    from qc_lightning.core.claim import place_folder
 
-    output.write_tables(folder, checks)
-    write_page(folder, photos, checks, config.data)
+    with unfinished_folder(folder.parent) as unfinished:
+        output.write_tables(unfinished, checks)
+        write_page(unfinished, photos, checks, config.data)
+        folder = place_folder(unfinished, folder, config.output is not None, "output=")
     timing.done("page")
     print(output.table(checks, photos, timing.seconds))
     print(f"audit: {folder / 'audit.html'}, audit.csv, audit.json")

@@ -1,6 +1,7 @@
-"""Ownership of a run folder: one training claims it and locks it while it works."""
+"""Ownership of a result folder: one command claims it or places it complete; a training locks it while it works."""
 
 import contextlib
+import errno
 import itertools
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -70,4 +71,31 @@ def _claim(folder: Path, kept: Sequence[str], named: bool, what: str, otherwise:
             raise UserError(f"expected a folder that can be written to, {target}: {error.strerror}") from error
         if named:
             raise UserError(f"{target} already holds a {what}: name another folder, or {otherwise.format(target)}")
+    raise AssertionError("counting never ends")
+
+
+def place_folder(complete: Path, folder: Path, named: bool, setting: str) -> Path:
+    """Give a complete folder its name; a default name gets a suffix if it is taken.
+
+    Args:
+        complete: the folder, from `unfinished_folder`.
+        folder: its name, in the same parent.
+        named: whether the user chose the name.
+        setting: the setting of the name, for the message.
+
+    Returns:
+        The name that it got.
+
+    Raises:
+        UserError: something else has taken the name.
+    """
+    for number in itertools.count(1):
+        target = folder if number == 1 else folder.with_name(f"{folder.name}-{number}")
+        try:
+            return complete.rename(target)
+        except OSError as error:
+            if error.errno not in (errno.EEXIST, errno.ENOTEMPTY, errno.ENOTDIR):
+                raise
+            if named:
+                raise UserError(f"{target} already exists: give another {setting}") from None
     raise AssertionError("counting never ends")

@@ -11,6 +11,7 @@ import tomllib
 from pathlib import Path
 
 from qc_lightning.core.atomic import unfinished_folder
+from qc_lightning.core.claim import place_folder
 from qc_lightning.core.errors import UserError
 from qc_lightning.inference.exported import ExportedInspector
 
@@ -50,7 +51,7 @@ def make_bundle(model: Path, folder: Path, checkout: Path, target: tuple[str, st
         shutil.copyfile(model, unfinished / "inspector.onnx")
         for file in _FILES.iterdir():
             shutil.copy(file, unfinished)
-        unfinished.rename(folder)
+        place_folder(unfinished, folder, named=True, setting="name")
 
 
 def _pip(*arguments: str) -> None:

@@ -8,9 +8,10 @@ import torch
 
 from qc_lightning.config.record import RunRecord
 from qc_lightning.core.atomic import read_json, unfinished_folder, write_json, write_text
+from qc_lightning.core.claim import place_folder
 from qc_lightning.core.csv_files import csv_text
 from qc_lightning.core.run import Run
-from qc_lightning.evaluation.evaluation_set import EvaluationSet, place_evaluation, trained_on
+from qc_lightning.evaluation.evaluation_set import EvaluationSet, trained_on
 from qc_lightning.evaluation.measure import SubsetLogits, measure, predictions_csv, versions
 from qc_lightning.evaluation.score import Scored, parts_csv
 from qc_lightning.inference.inspector import Inspector
@@ -80,7 +81,7 @@ def write_evaluation(
         if scored.bad:
             write_text(unfinished / "bad_files.csv", csv_text(("path", "reason"), scored.bad))
         write_json(unfinished / "metrics.json", finite(metrics))
-        return place_evaluation(unfinished, folder, named)
+        return place_folder(unfinished, folder, named, "name=")
 
 
 def in_words(run: Run, inspector: Inspector, labelled: EvaluationSet, metrics: dict[str, Any]) -> str:

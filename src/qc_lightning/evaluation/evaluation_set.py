@@ -1,8 +1,6 @@
 """Labelled photos to evaluate a run on: its own or others."""
 
 import csv
-import errno
-import itertools
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
@@ -57,24 +55,6 @@ def evaluation_folder(run: Run, name: str | None) -> Path:
         raise UserError(f"{folder} already exists: give another name=")
     check_room(run.folder)
     return folder
-
-
-def place_evaluation(complete: Path, folder: Path, named: bool) -> Path:
-    """Give a complete folder the name of its evaluation; the default name gets a suffix if it is taken.
-
-    Raises:
-        UserError: another evaluation has taken the name.
-    """
-    for number in itertools.count(1):
-        target = folder if number == 1 else folder.with_name(f"{folder.name}-{number}")
-        try:
-            return complete.rename(target)
-        except OSError as error:
-            if error.errno not in (errno.EEXIST, errno.ENOTEMPTY, errno.ENOTDIR):
-                raise
-            if named:
-                raise UserError(f"{target} already exists: give another name=") from None
-    raise AssertionError("counting never ends")
 
 
 def own_photos(run: Run, subset: str) -> EvaluationSet:

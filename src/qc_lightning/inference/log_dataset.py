@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from qc_lightning.core.atomic import unfinished_folder, write_text
+from qc_lightning.core.claim import place_folder
 from qc_lightning.core.csv_files import csv_text, read_table
 from qc_lightning.core.errors import UserError
 from qc_lightning.inference import log_file
@@ -98,7 +99,7 @@ def labelled_photos(log: Path, photos: Path, output: Path, beside: Path | None) 
         if not new:
             raise UserError(f"{log}: {len(newest)} overrides, but none of a new photo that was kept in {photos}")
         _write_manifest(unfinished / _MANIFEST, old, new, records.values())
-        unfinished.rename(output)
+        place_folder(unfinished, output, named=True, setting="output")
     counts = {name: sum(row["label"] == name for row in new) for name in sorted({row["label"] for row in new})}
     return LabelledPhotos(output / _MANIFEST, counts, lost, repeated, otherwise, len(old))
 
