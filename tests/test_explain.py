@@ -1,7 +1,9 @@
 """`python -m qc_lightning.explain`: selected photos, output files, and the reported quality of the maps."""
 
 import csv
+import errno
 import json
+import shutil
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -92,6 +94,31 @@ def test_other_photos_and_one_that_is_none(run: Path, tmp_path: Path, photo_root
     assert fine["error"] == ""
     assert "not an image" in bad["error"]
     assert bad["picture"] == ""
+
+
+def test_one_explanation_takes_the_place_of_another_or_leaves_it(
+    run: Path, tmp_path: Path, photo_root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Sheets of an earlier call could show another model's verdicts, and those of half a call would be photos."""
+    for name, photo in (("a", "c00.png"), ("b", "c01.png")):
+        (tmp_path / name).mkdir()
+        shutil.copy(photo_root / "Correct" / photo, tmp_path / name / f"{name}.png")
+
+    def explain(name: str) -> int:
+        return call(f"run={run}", f"source={tmp_path / name}", f"output={tmp_path / 'why' / 'out'}", "checks=false")
+
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as disk:
+        disk.setattr("qc_lightning.explanation.pictures.save_overlay", full)  # after the sheet was written
+        assert explain("a") == 2
+    assert list((tmp_path / "why").rglob("*")) == [], "the sheet would be taken for a photo"
+    assert explain("a") == explain("b") == 0
+    assert [path.name for path in (tmp_path / "why" / "out" / "sheets").iterdir()] == ["0001_b.png"]
+    (tmp_path / "a" / "notes.txt").write_text("mine")
+    assert call(f"run={run}", f"source={tmp_path / 'b'}", f"output={tmp_path / 'a'}") == 2
+    assert sorted(path.name for path in (tmp_path / "a").iterdir()) == ["a.png", "notes.txt"]
 
 
 @pytest.mark.parametrize(

@@ -2,7 +2,6 @@
 
 import sys
 from pathlib import Path
-from typing import Any
 
 from qc_lightning.cli import app as cli
 from qc_lightning.config import ExplainConfig
@@ -10,17 +9,19 @@ from qc_lightning.config import ExplainConfig
 
 def explain(config: ExplainConfig) -> None:
     """Compute heat maps of photos, draw them, and measure how far they can be trusted."""
-    from qc_lightning.core.atomic import write_json
+    from qc_lightning.core.atomic import unfinished_folder, write_json
     from qc_lightning.core.room import check_room
     from qc_lightning.core.run import Run
+    from qc_lightning.explanation import publishing
 
     run = Run.open(config.run)
     folder = Path(config.output) if config.output else (Path() if config.source else run.folder) / "explanations"
+    publishing.check_free(folder)
     check_room(folder)
     from qc_lightning.explanation import explanations as explained
     from qc_lightning.explanation import pictures as picture
     from qc_lightning.explanation import summary
-    from qc_lightning.explanation.heat import Heat, methods_for
+    from qc_lightning.explanation.heat import Heat
     from qc_lightning.explanation.selection import select_images
     from qc_lightning.inference.inspector import Inspector
     from qc_lightning.metrics.go_live import doubt_of
@@ -33,15 +34,12 @@ def explain(config: ExplainConfig) -> None:
     heat, names = Heat(inspector.network, config.method), inspector.class_names
     images = select_images(run, inspector, config)
     explanations = explained.explain(inspector, heat, images, config.batch_size, config.target, config.checks)
-    lines, measures, errors = picture.write(explanations, folder, names)
-    result: dict[str, Any] = {"method": heat.method, "subset": config.subset, "target": config.target}
-    result |= {"photos": len(measures), "model_id": inspector.model_id}
-    result["methods"] = [summary.of_maps(heat.method, measures)]
-    if config.compare:
-        result["methods"] = summary.compare(inspector, methods_for(inspector.network), images, config.batch_size)
-    result["shuffled"] = summary.shuffled(inspector, heat.method, images) if config.checks else []
-    summary.write(folder / "explain.csv", lines)
-    write_json(folder / "explain.json", result)
+    with unfinished_folder(folder.parent) as unfinished:
+        lines, measures, errors = picture.write(explanations, unfinished, names)
+        result = summary.result(config, inspector, heat, images, measures)
+        summary.write(unfinished / "explain.csv", lines)
+        write_json(unfinished / "explain.json", result)
+        publishing.publish(unfinished, folder)
     if folder == run.folder / "explanations" and run.metrics.is_file():
         write_report(run.folder)
     print(f"\n{summary.in_words(result['methods'], run.argument)}")

@@ -8,13 +8,14 @@ from typing import Any
 import numpy as np
 import torch
 
+from qc_lightning.config import ExplainConfig
 from qc_lightning.core.atomic import write_text
 from qc_lightning.core.csv_files import csv_text
 from qc_lightning.data.catalog import path_text
 from qc_lightning.data.decode import BadImage, decode, scaled
 from qc_lightning.explanation import checks
 from qc_lightning.explanation.explanations import Explanation, explain
-from qc_lightning.explanation.heat import Heat
+from qc_lightning.explanation.heat import Heat, methods_for
 from qc_lightning.explanation.selection import Subject
 from qc_lightning.inference.inspector import Inspector
 from qc_lightning.metrics.intervals import proportion
@@ -46,6 +47,32 @@ def row(explanation: Explanation, picture: str, names: tuple[str, str]) -> list[
 def write(path: Path, lines: Sequence[Sequence[object]]) -> None:
     """Write explain.csv from results of `row`."""
     write_text(path, csv_text(COLUMNS, lines))
+
+
+def result(
+    config: ExplainConfig, inspector: Inspector, heat: Heat, images: Sequence[Subject], measures: list[dict[str, Any]]
+) -> dict[str, Any]:
+    """The content of explain.json: the metrics of the method, or of all methods, and the check with shuffled weights.
+
+    Args:
+        config: all settings.
+        inspector: the model.
+        heat: the method.
+        images: the photos.
+        measures: `Explanation.measures` of each readable photo.
+    """
+    methods = [of_maps(heat.method, measures)]
+    if config.compare:
+        methods = compare(inspector, methods_for(inspector.network), images, config.batch_size)
+    return {
+        "method": heat.method,
+        "subset": config.subset,
+        "target": config.target,
+        "photos": len(measures),
+        "model_id": inspector.model_id,
+        "methods": methods,
+        "shuffled": shuffled(inspector, heat.method, images) if config.checks else [],
+    }
 
 
 def of_maps(method: str, maps: Sequence[dict[str, Any]]) -> dict[str, Any]:
