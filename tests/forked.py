@@ -3,6 +3,7 @@
 import contextlib
 import importlib
 import io
+import json
 import os
 import select
 import signal
@@ -55,6 +56,23 @@ def import_all() -> None:
         import qc_lightning.report.page
         import qc_lightning.training.modes
         import qc_lightning.training.outcome  # noqa: F401
+
+
+def and_list_imports(action: Action) -> None:
+    """Run an action and print the modules that are then imported."""
+    try:
+        action()
+    finally:
+        print("\nMODULES " + json.dumps([name for name in sys.modules if name != "__main__"]))
+
+
+def import_like(end: "End") -> None:
+    """Import the modules that such an action has printed, in their order; its forks do not import them again."""
+    (line,) = [line for line in end.output.splitlines() if line.startswith("MODULES ")]
+    with contextlib.redirect_stdout(io.StringIO()), warnings.catch_warnings(action="ignore"):
+        for name in json.loads(line.removeprefix("MODULES ")):
+            with contextlib.suppress(Exception):  # made by another module, not from a file
+                importlib.import_module(name)
 
 
 def command(name: str, *arguments: str) -> Action:

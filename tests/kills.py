@@ -108,23 +108,22 @@ def kill_and_continue(
     if killed.code != -9:
         return f"not killed: {forked.faults(killed) or killed.code}"
     end = forked.run(phase.again, work)
-    how = "equal"
-    if end.refused:
-        how = "refused"
-        if phase.anew is not None:
-            end = forked.run(phase.anew, work)
+    how = "refused" if end.refused else "equal"
+    if end.refused and phase.anew is not None:
+        end = forked.run(phase.anew, work)
     if end.broken or (end.refused and phase.anew is not None):
         return f"{forked.faults(end) or 'refused twice'}: {end.output.strip().splitlines()[-1:]}"
-    if how == "equal" or phase.anew is not None:
-        found = outcome(work, phase.made)
-        if other := [name for name in expected.keys() | found.keys() if expected.get(name) != found.get(name)]:
-            return f"differs in {sorted(other)[:4]}"
+    found = outcome(work, phase.made)  # also of what refuses because everything is there
+    if other := [name for name in expected.keys() | found.keys() if expected.get(name) != found.get(name)]:
+        return f"differs in {sorted(other)[:4]}"
     left = torn(work)
     return f"torn or left: {left}" if left else how
 
 
 def try_phase(phase: Phase, template: Path, scratch: Path, kills: int, share: tuple[int, int] = (1, 1)) -> str:
     """The row of the table; faults are printed.
+
+    Whatever the work imports is imported here first, so that no try does it again.
 
     Args:
         phase: the work to kill.
@@ -134,7 +133,8 @@ def try_phase(phase: Phase, template: Path, scratch: Path, kills: int, share: tu
         share: i and n: of these only every n-th from the i-th on.
     """
     work = scratch / "work"
-    unbroken(phase, template, work, False)  # the cache outside of the work folder is the same for all later tries
+    _fresh(template, work)  # from then on the cache outside of the work folder is the same for all tries
+    forked.import_like(forked.run(lambda: forked.and_list_imports(phase.begin), work))
     expected, changes = unbroken(phase, template, work, False)
     reading = changes < kills
     if reading:
@@ -152,7 +152,8 @@ def try_phase(phase: Phase, template: Path, scratch: Path, kills: int, share: tu
     return f"| kills: {phase.name} | {len(numbers)} of {changes} {'openings and ' if reading else ''}changes | {how} |"
 
 
-_RUN = ("new/*.csv", "new/*.json", "new/checkpoints/best.ckpt", "new/report.html")
+_FILES = ("*.csv", "*.json", "checkpoints/best.ckpt", "report.html")
+_RUN, _AGAIN = tuple(f"new/{name}" for name in _FILES), tuple(f"run/{name}" for name in _FILES)
 
 
 def _train(*arguments: str) -> tuple[Action, Action]:
@@ -207,11 +208,13 @@ def phases() -> dict[str, Phase]:
     sweep = ["-m", *SMALL, "report=false", "optim.lr=0.1,0.01,0.001", "trainer.max_epochs=1", "hydra.sweep.dir=new"]
     recommended = ["experiment=recommended", "data.count=24", "data.image_size=32", "trainer=cpu", "report=false"]
     predict = ["run=run", "source=in", "resume=true"]
+    continued = command("train", "resume=run", "trainer.max_epochs=4")
     table, parquet = [*predict, "output=verdicts.csv", "sort=copy"], [*predict, "output=verdicts.parquet"]
     parquet += ["overlays=true", "part=prefix"]
     listed = [
         Phase("training", *_train(*small), _RUN, _anew(*small)),
         Phase("training, recommended", *_train(*recommended), _RUN, _anew(*recommended)),
+        Phase("resumed training", continued, continued, _AGAIN),
         Phase("decoding", _decode, _decode, ("pixels.txt", "cache/pixels/*")),
         Phase("features", _features, _features, ("features.txt",)),
         Phase(
@@ -234,9 +237,11 @@ def phases() -> dict[str, Phase]:
         "certify": (["run=run", "data.root=photos", "escape_rate=0.9", "confidence=0.6"], ("run/decision.json",)),
         "release": (["run=run", "name=press", "force=true"], ()),
         "explain": (["run=run", "source=in"], ("explanations/**/*",)),
-        "audit": (["data=parts", "data.count=40", "data.image_size=16", "output=audit"], ("audit/*.csv",)),
-        "sweep_report": (["run=sweep"], ("sweep/*.csv",)),
-        "robustness": (["run=run", "photos=2"], ("run/*.json",)),
+        "audit": (["data=parts", "data.count=40", "data.image_size=16", "output=audit"], ("audit/*",)),
+        "gauge": (["source=study.csv", "output=gauge"], ("gauge/*",)),
+        "latency": (["run=run", "seconds=0.01", "batch_sizes=[1]"], ("run/metrics.json",)),
+        "sweep_report": (["run=sweep"], ("sweep/*.csv", "sweep/*.json", "sweep/*.html")),
+        "robustness": (["run=run", "photos=2"], ("run/*.json", "run/*.csv", "run/figures/*", "run/*.html")),
     }
     listed += [
         Phase(name, command(name.split()[0], *arguments), command(name.split()[0], *arguments), made)
