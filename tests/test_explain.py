@@ -66,6 +66,21 @@ def test_a_runs_own_photos_are_explained_and_reported(run: Path, capsys: pytest.
     assert "Where the model looked" in (run / "report.html").read_text()
 
 
+def test_results_of_an_earlier_model_are_not_shown(run: Path, train: Train) -> None:
+    """As after a resumed training: heat maps of the old weights would be shown beside the new verdicts."""
+    assert call(f"run={run}", "checks=false") == 0
+    (run / "robustness.json").write_text('{"model_id": "of the earlier model"}')
+    assert len(list((run / "explanations").glob("*.png"))) > 1
+    assert train(f"resume={run}", "trainer.max_epochs=30", "report=true", folder=run)[0] == 0
+    report = (run / "report.html").read_text()
+    for name in ("explanations/explain.json", "robustness.json"):
+        assert f"{name} is of an earlier model and not shown; for this one: qc-lightning" in report
+    assert "Where the model looked" not in report
+    assert call(f"run={run}", "checks=false", "photos=1") == 0
+    assert "Where the model looked" in (run / "report.html").read_text()
+    assert len(list((run / "explanations").glob("*.png"))) == 1, "no overlay of the earlier model is left"
+
+
 def test_masks_are_scored_where_there_are_any(run: Path, photo_root: Path) -> None:
     mask = np.zeros((40, 40), np.uint8)
     mask[:20, :20] = 255  # the white corner

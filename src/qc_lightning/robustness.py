@@ -23,7 +23,7 @@ def robustness(config: RobustnessConfig) -> None:
 
     inspector = Inspector.load(run, config.device)
     photos = robust.sample(labelled.photos, config.photos)
-    result = {"subset": config.subset, **robust.robustness(inspector, photos)}
+    result = {"subset": config.subset, "model_id": inspector.model_id, **robust.robustness(inspector, photos)}
     write_json(run.folder / "robustness.json", result)
     write_text(run.folder / "robustness.csv", csv_text(robust.csv_header(), robust.csv_rows(result)))
     plots.save(plots.robustness(result), run.pictures / "robustness.png")

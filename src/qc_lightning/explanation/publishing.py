@@ -1,8 +1,10 @@
 """The folder of an explanation: it gets results that belong together, or keeps those that it has."""
 
 import shutil
+from contextlib import suppress
 from pathlib import Path
 
+from qc_lightning.core.atomic import read_json
 from qc_lightning.core.errors import UserError
 
 _TABLES = ("explain.csv", "explain.json")
@@ -22,7 +24,7 @@ def publish(complete: Path, folder: Path) -> None:
     """Move a complete explanation to its folder.
 
     The tables come first, because they tell a prediction that the pictures are none of its photos. The sheets of an
-    earlier explanation are removed, since their verdicts may be another model's; its overlays are kept for the report.
+    earlier explanation are removed; its overlays are kept for the report if they are of the same model.
 
     Args:
         complete: explain.csv, explain.json, sheets/ and overlays.
@@ -31,8 +33,18 @@ def publish(complete: Path, folder: Path) -> None:
     if not folder.exists():
         complete.rename(folder)
         return
+    same_model = _model_of(folder) == _model_of(complete)
     for name in _TABLES:
         (complete / name).replace(folder / name)
     shutil.rmtree(folder / "sheets", ignore_errors=True)
+    for overlay in [] if same_model else list(folder.glob("*.png")):
+        overlay.unlink()
     for path in complete.iterdir():
         path.replace(folder / path.name)
+
+
+def _model_of(folder: Path) -> object:
+    """The id of the explained model; None if the folder does not tell."""
+    with suppress(UserError):
+        return read_json(folder / _TABLES[1]).get("model_id")
+    return None

@@ -41,6 +41,7 @@ from qc_lightning.report.run_files import (
     metrics_of,
     number,
     record_of,
+    results_of,
     table_of,
     text_of,
 )
@@ -111,7 +112,9 @@ def _content(run: Path) -> dict[str, Any]:
     decisions = decisions_of(run, str(metrics.get("model_id") or ""))
     pictures = Pictures()
     depth = bits if isinstance(bits, int) else 16
-    wrong = mistakes(predictions, classes[1], by_path, run, starts, depth, side, pictures)
+    results, outdated = results_of(run, metrics)
+    with_heat = {} if results["explain"] is None else by_path
+    wrong = mistakes(predictions, classes[1], with_heat, run, starts, depth, side, pictures)
     odd = most_novel(predictions, starts, depth, side, pictures)
     cameras = {row["path"]: row.get("camera") or "" for row in split}
     regions = region_pictures(
@@ -145,7 +148,7 @@ def _content(run: Path) -> dict[str, Any]:
         "run": Run(run).argument,
         "train": train,
         "rules": rules,
-        "warnings": [*metrics.get("warnings", []), *(text for passed, text in checks if not passed)],
+        "warnings": [*metrics.get("warnings", []), *outdated, *(text for passed, text in checks if not passed)],
         "advice": steps,
         "charts": finite(charts),
         "samples": _samples(charts.get("sweep")),
@@ -161,9 +164,9 @@ def _content(run: Path) -> dict[str, Any]:
         "split": split_counts(split, classes),
         "checks": checks,
         "figures": drawings,
-        "explanations": json_of(run / "explanations" / "explain.json"),
-        "robustness": json_of(run / "robustness.json"),
-        "robustness_figure": pictures.figure(worse) if worse.is_file() else None,
+        "explanations": results["explain"],
+        "robustness": results["robustness"],
+        "robustness_figure": pictures.figure(worse) if results["robustness"] and worse.is_file() else None,
         "latency": json_of(run / "latency.json"),
         "bad_files": bad_files[:_MOST_BAD],
         "bad_total": len(bad_files),

@@ -47,6 +47,28 @@ def json_of(path: Path) -> dict[str, Any]:
     return read_json(path) if os.path.lexists(path) else {}
 
 
+def results_of(run: Path, metrics: Mapping[str, Any]) -> tuple[dict[str, dict[str, Any] | None], list[str]]:
+    """What `explain` and `robustness` measured on the run's model.
+
+    Args:
+        run: the run folder.
+        metrics: its metrics.json, which names the model.
+
+    Returns:
+        The content of their files by command, empty if there is none and None if it is of an earlier model; and a
+        warning for each of an earlier model, as after a resumed training.
+    """
+    results: dict[str, dict[str, Any] | None] = {}
+    warnings = []
+    for command, name in (("explain", "explanations/explain.json"), ("robustness", "robustness.json")):
+        results[command] = content = json_of(run / name)
+        if content.get("model_id", metrics.get("model_id")) != metrics.get("model_id"):
+            results[command] = None
+            again = f"qc-lightning {command} {Run(run).argument}"
+            warnings.append(f"{name} is of an earlier model and not shown; for this one: {again}")
+    return results, warnings
+
+
 def table_of(path: Path) -> list[dict[str, str]]:
     """Rows of a table, none if it is missing; file names keep bytes that are not UTF-8."""
     try:
