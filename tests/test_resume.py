@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from lightning.pytorch import LightningModule, Trainer
 
 from qc_lightning.training import callbacks
 from qc_lightning.training import start as starting
@@ -61,6 +62,26 @@ def test_a_continued_training_has_the_history_of_an_unbroken_one(train: Train, p
     assert code == 0, output
     assert (short / "history.csv").read_text() == (run / "history.csv").read_text()
     assert measured(short) == measured(run)
+
+
+def test_an_interrupted_continuation_keeps_no_verdicts_of_the_model_before(
+    train: Train, photos: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    code, run, output = train(*photos, "trainer.max_epochs=2")
+    assert code == 0, output
+    assert (run / "predictions.csv").is_file()
+    start = callbacks.SeedEpochs.on_train_epoch_start
+
+    def ctrl_c(self: callbacks.SeedEpochs, trainer: Trainer, module: LightningModule) -> None:
+        if trainer.current_epoch == 3:
+            raise KeyboardInterrupt
+        start(self, trainer, module)
+
+    monkeypatch.setattr(callbacks.SeedEpochs, "on_train_epoch_start", ctrl_c)
+    code, _, output = train(f"resume={run}", "trainer.max_epochs=9", folder=run)
+    assert code == 130, output
+    assert "test" not in json.loads((run / "metrics.json").read_text())
+    assert not (run / "predictions.csv").exists(), "the report would show them as this model's mistakes"
 
 
 @pytest.mark.parametrize("nth", [1, 3])

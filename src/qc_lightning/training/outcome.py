@@ -105,6 +105,8 @@ def write(
     if "test" in logits:
         text = predictions_csv(logits, photos.photos, decision, classes, novelty=distances)
         write_text(run.folder / "predictions.csv", text)
+    else:  # those of the model that the run had before it was resumed and interrupted
+        (run.folder / "predictions.csv").unlink(missing_ok=True)
     write_text(run.folder / "model_card.md", model_card(config, photos.decode, photos.counts(), metrics, decision))
     metrics["timing_s"] = timing.seconds
     write_json(run.metrics, finite(metrics))
