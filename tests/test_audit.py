@@ -145,7 +145,7 @@ def test_an_audit_that_was_cut_off_leaves_no_folder(parts: Path, audit: Audit, m
         raise OSError(errno.ENOSPC, "No space left on device")
 
     with monkeypatch.context() as disk:
-        disk.setattr("qc_lightning.auditing.page.Pictures.pixels", full)
+        disk.setattr("qc_lightning.auditing.page.replacing", full)
         code, output = audit(f"data.root={parts}")
     assert (code, "No space left on device" in output) == (2, True)
     assert not list(Path().iterdir())
