@@ -15,6 +15,7 @@ from qc_lightning.core.run import Run
 from qc_lightning.deployment.export_run import decision_record, export_inspector
 from qc_lightning.deployment.photos import gate_photos
 from qc_lightning.explanation.evidence import evidence
+from qc_lightning.inference.checkpoint import read_checkpoint
 from qc_lightning.inference.exported import ExportedInspector
 from qc_lightning.inference.inspector import Inspector
 from qc_lightning.models.backbones import TimmBackbone
@@ -65,6 +66,15 @@ def test_from_the_call_to_the_export(train: Train, own: list[str], tmp_path: Pat
     export_inspector(inspector, decision_record(Run(run), inspector), gate_photos(Run(run)), target)
     exported = ExportedInspector.load(target)([row["path"] for row in rows])
     assert [one.logit for one in exported] == pytest.approx([one.logit for one in found], abs=1e-4)
+
+
+@pytest.mark.slow
+def test_the_choice_shown_is_that_of_the_best_epoch(train: Train, own: list[str]) -> None:
+    code, run, output = train(*own, "optim.lr=1000", "report=false")  # no later epoch is better than the first
+    assert code == 0, output
+    assert read_checkpoint(run / "checkpoints" / "best.ckpt")["epoch"] == 0
+    head = json.loads((run / "metrics.json").read_text())["head"]
+    assert output.count("head, by cross-validation: ") == output.count(f": {head['choice']}\n") == 1
 
 
 @pytest.mark.slow

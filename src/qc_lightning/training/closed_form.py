@@ -79,7 +79,6 @@ class ClosedFormClassifier(Classifier):
         with torch.no_grad(), torch.autocast("cpu", enabled=False):
             self.out_of_fold = fit_head(self.head, batch, self.settings)
             if isinstance(self.head, FittedHead):
-                print(f"head, by cross-validation: {self.head.choice}")
                 self.head_record = self.head.record
         plain = FeatureBatch(batch.features[0], batch.label.float(), batch.position)
         self._keep("train", plain, self.answer(plain))
@@ -112,8 +111,10 @@ class ClosedFormClassifier(Classifier):
             self._log_epoch("val")
 
     def on_predict_epoch_end(self) -> None:
-        """Gather the logits; out-of-fold ones replace a missing validation part."""
+        """Gather the logits of the best checkpoint; out-of-fold ones replace a missing validation part."""
         super().on_predict_epoch_end()
+        if self.head_record is not None:
+            print(f"head, by cross-validation: {self.head_record['choice']}")
         if self.out_of_fold is not None and "val" not in self.logits:
             self.logits["val"] = SubsetLogits(self.logits["train"].position, self.out_of_fold)
 

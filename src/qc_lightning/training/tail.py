@@ -141,17 +141,15 @@ class TailClassifier(ClosedFormClassifier):
             return
         assert isinstance(self.head, FittedHead)
         self.out_of_fold = self.head.combine(self.frozen.cpu(), self._frozen_score, self._held, self._label)
+        self.head_record = self.head.record
         position = torch.from_numpy(self._store.photos.indices("train"))
         plain = FeatureBatch(self.out_of_fold, self._label.float(), position)
         self._keep("val", plain, self.out_of_fold)
         super().on_validation_epoch_end()
 
     def on_train_epoch_end(self) -> None:
-        """Log the metrics of the training, and after the last epoch the selection."""
+        """Log the metrics of the training; those out of fold are logged with the validation."""
         self._log_epoch("train")
-        if self.trainer.current_epoch + 1 == self.trainer.max_epochs and isinstance(self.head, FittedHead):
-            print(f"head, by cross-validation: {self.head.choice}")
-            self.head_record = self.head.record
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Store the frozen head's out-of-fold logits too."""
