@@ -16,7 +16,7 @@ def latency(config: LatencyConfig) -> None:
     run = Run.open(config.run)
     check_room(run.folder)
     if config.source is None:
-        photos = [CameraPhoto(photo.path, photo.camera) for photo in own_photos(run, "test").photos]
+        photos = list(map(CameraPhoto.of, own_photos(run, "test").photos))
     else:
         photos = find_photos(config.source, [run.folder]).photos()
 

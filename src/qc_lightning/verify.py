@@ -18,7 +18,7 @@ def verify(config: VerifyConfig) -> None:
     if config.source is None:
         return
     expected, differing = read_expectations(config.source, inspector.class_names), 0
-    inspections = inspector.inspect_files([CameraPhoto(photo.path, photo.camera) for photo in expected])
+    inspections = inspector.inspect_files(map(CameraPhoto.of, expected))
     for photo, inspection in zip(expected, counted(inspections, len(expected), "photos"), strict=True):
         if words := photo.disagreement(inspection):
             print(f"{photo.path} {words}")

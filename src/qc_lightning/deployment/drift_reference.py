@@ -72,7 +72,7 @@ def measured(inspector: ExportedInspector, photos: Iterable[Photo]) -> list[Meas
     """Measure each readable photo with the export."""
     results = []
     for photo in photos:
-        pixels = decode_photo(CameraPhoto(photo.path, photo.camera), inspector.decode).pixels
+        pixels = decode_photo(CameraPhoto.of(photo), inspector.decode).pixels
         if pixels is not None:
             results.append(measure(inspector, photo, pixels))
     return results

@@ -94,7 +94,7 @@ def export_inspector(
             drift[DRIFT] = reference.to_json()
             temporary.write_bytes(sealed(None))
             exported = ExportedInspector.load(temporary, threads=1)
-        after = exported.inspect_files([CameraPhoto(photo.path, photo.camera) for photo in photos])
+        after = exported.inspect_files(map(CameraPhoto.of, photos))
         bar = Progress(after, "inspecting as exported", len(photos), unit="photo", delay=1.0)
         result = pass_gate(before, list(bar), inspector.decision)
         if certificate := decision.get("certificate"):
@@ -111,7 +111,7 @@ def _inspect(inspector: Inspector, photos: Sequence[Photo]) -> list[Inspection]:
         Stream(inspector, _BATCH) as stream,
         Progress(desc="inspecting as trained", total=len(photos), unit="photo", delay=1.0) as bar,
     ):
-        for batch in stream.inspect(CameraPhoto(photo.path, photo.camera) for photo in photos):
+        for batch in stream.inspect(map(CameraPhoto.of, photos)):
             for inspection, photo in zip(batch, photos[len(results) :], strict=False):
                 verified(photo, inspection.sha256, inspection.error, own=True)
             results += batch

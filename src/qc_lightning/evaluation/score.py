@@ -83,7 +83,7 @@ def score(inspector: Inspector, labelled: EvaluationSet, batch_size: int) -> Sco
         Stream(inspector, batch_size, exact=True) as stream,
         Progress(desc="evaluating", total=len(labelled.photos), unit="photo", delay=1.0) as bar,
     ):
-        for batch in stream.inspect(CameraPhoto(photo.path, photo.camera) for photo in labelled.photos):
+        for batch in stream.inspect(map(CameraPhoto.of, labelled.photos)):
             for inspection, photo in zip(batch, left, strict=False):
                 error = inspection.error if inspection.logit is None else ""
                 checked = verified(photo, inspection.sha256, error, labelled.own)

@@ -3,7 +3,7 @@
 import json
 import os
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
@@ -161,15 +161,15 @@ class ExportedInspector:
         """Name and versions of the backend, as recorded in a certificate."""
         return {"backend": "onnxruntime", "precision": "float32", "device": "cpu"}
 
-    def inspect_files(self, paths: Sequence[Path | CameraPhoto]) -> Iterator[Inspection]:
+    def inspect_files(self, photos: Iterable[Path | CameraPhoto]) -> Iterator[Inspection]:
         """Inspect files on all cores, one file per core; the results are in the order of the files."""
 
-        def inspect(path: Path | CameraPhoto) -> Inspection:
-            return self(path)
+        def inspect(photo: Path | CameraPhoto) -> Inspection:
+            return self(photo)
 
         pool = ThreadPoolExecutor(cores())
         try:
-            yield from pool.map(inspect, paths)
+            yield from pool.map(inspect, photos)
         finally:  # also on Ctrl-C: cancel files that are not started
             pool.shutdown(cancel_futures=True)
 

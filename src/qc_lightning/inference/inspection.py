@@ -8,7 +8,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePath
-from typing import NamedTuple
+from typing import NamedTuple, Protocol, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -24,6 +24,15 @@ Picture = str | os.PathLike[str] | bytes | Image.Image | npt.NDArray[np.uint8]
 """A file's name, a file's bytes, a PIL image, or pixels uint8 [H, W, 3] in RGB of any size."""
 
 
+class _PhotoFile(Protocol):
+    """A photo of a dataset or a list: its file, and the name of its camera, empty if unknown."""
+
+    @property
+    def path(self) -> Path: ...
+    @property
+    def camera(self) -> str: ...
+
+
 @dataclass(frozen=True, slots=True)
 class CameraPhoto:
     """A photo and the camera that took it, for models with a region for each camera; other models ignore the name.
@@ -36,9 +45,14 @@ class CameraPhoto:
     photo: Picture | RemotePhoto
     camera: str
 
+    @classmethod
+    def of(cls, photo: _PhotoFile) -> Self:
+        """The file and the camera of a photo, such as a `data.photo.Photo`."""
+        return cls(photo.path, photo.camera)
+
     @property
     def path(self) -> Path:
-        """Path of a photo given as a Path; None for others."""
+        """The file, for a photo that was given as a Path."""
         assert isinstance(self.photo, Path)
         return self.photo
 
