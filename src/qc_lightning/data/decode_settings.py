@@ -56,7 +56,8 @@ class DecodeSettings:
     max_pixels: int = MAX_PIXELS
     roi: Roi | None = None
     mask: str | None = None
-    cameras: tuple[Region, ...] = field(default=(), repr=False)  # keys of features say the region of each photo
+    # not in repr, which is part of the key of cached features: that key names the region of each photo itself
+    cameras: tuple[Region, ...] = field(default=(), repr=False)
 
     def __post_init__(self) -> None:
         if not (8 <= self.height <= 8192 and 8 <= self.width <= 8192):

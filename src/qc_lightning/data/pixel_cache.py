@@ -21,7 +21,6 @@ import zlib
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from dataclasses import astuple
 from pathlib import Path
 from typing import BinaryIO
 
@@ -157,14 +156,17 @@ def clear(cache_dir: Path, pattern: str = PIXELS) -> int:
 
 
 def key_of(paths: Sequence[Path], settings: DecodeSettings, cameras: Sequence[str] = ()) -> str:
-    """What decoded pixels depend on: the settings, Pillow, and each file's path, stamp and a sample of its bytes.
+    """The cache key: what decoded pixels depend on, as SHA-256 in hex.
+
+    That is the settings, Pillow, and each file's path, stamp and a sample of its bytes.
 
     Args:
         paths: of the files.
         settings: of decoding.
         cameras: of each file, where the settings have a region for each camera.
     """
-    digest = hashlib.sha256(repr((_FORMAT, PIL.__version__, astuple(settings)[:-1])).encode())
+    shared = tuple(value for name, value in vars(settings).items() if name != "cameras")
+    digest = hashlib.sha256(repr((_FORMAT, PIL.__version__, shared)).encode())
     if settings.cameras:
         digest.update(repr((settings.cameras, list(cameras))).encode())
     with ThreadPoolExecutor(cores()) as pool:
