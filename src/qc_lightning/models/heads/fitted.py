@@ -11,16 +11,15 @@ import torch
 from torch import Tensor, nn
 
 from qc_lightning.metrics.calibration import auroc, auroc_gain, balanced_loss, platt
-from qc_lightning.models.heads.distance import DistanceHead, HeldOutDistances, evenly, odds
+from qc_lightning.models.heads.distance import DistanceHead, evenly, odds
 from qc_lightning.models.heads.linear import FEW, TAUS, Folds, LinearHead, recipes_for
 from qc_lightning.models.heads.patches import PatchHead, highest
 
 _TAIL_WEIGHTS = (0.0, 1.0, 2.0)  # of a fine-tuned tail's logit relative to the logit of both heads
 _PATCH_WEIGHTS = (0.5, 1.0, 2.0)  # relative to the pooled features', both scores at standard deviation 1; or none
-_ENOUGH = 250  # photos of each class that the weight of the distance is chosen on
-# of the distance to Correct photos relative to the sum of both
-_DISTANCE_WEIGHTS = (0.0, 0.5, 1.0, 2.0, 4.0, 8.0)
-_OF_FEW = 2.0  # that weight where Incorrect photos are too few for out-of-fold scores to choose it
+_ENOUGH = 250  # photos of each class that choose the weight of the distance: each distance takes milliseconds
+_DISTANCE_WEIGHTS = (0.0, 0.5, 1.0, 2.0, 4.0, 8.0)  # relative to the sum of both, all at standard deviation 1
+_OF_FEW = 2.0  # weight of the distance if a class has too few photos for out-of-fold scores to choose it
 
 
 class FittedHead(nn.Module):
@@ -99,10 +98,8 @@ class FittedHead(nn.Module):
 
     def split(self, features: Tensor) -> tuple[Tensor, Tensor]:
         """Pooled features, float32 [..., width], and patches as they are, [..., cells, channels]."""
-        patches = features[..., self.width :]
-        return features[..., : self.width].float(), patches.view(
-            *patches.shape[:-1], *self.cells
-        ) if self.cells else patches
+        pooled, patches = features[..., : self.width].float(), features[..., self.width :]
+        return pooled, patches.view(*patches.shape[:-1], *self.cells) if self.cells else patches
 
     def fit(self, features: Tensor, photos: Folds, penalty: float) -> Tensor:
         """Fit to training photos and return their out-of-fold logits.
@@ -113,8 +110,7 @@ class FittedHead(nn.Module):
             penalty: of the logistic loss.
 
         Returns:
-            Out-of-fold logits, float32 [n / times], of the photos without the copies that come after them: photo i's
-            from the fit to all folds but `fold[i]`.
+            Out-of-fold logits, float32 [photos.once], no copies: photo i's from the fit to all folds but `fold[i]`.
         """
         pooled, patches = self.split(features)
         if not photos.label.any():
@@ -124,26 +120,15 @@ class FittedHead(nn.Module):
         if not photos.validated:
             self.distance = None  # its weight cannot be estimated
             return score[: photos.once]
-        label, weight, second = photos.label.numpy(), 0.0, torch.zeros(())
-        first = score / score.std()
-        if self.patches is not None:
-            second = self.patches.fit(patches[:, 0], photos)
-            second, spread = second / second.std(), second.std()
-            sums = {w: auroc((first + w * second).numpy(), label) for w in (0.0, *_PATCH_WEIGHTS)}
-            weight = max(sums, key=sums.__getitem__)
-            self.choice += f", patches weigh {weight:g}"
-            self.tried |= {f"the best of these, patches weigh {w:g}": value for w, value in sums.items()}
-        once = photos.once
-        total, label = (first + weight * second)[:once], label[:once]
-        if self.distance is not None:
-            total, far = self._add_distance(total, self.distance.fit(pooled, patches[:, 0], photos), photos)
-        slope, offset = platt(total.numpy(), label)
+        total, patch_weight, patch_spread = self._add_patches(score / score.std(), patches[:, 0], photos)
+        total, distance_factor = self._add_distance(total[: photos.once], pooled, patches[:, 0], photos)
+        slope, offset = platt(total.numpy(), photos.label[: photos.once].numpy())
         self.platt = _at_standard(slope, offset, total)
         _scale(self.pooled.linear, slope / float(score.std()), offset)
         if self.patches is not None:
-            _scale(self.patches.linear, slope * weight / float(spread), 0.0)
+            _scale(self.patches.linear, slope * patch_weight / patch_spread, 0.0)
         if self.distance is not None:
-            self.distance.scale(slope * far, 0.0)
+            self.distance.scale(slope * distance_factor, 0.0)
         return slope * total + offset
 
     def combine(self, frozen: "FittedHead", score: Tensor, tail: Tensor, label: Tensor) -> Tensor:
@@ -178,37 +163,61 @@ class FittedHead(nn.Module):
         self.tried = frozen.tried | of_tail
         return slope * total + offset
 
-    def _add_distance(self, total: Tensor, distances: HeldOutDistances, photos: Folds) -> tuple[Tensor, float]:
-        """Out-of-fold scores [n] with their distances to Correct photos added, and what a distance is multiplied by.
+    def _add_patches(self, total: Tensor, patches: Tensor, photos: Folds) -> tuple[Tensor, float, float]:
+        """Fit the head on patches, and add its out-of-fold scores to `total` [n] at the weight with the highest AUROC.
 
-        Some photos choose the weight. Where it gains no more than the standard error of the gain, the distance is
-        dropped: it would cost time with every photo.
+        Returns:
+            The sums [n], the weight, and the standard deviation of the patches' scores, which the weight is for.
         """
-        everyone, label = torch.arange(photos.once), photos.label[: photos.once]
-        if photos.few:
-            self.choice += f", distance to Correct photos weighs {_OF_FEW:g}"
-            measured = distances.measure(everyone)
-            far = _OF_FEW / float(measured.std())
-        else:
-            some = torch.cat([evenly(torch.nonzero(label == kind)[:, 0], _ENOUGH) for kind in (0, 1)])
-            measured = torch.full((photos.once,), torch.nan)
-            measured[some] = distances.measure(some)
-            spread = float(measured[some].std())
-            sums = {w: (total[some] + w * measured[some] / spread).numpy() for w in _DISTANCE_WEIGHTS}
-            ranked = {w: auroc(values, label[some].numpy()) for w, values in sums.items()}
-            weight = max(ranked, key=ranked.__getitem__)
-            gain, error = auroc_gain(sums[weight], sums[0.0], label[some].numpy())
-            weight = weight if gain > error else 0.0
-            self.tried |= {f"then the distance weighs {w:g}": value for w, value in ranked.items()}
-            self.choice += f", distance to Correct photos weighs {weight:g}"
-            if weight == 0:
-                self.distance = None
-                return total, 0.0
-            rest = torch.nonzero(measured.isnan())[:, 0]
-            measured[rest] = distances.measure(rest)
-            far = weight / spread
-        distances.head.begin_at(measured[label == 0])
-        return total + far * measured, far
+        if self.patches is None:
+            return total, 0.0, 1.0
+        score = self.patches.fit(patches, photos)
+        spread = score.std()
+        sums = {weight: total + weight * (score / spread) for weight in (0.0, *_PATCH_WEIGHTS)}
+        label = photos.label.numpy()
+        ranked = {weight: auroc(values.numpy(), label) for weight, values in sums.items()}
+        weight = max(ranked, key=ranked.__getitem__)
+        self.choice += f", patches weigh {weight:g}"
+        self.tried |= {f"the best of these, patches weigh {w:g}": value for w, value in ranked.items()}
+        return sums[weight], weight, float(spread)
+
+    def _add_distance(self, total: Tensor, pooled: Tensor, patches: Tensor, photos: Folds) -> tuple[Tensor, float]:
+        """Take references from the Correct photos, and add the distances to `total` [photos.once], or drop them.
+
+        Returns:
+            The sums [photos.once], and the factor of a distance in them.
+        """
+        if self.distance is None:
+            return total, 0.0
+        distances, label = self.distance.fit(pooled, patches, photos), photos.label[: photos.once]
+        of_class = [evenly(torch.nonzero(label == kind)[:, 0], _ENOUGH) for kind in (0, 1)]
+        some = torch.arange(photos.once) if photos.few else torch.cat(of_class)
+        measured = torch.full((photos.once,), torch.nan)
+        measured[some] = distances.measure(some)
+        spread = float(measured[some].std())
+        weight = _OF_FEW if photos.few else self._weigh_distance(total[some], measured[some], spread, label[some])
+        self.choice += f", distance to Correct photos weighs {weight:g}"
+        if weight == 0:
+            self.distance = None
+            return total, 0.0
+        rest = torch.nonzero(measured.isnan())[:, 0]
+        measured[rest] = distances.measure(rest)
+        self.distance.begin_at(measured[label == 0])
+        factor = weight / spread
+        return total + factor * measured, factor
+
+    def _weigh_distance(self, total: Tensor, measured: Tensor, spread: float, label: Tensor) -> float:
+        """The weight with the highest AUROC for distances [m] of some photos beside their scores `total` [m].
+
+        It is 0 if the gain is no more than its standard error: a distance costs time with every photo.
+        """
+        truth = label.numpy()
+        sums = {weight: (total + weight * measured / spread).numpy() for weight in _DISTANCE_WEIGHTS}
+        ranked = {weight: auroc(values, truth) for weight, values in sums.items()}
+        self.tried |= {f"then the distance weighs {weight:g}": value for weight, value in ranked.items()}
+        weight = max(ranked, key=ranked.__getitem__)
+        gain, error = auroc_gain(sums[weight], sums[0.0], truth)
+        return weight if gain > error else 0.0
 
     def _fit_to_correct(self, pooled: Tensor, patches: Tensor, photos: Folds) -> Tensor:
         """Use only the distance to Correct photos, if there are no Incorrect ones."""
