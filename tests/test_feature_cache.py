@@ -10,17 +10,16 @@ import numpy as np
 import pytest
 import torch
 
-from qc_lightning.training import features as module
-from qc_lightning.training.features import _keep, _known
+from qc_lightning.training.feature_cache import fill_in, keep, key_of
 
 NAMES = ["a/0", "b/0", "c/0"]
 FEATURES = torch.arange(12.0).view(3, 4)
 
 
 def test_what_was_kept_is_found(tmp_path: Path) -> None:
-    assert _keep(tmp_path / "key", NAMES, FEATURES)
+    assert keep(tmp_path / "key", NAMES, FEATURES)
     found = torch.empty(4, 4)
-    missing = _known(tmp_path / "key", [*NAMES[::-1], "d/0"], found)
+    missing = fill_in(tmp_path / "key", [*NAMES[::-1], "d/0"], found)
     assert missing.tolist() == [False, False, False, True]
     assert torch.equal(found[:3], FEATURES.flip(0))
 
@@ -28,10 +27,10 @@ def test_what_was_kept_is_found(tmp_path: Path) -> None:
 def test_a_place_that_takes_nothing_is_one_warning(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     (tmp_path / "file").write_text("x")
     with caplog.at_level(logging.WARNING):
-        assert not _keep(tmp_path / "file" / "cache" / "key", NAMES, FEATURES)
+        assert not keep(tmp_path / "file" / "cache" / "key", NAMES, FEATURES)
     assert len(caplog.records) == 1
     assert "features are not kept for later runs" in caplog.text
-    assert _known(tmp_path / "file" / "cache" / "key", NAMES, torch.empty(3, 4)).all()
+    assert fill_in(tmp_path / "file" / "cache" / "key", NAMES, torch.empty(3, 4)).all()
 
 
 def npy(shape: tuple[int, ...], values: bytes) -> bytes:
@@ -44,7 +43,7 @@ def npy(shape: tuple[int, ...], values: bytes) -> bytes:
 @pytest.mark.parametrize("damage", ["cut", "huge header", "bomb", "no zip", "other width", "not finite shape"])
 def test_a_damaged_file_is_computed_again(tmp_path: Path, damage: str) -> None:
     """A header that requests 30 GB is not trusted: numpy would allocate the memory before reading."""
-    _keep(tmp_path, NAMES, FEATURES)
+    keep(tmp_path, NAMES, FEATURES)
     (file,) = tmp_path.glob("*.npz")
     whole = file.read_bytes()
     with np.load(file) as kept:
@@ -56,7 +55,7 @@ def test_a_damaged_file_is_computed_again(tmp_path: Path, damage: str) -> None:
         file.write_bytes(b"x" * 100)
     elif damage == "other width":
         file.unlink()
-        _keep(tmp_path, NAMES, torch.ones(3, 5))
+        keep(tmp_path, NAMES, torch.ones(3, 5))
     else:
         kind = zipfile.ZIP_DEFLATED if damage == "bomb" else zipfile.ZIP_STORED
         body = {
@@ -67,7 +66,7 @@ def test_a_damaged_file_is_computed_again(tmp_path: Path, damage: str) -> None:
         with zipfile.ZipFile(file, "w", kind) as archive:
             archive.writestr("names.npy", names.getvalue())
             archive.writestr("features.npy", body)
-    assert _known(tmp_path, NAMES, torch.empty(3, 4)).all(), "all are missing"
+    assert fill_in(tmp_path, NAMES, torch.empty(3, 4)).all(), "all are missing"
 
 
 def test_the_key_names_all_that_features_depend_on(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -75,20 +74,19 @@ def test_the_key_names_all_that_features_depend_on(monkeypatch: pytest.MonkeyPat
 
     backbone = torch.nn.Linear(2, 2)
     network = SimpleNamespace(recipe=("r",), backbone=backbone)
-    photos = SimpleNamespace(decode="d")
     cpu = torch.device("cpu")
-    key = module._key(network, photos, cpu)
-    assert module._key(network, photos, torch.device("cuda")) != key
-    assert module._key(network, SimpleNamespace(decode="e"), cpu) != key
+    key = key_of(network, "d", cpu)
+    assert key_of(network, "d", torch.device("cuda")) != key
+    assert key_of(network, "e", cpu) != key
     with monkeypatch.context() as patched:
         patched.setattr("PIL.__version__", "0")
-        assert module._key(network, photos, cpu) != key
+        assert key_of(network, "d", cpu) != key
     with monkeypatch.context() as patched:
         patched.setattr(torch, "__version__", "0")
-        assert module._key(network, photos, cpu) != key
+        assert key_of(network, "d", cpu) != key
     with torch.no_grad():
         backbone.bias[0] += 1e-7
-    assert module._key(network, photos, cpu) != key
+    assert key_of(network, "d", cpu) != key
 
 
 @pytest.mark.slow

@@ -1,21 +1,16 @@
 """Features of photos under a pretrained network: computed once and cached on disk."""
 
 import hashlib
-import logging
-import math
-import zipfile
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
-import PIL
 import torch
 from torch import Tensor
 
 from qc_lightning.config import AugmentConfig, ModelConfig
-from qc_lightning.core.atomic import replacing
 from qc_lightning.core.bars import Progress
 from qc_lightning.data.augment import augment
 from qc_lightning.data.dataset import PhotoSet
@@ -23,9 +18,8 @@ from qc_lightning.data.decode import DecodeSettings, scaled
 from qc_lightning.data.photo import Photo
 from qc_lightning.models.network import Network, block_of
 from qc_lightning.models.photo_threads import photo_threads
+from qc_lightning.training.feature_cache import fill_in, keep, key_of
 from qc_lightning.training.feature_memory import room_for
-
-_log = logging.getLogger(__name__)
 
 MOST_WITH_PATCHES = 4000  # training photos; half a gigabyte with a copy of each
 _KEPT_AT_ONCE = 256  # photos between saves: an interrupted run loses at most this many
@@ -70,10 +64,10 @@ def extract_features(
         UserError: they cannot be computed elsewhere, or a file has changed.
     """
     names = [f"{_seen(photos, row)}/{copy}{augmentation if copy else ''}" for row in positions]
-    folder = cache / _key(network, photos, device) if cache is not None else None
+    folder = cache / key_of(network, photos.decode, device) if cache is not None else None
     count = network.tiles[0] * network.tiles[1]
     features = room_for((len(positions), count * network.width), network.dtype, cache)
-    missing = _known(folder, names, features)
+    missing = np.ones(len(names), dtype=bool) if folder is None else fill_in(folder, names, features)
     todo = np.flatnonzero(missing)
     # On a CPU one thread a core, each with a photo of its own: nobody waits for the others, the maps stay so small that
     # the system does not take their memory back after every layer (which cost a third more time at 300 px), and a photo
@@ -106,7 +100,7 @@ def extract_features(
         photo_threads(device) as pool,
     ):
         for part in parts():
-            if folder is not None and not _keep(folder, [names[place] for place in part], features[part]):
+            if folder is not None and not keep(folder, [names[place] for place in part], features[part]):
                 folder = None
     return features.view(len(positions), count, network.width)
 
@@ -144,20 +138,6 @@ def photo_features(
         return network.tile_features(image).flatten(1).cpu()
 
 
-def _key(network: Network, photos: PhotoSet, device: torch.device) -> str:
-    """The cache key: everything that the features of a photo depend on except its bytes.
-
-    The backbone's weights and settings, the decoding and what decodes, and what computes: another device or release
-    gives other last digits.
-    """
-    made_by = (6, PIL.__version__, torch.__version__, device.type)  # 6: increase when features change
-    digest = hashlib.sha256(repr((made_by, network.recipe, photos.decode)).encode())
-    for name, value in sorted(network.backbone.state_dict().items()):
-        digest.update(name.encode())
-        digest.update(value.cpu().contiguous().numpy().tobytes())
-    return digest.hexdigest()[:32]
-
-
 def _seen(photos: PhotoSet, row: int) -> str:
     """The bytes of a photo, and the region of it that its camera has."""
     photo, decode = photos.photos[row], photos.decode
@@ -166,68 +146,3 @@ def _seen(photos: PhotoSet, row: int) -> str:
 
 def _seed(name: str) -> int:
     return int.from_bytes(hashlib.sha256(name.encode()).digest()[:8], "big") >> 1
-
-
-def _digests(names: Sequence[str]) -> npt.NDArray[np.bytes_]:
-    return np.array([hashlib.sha256(name.encode()).digest()[:16].hex() for name in names], dtype="S32")
-
-
-def _known(folder: Path | None, names: Sequence[str], features: Tensor) -> npt.NDArray[np.bool_]:
-    """Fill in the cached features [n, width] and return which are missing."""
-    missing = np.ones(len(names), dtype=bool)
-    place = {digest: index for index, digest in enumerate(_digests(names).tolist())}
-    for file in _kept(folder):
-        try:  # a zip checks what it reads, so a damaged file is passed over and computed again
-            _check_sizes(file)
-            with np.load(file, allow_pickle=False) as kept:
-                held = [(row, place[digest]) for row, digest in enumerate(kept["names"].tolist()) if digest in place]
-                held = [(row, index) for row, index in held if missing[index]]
-                if not held:
-                    continue
-                values = kept["features"]
-        except (OSError, ValueError, EOFError, KeyError, MemoryError, zipfile.BadZipFile):
-            continue
-        if values.dtype == features.numpy().dtype and values.shape[1:] == features.shape[1:]:
-            source, target = (np.array(side) for side in zip(*held, strict=True))
-            features[target] = torch.from_numpy(values[source])
-            missing[target] = False
-    # byte-identical photos have one name: what is known of one is known of all
-    for index, digest in enumerate(_digests(names).tolist()):
-        if missing[index] and not missing[place[digest]]:
-            features[index] = features[place[digest]]
-            missing[index] = False
-    return missing
-
-
-def _kept(folder: Path | None) -> list[Path]:
-    try:
-        return sorted(folder.glob("[!.]*.npz")) if folder is not None else []
-    except OSError:  # not readable
-        return []
-
-
-def _check_sizes(file: Path) -> None:
-    """Refuse a file whose header declares arrays larger than the file: numpy would allocate them before reading."""
-    size = file.stat().st_size
-    with zipfile.ZipFile(file) as archive:
-        for info in archive.infolist():
-            with archive.open(info) as member:
-                np.lib.format.read_magic(member)
-                shape, _, dtype = np.lib.format.read_array_header_1_0(member)
-            if max(info.file_size, math.prod(shape) * dtype.itemsize) > size:
-                raise ValueError(f"{file} is damaged: {info.filename} is said to be larger than the file")
-
-
-def _keep(folder: Path, names: Sequence[str], features: Tensor) -> bool:
-    """Cache features for later runs; False, with a warning, if that fails."""
-    digests = _digests(names)
-    try:
-        with (
-            replacing(folder / f"{hashlib.sha256(digests.tobytes()).hexdigest()[:32]}.npz", durable=False) as file,
-            file.open("wb") as out,
-        ):
-            np.savez(out, names=digests, features=features.numpy())
-    except OSError as error:  # the features are in memory, so the run is not affected
-        _log.warning("features are not kept for later runs (%s): %s", folder, error.strerror or error)
-        return False
-    return True
