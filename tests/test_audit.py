@@ -240,7 +240,7 @@ def test_a_wrong_label_is_held_out_from_its_group_but_not_from_its_copies() -> N
     assert kept["torn0"] != kept["torn1"]
 
 
-def test_corrections(tmp_path: Path) -> None:
+def test_corrections_change_label_group_and_presence(tmp_path: Path) -> None:
     names = ("Correct/a.png", "Correct/b.png", "Correct/c.png", "Incorrect/d.png")
     photos = [Photo(tmp_path / name, name, int("In" in name), name) for name in names]
     file = tmp_path / "corrections.csv"
@@ -280,7 +280,7 @@ def test_a_page_made_with_corrections_saves_them_again(parts: Path, tmp_path: Pa
     ]
 
 
-def test_training_takes_corrections(
+def test_a_training_applies_corrections(
     photo_root: Path, tmp_path: Path, train: Callable[..., tuple[int, Path, str]]
 ) -> None:
     save_photo(photo_root / "Correct" / "wrong.png", bright=True, seed=999)

@@ -34,7 +34,7 @@ PROBE = """
 @pytest.mark.slow
 @pytest.mark.browser
 @pytest.mark.skipif(CHROMIUM is None, reason="no Chromium to open the page with")
-def test_keys_correct_photos(
+def test_keys_save_the_corrections_that_a_training_takes(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], call: Callable[..., int]
 ) -> None:
     root = tmp_path / "photos"

@@ -34,7 +34,7 @@ def test_folders_of_any_depth(photo_root: Path, config: Callable[..., AnyData]) 
     assert "Correct/line 2/monday/x.PNG" in {photo.name for photo in catalog}
 
 
-def test_own_class_names(photo_root: Path, config: Callable[..., AnyData]) -> None:
+def test_folders_with_the_users_own_class_names(photo_root: Path, config: Callable[..., AnyData]) -> None:
     (photo_root / "Correct").rename(photo_root / "ok")
     (photo_root / "Incorrect").rename(photo_root / "nok")
     assert len(read_catalog(config(classes=ClassNames(correct="ok", incorrect="nok"))).photos) == 40
@@ -44,7 +44,7 @@ def test_own_class_names(photo_root: Path, config: Callable[..., AnyData]) -> No
     ("rule", "groups"),
     [("none", 4), ("folder", 3), ("prefix", 2)],
 )
-def test_groups(tmp_path: Path, config: Callable[..., AnyData], rule: str, groups: int) -> None:
+def test_each_rule_finds_its_groups(tmp_path: Path, config: Callable[..., AnyData], rule: str, groups: int) -> None:
     for seed, name in enumerate(("Correct/a/p1_left.png", "Correct/a/p1_right.png", "Correct/b/p1_top.png")):
         save_photo(tmp_path / "photos" / name, bright=False, seed=seed)
     save_photo(tmp_path / "photos/Incorrect/p2_left.png", bright=True, seed=9)
@@ -81,7 +81,7 @@ def test_split_csv_is_a_manifest(photo_root: Path, tmp_path: Path, config: Calla
         load_photos(config(manifest=str(manifest)))
 
 
-def test_missing_root(config: Callable[..., AnyData]) -> None:
+def test_a_missing_root_is_one_line(config: Callable[..., AnyData]) -> None:
     with pytest.raises(UserError, match=r"data\.root: expected a folder with Correct/ and Incorrect/ in it.*photos"):
         read_catalog(config())
 
@@ -92,7 +92,7 @@ def test_misspelt_class_names_the_nearest(photo_root: Path, config: Callable[...
         read_catalog(config())
 
 
-def test_one_class_only(photo_root: Path, config: Callable[..., AnyData]) -> None:
+def test_a_missing_class_folder_is_one_line(photo_root: Path, config: Callable[..., AnyData]) -> None:
     (photo_root / "Incorrect").rename(photo_root.parent / "elsewhere")
     with pytest.raises(UserError, match=r"folder 'Incorrect' .*there is: Correct"):
         read_catalog(config())
@@ -114,7 +114,7 @@ def test_a_manifest_in_another_encoding(photo_root: Path, config: Callable[..., 
         read_catalog(config(manifest=str(manifest)))
 
 
-def test_empty_class(photo_root: Path, config: Callable[..., AnyData]) -> None:
+def test_an_empty_class_folder_is_one_line(photo_root: Path, config: Callable[..., AnyData]) -> None:
     for path in (photo_root / "Incorrect").iterdir():
         path.unlink()
     with pytest.raises(UserError, match=r"expected photos in .*Incorrect, found none"):
@@ -138,7 +138,9 @@ def test_empty_class(photo_root: Path, config: Callable[..., AnyData]) -> None:
         ),
     ],
 )
-def test_manifest_mistakes(photo_root: Path, config: Callable[..., AnyData], text: str, message: str) -> None:
+def test_a_mistake_in_a_manifest_names_its_line(
+    photo_root: Path, config: Callable[..., AnyData], text: str, message: str
+) -> None:
     (photo_root / "labels.csv").write_text(text)
     with pytest.raises(UserError, match=message):
         read_catalog(config(manifest=str(photo_root / "labels.csv")))
@@ -148,7 +150,9 @@ def test_manifest_mistakes(photo_root: Path, config: Callable[..., AnyData], tex
     ("name", "content"),
     [("empty.png", b""), ("text.jpg", b"these are words"), ("cut.png", None)],
 )
-def test_bad_files(photo_root: Path, config: Callable[..., AnyData], name: str, content: bytes | None) -> None:
+def test_a_bad_file_is_refused_or_skipped_up_to_a_fraction(
+    photo_root: Path, config: Callable[..., AnyData], name: str, content: bytes | None
+) -> None:
     bad = photo_root / "Correct" / name
     bad.write_bytes(content if content is not None else (photo_root / "Correct/c00.png").read_bytes()[:2000])
     with pytest.raises(UserError, match=rf"1 of 41 files cannot be read as photos: .*{name} \(.*on_bad_file=skip"):
@@ -161,7 +165,7 @@ def test_bad_files(photo_root: Path, config: Callable[..., AnyData], name: str, 
         load_photos(config(on_bad_file="skip", max_bad_share=0.01))
 
 
-def test_elpv_counts(config: Callable[..., AnyData]) -> None:
+def test_elpv_has_the_published_numbers_of_cells(config: Callable[..., AnyData]) -> None:
     """1,508 Correct and 715 Incorrect without the uncertain ones; 2,624 cells in all (Deitsch et al. 2019)."""
     pytest.importorskip("elpv_dataset")
     drop = Counter(photo.label for photo in read_catalog(config(source="elpv", root=None, uncertain="drop")).photos)

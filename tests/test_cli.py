@@ -53,7 +53,7 @@ Train = Callable[..., tuple[int, Path, str]]
         (["resume=nowhere"], "error: resume: expected a run folder"),
     ],
 )
-def test_mistakes(train: Train, arguments: list[str], line: str) -> None:
+def test_a_mistake_is_one_line_before_anything_is_written(train: Train, arguments: list[str], line: str) -> None:
     import torch
 
     if "trainer=gpu" in arguments and torch.cuda.is_available():

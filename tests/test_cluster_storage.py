@@ -72,7 +72,9 @@ def bucket(monkeypatch: pytest.MonkeyPatch, photos: Path) -> Iterator[str]:
         server.wait()
 
 
-def test_object_storage(bucket: str, run_folder: Path, predict: Predict, photos: Path, tmp_path: Path) -> None:
+def test_photos_in_object_storage_get_verdicts_in_object_storage(
+    bucket: str, run_folder: Path, predict: Predict, photos: Path, tmp_path: Path
+) -> None:
     code, _, errors = predict(f"source={bucket}", "engine=ray", "output=out")
     assert (code, errors.count("\n")) == (2, 1)
     assert "5 of 10 photos cannot be read, they are in s3://photos/b (no right to read it)" in errors

@@ -133,7 +133,7 @@ def test_copies_of_each_photo_prove_no_more_than_the_photos() -> None:
     assert (thrice.low, thrice.high) == pytest.approx((once.low, once.high), abs=0.01)
 
 
-def test_words() -> None:
+def test_a_difference_is_told_in_one_sentence() -> None:
     text = str(Difference("accuracy", 0.9, 0.8, 0.02, 0.17, 12, 2, 0.0129, True, 100))
     assert text == (
         "accuracy: better. candidate 90.0%, baseline 80.0%, +10.0 points (+2.0 to +17.0); only candidate 12, only "

@@ -54,7 +54,7 @@ def test_order_follows_seed_and_epoch() -> None:
     assert drawn(BatchSampler(np.arange(50), 8, 4, 0, 1)) != first
 
 
-def test_paper_network_size() -> None:
+def test_the_papers_network_has_its_number_of_weights() -> None:
     """12288*128 + 128 + 128*64 + 64 + 64 + 1 weights."""
     network = MLP((64, 64), (128, 64), 0.5)
     assert sum(p.numel() for p in network.parameters()) == 12288 * 128 + 128 + 128 * 64 + 64 + 64 + 1

@@ -137,7 +137,7 @@ GOOD = encoded(Image.fromarray(np.random.default_rng(3).integers(0, 256, (40, 40
         (b"P6 100000 100000 255\n", "too large"),
     ],
 )
-def test_bad_data(data: bytes, reason: str) -> None:
+def test_bytes_that_are_no_complete_image_are_refused_with_a_reason(data: bytes, reason: str) -> None:
     with pytest.raises(BadImage, match=reason) as caught:
         decode_bytes(data, EIGHT)
     assert "\n" not in str(caught.value)
@@ -161,7 +161,9 @@ def test_a_photo_larger_than_pillows_warning_is_read(monkeypatch: pytest.MonkeyP
     assert limit == Image.MAX_IMAGE_PIXELS  # importing decode has not changed Pillow for the rest of the process
 
 
-def test_bad_paths(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_path_that_is_no_regular_file_is_refused_with_a_reason(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     os.mkfifo(tmp_path / "pipe.png")
     (tmp_path / "folder.png").mkdir()
     (tmp_path / "good.png").write_bytes(GOOD)

@@ -105,7 +105,7 @@ def test_without_more_the_test_photos(evaluate: Evaluate, place: Path) -> None:
     assert "already exists: give another name=" in errors
 
 
-def test_other_photos(evaluate: Evaluate, place: Path, tmp_path: Path) -> None:
+def test_other_photos_get_the_metrics_of_scikit_learn(evaluate: Evaluate, place: Path, tmp_path: Path) -> None:
     """Other class names, bad files and a known photo; expected metrics by hand and by scikit-learn."""
     root = tmp_path / "monday"
     for i in range(12):
@@ -138,7 +138,7 @@ def test_other_photos(evaluate: Evaluate, place: Path, tmp_path: Path) -> None:
     assert [Path(row["path"]).name for row in read(folder / "bad_files.csv")] == ["bad.png"]
 
 
-def test_a_manifest(evaluate: Evaluate, place: Path) -> None:
+def test_a_split_csv_is_a_manifest_with_the_same_metrics(evaluate: Evaluate, place: Path) -> None:
     """split.csv as a manifest: the same photos, read like a manifest."""
     tested = [row for row in read(place / "good" / "split.csv") if row["subset"] == "test"]
     lines = ["path,label,group,sha256", *(f"{r['path']},{r['label']},{r['group']},{r['sha256']}" for r in tested)]
@@ -173,7 +173,7 @@ def test_a_changed_photo_is_refused(evaluate: Evaluate, place: Path) -> None:
     assert not (place / "good" / "evaluations" / "changed").exists()
 
 
-def test_against_another_run(evaluate: Evaluate, place: Path) -> None:
+def test_two_runs_are_compared_on_the_same_photos(evaluate: Evaluate, place: Path) -> None:
     code, output, _ = evaluate(f"against={place / 'poor'}", "name=against")
     assert code == 0
     comparison = metrics(place / "good" / "evaluations" / "against")["comparison"]
@@ -227,7 +227,7 @@ def test_the_other_run_has_seen_the_photos(evaluate: Evaluate, place: Path) -> N
         (["data.rot=x"], "there is no setting 'data.rot' (did you mean data.root?)"),
     ],
 )
-def test_mistakes(evaluate: Evaluate, arguments: list[str], line: str) -> None:
+def test_a_mistake_is_one_line_before_anything_is_written(evaluate: Evaluate, arguments: list[str], line: str) -> None:
     Path("empty").mkdir()
     code, _, errors = evaluate(*arguments)
     assert code == 2

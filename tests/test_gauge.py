@@ -138,7 +138,7 @@ def test_limits_the_wrong_way_round(
     assert "expected two shares, that of an acceptable appraiser first" in capsys.readouterr().err
 
 
-def test_grades() -> None:
+def test_a_value_at_a_limit_gets_the_better_grade() -> None:
     assert [graded(value, [0.02, 0.05], more_is_better=False) for value in (0.02, 0.05, 0.06, None)] == [
         "acceptable", "marginal", "unacceptable", "unknown",
     ]  # fmt: skip

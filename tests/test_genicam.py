@@ -84,7 +84,7 @@ def test_a_mosaic_of_one_colour_has_that_colour(kind: str, colour: tuple[int, in
     assert (rgb(mosaic, kind) == colour).all()
 
 
-def test_other_formats() -> None:
+def test_an_unread_pixel_format_names_the_ones_to_set() -> None:
     pixels = np.arange(24, dtype=np.uint8).reshape(2, 3, 4)
     assert rgb(pixels, "BGRa8")[0, 0].tolist() == [2, 1, 0]
     assert rgb(pixels[..., :1], "Mono8")[0, 1].tolist() == [4, 4, 4]

@@ -189,7 +189,7 @@ def test_it_works_inside_inference_mode() -> None:
 
 
 @given(arrays(np.float32, (12, 9), elements=st.floats(0, 1, width=32)), arrays(np.bool_, (12, 9)))
-def test_shares_are_shares(heat: np.ndarray, mask: np.ndarray) -> None:
+def test_heat_inside_and_outside_a_mask_is_all_heat(heat: np.ndarray, mask: np.ndarray) -> None:
     inside = checks.share_inside(heat, mask)
     assert 0 <= inside <= 1 + 1e-6
     if heat.sum() > 0:

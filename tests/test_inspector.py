@@ -170,7 +170,7 @@ def test_a_run_is_found_by_itself_its_folder_or_its_checkpoint(run_folder: Path,
         Inspector.load(tmp_path)
 
 
-def test_reasons(inspector: Inspector) -> None:
+def test_a_reviewed_photo_says_why(inspector: Inspector) -> None:
     bright = np.full((16, 16, 3), 140, np.uint8)
     p = inspector(bright).probability
     assert p is not None

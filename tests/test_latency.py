@@ -14,7 +14,7 @@ Train = Callable[..., tuple[int, Path, str]]
 Call = Callable[..., int]
 
 
-def test_percentiles_by_hand() -> None:
+def test_percentiles_are_those_computed_by_hand() -> None:
     row = _row("x", 4, [0.001 * i for i in range(1, 102)])  # 1 to 101 ms
     assert (row["p50_ms"], row["p95_ms"], row["p99_ms"]) == pytest.approx((51, 96, 100))
     assert row["photos_per_s"] == pytest.approx(4 / 0.051)
@@ -34,7 +34,9 @@ def test_a_line_is_kept_up_with_when_99_of_100_are_in_time(rate: float | None, m
     assert ("NOT" in words) == (met is False)
 
 
-def test_the_command(train: Train, photo_root: Path, call: Call, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_command_times_every_stage(
+    train: Train, photo_root: Path, call: Call, capsys: pytest.CaptureFixture[str]
+) -> None:
     _, run, _ = train("data=folder", f"data.root={photo_root}", "data.image_size=16", "model.hidden=[16]")
     quick = [f"run={run}", "seconds=0.05", "device=cpu"]
     assert call(command.main, *quick, "batch_sizes=[1,4]", "line_rate=1e9") == 0

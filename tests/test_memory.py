@@ -34,7 +34,7 @@ def test_memory_that_was_freed_is_not_cleared_page_by_page_again() -> None:
     assert faults("as it is") > 1000
 
 
-def test_elsewhere_nothing_happens(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_another_c_library_is_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     def without(_: object) -> object:
         raise OSError("no such library")
 

@@ -52,7 +52,7 @@ def heads() -> list[int]:
         ("head", "ray.address: expected auto, local or <head>:<port>"),
     ],
 )
-def test_no_cluster(address: str, line: str, ask: Ask, tmp_path: Path) -> None:
+def test_a_cluster_that_does_not_answer_is_one_line(address: str, line: str, ask: Ask, tmp_path: Path) -> None:
     end = time.monotonic() + 30
     while address == "auto" and heads() and time.monotonic() < end:  # one of an earlier test may still be shutting down
         time.sleep(0.5)

@@ -159,7 +159,9 @@ def test_a_name_that_is_no_text(predict: Predict, tmp_path: Path) -> None:
         (["sauce=."], "there is no setting 'sauce' (did you mean source?)"),
     ],
 )
-def test_mistakes(typed: Predict, arguments: list[str], line: str, tmp_path: Path) -> None:
+def test_a_mistake_is_one_line_before_anything_is_written(
+    typed: Predict, arguments: list[str], line: str, tmp_path: Path
+) -> None:
     if "source=a.png" in arguments:
         save(Path("a.png"), 1)
     Path("no.csv").write_text("file\na.png\n")

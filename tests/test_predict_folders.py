@@ -25,7 +25,9 @@ def photos(tmp_path: Path) -> Path:
     return tmp_path / "photos"
 
 
-def test_sources(photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_folder_a_glob_and_a_list_give_each_photo_once(
+    photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.chdir(photos)
     (photos / ".hidden").mkdir()
     save(photos / ".hidden" / "x.png", 1)
@@ -53,7 +55,7 @@ def test_sources(photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     assert found(str(elsewhere / "a.txt")) == ["box 0/1.png"], "paths count from the list's folder"
 
 
-def test_sorted_copies(predict: Predict, photos: Path) -> None:
+def test_sorted_copies_lie_in_the_folder_of_their_verdict(predict: Predict, photos: Path) -> None:
     (photos / "box 1" / "bad.png").write_bytes(b"x")
     assert predict(f"source={photos}", "sort=copy")[0] == 3
     assert tree(Path("verdicts_sorted")) == {
@@ -133,7 +135,7 @@ def test_arrivals_wait_until_a_file_stands_still(tmp_path: Path) -> None:
     assert arrivals.ready() == [], "taken away again"
 
 
-def test_watching_a_folder(predict: Predict, photos: Path) -> None:
+def test_a_watched_folder_gives_every_photo_a_row_once_it_is_complete(predict: Predict, photos: Path) -> None:
     """Existing photos, later ones, and one in two halves; after Ctrl-C everything is written."""
 
     def bring() -> None:

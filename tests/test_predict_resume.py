@@ -93,7 +93,7 @@ def test_one_process_at_a_time(predict: Predict, photos: Path) -> None:
     assert "another process is writing to" in errors
 
 
-def test_killed_and_resumed(predict: Predict, run_folder: Path, tmp_path: Path) -> None:
+def test_a_killed_prediction_has_complete_rows_and_resumes(predict: Predict, run_folder: Path, tmp_path: Path) -> None:
     """SIGKILL in the middle: the existing rows are complete, and resuming adds the others."""
     many = tmp_path / "many"
     first = save(many / "00000.png", 100, size=200)
@@ -195,7 +195,7 @@ def test_an_allocation_is_no_share(predict: Predict, photos: Path, monkeypatch: 
 
 
 @pytest.mark.slow
-def test_torchrun(run_folder: Path, tmp_path: Path) -> None:
+def test_two_processes_of_torchrun_share_the_photos(run_folder: Path, tmp_path: Path) -> None:
     for i in range(50):
         save(tmp_path / "photos" / f"{i:03d}.png", i, size=8)
     command = ["torch.distributed.run", "--nproc-per-node=2", "-m", "qc_lightning.predict", f"run={run_folder}"]

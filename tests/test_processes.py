@@ -136,7 +136,7 @@ def test_two_processes_end_together_and_can_be_continued(photo_root: Path, tmp_p
     assert len((run / "history.csv").read_text().splitlines()) - 1 == done + 1
 
 
-def test_two_processes_train(photo_root: Path, tmp_path: Path) -> None:
+def test_two_processes_train_one_model(photo_root: Path, tmp_path: Path) -> None:
     run = tmp_path / "run"
     done = subprocess.run(
         command("data=folder", f"data.root={photo_root}", *SMALL, "trainer=ddp", "trainer.accelerator=cpu",

@@ -62,7 +62,7 @@ def test_own_photos_from_python(home: Path) -> None:
 
 
 @pytest.mark.slow
-def test_the_papers_recipe(home: Path) -> None:
+def test_the_papers_recipe_runs_as_written(home: Path) -> None:
     """With few small photos for one epoch; the last line uses the run of the first."""
     commands = [shlex.split(line)[1:] for line in LINES if line.startswith("python -m qc_lightning.train")]
     assert len(commands) == 4
@@ -99,5 +99,5 @@ def test_commands_of_the_pages_have_settings_that_exist(page: Path) -> None:
                 hydra_arguments(command, words, front_door=call[1] == "qc-lightning ")
 
 
-def test_it_is_short() -> None:
+def test_the_readme_is_short() -> None:
     assert len(README.split()) <= 900

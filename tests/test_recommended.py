@@ -221,7 +221,9 @@ def test_copies_make_verdicts_steadier(train: Train, own: list[str]) -> None:
         (["model.stages=9"], "error: model.stages: expected at most 8"),
     ],
 )
-def test_mistakes(train: Train, own: list[str], arguments: list[str], line: str) -> None:
+def test_a_setting_that_the_recipe_does_not_take_is_one_line(
+    train: Train, own: list[str], arguments: list[str], line: str
+) -> None:
     code, run, output = train(*own, *arguments)
     assert code == 2
     assert line in output

@@ -26,7 +26,7 @@ def row(path: str, verdict: str = "PASS", error: str | None = None) -> Row:
     return Row(path, "ab", 0.1 + 0.2, verdict, 0.5, "model", error, "2026-01-01T00:00:00Z", 0.5, -1e-7, None, None)
 
 
-def test_addresses() -> None:
+def test_an_address_is_told_from_a_path() -> None:
     assert [is_address(text) for text in ("s3://a/b.png", "gs://a", "/a/b", "a:b", "c://", "//a", "1s://a")] == [
         True, True, False, False, True, False, False,
     ]  # fmt: skip

@@ -102,7 +102,7 @@ def test_each_gets_worse_with_its_strength(name: str) -> None:
     assert errors[0] > 0
 
 
-def test_rates_by_hand() -> None:
+def test_rates_are_those_counted_by_hand() -> None:
     label = np.array([1, 1, 1, 0, 0])
     clean, worse = (np.where(rejected, Verdict.REJECT, Verdict.PASS) for rejected in ([1, 1, 0, 0, 0], [1, 0, 0, 1, 0]))
     rates = _rates(worse, clean, label, np.arange(5))
@@ -127,7 +127,9 @@ def run(train: Train, photo_root: Path) -> Path:
     return run
 
 
-def test_the_command(run: Path, call: Call, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_command_writes_the_rates_of_all_variants(
+    run: Path, call: Call, capsys: pytest.CaptureFixture[str]
+) -> None:
     assert call(command.main, f"run={run}") == 0
     with (run / "robustness.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))
@@ -152,7 +154,7 @@ def test_the_command(run: Path, call: Call, capsys: pytest.CaptureFixture[str]) 
         (["strength=3"], "error: there is no setting 'strength'"),
     ],
 )
-def test_mistakes(
+def test_a_mistake_is_one_line(
     run: Path,
     arguments: list[str],
     line: str,

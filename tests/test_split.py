@@ -22,7 +22,7 @@ def photos(correct: int, incorrect: int, group: int = 1) -> list[Photo]:
     ]
 
 
-def test_paper_sizes() -> None:
+def test_the_papers_sizes() -> None:
     """180 photos, 90 per class: 54 for the test as in the paper, 15% of the other 126 for validation."""
     of = photos(90, 90)
     subsets = split(of, split_settings(test=0.3, val=0.15, seed=0))
@@ -44,7 +44,7 @@ def test_groups_that_hold_both_classes_are_stratified_by_all_their_photos(seed: 
     assert 16 <= tested[0] <= 20, "groups move as they are"
 
 
-def test_golden() -> None:
+def test_the_recorded_split_is_dealt_again() -> None:
     """The same on every machine and release: a recorded split of these names."""
     of = photos(6, 6)
     subsets = split(of, split_settings(test=0.34, val=0.25, seed=7))
@@ -84,12 +84,12 @@ def test_groups_stay_whole_whatever_the_order(sizes: list[tuple[int, int]], seed
     assert dict(zip([photo.name for photo in shuffled], split(shuffled, config), strict=True)) == subset_of
 
 
-def test_seeds_differ() -> None:
+def test_another_seed_deals_another_split() -> None:
     of = photos(50, 50, group=5)
     assert split(of, split_settings()) != split(of, split_settings(seed=1))
 
 
-def test_fixed_subsets_stay() -> None:
+def test_a_subset_that_the_user_fixed_is_kept() -> None:
     of = [Photo(p.path, p.name, p.label, p.group, "test" if i % 4 == 0 else None) for i, p in enumerate(photos(20, 20))]
     subsets = split(of, split_settings(test=0.9, val=0.2, seed=0))
     assert [i for i, subset in enumerate(subsets) if subset == "test"] == list(range(0, 40, 4))

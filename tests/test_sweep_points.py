@@ -121,7 +121,7 @@ def test_mistakes_get_one_line(sampler: str, argument: str, line: str) -> None:
         plan([argument], preset(sampler))
 
 
-def test_without() -> None:
+def test_without_drops_a_setting_and_all_below_it() -> None:
     given = ["sweep=grid", "sweep.trials=3", "+sweep.x=1", "sweeper=1", "report=true", "optim.lr=1"]
     assert without(given, "sweep", "report") == ["sweeper=1", "optim.lr=1"]
 

@@ -167,7 +167,9 @@ def test_ddp_inside_a_multirun_is_refused(train: Train, easy: list[str]) -> None
 
 
 @pytest.mark.parametrize("imbalance", ["pos_weight", "sampler", "focal"])
-def test_rare_defects(train: Train, easy: list[str], photo_root: Path, imbalance: str) -> None:
+def test_ten_defects_are_learnt_with_every_kind_of_weighting(
+    train: Train, easy: list[str], photo_root: Path, imbalance: str
+) -> None:
     for path in sorted((photo_root / "Incorrect").iterdir())[10:]:
         path.unlink()
     code, run, output = train(*easy, f"imbalance={imbalance}", "model.dropout=0", "augment=none", "optim.lr=1e-3")
@@ -190,7 +192,7 @@ def test_a_torchvision_network_trains(train: Train, easy: list[str]) -> None:
 
 @pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
-def test_gpu(train: Train, easy: list[str]) -> None:
+def test_a_gpu_trains_in_mixed_precision(train: Train, easy: list[str]) -> None:
     code, run, output = train(*easy, "trainer=gpu", "trainer.precision=bf16-mixed")
     assert code == 0, output
     assert json.loads((run / "metrics.json").read_text())["test"]["auroc"]["value"] == 1.0

@@ -75,7 +75,7 @@ def test_no_flag_is_forgotten() -> None:
 
 
 @pytest.mark.parametrize(("flag", "value"), [(flag, value) for flag, values in WORKS.items() for value in values])
-def test_works(train: Train, flag: str, value: str) -> None:
+def test_the_flag_reaches_the_trainer(train: Train, flag: str, value: str) -> None:
     code, run, output = train(*TINY, "trainer.max_epochs=2", f"trainer.{flag}={value}")
     assert code == 0, output
     assert json.loads((run / "metrics.json").read_text())["test"]["n"] > 0
@@ -89,7 +89,7 @@ def test_a_flag_that_does_not_suit_the_photos(train: Train) -> None:
 
 
 @pytest.mark.parametrize(("flag", "value"), [(flag, value) for flag, values in REFUSED.items() for value in values])
-def test_is_refused(train: Train, flag: str, value: str) -> None:
+def test_the_flag_is_refused_before_anything_is_written(train: Train, flag: str, value: str) -> None:
     code, run, output = train(*TINY, f"trainer.{flag}={value}")
     errors = [line for line in output.splitlines() if line.startswith("error: trainer")]
     assert code == 2, output

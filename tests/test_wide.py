@@ -123,7 +123,7 @@ def tiff_colour(order: str, pixels: bytes, compression: int = 1, planar: int = 1
 
 
 @pytest.mark.parametrize("kind", colour_files(RAMP))
-def test_16_bit_colour(kind: str) -> None:
+def test_16_bit_colour_keeps_its_high_byte_or_its_range(kind: str) -> None:
     """With 16 bits the high byte is kept; with fewer both bytes count, as for gray."""
     assert columns(decode_bytes(colour_files(RAMP)[kind], EIGHT)) == [value >> 8 for value in RAMP]
     twelve = DecodeSettings(8, 8, bit_depth=12)

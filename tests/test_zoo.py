@@ -88,7 +88,7 @@ def test_inception_sees_what_transform_input_makes() -> None:
 @pytest.mark.parametrize(
     "name", ["tf_efficientnet_lite0", "mobilenetv3_small_050", "convnext_atto", "vit_tiny_patch16_224", "lcnet_050"]
 )
-def test_is_timms_network(name: str) -> None:
+def test_features_are_those_of_timms_network(name: str) -> None:
     timm = pytest.importorskip("timm")
     network = scratch("timm", name)
     torch.manual_seed(0)
@@ -243,7 +243,7 @@ FAMILIES = (
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", FAMILIES)
-def test_every_torchvision_network(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_features_are_those_of_every_torchvision_network(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """One logit from each, and the vector that its own last layer reads wherever that is one vector."""
     from torchvision.models import get_model
 
