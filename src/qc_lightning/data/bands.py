@@ -14,7 +14,8 @@ class Bands:
 
     Attributes:
         size: width and height.
-        convert: rows from a first to a last, which is left out, to images of mode L, RGB or F: one, or one a colour.
+        convert: called with a first row and the row after the last; gives these rows as images of mode L, RGB or F, one
+            or one per colour.
     """
 
     size: tuple[int, int]

@@ -22,12 +22,12 @@ def read_catalog(config: AnyData, one_class: bool = False, good_only: bool = Fal
     """List the photos of the source that `config` names, sorted by name.
 
     Args:
-        config: names them.
+        config: settings of the photos.
         one_class: whether a folder for one of the two classes is enough.
         good_only: whether Correct photos alone are accepted if there are no others.
 
     Raises:
-        UserError: the folder, a class or the manifest is not what it must be.
+        UserError: a folder, a class or the manifest is missing or invalid.
     """
     if isinstance(config, PartsConfig):
         from qc_lightning.data.parts.photos import ensure_parts

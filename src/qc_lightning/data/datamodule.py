@@ -47,10 +47,17 @@ class BatchSampler(Sampler[NDArray[np.int64]]):
     """Yields batches of positions of one subset; in a distributed training only this process's batches.
 
     A shuffled order depends on seed and epoch only, so a resumed run sees the same order as an uninterrupted one. Every
-    process gets the same number of photos (the first few of the epoch are repeated if they do not divide evenly). A
-    last batch of fewer than `least` photos joins the previous one, since a batch norm learns nothing from a single one.
-    With `labels` of the photos each class is drawn equally often, with replacement (`imbalance=sampler`).
-    In order, nothing is repeated or left out: the processes' shares may differ by one.
+    process gets the same number of photos: the first few of the epoch are repeated if they do not divide evenly.
+    Without a seed nothing is repeated or left out, and the processes' numbers of photos may differ by one.
+
+    Args:
+        indices: int64 [n], positions of the subset's photos in the dataset.
+        batch_size: photos per batch.
+        seed: of the order; None: in order.
+        rank: number of this process, from 0.
+        world: number of processes.
+        labels: int64 [n], to draw the classes equally often, with replacement (`imbalance=sampler`); None: all once.
+        least: a last batch of fewer photos joins the previous one: a batch norm learns nothing from a single photo.
     """
 
     def __init__(

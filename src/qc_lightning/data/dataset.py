@@ -31,9 +31,9 @@ class PhotoSet:
 
     Attributes:
         photos: the photos in catalog order, `subset` and `sha256` filled in.
-        positions: int64 [n], where each photo lies in `store`.
+        positions: int64 [n], the row of each photo in `store`.
         store: the decoded pixels, uint8 [3, H, W] a row.
-        decode: what made those pixels of the files.
+        decode: the settings that decoded them.
         bad: path and reason of every file that could not be read.
         notes: messages from loading for a person.
     """
@@ -93,7 +93,7 @@ def read_photos(config: AnyData, progress: bool = True, good_only: bool = False)
     """List and decode the photos that `config` names, without a split; any number may be unreadable.
 
     Raises:
-        UserError: the photos are not what they must be.
+        UserError: a folder, a class or the manifest is missing or invalid.
     """
     photos, left_out = read_catalog(config, good_only=good_only)
     decode, shapes = decode_settings(config, photos)
@@ -111,12 +111,12 @@ def load_photos(config: AnyData, progress: bool = True, good_only: bool = False)
     before the photos are split.
 
     Args:
-        config: names them.
+        config: settings of the photos.
         progress: whether to show a bar when it takes long.
-        good_only: whether the training part may be without Incorrect photos, when there are none for it.
+        good_only: whether the training part may lack Incorrect photos if there are none for it.
 
     Raises:
-        UserError: the photos are not what they must be; nothing has been written then.
+        UserError: a folder, a class, the manifest or a file is missing or invalid; nothing has been written.
     """
     photos = read_photos(config, progress, good_only)
     if photos.bad:
@@ -130,7 +130,7 @@ def load_photos(config: AnyData, progress: bool = True, good_only: bool = False)
     return replace(photos, photos=kept, notes=photos.notes + notes + _straddling(kept))
 
 
-_latest: dict[str, PixelStore] = {}  # at most one, by what its pixels depend on
+_latest: dict[str, PixelStore] = {}  # at most one, by the cache setting and the key of its pixels
 
 
 def _opened(photos: Sequence[Photo], decode: DecodeSettings, config: DataConfig, progress: bool) -> PixelStore:

@@ -1,6 +1,6 @@
 """Facts from a photo's file without decoding it: kind, size, JPEG quality, date.
 
-None of it shows a defect. Where one class differs from the other in it, the two were not made alike.
+None of these shows a defect. If the classes differ in one of them, their photos were not taken alike.
 """
 
 import datetime

@@ -11,7 +11,7 @@ _SAMPLE = 4096  # bytes
 
 
 class Stamp(NamedTuple):
-    """What a file system says of a file: equal stamps are the same bytes; unequal ones may be, then the bytes decide.
+    """Facts of the file system about a file. Equal stamps mean the same bytes; with unequal ones the bytes decide.
 
     Size and time of change alone do not tell files apart: cameras write photos of one size within one tick of the
     clock, and copying tools set the time as they like. The inode changes when another file takes the name, its time

@@ -19,12 +19,12 @@ _TURNS = {2: (0, 1, -1), 3: (0, -1, -1), 4: (0, -1, 1), 5: (1, 1, 1), 6: (1, 1, 
 def raw_box(
     roi: tuple[float, float, float, float], orientation: int, extent: tuple[float, float]
 ) -> tuple[float, float, float, float]:
-    """Where a region of the upright photo lies in the photo as its file has it.
+    """The box of a region of the upright photo in the photo as stored in its file.
 
     Args:
         roi: left, top, right and bottom, in shares of the upright photo.
-        orientation: as `orientation_of` gives it.
-        extent: width and height of the photo as its file has it, in pixels.
+        orientation: result of `orientation_of`.
+        extent: width and height of the stored photo, in pixels.
 
     Returns:
         Left, top, right and bottom in pixels.
@@ -45,7 +45,7 @@ def raw_box(
 
 
 def whole_pixels(box: tuple[float, float, float, float]) -> tuple[int, int, int, int]:
-    """A box in whole pixels, at least one wide and high, and not beyond where it ends.
+    """Round a box to whole pixels, at least one wide and high, without leaving it on the right or below.
 
     >>> whole_pixels((9.6, 0.2, 10.0, 3.6))
     (9, 0, 10, 4)
@@ -65,7 +65,7 @@ def region(roi: tuple[float, float, float, float] | None, shape: tuple[int, int]
 
 
 def surrounded(kept: npt.NDArray[np.uint8], roi: tuple[float, float, float, float] | None) -> npt.NDArray[np.uint8]:
-    """A map of the region of interest, [height, width], as one of the photo: 0 outside the region.
+    """Extend a map of the region of interest, [height, width], to the complete photo: 0 outside the region.
 
     >>> surrounded(np.ones((2, 2), np.uint8), (0.5, 0.0, 1.0, 0.5)).tolist()
     [[0, 0, 1, 1], [0, 0, 1, 1], [0, 0, 0, 0], [0, 0, 0, 0]]

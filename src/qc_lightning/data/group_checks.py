@@ -57,7 +57,7 @@ def _guess(photos: Sequence[Photo]) -> Check:
 
 
 def _key(photo: Photo, rule: str) -> str:
-    """The group that the rule gives, in the photo's subset; a name that it leaves whole or without a number is none."""
+    """The group by the rule, within the subset; the photo's name if the rule leaves it whole or without a number."""
     group = group_of(photo.name, rule)
     if rule == "prefix" and (group == PurePosixPath(photo.name).stem or not re.search(r"\d", group)):
         return photo.name

@@ -1,4 +1,4 @@
-"""Image files opened: their bytes, the readers that may be tried, what their header says."""
+"""Open image files: read their bytes, choose a reader, read the header."""
 
 import os
 import stat
@@ -53,7 +53,7 @@ class BadImage(Exception):
 
 
 def check_size(image: Image.Image, most: int = MAX_PIXELS) -> None:
-    """Refuse an image of more pixels than that; raises BadImage."""
+    """Raise BadImage for an image of more than `most` pixels."""
     width, height = image.size
     if width * height > most:
         wanted = (
@@ -66,7 +66,7 @@ def check_size(image: Image.Image, most: int = MAX_PIXELS) -> None:
 
 
 def file_bytes(path: Path) -> bytes:
-    """The bytes of a regular file of at most MAX_BYTES that stands still meanwhile; raises BadImage."""
+    """Read a regular file of at most MAX_BYTES; raises BadImage, also if the file changes meanwhile."""
     try:
         mode = path.stat().st_mode
         if stat.S_ISDIR(mode):
@@ -88,23 +88,23 @@ def file_bytes(path: Path) -> bytes:
 
 
 def unread_ending(path: PurePath) -> str:
-    """Why a file of this ending is never a photo; empty for those that are read and for a name without any.
+    """Why a file with this extension is not read; empty for extensions that are, and for a name without one.
 
-    What a file is called decides for training and prediction alike; formats that Pillow may read here and not there
-    (AVIF), or only as the preview in them (DNG), are refused by name.
+    The name decides, in training and prediction alike: formats that only some builds of Pillow read (AVIF), or of which
+    it reads only the preview (DNG), are refused by name.
     """
     suffix = path.suffix.lower()
     return f"ending {suffix} is not read: save it as JPEG or PNG" if suffix and suffix not in IMAGE_SUFFIXES else ""
 
 
 def check_ending(path: PurePath) -> None:
-    """Raise BadImage for a file that is never a photo by its ending."""
+    """Raise BadImage for a file whose extension is not read."""
     if reason := unread_ending(path):
         raise BadImage(reason)
 
 
 def looks_like_image(path: Path) -> bool:
-    """Whether a file begins as one of the formats does that can be read."""
+    """Whether a file begins like one of the formats that can be read."""
     try:
         if not stat.S_ISREG(path.stat().st_mode):
             return False
@@ -137,7 +137,7 @@ def open_header(file: BinaryIO) -> ImageFile.ImageFile:
 
 
 def reason_of(error: Exception) -> str:
-    """One short phrase for what Pillow raised."""
+    """An error of Pillow as one short phrase."""
     if isinstance(error, MemoryError):
         return "not enough memory to decode it"
     text = str(error).strip().partition("\n")[0]

@@ -14,13 +14,13 @@ HIDDEN = 128  # value of hidden pixels: mid grey, as around a letterboxed photo
 
 
 def pack_mask(counts: npt.NDArray[np.bool_]) -> str:
-    """Where photos count, bool [height, width], as the text that `unpack_mask` takes."""
+    """Pack a mask, bool [height, width] and true where photos count, into text for `unpack_mask`."""
     return base64.b64encode(zlib.compress(np.packbits(counts).tobytes(), 9)).decode("ascii")
 
 
 @lru_cache(maxsize=64)
 def unpack_mask(packed: str, shape: tuple[int, int]) -> npt.NDArray[np.bool_]:
-    """Where photos of this height and width count, bool [height, width].
+    """Unpack a mask for photos of this height and width: bool [height, width], true where they count.
 
     Raises:
         UserError: it is not a mask of this shape.
@@ -41,5 +41,5 @@ def unpack_mask(packed: str, shape: tuple[int, int]) -> npt.NDArray[np.bool_]:
 
 
 def masked(pixels: npt.NDArray[np.uint8], packed: str) -> npt.NDArray[np.uint8]:
-    """Decoded pixels [3, height, width] with what does not count in mid grey."""
+    """Decoded pixels, uint8 [3, height, width], with mid grey where the photo does not count."""
     return np.where(unpack_mask(packed, (pixels.shape[1], pixels.shape[2])), pixels, np.uint8(HIDDEN))

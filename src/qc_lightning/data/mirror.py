@@ -18,7 +18,7 @@ _THREADS = 16  # requests at a time
 
 
 def mirror(address: str, cache: Path) -> Path:
-    """Copy the photos below an address into a folder of the cache, those aside that it has already.
+    """Copy the photos below an address into a folder of the cache, except those that it already has.
 
     A photo is copied again when the store gives it another version (ETag, generation or time, and size); one that has
     gone from the store is removed.

@@ -1,4 +1,4 @@
-"""Files with several pictures: which one is the photo."""
+"""Choose the photo in a file with several pictures."""
 
 from PIL import ImageFile, TiffImagePlugin
 
@@ -10,12 +10,12 @@ _MOST = 64  # pages that are looked at
 
 
 def choose_page(image: ImageFile.ImageFile) -> None:
-    """Turn to the page that is the photo: thumbnails and masks in a TIFF are none.
+    """Seek the page that is the photo; thumbnails and masks in a TIFF are not photos.
 
     A page is a thumbnail when its tag says so, or when another page has its shape at more than twice the size.
 
     Raises:
-        BadImage: there are several photos in the file, or frames of an animation; no verdict is one of all of them.
+        BadImage: the file has several photos, or frames of an animation: one verdict cannot stand for all.
     """
     if not isinstance(image, TiffImagePlugin.TiffImageFile):
         frames = int(getattr(image, "n_frames", 1)) if image.format in ("GIF", "WEBP", "PNG") else 1

@@ -39,12 +39,12 @@ Outcome = tuple[list[str], dict[int, str]]
 """SHA-256 of each file (empty for a bad one), and the reason for each bad one by its index."""
 
 Keep = Callable[[Pixels, list[str], dict[int, str]], object]
-"""Takes the next rows, SHA-256 of each file, and what is wrong with some by their index among all photos."""
+"""Receives the next rows, the SHA-256 of each file, and the reasons for bad ones by their index among all photos."""
 
 _log = logging.getLogger(__name__)
 
 PIXELS, FEATURES = "[!.]*.pixels", "*/[!.]*.npz"
-"""The files of the two kinds of cache below their folders, those aside that are still being written."""
+"""Glob patterns of the two kinds of cache files below their folders, without unfinished ones."""
 
 _FORMAT = 3  # increase whenever decode() gives other pixels or the file layout changes
 _TAIL = struct.Struct("<QI8s")  # length and CRC-32 of the JSON text, magic
@@ -109,7 +109,8 @@ def open_or_build(
         settings: How they are decoded.
         cache_dir: Made when missing.
         limit_bytes: Size of all cache files together; the least recently used are removed to make room.
-        decode_all: Decodes the photos from that one on; hands each block, in order, to the function that it is given.
+        decode_all: Called with a function and a number: decodes the photos from that number on, and passes each block
+            to the function, in order.
         key: Result of `key_of`, if already computed.
         cameras: As for `key_of`.
 

@@ -40,7 +40,7 @@ def common_shape(
         paths: the photos; up to 1,000 of them are inspected, evenly spaced.
         side: of a square with as many pixels.
         grid: rows and columns of tiles that a photo is cut into.
-        rois: the region of each photo that counts; none for all of them.
+        rois: the region of interest of each photo, None for the complete photo; empty: all are complete.
 
     Returns:
         The height, the width, and notes on photos whose shape differs.

@@ -1,7 +1,7 @@
 """A cache file under construction, written block by block, so that an interrupted run can continue it.
 
-Beside the pixels lies a journal: a JSON line for each block, with the checksum of all pixels up to its end and what is
-known of its photos. A block whose line is missing or does not fit the pixels is decoded again.
+A journal next to the pixels has a JSON line per block: the checksum of all pixels up to its end, the digests of its
+photos and the reasons for bad ones. A block whose line is missing or does not match the pixels is decoded again.
 """
 
 import json
@@ -75,8 +75,8 @@ class UnfinishedPixels:
 def unfinished(target: Path, row_bytes: int) -> Iterator[UnfinishedPixels]:
     """Open an unfinished cache file to complete it; it is renamed when the block succeeds.
 
-    It stays for the next call where the block is interrupted, and goes where it fails. Two processes that make the same
-    file do not share it.
+    After an interruption it is kept for the next call, after an error it is removed. Two processes that build the same
+    file have an unfinished file each.
 
     Args:
         target: the file; its folder exists.
@@ -103,7 +103,7 @@ def unfinished(target: Path, row_bytes: int) -> Iterator[UnfinishedPixels]:
 
 
 def forget(target: Path) -> None:
-    """Remove the journal of a file that is complete: a process that was killed at its very end has left it."""
+    """Remove the journal of a complete file, which a process that was killed at its very end has left."""
     with suppress(OSError):  # a cache that may only be read
         target.with_name(f"{UNFINISHED}{target.name}").with_suffix(".journal").unlink(missing_ok=True)
 

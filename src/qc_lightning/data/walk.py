@@ -44,8 +44,8 @@ class Walk:
         home: links that lead to a place in this folder are not followed; the root itself when None.
 
     Attributes:
-        unread: name and reason of what may be photos but is not read: image files of other endings, folders that cannot
-            be opened. Complete once `photos` has ended, as is the next.
+        unread: names and reasons of what may be photos but is not read: images with other extensions, folders that
+            cannot be opened. Complete after `photos` has ended, like the next.
         passed_over: how many folders were left out, by kind.
     """
 
@@ -123,14 +123,14 @@ def is_photo(path: Path) -> bool:
 
 
 def why_unread(path: Path) -> str:
-    """Why a file of a folder that is not a photo by its ending may be one all the same; empty if nothing says so."""
+    """Why a file that may be a photo, by its extension or its first bytes, is not read; empty for other files."""
     suffix = path.suffix.lower()
     is_image = suffix in _UNREAD_SUFFIXES or (suffix not in _OTHER_SUFFIXES and looks_like_image(path))
     return unread_ending(path) if is_image else ""
 
 
 def may_be_photo(name: PurePath) -> bool:
-    """Whether a file that is not opened is a photo, or an image that is not read, by its ending alone."""
+    """Whether a file is a photo or an unread image by its extension alone, without opening it."""
     suffix = name.suffix.lower()
     return suffix in IMAGE_SUFFIXES or suffix in _UNREAD_SUFFIXES
 

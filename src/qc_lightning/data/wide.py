@@ -32,7 +32,7 @@ def is_wide_colour(image: ImageFile.ImageFile) -> bool:
     """Whether a file that is not loaded yet holds colour of 16 bits.
 
     Raises:
-        BadImage: in planes, which Pillow mixes up.
+        BadImage: its colours are stored in planes, which Pillow mixes up.
     """
     tags = image.tag_v2 if isinstance(image, TiffImagePlugin.TiffImageFile) else {}
     if image.mode in _COLOUR and tags.get(_PLANAR) == 2 and max(tags.get(_BITS, (8,))) > 8:
@@ -48,9 +48,9 @@ def bits_of(image: ImageFile.ImageFile, bit_depth: int) -> int:
 
 
 def scale_gray(image: Image.Image, bits: int) -> Callable[[Image.Image], Image.Image]:
-    """What makes mode F with values in [0, 255] of a loaded image of mode I or F, or of a part of it.
+    """Return a function that scales a loaded image of mode I or F, or a part of it, to mode F with values in [0, 255].
 
-    What it gives raises BadImage where a value is outside the range.
+    The function raises BadImage if a value is outside the range.
     """
     top = 1 if image.mode == "F" else 2**bits - 1
     scale = "for a float image" if image.mode == "F" else f"for {bits} bits (bit_depth)"
@@ -73,10 +73,10 @@ def scale_gray(image: Image.Image, bits: int) -> Callable[[Image.Image], Image.I
 
 
 def read_colour(data: bytes, page: int, bits: int) -> Bands:
-    """Red, green and blue in mode F with values in [0, 255] of a file with 16-bit colour.
+    """Read a file with 16-bit colour as red, green and blue in mode F with values in [0, 255].
 
-    Pillow keeps one byte of each value: the high one, or, asked for the other order of bytes, the low one. So the file
-    is decoded once for each.
+    Pillow keeps one byte of each value: the high one or, with the other byte order, the low one. The file is therefore
+    decoded twice.
 
     Raises:
         BadImage: a value is outside the range of the bits, or the file has transparency or inks.
@@ -119,10 +119,10 @@ def _check_range(values: npt.NDArray[Any], top: int, scale: str) -> None:
 
 
 def bit_depth_note(paths: Sequence[Path], bit_depth: int) -> list[str]:
-    """A warning when 16-bit files seem to hold fewer bits: their photos would be a few levels of near black.
+    """A warning if 16-bit files seem to use fewer bits, so that their photos would be nearly black.
 
     Args:
-        paths: photos; some of them are looked at, spread over all.
+        paths: the photos; up to 16 of them, evenly spaced, are inspected.
         bit_depth: the setting; only 16, the default, can be wrong without an error.
     """
     if bit_depth < 16 or not paths:

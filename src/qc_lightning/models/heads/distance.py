@@ -21,8 +21,8 @@ _MOST_PHOTOS = 500  # whose tiles the references are taken from
 class DistanceHead(nn.Module):
     """A linear function of the distance to Correct training photos.
 
-    Distances below the smallest one of a photo that is not among the references count as that one: near 0 they are made
-    of rounding.
+    Distances below the smallest one of a photo outside the references count as that one: near 0 they are rounding
+    errors.
 
     Shapes: pooled features float [B, width] and patches float [B, cells, channels] to float [B, 1].
 

@@ -1,7 +1,7 @@
 """A linear head on small patches of a photo: the photo is as bad as its two worst patches (multiple-instance learning).
 
-Pooled features describe a photo globally; a small defect changes few of them, and only slightly. Its own patches it
-changes by much.
+Pooled features describe a photo globally; a small defect changes few of them, and only slightly, but its own patches
+strongly.
 """
 
 import math
@@ -15,7 +15,7 @@ _STEPS, _LR, _LAST_LR, _DECAY = 80, 0.03, 0.003, 0.02
 _AVERAGED = 0.3  # share of the steps, the last ones, whose weights are averaged
 TOP = 2  # patches that stand for a photo
 _AT_ONCE = 64  # photos whose patches are converted to single precision at a time
-_LIKELY, _LOOK_EVERY = 8, 10  # patches a photo and fold among which the highest are looked for between looks at all
+_LIKELY, _LOOK_EVERY = 8, 10  # highest patches per photo and fold that a step uses; steps between searches of all
 
 
 def highest(scores: Tensor) -> Tensor:
