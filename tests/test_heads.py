@@ -118,6 +118,16 @@ def test_columns_without_photos_do_not_spoil_the_others() -> None:
     assert roc_auc_score(label, head(x)[:, 0].detach()) > 0.8
 
 
+def test_patches_that_cannot_be_validated_add_nothing() -> None:
+    """A class within one group: no fold tells what patches are worth, and their unit still has its random weights."""
+    x, label = problem()
+    patches = torch.randn(len(x), 1, 6 * 4, generator=torch.Generator().manual_seed(0))
+    features = torch.cat([x[:, None], patches], 2).half()
+    head = FittedHead(x.shape[1], patches=(6, 4))
+    head.fit(features, photos_of(label, np.ones(len(x), dtype=np.int64)), 0.03)
+    torch.testing.assert_close(head(features[:, 0]), head.pooled(features[:, 0, : x.shape[1]].float()), rtol=0, atol=0)
+
+
 def test_rounding_noise_in_an_almost_constant_feature_does_not_decide() -> None:
     x, label = problem()
     noise = torch.from_numpy(np.random.RandomState(1).normal(size=len(x)).astype(np.float32))

@@ -117,8 +117,10 @@ class FittedHead(nn.Module):
             return self._fit_to_correct(pooled, patches[:, 0], photos)
         score = self.pooled.fit(pooled, photos, recipes_for(photos, penalty), TAUS)
         self.choice, self.tried = self.pooled.recipe.words, dict(self.pooled.tried) if photos.validated else {}
-        if not photos.validated:
-            self.distance = None  # its weight cannot be estimated
+        if not photos.validated:  # neither a weight of the patches nor of the distance can be estimated
+            self.distance = None
+            if self.patches is not None:
+                _scale(self.patches.linear, 0.0, 0.0)
             return score[: photos.once]
         total, patch_weight, patch_spread = self._add_patches(score / score.std(), patches[:, 0], photos)
         total, distance_factor = self._add_distance(total[: photos.once], pooled, patches[:, 0], photos)
@@ -174,8 +176,7 @@ class FittedHead(nn.Module):
         score = self.patches.fit(patches, photos)
         spread = score.std()
         sums = {weight: total + weight * (score / spread) for weight in (0.0, *_PATCH_WEIGHTS)}
-        label = photos.label.numpy()
-        ranked = {weight: auroc(values.numpy(), label) for weight, values in sums.items()}
+        ranked = {weight: auroc(values.numpy(), photos.label.numpy()) for weight, values in sums.items()}
         weight = max(ranked, key=ranked.__getitem__)
         self.choice += f", patches weigh {weight:g}"
         self.tried |= {f"the best of these, patches weigh {w:g}": value for w, value in ranked.items()}
@@ -203,8 +204,7 @@ class FittedHead(nn.Module):
         rest = torch.nonzero(measured.isnan())[:, 0]
         measured[rest] = distances.measure(rest)
         self.distance.begin_at(measured[label == 0])
-        factor = weight / spread
-        return total + factor * measured, factor
+        return total + weight / spread * measured, weight / spread
 
     def _weigh_distance(self, total: Tensor, measured: Tensor, spread: float, label: Tensor) -> float:
         """The weight with the highest AUROC for distances [m] of some photos beside their scores `total` [m].
