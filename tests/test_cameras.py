@@ -177,11 +177,13 @@ def test_evaluation_and_prediction_know_the_camera(
     assert [row["verdict"] for row in rows[-2:]] == ["REVIEW", "REVIEW"]
     assert rows[-2]["error"] == "camera: expected one of top, side, whose regions are known, got none"
     assert rows[-1]["error"].endswith("got front")
+    assert [row["camera"] for row in rows] == [camera for _, camera in [*seen, *unknown]]
     work = InspectionWork(Inspector.load(Run(run), "cpu"), "cpu", 8, 1)  # a worker of a cluster
     tasks = [json.dumps([path, camera, None]).encode() for path, camera in [*seen, *unknown]]
     remote = [json.loads(result) for result in work(tasks)]
     assert [one["probability"] for one in remote[:-2]] == pytest.approx(known)
     assert [one["error"] for one in remote[-2:]] == [row["error"] for row in rows[-2:]]
+    assert [one["camera"] or "" for one in remote] == [row["camera"] for row in rows]
     folder = f"source={photos / 'both'}"
     capsys.readouterr()
     for camera in ((), ("camera=front",)):
@@ -252,11 +254,13 @@ def test_the_export_and_the_service_know_the_camera(
         assert [(one.source, one.verdict) for one in entries] == [
             ("side", exported(CameraPhoto(photos / "both" / "02.png", "side")).verdict)
         ]
-        answer = server.client.post("/v1/review/1", json={"verdict": "REJECT", "who": "Anna"})
     finally:
         server.stop()
     assert call(log_command.main, str(log), "replay", f"model={model}") == 0
     assert "0 not, 0 without a row" in capsys.readouterr().out
+    rows = tmp_path / "rows.csv"
+    assert call(predict_command.main, f"run={model}", f"source={photos / 'labels.csv'}", f"output={rows}") == 0
+    assert call(verify_command.main, f"model={model}", f"source={rows}") == 0, "rows name the camera"
 
 
 def test_a_service_with_an_unknown_camera_does_not_start(model: Path, tmp_path: Path) -> None:

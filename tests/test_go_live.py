@@ -104,6 +104,9 @@ def test_from_training_to_a_release(
     assert call(predict.main, "run=line-3", f"source={qualification}", "output=v.jsonl") == 0
     rows = [json.loads(line) for line in Path("v.jsonl").read_text().splitlines()]
     assert {row["threshold"] for row in rows} == {newest["threshold"]}, "the release keeps its decision"
+    assert {row["certificate"] for row in rows} == {"holds"}
+    assert call(predict.main, own, f"source={qualification}", "output=w.jsonl") == 0
+    assert {json.loads(line)["certificate"] for line in Path("w.jsonl").read_text().splitlines()} == {"none"}
     assert call(release.main, own, "name=line-3") == 0
     capsys.readouterr()
     assert call(releases.main) == 0

@@ -107,7 +107,7 @@ def test_a_photo_that_changes_while_it_is_inspected_has_no_verdict(how: str, run
         save(photo, BRIGHT)
     else:
         photo.write_bytes(photo.read_bytes() + b"\0")
-    row = plan.row(found, None)
+    row = plan.row(found, "none", None)
     assert row is not None
     assert row.verdict != "PASS"
     assert row.probability is None
@@ -121,7 +121,7 @@ def test_a_photo_that_was_only_touched_keeps_its_verdict(run_folder: Path, tmp_p
     with Stream(inspector, 8) as stream:
         ((found,),) = stream.inspect(next(iter(plan.rounds(StopRequest()))))
     os.link(photo, tmp_path / "backup.png")  # like a backup: the inode has changed, the bytes have not
-    row = plan.row(found, None)
+    row = plan.row(found, "none", None)
     assert row is not None
     assert row.verdict == "PASS"
 

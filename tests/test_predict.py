@@ -17,7 +17,7 @@ from qc_lightning.inference.stream import Stream
 
 Predict = Callable[..., tuple[int, str, str]]
 COLUMNS = ["path", "sha256", "probability", "verdict", "seconds", "model_id", "error", "time", "threshold", "logit",
-           "novelty", "reason"]  # fmt: skip
+           "novelty", "reason", "part", "camera", "certificate"]  # fmt: skip
 NOWHERE = Path("/nowhere")
 
 

@@ -54,6 +54,8 @@ def test_the_worst_photo_decides_for_its_part(typed: Predict, photos: Path) -> N
     assert float(found["2"]["probability"]) > 0.9
     assert (found["3"]["photos"], found["3"]["missing"], found["3"]["reason"]) == ("1", "1", "1 of 2 views is missing")
     assert found["4"]["reason"] == "cannot be read"
+    with Path("verdicts.csv").open(newline="", encoding="utf-8") as file:
+        assert all(row["part"] == Path(row["path"]).name[0] for row in csv.DictReader(file))
     assert "4 parts: 1 PASS, 2 REVIEW, 1 REJECT; 1 lack a view" in out
 
 

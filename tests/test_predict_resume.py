@@ -24,11 +24,12 @@ def photos(tmp_path: Path) -> Path:
 
 
 MODEL, TIME = "0123456789ab", "2026-01-31T12:00:00.000+00:00"
+NONE, TOP = (None, None, "none"), ("part,1", "top", "holds")  # part, camera, certificate
 ROWS = [
-    Row("/a/1.png", "ab" * 32, 0.1234567890123456, "PASS", 0.001, MODEL, None, TIME, 0.5, -1.96, None, None),
-    Row('/a/"q",\n2.png', "cd" * 32, 1e-17, "PASS", 0.25, MODEL, None, TIME, 0.5, -39.14, 2.5, None),
-    Row("/a/caf\\xe9.png", None, None, "REVIEW", 1e-06, MODEL, 'damaged, "so", or truncated', TIME, 0.5, *3 * [None]),
-    Row("/a/grün.png", "ef" * 32, 1.0, "REVIEW", 2.5, MODEL, None, TIME, 0.5, 39.5, 17.0, "unlike, so"),
+    Row("/a/1.png", "ab" * 32, 0.1234567890123456, "PASS", 0.001, MODEL, None, TIME, 0.5, -1.96, None, None, *NONE),
+    Row('/a/"q",\n2.png', "cd" * 32, 1e-17, "PASS", 0.25, MODEL, None, TIME, 0.5, -39.14, 2.5, None, *TOP),
+    Row("/a/caf\\xe9.png", None, None, "REVIEW", 1e-06, MODEL, 'damaged, "so"', TIME, 0.5, *3 * [None], *NONE),
+    Row("/a/grün.png", "ef" * 32, 1.0, "REVIEW", 2.5, MODEL, None, TIME, 0.5, 39.5, 17.0, "unlike, so", *NONE),
 ]
 
 

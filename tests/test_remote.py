@@ -23,7 +23,8 @@ Predict = Callable[..., tuple[int, str, str]]
 
 
 def row(path: str, verdict: str = "PASS", error: str | None = None) -> Row:
-    return Row(path, "ab", 0.1 + 0.2, verdict, 0.5, "model", error, "2026-01-01T00:00:00Z", 0.5, -1e-7, None, None)
+    said = error, "2026-01-01T00:00:00Z", 0.5, -1e-7, None, None
+    return Row(path, "ab", 0.1 + 0.2, verdict, 0.5, "model", *said, None, "top", "none")
 
 
 def test_an_address_is_told_from_a_path() -> None:

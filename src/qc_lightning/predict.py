@@ -22,18 +22,18 @@ def predict(config: PredictConfig) -> None:
         plan = Plan.from_config(config, Shard.of_process(config.shard)).without_done(stop)
 
         from qc_lightning.inference.stream import Stream
+        from qc_lightning.inference.validity import certificate_status
         from qc_lightning.prediction.model import load_model, warn_of_batch
         from qc_lightning.prediction.output import VerdictFile
 
         inspector = load_model(plan.model, config.device, config.unreadable, config.max_pixels)
         plan.announce(inspector)
-        draw = plan.drawer(inspector)
-        bar = plan.bar()
+        certificate, draw, bar = certificate_status(inspector), plan.drawer(inspector), plan.bar()
         with VerdictFile(plan.output, plan.written) as verdicts, Stream(inspector, config.batch_size) as stream, bar:
             parts = plan.part_file()
             for paths in plan.rounds(stop):
                 for batch in stream.inspect(takewhile(lambda _: not stop.signal, paths)):
-                    records = [row for inspection in batch if (row := plan.row(inspection, draw))]
+                    records = [row for inspection in batch if (row := plan.row(inspection, certificate, draw))]
                     verdicts.write(records)
                     parts.write(records)
                     bar.update(len(records))

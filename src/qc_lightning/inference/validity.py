@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from qc_lightning.core.atomic import read_json
 from qc_lightning.core.errors import UserError
@@ -13,6 +13,9 @@ from qc_lightning.metrics.record import DecisionFile
 if TYPE_CHECKING:
     from qc_lightning.inference.exported import ExportedInspector
     from qc_lightning.inference.inspector import Inspector
+
+Certificate = Literal["none", "holds", "void"]
+"""Whether the certificate of the decision in force holds for the running model."""
 
 
 def void_because(
@@ -44,6 +47,16 @@ def void_because(
     return ""
 
 
+def certificate_status(judge: "Inspector | ExportedInspector", device: str | None = None) -> Certificate:
+    """Whether the certificate in force holds for the running model.
+
+    Args:
+        judge: the inspector.
+        device: device that it will use, if not the current one.
+    """
+    return "none" if judge.certificate is None else "void" if _void_here(judge, judge.certificate, device) else "holds"
+
+
 def certificate_line(judge: "Inspector | ExportedInspector", device: str | None = None) -> str:
     """One line on whether the certificate in force holds for the running model; empty without a certificate.
 
@@ -54,12 +67,16 @@ def certificate_line(judge: "Inspector | ExportedInspector", device: str | None 
     certificate = judge.certificate
     if certificate is None:
         return ""
-    backend = {**judge.backend, **({"device": device} if device else {})}
-    if void := void_because(certificate, judge.model_id, judge.decode.plain(), backend):
+    if void := _void_here(judge, certificate, device):
         return f"WARNING: the certificate is void here: {void}; certify again"
     claims = " and ".join(f"{claim['kind']} rate at most {100 * claim['rate']:.4g}%" for claim in certificate["claims"])
     together = " together" if certificate["together"] and len(certificate["claims"]) > 1 else ""
     return f"certificate: {claims} at {100 * certificate['confidence']:.4g}% confidence{together}, one-sided exact"
+
+
+def _void_here(judge: "Inspector | ExportedInspector", certificate: Mapping[str, Any], device: str | None) -> str:
+    backend = {**judge.backend, **({"device": device} if device else {})}
+    return void_because(certificate, judge.model_id, judge.decode.plain(), backend)
 
 
 def run_to_serve(where: str | None) -> Run:

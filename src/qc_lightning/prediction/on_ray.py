@@ -16,7 +16,7 @@ from qc_lightning.data.catalog import path_text
 from qc_lightning.data.cluster import TRIES, Cluster, check_nodes
 from qc_lightning.data.remote import RemotePhoto, is_address
 from qc_lightning.inference.sources import find_everywhere
-from qc_lightning.inference.validity import certificate_line
+from qc_lightning.inference.validity import certificate_line, certificate_status
 from qc_lightning.metrics.go_live import doubt_of
 from qc_lightning.prediction.model import ADVICE, load_model, open_model
 from qc_lightning.prediction.part_files import PartFolder
@@ -57,7 +57,8 @@ def predict_on_ray(config: PredictConfig) -> int:
     if isinstance(model, Run) and (why := doubt_of(model)):
         print(f"WARNING: {why}")
     print(f"{model}: model {inspector.model_id}, threshold {inspector.decision.threshold:g}; {cluster}")
-    if words := certificate_line(inspector, cluster.device if isinstance(model, Run) else None):
+    device = cluster.device if isinstance(model, Run) else None
+    if words := certificate_line(inspector, device):
         print(words)
     print(f"{len(photos)} photos" + (f", {begun} have a row: their bytes are compared with it" if begun else ""))
     if isinstance(model, Run) and model.record.is_file() and RunRecord.read(model).data.group in ("folder", "prefix"):
@@ -84,7 +85,8 @@ def predict_on_ray(config: PredictConfig) -> int:
             for results in cluster.results(make, len(photos), task, _MOST, stop):
                 for place, result in results:
                     if result is None:
-                        parts.add(_lost(photos[place], inspector))
+                        camera = cameras[photos[place]] or config.camera or ""
+                        parts.add(_lost(photos[place], camera, inspector, device))
                     elif result:
                         parts.add(Row(**json.loads(result)))
                 done += len(results)
@@ -112,6 +114,7 @@ class InspectionWork:
         from qc_lightning.inference.stream import Stream
 
         on_device = inspector.on(device) if isinstance(inspector, Inspector) and device != "cpu" else inspector
+        self._certificate = certificate_status(on_device)
         self._stream = Stream(on_device, batch_size, threads=threads)
         self._stream.__enter__()
 
@@ -133,7 +136,8 @@ class InspectionWork:
             for inspection in batch:
                 place = next(places)
                 checked = inspection if inspection.path is None else unless_changed(inspection, stamps[inspection.path])
-                row = row_of(checked, given[place][0], checked.error)
+                photo, camera, _ = given[place]
+                row = row_of(checked, photo, checked.error, self._certificate, camera)
                 results[place] = json.dumps(row._asdict(), allow_nan=False).encode()
         return results
 
@@ -153,7 +157,7 @@ def _digest(photo: str) -> str:
         return ""
 
 
-def _lost(photo: str, inspector: "Inspector | ExportedInspector") -> Row:
+def _lost(photo: str, camera: str, inspector: "Inspector | ExportedInspector", device: str | None) -> Row:
     """The error row of a photo that crashes its workers."""
     from qc_lightning.inference.inspection import Inspection
     from qc_lightning.prediction.photo_row import row_of
@@ -163,7 +167,7 @@ def _lost(photo: str, inspector: "Inspector | ExportedInspector") -> Row:
         None, "", inspector.unreadable, None, None, inspector.decision.threshold, None, "cannot be read",
         inspector.model_id, 0.0, error,
     )  # fmt: skip
-    return row_of(inspection, photo, error)
+    return row_of(inspection, photo, error, certificate_status(inspector, device), camera)
 
 
 def _memory_of(inspector: "Inspector | ExportedInspector", batch_size: int) -> int:

@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 from qc_lightning.data.catalog import path_text
 from qc_lightning.data.fingerprint import Stamp, sha256_of, stamp_of
 from qc_lightning.inference.inspection import Inspection
+from qc_lightning.inference.validity import Certificate
 from qc_lightning.metrics.verdict import Verdict
 from qc_lightning.prediction.rows import Row
 
@@ -27,13 +28,18 @@ def unless_changed(inspection: Inspection, before: Stamp | None) -> Inspection:
     return replace(inspection, reason=reason, error=f"{reason}: resume=true inspects it again")
 
 
-def row_of(inspection: Inspection, path: str, error: str) -> Row:
+def row_of(
+    inspection: Inspection, path: str, error: str, certificate: Certificate, camera: str = "", part: str = ""
+) -> Row:
     """The row of a photo.
 
     Args:
         inspection: result of the photo.
         path: absolute path, or address in object storage.
         error: why the probability, a copy or a picture of the photo is missing; else empty.
+        certificate: whether the certificate of the decision holds.
+        camera: camera that took it; empty if unknown.
+        part: the part that it shows; empty if unknown.
     """
     return Row(
         path=path_text(path),
@@ -48,4 +54,7 @@ def row_of(inspection: Inspection, path: str, error: str) -> Row:
         logit=inspection.logit if inspection.logit is not None and math.isfinite(inspection.logit) else None,
         novelty=inspection.novelty,
         reason=inspection.reason or None,
+        part=path_text(part) or None,
+        camera=camera or None,
+        certificate=certificate,
     )

@@ -31,6 +31,7 @@ if TYPE_CHECKING:  # they need torch
     from qc_lightning.inference.exported import ExportedInspector
     from qc_lightning.inference.inspection import CameraPhoto, Inspection
     from qc_lightning.inference.inspector import Inspector
+    from qc_lightning.inference.validity import Certificate
 
     Draw = Callable[[CameraPhoto, str, str], str]
 
@@ -202,11 +203,12 @@ class Plan:
             self.handed[path] = stamp_of(path)
             yield self.photo(path)
 
-    def row(self, inspection: "Inspection", draw: "Draw | None") -> Row | None:
+    def row(self, inspection: "Inspection", certificate: "Certificate", draw: "Draw | None") -> Row | None:
         """Sort a photo into its folder and return its row; None if the file may still be incomplete.
 
         Args:
             inspection: result of the photo, a file.
+            certificate: whether the certificate of the decision holds.
             draw: result of `drawer`.
         """
         path = inspection.path
@@ -216,13 +218,14 @@ class Plan:
                 return None
         else:
             inspection = unless_changed(inspection, self.handed.pop(path))
-        error = inspection.error
+        error, photo = inspection.error, self.photo(path)
         if self.sorter and inspection.sha256:
             trouble = self.sorter.put(path, inspection.verdict, inspection.sha256)
             error = error or trouble
         if draw and inspection.probability is not None:
-            error = error or draw(self.photo(path), inspection.verdict, inspection.sha256)
-        return row_of(inspection, str(path), error)
+            error = error or draw(photo, inspection.verdict, inspection.sha256)
+        part = "" if self.parts.kind == "none" else self.parts.part(path_text(str(path)))
+        return row_of(inspection, str(path), error, certificate, photo.camera, part)
 
     def ending(self, counts: Counter[str], done: int, complete: bool, stop: StopRequest) -> int:
         """Print the summary and return the exit code.

@@ -33,6 +33,9 @@ class Row(NamedTuple):
         logit: the network's output.
         novelty: novelty of the photo.
         reason: why a person has to look at it.
+        part: the part that it shows, if the photos of a part are known.
+        camera: camera that took it, if known.
+        certificate: whether the decision's certificate holds: none, holds or void.
     """
 
     path: str
@@ -47,6 +50,9 @@ class Row(NamedTuple):
     logit: float | None
     novelty: float | None
     reason: str | None
+    part: str | None
+    camera: str | None
+    certificate: str
 
 
 _NUMBERS = {"probability", "seconds", "threshold", "logit", "novelty"}
@@ -161,10 +167,11 @@ def _csv_row(text: str, marks: Marks) -> Row:
         return marks.number(field) if field else None
 
     (fields,) = csv.reader([text], delimiter=marks.separator)
-    fields = [as_given(field) for field in fields]
-    path, sha256, probability, verdict, seconds, model_id, error, time, threshold, logit, novelty, reason = fields
+    path, sha256, probability, verdict, seconds, model_id, error, *others = map(as_given, fields)
+    time, threshold, logit, novelty, reason, part, camera, certificate = others
     said = error or None, time, marks.number(threshold), number(logit), number(novelty), reason or None
-    return Row(path, sha256 or None, number(probability), verdict, marks.number(seconds), model_id, *said)
+    of_part = part or None, camera or None, certificate
+    return Row(path, sha256 or None, number(probability), verdict, marks.number(seconds), model_id, *said, *of_part)
 
 
 def _json_row(text: str) -> Row:

@@ -1,11 +1,11 @@
 """The answer to a client."""
 
 from dataclasses import fields
-from typing import Literal
 
 from pydantic import BaseModel
 
 from qc_lightning.inference.inspection import Inspection
+from qc_lightning.inference.validity import Certificate
 from qc_lightning.metrics.verdict import Verdict
 from qc_lightning.service.models import ServedModel
 
@@ -24,7 +24,7 @@ class Answer(BaseModel):
     part: str
     camera: str
     model_id: str
-    certificate: Literal["none", "holds", "void"]
+    certificate: Certificate
     milliseconds: float
     row: int | None = None
     evidence: str | None = None

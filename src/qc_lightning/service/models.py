@@ -6,7 +6,6 @@ import json
 import threading
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 from PIL import Image
@@ -22,7 +21,7 @@ from qc_lightning.inference.export_metadata import EVIDENCE
 from qc_lightning.inference.exported import ExportedInspector
 from qc_lightning.inference.inspection import CameraPhoto, Inspection, PhotoLike, decode_photo
 from qc_lightning.inference.log_entry import Entry, Row
-from qc_lightning.inference.validity import void_because
+from qc_lightning.inference.validity import Certificate, certificate_status
 
 Key = tuple[str, str]
 """Product and camera; an empty text matches any."""
@@ -59,13 +58,10 @@ class ServedModel:
         self.escapes = escapes_in(log, self.record, inspector.metadata.decision)
 
     @property
-    def certificate(self) -> Literal["none", "holds", "void"]:
-        """Status of the decision's certificate."""
-        certified, one = self.inspector.certificate, self.inspector
-        if certified is None:
-            return "none"
-        void = self.escapes.trouble or void_because(certified, one.model_id, one.decode.plain(), one.backend)
-        return "void" if void else "holds"
+    def certificate(self) -> Certificate:
+        """Status of the decision's certificate; spot checks can void it."""
+        status = certificate_status(self.inspector)
+        return "void" if status == "holds" and self.escapes.trouble else status
 
     @property
     def alarms(self) -> dict[str, str]:
