@@ -22,9 +22,8 @@ pytestmark = [
     pytest.mark.browser,
     pytest.mark.skipif(CHROMIUM is None, reason="no Chromium to open the page with"),
 ]
-WORDS = json.loads(
-    (Path(__file__).parents[1] / "src/qc_lightning/service/page_files/words.json").read_text(encoding="utf-8")
-)
+PAGES = Path(__file__).parents[1] / "src/qc_lightning/service/page_files"
+WORDS = json.loads((PAGES / "words.json").read_text(encoding="utf-8"))
 CAMERA = ["--use-fake-device-for-media-stream", "--use-fake-ui-for-media-stream"]  # a green picture with a counter
 PHONE = {"width": 390, "height": 844}
 DROP = """([data, name]) => {
@@ -44,7 +43,7 @@ def browser() -> Iterator[Any]:
 
 @pytest.fixture
 def server(model: Path, tmp_path: Path) -> Iterator[Server]:  # noqa: F811
-    server = Server(f"model={model}", f"log={tmp_path / 'line.sqlite'}", "keep=all")
+    server = Server(f"model={model}", f"log={tmp_path / 'line.sqlite'}", "keep=all", "max_megabytes=2")
     yield server
     if server.process.poll() is None:
         server.stop()

@@ -34,10 +34,10 @@ def operator_page(class_names: tuple[str, str]) -> Page:
     Args:
         class_names: the user's names for Correct and Incorrect.
     """
-    text, style, *scripts, words = map(
-        _read, ("operator.html", "operator.css", "operator.js", "reviews.js", "words.json")
-    )
-    script = f'(() => {{\n"use strict";\nconst TEXT = {words.strip()};\n{"".join(scripts)}label();\n}})();'
+    text, style, words, texts = map(_read, ("operator.html", "operator.css", "words.json", "texts.json"))
+    code = "".join(map(_read, ("operator.js", "texts.js", "reviews.js")))
+    tables = f"const TEXT = {words.strip()};\nconst TEXTS = {texts.strip()};"
+    script = f'(() => {{\n"use strict";\n{tables}\n{code}label();\n}})();'
     text = text.replace("{{style}}", style).replace("{{script}}", script)
     # in an attribute, so that the script's hash does not change
     names = html.escape(json.dumps(class_names, ensure_ascii=False), quote=True)

@@ -20,7 +20,7 @@ function label() {
 
 let own = null, ofService = {};
 
-// what this page noticed itself
+// what this page noticed itself; extra: details, as the service gave them
 function alarm(key, extra = "") {
   own = key && { key, extra };
   if (key) tone(220, 0.6);
@@ -36,8 +36,8 @@ function alarms(found) {
 }
 
 function showAlarms() {
-  const lines = Object.entries(ofService).map(([name, words]) => say(`alarm_${name.split(" ")[0]}`) + words);
-  if (own) lines.unshift(say(own.key) + own.extra);
+  const lines = Object.entries(ofService).map(([name, words]) => say(`alarm_${name.split(" ")[0]}`) + local(words));
+  if (own) lines.unshift(`${say(own.key).trim()} ${local(own.extra)}`);
   at("alarm").hidden = !lines.length;
   at("alarm").replaceChildren(...lines.map((line) => {
     const item = document.createElement("div");
@@ -57,14 +57,26 @@ function tone(pitch, seconds) {
   wave.stop(audio.currentTime + seconds);
 }
 
-const reasonOf = (row) => (row.error || row.reason).replace("spot check", say("spot"));
+// what a request got instead of an answer; no response: the service is gone
+async function refused(response, key = "refused") {
+  if (!response) return alarm("gone");
+  const { detail } = await response.json().catch(() => ({}));
+  return alarm(response.status === 503 && key === "refused" ? "busy" : key, String(detail || response.status));
+}
+
+const reasonOf = (row) => [row.reason, row.error].filter(Boolean).map(local).join(": ");
+
+function chanceOf(row) {
+  if (row.probability === null) return "";
+  const digits = { style: "percent", minimumFractionDigits: 1, maximumFractionDigits: 1 };
+  return `${say("chance")} ${incorrect}: ${row.probability.toLocaleString(language, digits)}`;
+}
 
 function show(answer) {
   last = answer;
   at("verdict").className = answer.verdict;
   at("word").textContent = say(answer.verdict);
-  const chance = answer.probability === null ? "" : `${say("chance")} ${incorrect}: ${(100 * answer.probability).toFixed(1)}%`;
-  at("why").textContent = reasonOf(answer) || chance;
+  at("why").textContent = reasonOf(answer) || chanceOf(answer);
   at("heat").hidden = !answer.evidence || answer.verdict === "PASS";
   if (answer.evidence) at("heat").src = `data:image/png;base64,${answer.evidence}`;
   fit();
@@ -84,26 +96,14 @@ async function inspect(blob, name) {
   at("hint").hidden = true;
   if (at("video").hidden) { at("photo").src = url; at("photo").alt = name; at("photo").hidden = false; }
   at("photo").onload = fit;
-  let response;
-  try {
-    const kind = at("master").value;  // for one photo
-    at("master").value = "";
-    const what = kind ? `master=${kind}` : `part=${encodeURIComponent(name.slice(0, 200))}`;
-    const query = `evidence=true&camera=${encodeURIComponent(PAGE)}&${what}`;
-    response = await ask(`/v1/inspect?${query}`, { method: "POST", body: blob });
-  } catch {
-    return alarm("gone");
-  }
-  if (response.status === 401) {
-    const given = prompt(say("token"));
-    if (given) { sessionStorage.setItem("token", given); await inspect(blob, name); }
-    return undefined;
-  }
-  const answer = await response.json();
-  if (!answer.verdict) return alarm(response.status === 503 ? "busy" : "gone", ` ${answer.detail || ""}`);
+  const kind = at("master").value;  // for one photo
+  at("master").value = "";
+  const what = kind ? `master=${kind}` : `part=${encodeURIComponent(name.slice(0, 200))}`;
+  const query = `evidence=true&camera=${encodeURIComponent(PAGE)}&${what}`;
+  const response = await ask(`/v1/inspect?${query}`, { method: "POST", body: blob }).catch(() => null);
+  if (!response || ![200, 422].includes(response.status)) return refused(response);  // 422: unreadable, with a verdict
   alarm(null);
-  note(answer, url, name);
-  return undefined;
+  return note(await response.json(), url, name);
 }
 
 // since the shift began, where the service has a log; else since the page was opened
@@ -121,6 +121,7 @@ function note(answer, url, name) {
   if (!shift) showCounts(counts);
   unclear = answer.verdict === "REVIEW" ? unclear + 1 : 0;
   if (unclear >= 5) alarm("same");
+  else if (own && ["same", "busy"].includes(own.key)) alarm(null);
   show(answer);
   tone({ PASS: 880, REVIEW: 440, REJECT: 260 }[answer.verdict], answer.verdict === "PASS" ? 0.08 : 0.35);
   const item = document.createElement("li"), picture = document.createElement("img");
@@ -136,7 +137,7 @@ function note(answer, url, name) {
   button.title = answer.row ? say("override") : name;
   button.addEventListener("click", () => pick(answer.row));
   item.append(button);
-  if (answer.verdict === "REVIEW" && answer.row) look();
+  if (answer.verdict === "REVIEW" && answer.row) look().catch(() => {});  // the next look says so
   at("strip").prepend(item);
   while (at("strip").children.length > 24) {
     URL.revokeObjectURL(at("strip").lastChild.querySelector("img").src);
@@ -152,7 +153,8 @@ async function trigger() {
   const kind = at("master").value;
   at("master").value = "";
   const response = await ask(`/v1/trigger${kind ? `?master=${kind}` : ""}`, { method: "POST" }).catch(() => null);
-  if (!response || response.status === 503) alarm(response ? "busy" : "gone");
+  if (response && [200, 422].includes(response.status)) alarm(null);
+  else await refused(response);
 }
 
 async function shoot() {
@@ -173,6 +175,7 @@ async function shoot() {
 
 at("file").addEventListener("change", (event) => add(event.target.files));
 at("camera").addEventListener("click", async () => {
+  if (!navigator.mediaDevices) return alarm("nohttps");  // browsers hide it from pages of another machine without TLS
   try {
     at("video").srcObject = await navigator.mediaDevices.getUserMedia({ video: { facingMode: "environment" } });
   } catch (error) {

@@ -2,10 +2,35 @@
 let open = [], chosen = null, skipped = new Set();
 const typing = (event) => ["INPUT", "SELECT", "TEXTAREA"].includes(event.target.tagName);
 
+let entering = null;
+
+// a service that others reach has a token; all requests wait until a person has typed it
+function enterToken(wrong) {
+  at("token-text").dataset.text = wrong ? "wrongtoken" : "token";
+  at("token-text").textContent = say(at("token-text").dataset.text);
+  at("enter").hidden = false;
+  entering = entering || new Promise((done) => {
+    at("token").focus();
+    at("enter").addEventListener("submit", (event) => {
+      event.preventDefault();
+      sessionStorage.setItem("token", at("token").value.trim().replace(/[^ -~]/g, ""));
+      at("token").value = "";
+      at("enter").hidden = true;
+      entering = null;
+      done();
+    }, { once: true });
+  });
+  return entering;
+}
+
 async function ask(path, options = {}) {
-  const token = sessionStorage.getItem("token");
-  const headers = { ...options.headers, ...(token ? { Authorization: `Bearer ${token}` } : {}) };
-  return fetch(path, { ...options, headers });
+  while (true) {
+    const token = sessionStorage.getItem("token");
+    const headers = { ...options.headers, ...(token ? { Authorization: `Bearer ${token}` } : {}) };
+    const response = await fetch(path, { ...options, headers });
+    if (response.status !== 401) return response;
+    if (token === sessionStorage.getItem("token")) await enterToken(Boolean(token));
+  }
 }
 
 async function look() {
@@ -44,8 +69,7 @@ async function choose(row, picked = false) {
 function describe() {
   if (!chosen) return;
   at("review-part").textContent = at("review-photo").alt = `${say("part")} ${chosen.part || chosen.row}`;
-  const chance = chosen.probability === null ? "" : `${say("chance")} ${incorrect}: ${(100 * chosen.probability).toFixed(1)}%`;
-  const facts = [say(chosen.verdict), reasonOf(chosen), chance, new Date(chosen.time).toLocaleString(language)];
+  const facts = [say(chosen.verdict), reasonOf(chosen), chanceOf(chosen), new Date(chosen.time).toLocaleString(language)];
   at("review-why").textContent = facts.filter(Boolean).join(" · ");
 }
 
@@ -70,7 +94,8 @@ async function judge(verdict) {
   const body = JSON.stringify({ row: row.row, verdict, name, reason });
   const response = await ask("/v1/override", { method: "POST", headers: { "Content-Type": "application/json" }, body })
     .catch(() => null);
-  if (!response || !response.ok) { alarm(response && response.status === 503 ? "alarm_log" : "gone"); return; }
+  if (!response || !response.ok) { await refused(response, "unsaved"); return; }
+  if (own && own.key === "unsaved") alarm(null);
   localStorage.setItem("name", name);
   open = open.filter((one) => one.row !== row.row);
   next();
@@ -110,7 +135,8 @@ at("product").addEventListener("change", async (event) => {
   const body = JSON.stringify({ product: event.target.value });
   const response = await ask("/v1/product", { method: "POST", headers: { "Content-Type": "application/json" }, body })
     .catch(() => null);
-  if (!response || !response.ok) alarm("noproduct");
+  if (!response || !response.ok) await refused(response, "noproduct");
+  else if (own && ["noproduct", "refused"].includes(own.key)) alarm(null);
 });
 
 // verdicts on photos that did not come from this page
@@ -120,6 +146,10 @@ async function follow() {
   if (!response.ok) return;
   const answer = await response.json();
   if (newest === null) newest = answer.newest;
+  if (answer.newest - newest > answer.rows.length) {  // a line faster than this page: only its last parts
+    newest = answer.newest - 24;
+    return;
+  }
   for (const row of answer.rows) {
     newest = row.row;
     if (row.overrides !== null || row.source === PAGE) continue;
