@@ -20,6 +20,7 @@ from qc_lightning.service.sinks.delivery import Delivery, Sink
 from qc_lightning.service.sinks.files import csv_sink, json_lines_sink
 from qc_lightning.service.sinks.modbus import Registers
 from qc_lightning.service.sinks.mqtt import Mqtt
+from qc_lightning.service.sinks.opcua import Variables
 from qc_lightning.service.sinks.plc import Plc, PlcSink
 from qc_lightning.service.sinks.webhook import Webhook
 from test_log import entry
@@ -236,7 +237,14 @@ def test_a_plc_sees_the_newest_verdict_and_a_heartbeat(log: VerdictLog) -> None:
 @pytest.mark.parametrize(
     ("make", "words"),
     [
-        (lambda: Webhook("ftp://x/"), "expected http://"),
+        (lambda: Webhook("ftp://Anna:secret@x/"), "expected http://host/path or https://host/path, got ftp://x/"),
+        (lambda: Webhook("http://x:abc/"), "expected http://"),
+        (lambda: Webhook("http://[::1/"), "expected http://"),
+        (lambda: Webhook("http://a b/"), "expected http://"),
+        (lambda: Mqtt("mqtt://host:99999/topic"), "expected mqtt://host:1883/topic"),
+        (lambda: Registers("modbus://host:abc/0"), "expected modbus://host:502/0"),
+        (lambda: Registers("modbus://host/²"), "expected modbus://host:502/0"),
+        (lambda: Variables("opc.tcp://host:99999#ns=2;s=x"), "expected opc.tcp://host:4840"),
         (lambda: Mqtt("mqtt://host/"), "expected mqtt://host:1883/topic"),
         (lambda: Mqtt("mqtt://host/a/+"), "a topic without"),
         (lambda: Registers("modbus://host/70000"), "expected modbus://host:502/0"),

@@ -4,8 +4,9 @@ import contextlib
 import threading
 import time
 
+from qc_lightning.core.address import without_secrets
 from qc_lightning.core.errors import UserError
-from qc_lightning.service.frames import READ_SECONDS, Frames, OpenCvFrames, open_capture, without_secrets
+from qc_lightning.service.frames import READ_SECONDS, Frames, OpenCvFrames, open_capture
 
 _GENICAM = "genicam:"
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.5, 10.0  # seconds before a lost camera is reopened

@@ -3,7 +3,6 @@
 import os
 import sys
 from typing import TYPE_CHECKING, Protocol
-from urllib.parse import urlsplit
 
 import numpy as np
 
@@ -30,16 +29,6 @@ class Frames(Protocol):
     def release(self) -> None:
         """Release the camera."""
         ...
-
-
-def without_secrets(address: str) -> str:
-    """An address for messages, without user and password.
-
-    >>> without_secrets("rtsp://admin:secret@10.0.0.5:554/one"), without_secrets("0")
-    ('rtsp://10.0.0.5:554/one', '0')
-    """
-    parts = urlsplit(address)
-    return address if "@" not in parts.netloc else parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl()
 
 
 def ppm(pixels: "NDArray[np.uint8]") -> bytes:

@@ -14,8 +14,8 @@
 """
 
 from typing import TYPE_CHECKING
-from urllib.parse import urlsplit
 
+from qc_lightning.core.address import host_and_port, split_address, without_secrets
 from qc_lightning.core.errors import UserError
 from qc_lightning.metrics.verdict import Verdict
 from qc_lightning.service.sinks.delivery import SinkError
@@ -50,12 +50,13 @@ class Registers:
             import pymodbus  # noqa: F401
         except ModuleNotFoundError as error:
             raise UserError("modbus: needs pymodbus: pip install 'qc-lightning[modbus]'") from error
-        parts = urlsplit(url)
+        parts = split_address(url)
         base = parts.path.lstrip("/") or "0"
-        if parts.scheme != "modbus" or not parts.hostname or not base.isdigit() or int(base) > 65535 - _LAST:
-            raise UserError(f"modbus: expected modbus://host:502/0 with the base register, got {url}")
+        if parts.scheme != "modbus" or not parts.hostname or not base.isdecimal() or int(base) > 65535 - _LAST:
+            wanted = "expected modbus://host:502/0 with the base register"
+            raise UserError(f"modbus: {wanted}, got {without_secrets(url)}")
         self._host, self._port, self._base = parts.hostname, parts.port or 502, int(base)
-        self.target = f"modbus://{self._host}:{self._port}/{base}"
+        self.target = f"modbus://{host_and_port(parts, 502)}/{base}"
         self._client: ModbusTcpClient | None = None
 
     def write(self, values: Values) -> None:

@@ -3,8 +3,9 @@
 import json
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
-from urllib.parse import unquote, urlsplit
+from urllib.parse import unquote
 
+from qc_lightning.core.address import host_and_port, split_address
 from qc_lightning.core.errors import UserError
 from qc_lightning.inference.log_entry import Row
 from qc_lightning.service.sinks.delivery import SinkError
@@ -34,7 +35,7 @@ class Mqtt:
             import paho.mqtt.client  # noqa: F401
         except ModuleNotFoundError as error:
             raise UserError("mqtt: needs paho-mqtt: pip install 'qc-lightning[mqtt]'") from error
-        parts = urlsplit(url)
+        parts = split_address(url)
         self._topic = unquote(parts.path.lstrip("/"))
         if (
             parts.scheme not in ("mqtt", "mqtts")
@@ -45,7 +46,8 @@ class Mqtt:
         ):
             raise UserError("mqtt: expected mqtt://host:1883/topic, a topic without + and #")
         self._parts = parts
-        self.target = f"{parts.scheme}://{parts.hostname}:{parts.port or ''}/{self._topic}"
+        self._port = parts.port or (8883 if parts.scheme == "mqtts" else 1883)
+        self.target = f"{parts.scheme}://{host_and_port(parts, self._port)}/{self._topic}"
         self._client: Client | None = None
 
     def deliver(self, entries: Sequence[Row]) -> None:
@@ -79,6 +81,6 @@ class Mqtt:
             client.username_pw_set(unquote(parts.username), unquote(parts.password or ""))
         if parts.scheme == "mqtts":
             client.tls_set()
-        client.connect(str(parts.hostname), parts.port or (8883 if parts.scheme == "mqtts" else 1883))
+        client.connect(str(parts.hostname), self._port)
         client.loop_start()
         return client

@@ -7,8 +7,9 @@ number or a word, a part as a number or text.
 import logging
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-from urllib.parse import unquote, urlsplit
+from urllib.parse import unquote
 
+from qc_lightning.core.address import host_and_port, split_address
 from qc_lightning.core.errors import UserError
 from qc_lightning.metrics.verdict import Verdict
 from qc_lightning.service.sinks.delivery import SinkError
@@ -46,7 +47,7 @@ class Variables:
         except ModuleNotFoundError as error:
             raise UserError("opcua: needs asyncua: pip install 'qc-lightning[opcua]'") from error
         logging.getLogger("asyncua").setLevel(logging.CRITICAL)  # our own message is one line
-        parts = urlsplit(url)
+        parts = split_address(url)
         try:
             self._node = ua.NodeId.from_string(parts.fragment)
             valid = parts.scheme == "opc.tcp" and bool(parts.hostname) and bool(parts.fragment)
@@ -54,7 +55,7 @@ class Variables:
             valid = False
         if not valid:
             raise UserError("opcua: expected opc.tcp://host:4840#ns=2;s=Inspector, the node that holds the variables")
-        host = f"{parts.hostname}:{parts.port or 4840}"
+        host = host_and_port(parts, 4840)
         self.target = f"opc.tcp://{host}{parts.path}#{parts.fragment}"
         files = (security or "").split(",")[2:]
         if security is not None and (len(files) not in (2, 3) or not all(Path(file).is_file() for file in files)):
