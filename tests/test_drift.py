@@ -1,5 +1,6 @@
 """Drift: a change is reported within 200 photos, no change is not, and a changed mix is not a changed camera."""
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 
@@ -26,9 +27,10 @@ from qc_lightning.inference.drift import (
 )
 from qc_lightning.inference.exported import ExportedInspector
 from qc_lightning.inference.inspector import Inspector
-from qc_lightning.inference.log_file import query
+from qc_lightning.inference.log_file import query, register
 from qc_lightning.inference.measures import PIXEL_STATISTICS, Components, of_pixels, small_picture
-from test_log import write
+from qc_lightning.inference.verdict_log import VerdictLog
+from test_log import entry, write
 from test_service import Server
 
 STATISTICS = len(PIXEL_STATISTICS) + 1 + 4
@@ -202,6 +204,28 @@ def test_a_line_whose_camera_gets_dark(
     again = Server(f"model={model}", f"log={log}")
     assert "drift" in again.client.get("/v1/state").json()["alarms"], "a restart forgets nothing"
     assert again.stop() == 0
+
+
+def test_each_model_of_a_log_can_be_asked_for(
+    tmp_path: Path, call: Callable[..., int], capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "a b.sqlite"
+    log = VerdictLog(path)
+    record = json.dumps({"metadata": {"model_id": "x", "decision": {}}, "drift": reference(0).to_json()})
+    for name, photos in (("lid", 3), ("box", 2)):
+        digest = register(path, record.replace('"x"', f'"{name}"'))
+        measures = " ".join(["0.5"] * len(reference(0).names))
+        for number in range(photos):
+            log.submit(entry(number)._replace(model_id=name, model=digest, measures=measures)).result(30)
+    log.close()
+    assert call(drift_command.main, str(path)) == 0
+    said = capsys.readouterr().out
+    assert f"{path}: model box, 2 photos" in said
+    assert f"model lid has 3 photos too, up to row 3: qc-lightning drift '{path}' model=lid" in said
+    assert call(drift_command.main, str(path), "model=lid") == 0
+    assert f"{path}: model lid, 3 photos" in capsys.readouterr().out
+    assert call(drift_command.main, str(path), "model=cap") == 2
+    assert "model: expected one of box, lid, got cap" in capsys.readouterr().err
 
 
 def test_a_log_without_measures_is_one_line(

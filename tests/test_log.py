@@ -134,10 +134,24 @@ def test_verify_finds_what_was_changed_behind_the_triggers(
 
 def test_a_clock_that_was_set_back_shows(tmp_path: Path) -> None:
     log = VerdictLog(tmp_path / "a.sqlite")
-    for number in (5, 6, 2):
-        log.submit(entry(number)).result(30)
+    for second in ("05.000", "06.000", "05.200", "05.100", "04.950"):  # of two threads; set back, in small steps too
+        log.submit(entry(0)._replace(time=f"2026-01-01T00:00:{second}+00:00")).result(30)
     log.close()
-    assert "row 3 is of 2026-01-01T00:00:02.000+00:00" in first_fault(tmp_path / "a.sqlite")[2]
+    count, _, fault = first_fault(tmp_path / "a.sqlite")
+    assert (count, "row 5 is of 2026-01-01T00:00:04.950+00:00" in fault) == (4, True)
+
+
+def test_rows_that_were_cut_off_show_by_a_digest_that_was_kept(
+    tmp_path: Path, log: Callable[..., tuple[int, str, str]]
+) -> None:
+    path = tmp_path / "a.sqlite"
+    write(path, 10)
+    kept = log(path, "verify")[1].split()[-1]
+    assert log(path, "verify", f"digest={kept}")[0] == 0
+    meddle(path, "DELETE FROM entries WHERE id > 8")
+    assert log(path, "verify")[0] == 0
+    code, out, _ = log(path, "verify", f"digest={kept}")
+    assert (code, out.splitlines()[-1]) == (1, f"no row has the digest {kept}: rows were cut off or written anew")
 
 
 def test_two_writers_make_one_chain(tmp_path: Path) -> None:

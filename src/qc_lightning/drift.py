@@ -7,16 +7,16 @@ from qc_lightning.config.serving import DriftConfig
 
 
 def drift(config: DriftConfig) -> None:
-    """Replay the newest model's photos and spot checks through the monitors of the service."""
+    """Replay one model's photos and spot checks through the monitors of the service."""
     from qc_lightning.inference.drift_report import replayed, table
 
-    monitor, escapes, model_id = replayed(Path(config.file).expanduser())
+    model_id, monitor, escapes, others = replayed(Path(config.file).expanduser(), config.model)
     if monitor:
         print(f"{config.file}: model {model_id}, {monitor.photos} photos")
         print(table(monitor))
     else:
         print(f"{config.file}: model {model_id}; its photos are not compared, the export has no reference")
-    print(escapes)
+    print("\n".join([str(escapes), *others]))
     if escapes.trouble:
         print(f"ALARM: the certificate is void: {escapes.trouble}")
     if escapes.trouble or (monitor and monitor.first):

@@ -10,7 +10,7 @@ def log(config: LogConfig) -> None:
     """Verify, export or replay a log, or extract labelled photos from it."""
     from qc_lightning.inference import log_file
 
-    path = Path(config.file)
+    path = Path(config.file).expanduser()
     if config.action == "export":
         from qc_lightning.core.csv_files import Marks
         from qc_lightning.service.log_export import export_log
@@ -22,6 +22,9 @@ def log(config: LogConfig) -> None:
         print(f"{path}: {count} rows as they were written, last digest {digest or 'none'}")
         if fault:
             print(fault)
+            raise SystemExit(1)
+        if config.digest and not log_file.has_digest(path, config.digest.strip()):
+            print(f"no row has the digest {config.digest}: rows were cut off or written anew")
             raise SystemExit(1)
     elif config.action == "dataset":
         from qc_lightning.inference.log_dataset import labelled_photos

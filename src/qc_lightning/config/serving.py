@@ -133,8 +133,8 @@ class LogConfig:
     dataset copies the photos with a person's verdict into one folder per class and lists them in labels.csv after
     the photos of the previous training, whose validation and test parts stay the same.
 
-    verify prints the last digest: kept elsewhere, it also shows later that no rows were cut off at the end. Exit codes:
-    0 all is well; 1 a row was changed, or a verdict differs; 2 a mistake, explained in one line.
+    verify prints the last digest: kept elsewhere, it shows later, as digest=, that no rows were cut off at the end.
+    Exit codes: 0 all is well; 1 a row was changed or is missing, a verdict differs; 2 a mistake, explained in one line.
     """
 
     file: str  # log of a service, .sqlite
@@ -143,6 +143,7 @@ class LogConfig:
     model: str | None = None  # replay: an exported inspector, .onnx
     photos: str | None = None  # folder of kept photos; null: the one next to the log
     beside: str | None = None  # dataset: split.csv of the previous training
+    digest: str | None = None  # verify: a last digest printed before, which a row must have
     separator: str = ","  # export: field separator; a German Excel expects ;
     decimal: str = "."  # export: decimal mark; a German Excel expects ,
 
@@ -164,6 +165,7 @@ class DriftConfig:
     """Compare the photos of a log with the training photos: camera, light, lens, product, and the fraction rejected.
 
       qc-lightning drift line-3.sqlite
+      qc-lightning drift line-3.sqlite model=<id>                 another of its models; the first call names them
 
     For each statistic it prints the comparison nearest to its limit, and the first row beyond the limit, if any.
     The limits allow one false alarm in 100,000 photos. Then follow the escape rate in spot checks and the certified
@@ -172,6 +174,7 @@ class DriftConfig:
     """
 
     file: str  # log of a service, .sqlite
+    model: str | None = None  # id of one of its models; null: the one that inspected last
 
 
 def photos_beside(log: Path) -> Path:

@@ -1,29 +1,58 @@
 """Report of the drift in a log."""
 
 import json
+import shlex
 from pathlib import Path
+from typing import NamedTuple
 
 from qc_lightning.core.errors import UserError
 from qc_lightning.inference import escapes, log_file
 from qc_lightning.inference.drift import MIX, DriftMonitor, Reference
 from qc_lightning.inference.escapes import EscapeMonitor
-from qc_lightning.inference.log_queries import measured, newest_model
+from qc_lightning.inference.log_queries import measured, models_of
 
 
-def replayed(log: Path) -> tuple[DriftMonitor | None, EscapeMonitor, str]:
-    """Monitors fed with all photos and spot checks of the newest model of a log, and the model's id.
+class Report(NamedTuple):
+    """Monitors that have seen all photos and spot checks of one model of a log.
 
-    Returns:
-        The first is None if the model has no reference for drift.
+    Attributes:
+        model_id: id of the model.
+        monitor: of its photos; None if it has no reference for drift.
+        escapes: of its spot checks.
+        others: the other models of the log, in words.
+    """
+
+    model_id: str
+    monitor: DriftMonitor | None
+    escapes: EscapeMonitor
+    others: list[str]
+
+
+def replayed(log: Path, model_id: str | None = None) -> Report:
+    """Feed the monitors with the rows of a model.
+
+    Args:
+        log: file of the log.
+        model_id: id of the model; None: the one that inspected last.
 
     Raises:
-        UserError: the log cannot be read, or its newest model has neither a reference for drift nor bad parts of spot
-            checks.
+        UserError: the log cannot be read, it has no such model, or the model has neither a reference for drift nor bad
+            parts of spot checks.
     """
-    model = newest_model(log)
+    models = models_of(log)
     nothing = UserError(f"{log}: expected photos measured for drift, got none: export the run again, serve that file")
-    if model is None:
+    if not models:
         raise nothing
+    chosen = next((one for one in models if model_id in (None, one[1])), None)
+    if chosen is None:
+        raise UserError(f"model: expected one of {', '.join(dict.fromkeys(one[1] for one in models))}, got {model_id}")
+    command = f"qc-lightning drift {shlex.quote(str(log))}"
+    others = [
+        f"model {name} has {photos} photos too, up to row {row}: {command} model={name}"
+        for _, name, photos, row in models
+        if name != chosen[1]
+    ]
+    model = chosen[0]
     record = json.loads(log_file.model_records(log)[model])
     try:
         seen = escapes.replayed(log, model, record["metadata"]["decision"])
@@ -33,7 +62,7 @@ def replayed(log: Path) -> tuple[DriftMonitor | None, EscapeMonitor, str]:
         if monitor:
             for row, measures, rejected in measured(log, model):
                 monitor.add(row, measures, rejected)
-        return monitor, seen, str(record["metadata"]["model_id"])
+        return Report(chosen[1], monitor, seen, others)
     except (KeyError, TypeError, ValueError) as error:
         raise UserError(f"{log}: expected a reference and measures for drift, cannot read them ({error!r})") from error
 

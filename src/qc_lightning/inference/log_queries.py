@@ -66,10 +66,13 @@ def read_measures(entry: Entry) -> tuple[list[float], bool]:
     return [float(number) for number in entry.measures.split()], rejected
 
 
-def newest_model(path: Path) -> str | None:
-    """Digest of the record of the model that inspected last; None if there is none."""
-    row = next(log_file.query(path, "WHERE model != '' ORDER BY id DESC LIMIT 1"), None)
-    return row.entry.model if row else None
+def models_of(path: Path) -> list[tuple[str, str, int, int]]:
+    """The models that inspected, the last one first: digest of the record, id, photos, number of the newest row."""
+    statement = (
+        "SELECT model, model_id, count(*), max(id) FROM entries WHERE model != '' AND overrides IS NULL "
+        "GROUP BY model, model_id ORDER BY max(id) DESC"
+    )
+    return list(log_file.select(path, statement))
 
 
 def newest_number(path: Path) -> int:
