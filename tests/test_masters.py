@@ -14,6 +14,7 @@ from qc_lightning.deployment.export_run import export_inspector
 from qc_lightning.deployment.photos import gate_photos
 from qc_lightning.inference.inspector import Inspector
 from qc_lightning.inference.log_file import first_fault, query
+from qc_lightning.inference.log_replay import replay
 from qc_lightning.inference.verdict_log import VerdictLog
 from qc_lightning.metrics.decision import Decision
 from qc_lightning.metrics.verdict import Verdict
@@ -49,11 +50,13 @@ def test_nothing_passes_until_a_person_signs(tmp_path: Path) -> None:
     middle = float(np.median([found.probability for found in inspector([*photos])]))
     inspector = replace(inspector, decision=Decision(middle, "test"))
     export_inspector(inspector, inspector.decision.to_dict(), gate_photos(run), tmp_path / "x.onnx")
-    settings = (f"model={tmp_path / 'x.onnx'}", f"log={tmp_path / 'line.sqlite'}")
+    settings = (f"model={tmp_path / 'x.onnx'}", f"log={tmp_path / 'line.sqlite'}", "keep=all")
     server = Server(*settings)
-    data = {}
+    data, first = {}, {}
     for photo in photos:
-        data[server.client.post("/v1/inspect", content=photo.read_bytes()).json()["verdict"]] = photo.read_bytes()
+        verdict = server.client.post("/v1/inspect", content=photo.read_bytes()).json()["verdict"]
+        data[verdict] = photo.read_bytes()
+        first.setdefault(verdict, data[verdict])
     assert set(data) == {"PASS", "REJECT"}
 
     def show(kind: str, verdict: str) -> dict:
@@ -65,7 +68,7 @@ def test_nothing_passes_until_a_person_signs(tmp_path: Path) -> None:
     show("bad", "REJECT")
     assert server.client.get("/ready").status_code == 200
     wrong = show("bad", "PASS")
-    held = server.client.post("/v1/inspect", content=data["PASS"]).json()
+    held = server.client.post("/v1/inspect", content=first["PASS"]).json()
     assert (held["verdict"], "blocked" in held["reason"]) == ("REVIEW", True)
     assert server.client.post("/v1/inspect", content=data["REJECT"]).json()["verdict"] == "REJECT"
     assert server.client.get("/v1/state").json()["blocked"] == wrong["row"]
@@ -83,3 +86,5 @@ def test_nothing_passes_until_a_person_signs(tmp_path: Path) -> None:
     parts = [one.part for _, one, _ in query(tmp_path / "line.sqlite", "WHERE part != '' ORDER BY id")]
     assert parts == ["master good", "master bad", "master bad", "master bad", "master bad"]
     assert first_fault(tmp_path / "line.sqlite")[2] == ""
+    photos_kept = tmp_path / "line_photos"
+    assert replay(tmp_path / "line.sqlite", str(tmp_path / "x.onnx"), photos_kept) == 0, "a held PASS is no difference"

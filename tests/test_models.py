@@ -26,10 +26,14 @@ def exports(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def table(folder: Path, *rows: str) -> Path:
+def written(folder: Path, text: str) -> Path:
     path = folder / "models.csv"
-    path.write_text("\n".join(("product,camera,model", *rows)) + "\n", encoding="utf-8")
+    path.write_text(text, encoding="utf-8")
     return path
+
+
+def table(folder: Path, *rows: str) -> Path:
+    return written(folder, "\n".join(("product,camera,model", *rows)) + "\n")
 
 
 def test_each_product_gets_its_model_without_a_restart(exports: Path, tmp_path: Path) -> None:
@@ -94,7 +98,11 @@ def test_a_row_that_names_more_goes_first(exports: Path) -> None:
     ("write", "words"),
     [
         (lambda folder: folder / "none.csv", "cannot read"),
-        (lambda folder: table(folder), "it has no rows"),
+        (lambda folder: table(folder), "it has none"),
+        (lambda folder: written(folder, "prodct,model\na,x.onnx\n"), "got prodct"),
+        (lambda folder: written(folder, "product;camera;model\na;;x.onnx\n"), "got product;camera;model"),
+        (lambda folder: written(folder, "product,camera\na,top\n"), "got no model"),
+        (lambda folder: table(folder, "a,,x.onnx,y.onnx"), "line 2 has more fields than columns"),
         (lambda folder: table(folder, "a,,"), "line 2 has no model"),
         (lambda folder: table(folder, "a,,x.onnx", "a,,y.onnx"), "line 3 has product 'a' and camera '' again"),
     ],

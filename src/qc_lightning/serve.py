@@ -4,7 +4,6 @@ from pathlib import Path
 
 from qc_lightning.cli.plain import run_plain
 from qc_lightning.config.serving import ServeConfig
-from qc_lightning.core.errors import UserError
 
 
 def serve(config: ServeConfig) -> None:
@@ -18,25 +17,25 @@ def serve(config: ServeConfig) -> None:
     from qc_lightning.service.model_files import check_models, load_inspectors, read_table
     from qc_lightning.service.running import running
 
-    token = token_of(config)
-    if token is None and not is_loopback(config.host):
-        raise UserError(f"host={config.host}: expected token_file= with an address that others reach, got none")
+    token, tls = token_of(config), server.tls_of(config)
     with server.bind(config.host, config.port) as bound:
         files = read_table(Path(config.models).expanduser()) if config.models else {("", ""): _model(config)}
         inspectors = load_inspectors(files, Verdict(config.unreadable.upper()))
         lines = check_models(inspectors, config.force)
-        scheme, address = "https" if config.tls_cert else "http", bound.getsockname()
+        if tls is None and not is_loopback(config.host):
+            lines.append("WARNING: token and photos travel unencrypted: give tls_cert= and tls_key=")
+        scheme, address = "https" if tls else "http", bound.getsockname()
         with running(config, inspectors) as started:
             app = build_app(started.service, version("qc-lightning"), started.camera)
             limited = Limits(app, int(config.max_megabytes * 1e6), config.timeout, token)
             print("\n".join(lines))
             print(f"{scheme}://{config.host}:{address[1]}/ for people, /docs for programs; Ctrl-C ends", flush=True)
-            server.run(limited, bound, *(Path(file) if file else None for file in (config.tls_cert, config.tls_key)))
+            server.run(limited, bound, tls)
 
 
 def _model(config: ServeConfig) -> Path:
     if config.model is not None:
-        return Path(config.model)
+        return Path(config.model).expanduser()
     from qc_lightning.inference.validity import outdated, run_to_serve
 
     run = run_to_serve(config.run)

@@ -12,6 +12,10 @@ SPOT_CHECK = "spot check"
 """End of the reason in a row whose part was picked at random as a spot check."""
 
 
+HELD = "the line is blocked by a master part"
+"""Start of the reason in a row whose PASS became REVIEW because a master part blocks the line."""
+
+
 class Entry(NamedTuple):
     """A logged inspection, or an override: a person's verdict on the inspection in another row.
 
@@ -54,6 +58,11 @@ class Entry(NamedTuple):
     measures: str = ""
     overrides: int | None = None
     who: str = ""
+
+    @property
+    def by_model(self) -> str:
+        """The verdict that the model and its decision gave, whatever else kept the part from passing."""
+        return Verdict.PASS if self.reason.startswith(HELD) else self.verdict
 
     @classmethod
     def inspected(

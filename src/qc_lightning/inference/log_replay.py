@@ -31,8 +31,8 @@ def replay(path: Path, model: str, photos: Path) -> int:
     for one in counted(inspections, len(source.names), "photos"):
         entry = logged.get(one.sha256)
         unknown += entry is None
-        if entry is not None and entry.verdict != one.verdict:
-            print(f"{one.path} was {entry.verdict} at {entry.time} by model {entry.model_id}, now {one.verdict}")
+        if entry is not None and entry.by_model != one.verdict:
+            print(f"{one.path} was {entry.by_model} at {entry.time} by model {entry.model_id}, now {one.verdict}")
             differing += 1
     same = len(source.names) - differing - unknown
     print(f"{len(source.names)} photos: {same} as in the log, {differing} not, {unknown} without a row")

@@ -7,11 +7,11 @@ import json
 import os
 import secrets
 from pathlib import Path
-from urllib.parse import urlsplit
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from qc_lightning.config.serving import ServeConfig, check_token
+from qc_lightning.core.address import split_address
 from qc_lightning.core.errors import UserError
 from qc_lightning.core.reading import RECORD, read_text
 
@@ -29,7 +29,7 @@ def token_of(config: ServeConfig) -> str | None:
     """The token that clients must send; None if none is set.
 
     Raises:
-        UserError: its file cannot be read, or it is too short.
+        UserError: its file cannot be read, it is too short, or there is none for an address that others reach.
     """
     if config.token_file is not None:
         try:
@@ -37,6 +37,8 @@ def token_of(config: ServeConfig) -> str | None:
         except OSError as error:
             raise UserError(f"token_file: cannot read {config.token_file} ({error.strerror})") from error
     given = os.environ.get("QC_LIGHTNING_TOKEN")
+    if given is None and not is_loopback(config.host):
+        raise UserError(f"host={config.host}: expected token_file= with an address that others reach, got none")
     return None if given is None else check_token(given)
 
 
@@ -44,7 +46,8 @@ class Limits:
     """ASGI middleware that bounds each request's body in size and time and asks for the token.
 
     A browser sends the origin of the page that makes a request. Requests from pages of other sites are refused, so that
-    no website can use a service that listens on loopback.
+    no website can use a service that listens on loopback. Without a token the name in the request has to be a loopback
+    one, since a website can make its own name point to this machine (DNS rebinding).
 
     Args:
         app: the application.
@@ -101,8 +104,11 @@ class Limits:
 
     def _check(self, path: str, headers: dict[str, str]) -> None:
         origin = headers.get("origin")
-        if origin is not None and urlsplit(origin).netloc != headers.get("host"):
+        if origin is not None and split_address(origin).netloc != headers.get("host"):
             raise _Refused(403, "requests from pages of other sites are refused")
+        host = headers.get("host")
+        if self._token is None and host is not None and not is_loopback(split_address(f"//{host}").hostname or ""):
+            raise _Refused(403, f"expected localhost or 127.0.0.1 as Host, got {host}: other names need token_file=")
         if self._token is not None and path not in OPEN:
             given = headers.get("authorization", "").removeprefix("Bearer ").encode()
             if not secrets.compare_digest(given, self._token.encode()):

@@ -12,7 +12,7 @@ from typing import Literal
 
 from qc_lightning.inference import log_file
 from qc_lightning.inference.inspection import Inspection
-from qc_lightning.inference.log_entry import Row
+from qc_lightning.inference.log_entry import HELD, Row
 from qc_lightning.metrics.verdict import Verdict
 
 Kind = Literal["good", "bad"]
@@ -74,9 +74,7 @@ class Masters:
         """The result for the line: PASS becomes REVIEW while the line is blocked."""
         if self.blocked is None or inspection.verdict != Verdict.PASS:
             return inspection
-        return replace(
-            inspection, verdict=Verdict.REVIEW, reason=f"the line is blocked by a master part, row {self.blocked}"
-        )
+        return replace(inspection, verdict=Verdict.REVIEW, reason=f"{HELD}, row {self.blocked}")
 
     def _is_due(self, kind: Kind) -> bool:
         if self._hours is None:

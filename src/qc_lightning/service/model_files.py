@@ -1,14 +1,18 @@
 """Find, load and check the model files of a service before it starts."""
 
 import csv
+import io
 from collections.abc import Mapping
 from pathlib import Path
 
 from qc_lightning.core.errors import UserError
+from qc_lightning.core.reading import read_text
 from qc_lightning.inference.exported import ExportedInspector
 from qc_lightning.inference.validity import certificate_line
 from qc_lightning.metrics.verdict import Verdict
 from qc_lightning.service.models import Key
+
+_COLUMNS = ("product", "camera", "model")
 
 
 def load_inspectors(files: Mapping[Key, Path], unreadable: Verdict) -> dict[Key, ExportedInspector]:
@@ -59,18 +63,21 @@ def read_table(path: Path) -> dict[Key, Path]:
         UserError: it cannot be read, lacks columns or models, or repeats a product and camera.
     """
     try:
-        with path.open(encoding="utf-8-sig", newline="") as file:
-            records = list(csv.DictReader(file))
+        reader = csv.DictReader(io.StringIO(read_text(path, encoding="utf-8-sig"), newline=""))
+        records, columns = list(reader), list(reader.fieldnames or [])
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise UserError(f"models: expected a .csv with product,camera,model, cannot read {path} ({error})") from error
+    if other := sorted({*columns} - {*_COLUMNS}) or (["no model"] if "model" not in columns else []):
+        raise UserError(f"models: expected columns product,camera,model in {path}, got {', '.join(other)}")
     files: dict[Key, Path] = {}
     for number, row in enumerate(records, start=2):
         product, camera, model = ((row.get(name) or "").strip() for name in ("product", "camera", "model"))
-        if not model:
-            raise UserError(f"models: expected columns product,camera,model in {path}, line {number} has no model")
+        if not model or None in row:
+            wrong = "more fields than columns" if model else "no model"
+            raise UserError(f"models: expected product,camera,model in {path}, line {number} has {wrong}")
         if (product, camera) in files:
             raise UserError(f"models: {path} line {number} has product '{product}' and camera '{camera}' again")
         files[product, camera] = (path.parent / Path(model).expanduser()).absolute()
     if not files:
-        raise UserError(f"models: expected columns product,camera,model in {path}, it has no rows")
+        raise UserError(f"models: expected rows product,camera,model in {path}, it has none")
     return files

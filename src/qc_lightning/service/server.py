@@ -2,11 +2,13 @@
 
 import signal
 import socket
+import ssl
 from pathlib import Path
 
 import uvicorn
 from starlette.types import ASGIApp
 
+from qc_lightning.config.serving import ServeConfig
 from qc_lightning.core.errors import UserError
 
 _LAST_SECONDS = 4  # seconds for requests in flight after SIGTERM
@@ -30,17 +32,31 @@ def bind(host: str, port: int) -> socket.socket:
     return bound
 
 
-def run(app: ASGIApp, bound: socket.socket, tls_cert: Path | None, tls_key: Path | None) -> None:
+def tls_of(config: ServeConfig) -> tuple[Path, Path] | None:
+    """The certificate and its key, PEM files; None for plain HTTP.
+
+    Raises:
+        UserError: they do not belong together, cannot be read, or the key needs a password.
+    """
+    if config.tls_cert is None or config.tls_key is None:
+        return None
+    certificate, key = Path(config.tls_cert).expanduser(), Path(config.tls_key).expanduser()
+    try:
+        # with a password, since OpenSSL would ask for a missing one at the console and wait
+        ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(certificate, key, password="")
+    except OSError as error:  # ssl.SSLError is one
+        reason = error.strerror or error
+        raise UserError(f"tls_cert, tls_key: cannot use them ({reason}): give PEM files without password") from error
+    return certificate, key
+
+
+def run(app: ASGIApp, bound: socket.socket, tls: tuple[Path, Path] | None) -> None:
     """Serve until Ctrl-C or SIGTERM; requests in flight are answered first.
 
     Args:
         app: the application.
         bound: the socket to listen on.
-        tls_cert: certificate, PEM; None for plain HTTP.
-        tls_key: its key, PEM.
-
-    Raises:
-        UserError: certificate and key do not belong together or cannot be read.
+        tls: certificate and key, result of `tls_of`; None for plain HTTP.
     """
     # uvicorn raises the signal again after shutdown; the stop was requested, so it is not a failure
     for number in (signal.SIGINT, signal.SIGTERM):
@@ -51,11 +67,7 @@ def run(app: ASGIApp, bound: socket.socket, tls_cert: Path | None, tls_key: Path
         access_log=False,
         server_header=False,
         timeout_graceful_shutdown=_LAST_SECONDS,
-        ssl_certfile=tls_cert,
-        ssl_keyfile=tls_key,
+        ssl_certfile=tls[0] if tls else None,
+        ssl_keyfile=tls[1] if tls else None,
     )
-    try:
-        config.load()
-    except OSError as error:  # ssl.SSLError is one
-        raise UserError(f"tls_cert, tls_key: cannot use them ({error.strerror or error}): give PEM files") from error
     uvicorn.Server(config).run(sockets=[bound])
