@@ -42,14 +42,15 @@ def main() -> None:
         values = (*one.pixels, one.logit, *unusual, *monitor.reference.components.project(one.features))
         monitor.add(row, values, bool(1 / (1 + np.exp(-one.logit)) >= threshold))
 
-    seen = camera = mix = halvings = 0
+    seen, camera, mix, halvings, components = 0, 0, 0, 0, None
     while seen < CLEAN:
         halvings += 1
         line = halves(groups, rng)
         reference = reference_of(
-            [*trained, *(one for one, its in zip(others, line, strict=True) if not its)], inspector
+            [*trained, *(one for one, its in zip(others, line, strict=True) if not its)], inspector, components
         )
         assert reference is not None
+        components = reference.components
         monitor = DriftMonitor(reference)
         for row, place in enumerate(rng.permutation(np.flatnonzero(line)), 1):
             see(monitor, others[place], row)

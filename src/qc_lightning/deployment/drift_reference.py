@@ -48,14 +48,22 @@ def drift_reference(inspector: ExportedInspector, photos: Sequence[Photo]) -> Re
     return reference_of(measured(inspector, bar), inspector)
 
 
-def reference_of(own: Sequence[Measured], inspector: ExportedInspector) -> Reference | None:
-    """The reference from measured photos; arguments and result as for `drift_reference`."""
+def reference_of(
+    own: Sequence[Measured], inspector: ExportedInspector, components: Components | None = None
+) -> Reference | None:
+    """The reference from measured photos; arguments and result as for `drift_reference`.
+
+    Args:
+        own: photos of the run.
+        inspector: the export.
+        components: of the training photos among them; None: they are fitted.
+    """
     new = np.array([one.photo.subset != "train" for one in own])
     if min(new.sum(), (~new).sum()) < _FEWEST:
         return None
     has_features, has_novelty = FEATURES in inspector.outputs, NOVELTY in inspector.outputs
     seen = np.stack([one.features for one in own])
-    components = Components.fit(seen[~new].astype(np.float64), _COMPONENTS)
+    components = components or Components.fit(seen[~new].astype(np.float64), _COMPONENTS)
     logit = np.array([one.logit for one in own])
     columns = [*np.array([one.pixels for one in own]).T, logit]
     columns += [np.array([one.novelty for one in own])] if has_novelty else []
