@@ -64,6 +64,8 @@ def test_encrypted_and_reached_from_elsewhere(model: Path, certificate: Path) ->
         (["model=missing.onnx"], "missing.onnx"),
         (["prot=1"], "did you mean port?"),
         (["queue=0"], "1 to 10000"),
+        (["log="], "log: expected a value, got none"),
+        (["keep=all", "log=l.sqlite", "keep_gigabytes=inf"], "at most 1000000"),
     ],
 )
 def test_mistakes_are_one_line(arguments: list[str], words: str, model: Path) -> None:

@@ -59,6 +59,8 @@ def _parse(arguments: list[str], schema: type, path: str) -> dict[str, object]:
             key, value = next(bare, ""), argument
             if not key:
                 raise UserError(f"expected key=value, got '{argument}'; --help lists all settings")
+        if not value:  # such as log=$LOG without the variable: nothing may be left out in silence
+            raise UserError(f"{key}: expected a value, got none: leave {key}= out for the default")
         settings[key] = None if value == "null" else value if key in texts else _value(value)
     return settings
 

@@ -69,8 +69,8 @@ class ServeConfig:
             raise UserError("model: expected one of model=inspector.onnx, run=<run>, models=models.csv")
         check(0 <= self.port <= 65535, "port", "0 to 65535", self.port)
         check(self.keep == "none" or self.log is not None, "keep", "log= too, which identifies the photos", None)
-        check(self.keep_gigabytes > 0, "keep_gigabytes", "above 0", self.keep_gigabytes)
-        check(self.masters is None or self.masters > 0, "masters", "hours above 0", self.masters)
+        check(0 < self.keep_gigabytes <= 1e6, "keep_gigabytes", "above 0, at most 1000000", self.keep_gigabytes)
+        check(self.masters is None or 0 < self.masters <= 8784, "masters", "hours above 0, at most 8784", self.masters)
         asked = [
             name
             for name in (
