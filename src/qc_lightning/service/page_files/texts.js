@@ -13,10 +13,12 @@ function local(text) {
     const found = text.match(wanted);
     if (found) return own.replace(/\{(\d)\}/g, (_, place) => local(found[place]));
   }
-  for (const mark of ["; ", ", ", ": "]) {
+  for (const mark of ["; ", ", "]) {
     const parts = text.split(new RegExp(`${mark}(?![^(]*\\))`));  // not within parentheses
-    if (parts.length > 1) return parts.map(local).join(mark === ": " && language === "fr" ? " : " : mark);
+    if (parts.length > 1) return parts.map(local).join(mark);
   }
+  const [first, ...rest] = text.split(": ");
+  if (rest.length) return local(first) + (language === "fr" ? " : " : ": ") + local(rest.join(": "));
   return localNumber(text);
 }
 
