@@ -129,8 +129,10 @@ def test_one_explanation_takes_the_place_of_another_or_leaves_it(
         disk.setattr("qc_lightning.explanation.pictures.save_overlay", full)  # after the sheet was written
         assert explain("a") == 2
     assert list((tmp_path / "why").rglob("*")) == [], "the sheet would be taken for a photo"
+    (tmp_path / "why" / "out" / ".unfinished-of-a-killed-one").mkdir(parents=True)
     assert explain("a") == explain("b") == 0
     assert [path.name for path in (tmp_path / "why" / "out" / "sheets").iterdir()] == ["0001_b.png"]
+    assert not list((tmp_path / "why").rglob(".*"))
     (tmp_path / "a" / "notes.txt").write_text("mine")
     assert call(f"run={run}", f"source={tmp_path / 'b'}", f"output={tmp_path / 'a'}") == 2
     assert sorted(path.name for path in (tmp_path / "a").iterdir()) == ["a.png", "notes.txt"]

@@ -16,7 +16,7 @@ def explain(config: ExplainConfig) -> None:
 
     run = Run.open(config.run)
     folder = Path(config.output) if config.output else (Path() if config.source else run.folder) / "explanations"
-    publishing.check_free(folder)
+    place = publishing.free_folder(folder)
     check_room(folder)
     from qc_lightning.explanation import explanations as explained
     from qc_lightning.explanation import pictures as picture
@@ -34,7 +34,7 @@ def explain(config: ExplainConfig) -> None:
     heat, names = Heat(inspector.network, config.method), inspector.class_names
     images = select_images(run, inspector, config)
     explanations = explained.explain(inspector, heat, images, config.batch_size, config.target, config.checks)
-    with unfinished_folder(folder.parent) as unfinished:
+    with unfinished_folder(place) as unfinished:
         lines, measures, errors = picture.write(explanations, unfinished, names)
         result = summary.result(config, inspector, heat, images, measures)
         summary.write(unfinished / "explain.csv", lines)
