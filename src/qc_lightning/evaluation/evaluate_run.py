@@ -16,13 +16,12 @@ from qc_lightning.evaluation.measure import SubsetLogits, measure, predictions_c
 from qc_lightning.evaluation.score import Scored, parts_csv
 from qc_lightning.inference.inspector import Inspector
 from qc_lightning.inference.validity import certificate_line
-from qc_lightning.metrics import go_live, kinds
 from qc_lightning.metrics.batch import unlike_training
 from qc_lightning.metrics.comparison import compare
 from qc_lightning.metrics.compute import FIGURES, finite
 from qc_lightning.metrics.decision import probabilities
 from qc_lightning.metrics.record import DecisionFile
-from qc_lightning.metrics.table import table
+from qc_lightning.metrics.table import in_words as metrics_in_words
 
 
 def evaluate_run(run: Run, inspector: Inspector, labelled: EvaluationSet, scored: Scored) -> dict[str, Any]:
@@ -87,11 +86,7 @@ def write_evaluation(
 def in_words(run: Run, inspector: Inspector, labelled: EvaluationSet, metrics: dict[str, Any]) -> str:
     """The metrics as console text."""
     certified = certificate_line(inspector)
-    lines = [*([certified, ""] if certified else []), table(metrics, inspector.class_names), ""]
-    if escapes := (metrics.get("test") or {}).get("kinds"):
-        lines += ["escapes by kind of defect", *kinds.in_words(escapes), ""]
-    if "go_live" in metrics:
-        lines += ["can it go live?", *go_live.in_words(metrics["go_live"], inspector.class_names), ""]
+    lines = [*([certified, ""] if certified else []), *metrics_in_words(metrics, inspector.class_names)]
     if labelled.own:
         lines += [same_as_trained(run, metrics, labelled.subset), ""]
     if other := metrics.get("comparison"):

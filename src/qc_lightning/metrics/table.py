@@ -1,11 +1,27 @@
-"""The figures of the subsets as a plain table for the console."""
+"""Metrics as text for the console."""
 
 from collections.abc import Mapping
 from typing import Any
 
+from qc_lightning.metrics import go_live, kinds
 from qc_lightning.metrics.compute import FIGURES
 from qc_lightning.metrics.verdict import Verdict
 from qc_lightning.metrics.wording import interval, shown_figures, subset_name
+
+
+def in_words(metrics: Mapping[str, Any], classes: tuple[str, str]) -> list[str]:
+    """The table, the escapes by kind of defect and the go-live answer, as lines; an empty line ends each of them.
+
+    Args:
+        metrics: content of metrics.json; of the last two what it has.
+        classes: the user's names for Correct and Incorrect.
+    """
+    lines = [table(metrics, classes), ""]
+    if escapes := (metrics.get("test") or {}).get("kinds"):
+        lines += ["escapes by kind of defect", *kinds.in_words(escapes), ""]
+    if "go_live" in metrics:
+        lines += ["can it go live?", *go_live.in_words(metrics["go_live"], classes), ""]
+    return lines
 
 
 def table(metrics: Mapping[str, Any], classes: tuple[str, str] = ("Correct", "Incorrect")) -> str:

@@ -108,10 +108,10 @@ def _report(run: Run) -> None:
     """Write the missing report of a job from its folder, without training or testing."""
     from qc_lightning.data.dataset import load_photos
     from qc_lightning.report.page import write_report
-    from qc_lightning.training import outcome as results
+    from qc_lightning.training.figures import draw
 
     if (run.folder / "report.html").is_file():
         return
     config = RunRecord.read(run).training
-    results.draw(run, config, load_photos(config.data, False, config.model.solved), read_json(run.metrics))
+    draw(run, config, load_photos(config.data, False, config.model.solved), read_json(run.metrics))
     write_report(run.folder)

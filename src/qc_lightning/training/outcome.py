@@ -9,28 +9,24 @@ import numpy.typing as npt
 import torch
 
 from qc_lightning.config import DecisionConfig, TrainConfig
-from qc_lightning.config.presets import augmentations
 from qc_lightning.core.atomic import write_json, write_text
 from qc_lightning.core.csv_files import csv_text
 from qc_lightning.core.run import Run
 from qc_lightning.core.timing import Timing
-from qc_lightning.data.augment import augment, mixup
 from qc_lightning.data.dataset import PhotoSet
-from qc_lightning.data.decode import scaled, unscaled
 from qc_lightning.data.photo import Photo
 from qc_lightning.evaluation.measure import SubsetLogits, calibration_of, measure, predictions_csv, versions
 from qc_lightning.inference.checkpoint import complete_checkpoint
 from qc_lightning.metrics.certificate import parts_needed
 from qc_lightning.metrics.compute import finite
 from qc_lightning.metrics.decision import Decision, probabilities
-from qc_lightning.metrics.go_live import in_words
-from qc_lightning.metrics.kinds import in_words as kinds_in_words
 from qc_lightning.metrics.record import DecisionFile
 from qc_lightning.metrics.rules import choose_decision
-from qc_lightning.metrics.table import table
+from qc_lightning.metrics.table import in_words
 from qc_lightning.report.card import model_card
 from qc_lightning.training.classifier import Classifier
 from qc_lightning.training.closed_form import ClosedFormClassifier
+from qc_lightning.training.figures import draw
 from qc_lightning.training.novelty import NoveltyFit
 
 
@@ -67,41 +63,24 @@ def write(
         novelty: how unlike the training photos all photos are; None if that is not measured.
         timing: the command's stages so far.
         finished: False after Ctrl-C.
+
+    Returns:
+        The content of metrics.json.
     """
     classes, logits = config.data.classes.names, module.logits
     distances, state = None, None
     if novelty is not None:
         decision = replace(decision, novelty=novelty.limit)
         distances, state = novelty.distances, novelty.novelty.state_dict()
-    metrics = measure(logits, photos.photos, decision, config.decision, classes, distances)
-    if novelty is not None:
-        metrics["novelty"] = novelty.summary(logits["test"].position.numpy() if "test" in logits else np.zeros(0, int))
-    if isinstance(module, ClosedFormClassifier) and module.head_record is not None:
-        metrics["head"] = module.head_record
-        if platt := module.head_record.get("platt"):
-            metrics["calibration"] = calibration_of(logits, photos.photos, platt)
-    if not finished:
-        metrics["warnings"].insert(0, f"Interrupted: the test part is still unseen; continue with resume={run.folder}")
-    correct, incorrect = photos.counts()["train"]
-    if not incorrect:
-        metrics["warnings"].insert(0, _good_only(correct, classes))
-    elif decision.source.startswith("even: rests on only"):
-        metrics["warnings"].insert(0, f"Threshold: {decision.source.removeprefix('even: ')}.")
-    metrics["warnings"] += photos.notes
+    metrics = _metrics(config, photos, module, decision, novelty)
+    metrics["warnings"] = _warnings(run, photos, decision, classes, finished, metrics["warnings"])
     if photos.bad:
-        metrics["warnings"].append(f"{len(photos.bad)} files could not be read and were left out: see bad_files.csv.")
         write_text(run.folder / "bad_files.csv", csv_text(("path", "reason"), photos.bad))
-    metrics |= {"positive_class": classes[1], "seed": config.seed, "versions": versions()}
     metrics["model_id"] = complete_checkpoint(run.best, photos.decode, decision, classes, state)
     timing.done("score")
-    chosen_on = f"{len(logits['val'][0])} validation photos" if "val" in logits else "none"
-    rule = decision.source.partition(":")[0]
-    DecisionFile.first(metrics["model_id"], decision, rule, "none" if rule == "fixed" else chosen_on).write(
-        run.decisions
-    )
+    _write_decision(run, decision, metrics["model_id"], logits)
     if "val" in logits:
-        text = predictions_csv(logits, photos.photos, decision, classes, "val")
-        write_text(run.validation, text)
+        write_text(run.validation, predictions_csv(logits, photos.photos, decision, classes, "val"))
     if "test" in logits:
         text = predictions_csv(logits, photos.photos, decision, classes, novelty=distances)
         write_text(run.folder / "predictions.csv", text)
@@ -117,15 +96,43 @@ def write(
         write_report(run.folder)
         timing.done("report")
         write_json(run.metrics, finite(metrics))
-    print(f"\n{table(metrics, classes)}\n")
-    if kinds := (metrics.get("test") or {}).get("kinds"):
-        print("\n".join(["escapes by kind of defect", *kinds_in_words(kinds), ""]))
-    if "go_live" in metrics:
-        print("\n".join(["can it go live?", *in_words(metrics["go_live"], classes), ""]))
-    for warning in metrics["warnings"]:
-        print(f"WARNING: {warning}")
+    print("\n".join(["", *in_words(metrics, classes), *(f"WARNING: {warning}" for warning in metrics["warnings"])]))
     print(f"run: {run.folder}")
     return metrics
+
+
+def _metrics(
+    config: TrainConfig, photos: PhotoSet, module: Classifier, decision: Decision, novelty: NoveltyFit | None
+) -> dict[str, Any]:
+    """Content of metrics.json without model id and times, and with the warnings of `measure` only."""
+    classes, logits = config.data.classes.names, module.logits
+    distances = None if novelty is None else novelty.distances
+    metrics = measure(logits, photos.photos, decision, config.decision, classes, distances)
+    if novelty is not None:
+        metrics["novelty"] = novelty.summary(logits["test"].position.numpy() if "test" in logits else np.zeros(0, int))
+    if isinstance(module, ClosedFormClassifier) and module.head_record is not None:
+        metrics["head"] = module.head_record
+        if platt := module.head_record.get("platt"):
+            metrics["calibration"] = calibration_of(logits, photos.photos, platt)
+    return metrics | {"positive_class": classes[1], "seed": config.seed, "versions": versions()}
+
+
+def _warnings(
+    run: Run, photos: PhotoSet, decision: Decision, classes: tuple[str, str], finished: bool, measured: Sequence[str]
+) -> list[str]:
+    """All warnings of a run, those that limit the meaning of the others first; `measured` are those of `measure`."""
+    warnings = []
+    correct, incorrect = photos.counts()["train"]
+    if not incorrect:
+        warnings.append(_good_only(correct, classes))
+    elif decision.source.startswith("even: rests on only"):
+        warnings.append(f"Threshold: {decision.source.removeprefix('even: ')}.")
+    if not finished:
+        warnings.append(f"Interrupted: the test part is still unseen; continue with resume={run.folder}")
+    warnings += [*measured, *photos.notes]
+    if photos.bad:
+        warnings.append(f"{len(photos.bad)} files could not be read and were left out: see bad_files.csv.")
+    return warnings
 
 
 def _good_only(photos: int, classes: tuple[str, str]) -> str:
@@ -136,40 +143,9 @@ def _good_only(photos: int, classes: tuple[str, str]) -> str:
     )
 
 
-def draw(run: Run, config: TrainConfig, photos: PhotoSet, metrics: dict[str, Any]) -> None:
-    """Write figures/: learning curves, confusion matrix, a sheet of augmented training photos."""
-    from qc_lightning.report import charts as plots
-
-    plots.save(plots.learning_curves(run.read_history()), run.pictures / "learning_curves.png")
-    part = metrics.get("test") or metrics["train"]
-    plots.save(plots.confusion_matrix(part, config.data.classes.names), run.pictures / "confusion_matrix.png")
-    shown = photos.indices("train")[:: max(1, len(photos.indices("train")) // 8)][:8]
-    torch.manual_seed(config.seed)
-    pixels = scaled(torch.from_numpy(photos.pixels(shown)))
-    changed = [unscaled(augment(pixels, config.augment)).numpy() for _ in range(3)]
-    captions = ["as decoded"] * len(shown) + ["augmented"] * 3 * len(shown)
-    sheet = np.concatenate([photos.pixels(shown), *changed])
-    plots.save(plots.contact_sheet(sheet, captions), run.pictures / "augmentation.png")
-    if config.augment.probe:
-        plots.save(plots.contact_sheet(*probe(config, photos)), run.pictures / "augment_probe.png")
-
-
-def probe(config: TrainConfig, photos: PhotoSet) -> tuple[npt.NDArray[np.uint8], list[str]]:
-    """Apply each augmentation to three Incorrect training photos: pictures uint8 [n, 3, H, W] and captions.
-
-    Each row is one photo under one policy: as it is, then seven draws.
-    """
-    train = photos.indices("train")
-    bad = train[photos.labels[train] == 1]
-    images = photos.pixels(bad[:: max(1, len(bad) // 3)][:3])
-    pictures, captions = [], []
-    for name, policy in {"chosen": config.augment, **augmentations()}.items():
-        torch.manual_seed(config.seed)
-        for photo in images:
-            image = scaled(torch.from_numpy(photo))[None].expand(7, -1, -1, -1)
-            changed = augment(image, policy)
-            if policy.mixup:
-                changed = mixup(changed, torch.ones(7), policy.mixup)[0]
-            pictures += [photo[None], unscaled(changed).numpy()]
-            captions += ["as decoded", *[name] * 7]
-    return np.concatenate(pictures), captions
+def _write_decision(run: Run, decision: Decision, model_id: str, logits: Mapping[str, SubsetLogits]) -> None:
+    """Write the first record of decision.json."""
+    rule = decision.source.partition(":")[0]
+    chosen = rule != "fixed" and "val" in logits
+    chosen_on = f"{len(logits['val'].position)} validation photos" if chosen else "none"
+    DecisionFile.first(model_id, decision, rule, chosen_on).write(run.decisions)
