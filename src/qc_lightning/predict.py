@@ -25,6 +25,7 @@ def predict(config: PredictConfig) -> None:
         from qc_lightning.inference.validity import certificate_status
         from qc_lightning.prediction.model import load_model, warn_of_batch
         from qc_lightning.prediction.output import VerdictFile
+        from qc_lightning.prediction.summary import summarise
 
         inspector = load_model(plan.model, config.device, config.unreadable, config.max_pixels)
         plan.announce(inspector)
@@ -39,14 +40,14 @@ def predict(config: PredictConfig) -> None:
                     bar.update(len(records))
                 parts.settle()
             said = ""
-            if complete := plan.total is None or bar.n == plan.total:
+            if plan.total is None or bar.n == plan.total:
                 said = parts.finish()
                 verdicts.finish()
     if said:
         print(said)
     if plan.total is not None:
         warn_of_batch(plan.model, verdicts.novelty)
-    if code := plan.ending(verdicts.counts, int(bar.n), complete, stop):
+    if code := summarise(plan.output, verdicts.counts, int(bar.n), plan.total, stop, plan.unsettled):
         raise SystemExit(code)
 
 

@@ -47,36 +47,42 @@ def void_because(
     return ""
 
 
-def certificate_status(judge: "Inspector | ExportedInspector", device: str | None = None) -> Certificate:
+def certificate_status(inspector: "Inspector | ExportedInspector", device: str | None = None) -> Certificate:
     """Whether the certificate in force holds for the running model.
 
     Args:
-        judge: the inspector.
+        inspector: the model.
         device: device that it will use, if not the current one.
     """
-    return "none" if judge.certificate is None else "void" if _void_here(judge, judge.certificate, device) else "holds"
+    return (
+        "none"
+        if inspector.certificate is None
+        else "void"
+        if _void_here(inspector, inspector.certificate, device)
+        else "holds"
+    )
 
 
-def certificate_line(judge: "Inspector | ExportedInspector", device: str | None = None) -> str:
+def certificate_line(inspector: "Inspector | ExportedInspector", device: str | None = None) -> str:
     """One line on whether the certificate in force holds for the running model; empty without a certificate.
 
     Args:
-        judge: the inspector.
+        inspector: the model.
         device: device that it will use, if not the current one.
     """
-    certificate = judge.certificate
+    certificate = inspector.certificate
     if certificate is None:
         return ""
-    if void := _void_here(judge, certificate, device):
+    if void := _void_here(inspector, certificate, device):
         return f"WARNING: the certificate is void here: {void}; certify again"
     claims = " and ".join(f"{claim['kind']} rate at most {100 * claim['rate']:.4g}%" for claim in certificate["claims"])
     together = " together" if certificate["together"] and len(certificate["claims"]) > 1 else ""
     return f"certificate: {claims} at {100 * certificate['confidence']:.4g}% confidence{together}, one-sided exact"
 
 
-def _void_here(judge: "Inspector | ExportedInspector", certificate: Mapping[str, Any], device: str | None) -> str:
-    backend = {**judge.backend, **({"device": device} if device else {})}
-    return void_because(certificate, judge.model_id, judge.decode.plain(), backend)
+def _void_here(inspector: "Inspector | ExportedInspector", certificate: Mapping[str, Any], device: str | None) -> str:
+    backend = {**inspector.backend, **({"device": device} if device else {})}
+    return void_because(certificate, inspector.model_id, inspector.decode.plain(), backend)
 
 
 def run_to_serve(where: str | None) -> Run:

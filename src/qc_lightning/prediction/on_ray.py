@@ -1,7 +1,6 @@
 """Predict on a Ray cluster: workers get photo names and return rows, which one process writes."""
 
 import json
-import sys
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -11,16 +10,16 @@ from qc_lightning.config.record import RunRecord
 from qc_lightning.core.bars import Progress
 from qc_lightning.core.errors import UserError
 from qc_lightning.core.run import Run
-from qc_lightning.core.shutdown import StopRequest, graceful_shutdown
+from qc_lightning.core.shutdown import graceful_shutdown
 from qc_lightning.data.catalog import path_text
 from qc_lightning.data.cluster import TRIES, Cluster, check_nodes
 from qc_lightning.data.remote import RemotePhoto, is_address
 from qc_lightning.inference.sources import find_everywhere
-from qc_lightning.inference.validity import certificate_line, certificate_status
-from qc_lightning.metrics.go_live import doubt_of
+from qc_lightning.inference.validity import certificate_status
 from qc_lightning.prediction.model import ADVICE, load_model, open_model
 from qc_lightning.prediction.part_files import PartFolder
 from qc_lightning.prediction.rows import Row
+from qc_lightning.prediction.summary import announce, check_rows, summarise
 
 if TYPE_CHECKING:
     from qc_lightning.inference.exported import ExportedInspector
@@ -44,22 +43,14 @@ def predict_on_ray(config: PredictConfig) -> int:
     photos = list(cameras)
     parts = PartFolder(config.output or "verdicts", config.resume)
     inspector = load_model(model, "cpu", config.unreadable, config.max_pixels)
-    if others := parts.written.models - {inspector.model_id}:
-        raise UserError(
-            f"{parts.output} holds verdicts of model {min(others)}, {model} is {inspector.model_id}: "
-            "give that model's run=, or another output="
-        )
+    check_rows(model, inspector, parts.output, parts.written.models)
     if config.camera or not any(cameras.values()):
         inspector.decode.check_camera(config.camera or "", ADVICE)
     cluster = Cluster(config.ray, _memory_of(inspector, config.batch_size))
     check_nodes(cluster, next((Path(photo) for photo in photos if not is_address(photo)), None))
     begun = sum(path_text(photo) in parts.written.sha256 for photo in photos) if parts.written.sha256 else 0
-    if isinstance(model, Run) and (why := doubt_of(model)):
-        print(f"WARNING: {why}")
-    print(f"{model}: model {inspector.model_id}, threshold {inspector.decision.threshold:g}; {cluster}")
+    announce(model, inspector, cluster, cluster.device)
     device = cluster.device if isinstance(model, Run) else None
-    if words := certificate_line(inspector, device):
-        print(words)
     print(f"{len(photos)} photos" + (f", {begun} have a row: their bytes are compared with it" if begun else ""))
     if isinstance(model, Run) and model.record.is_file() and RunRecord.read(model).data.group in ("folder", "prefix"):
         print("NOTE: engine=ray writes rows of photos, none of parts")
@@ -96,7 +87,7 @@ def predict_on_ray(config: PredictConfig) -> int:
             parts.finish(complete=False)
             raise UserError(f"{error}; {done} of {len(photos)} photos are done, resume=true continues") from error
         parts.finish(complete=done == len(photos))
-    return _ending(parts, done, len(photos), stop)
+    return summarise(parts.output, parts.written.counts, done, len(photos), stop)
 
 
 class InspectionWork:
@@ -180,15 +171,3 @@ def _memory_of(inspector: "Inspector | ExportedInspector", batch_size: int) -> i
         return _EXPORTED + 2 * inspector.path.stat().st_size + pixels
     weights: int = sum(weight.numel() * weight.element_size() for weight in inspector.network.state_dict().values())
     return _BASE + 2 * weights + pixels
-
-
-def _ending(parts: PartFolder, done: int, total: int, stop: StopRequest) -> int:
-    counts = parts.written.counts
-    verdicts = ", ".join(f"{count} {name}" for name, count in sorted(counts.items()) if name != "error")
-    print(f"{parts.output}: {verdicts or 'no verdict'}")
-    if done < total:
-        print(f"stopped: {done} of {total} photos are done, resume=true continues", file=sys.stderr)
-        return 128 + stop.signal
-    if errors := counts["error"]:
-        print(f"photos with an error: {errors}; the column error says which", file=sys.stderr)
-    return 3 if errors else 0

@@ -1,7 +1,5 @@
 """Plan a prediction, with all checks before anything slow starts."""
 
-import sys
-from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -10,7 +8,6 @@ from typing import TYPE_CHECKING
 from qc_lightning.config import PredictConfig
 from qc_lightning.core.csv_files import Marks
 from qc_lightning.core.errors import UserError
-from qc_lightning.core.run import Run
 from qc_lightning.core.shutdown import StopRequest
 from qc_lightning.data.catalog import path_text
 from qc_lightning.data.fingerprint import Stamp, stamp_of
@@ -124,21 +121,12 @@ class Plan:
         Raises:
             UserError: the existing rows are from another model, or the model has no region for the camera.
         """
-        from qc_lightning.inference.validity import certificate_line
-        from qc_lightning.metrics.go_live import doubt_of
+        from qc_lightning.prediction.summary import announce, check_rows
 
-        if others := self.written.models - {inspector.model_id}:
-            raise UserError(
-                f"{self.output} holds verdicts of model {min(others)}, {self.model} is {inspector.model_id}: "
-                "give that model's run=, or another output="
-            )
+        check_rows(self.model, inspector, self.output, self.written.models)
         if self.camera or not self.cameras:
             inspector.decode.check_camera(self.camera, ADVICE)
-        if isinstance(self.model, Run) and (why := doubt_of(self.model)):
-            print(f"WARNING: {why}")
-        print(f"{self.model}: model {inspector.model_id}, threshold {inspector.decision.threshold:g}; {self}")
-        if words := certificate_line(inspector):
-            print(words)
+        announce(self.model, inspector, self)
 
     def __str__(self) -> str:
         shard_words = f" of share {self.shard.number} of {self.shard.count}" if self.shard.count > 1 else ""
@@ -148,6 +136,11 @@ class Plan:
             return f"watching {self.source.root}{shard_words}{before}; Ctrl-C ends"
         left_out = "".join(f"; left out: {what}: {count}" for what, count in sorted(self.source.passed_over.items()))
         return f"{self.total} photos{shard_words}{before}{left_out}"
+
+    @property
+    def unsettled(self) -> int:
+        """Number of files of a watched folder that are still changing."""
+        return self.arrivals.unsettled if self.arrivals else 0
 
     @property
     def begun(self) -> int:
@@ -226,23 +219,3 @@ class Plan:
             error = error or draw(photo, inspection.verdict, inspection.sha256)
         part = "" if self.parts.kind == "none" else self.parts.part(path_text(str(path)))
         return row_of(inspection, str(path), error, certificate, photo.camera, part)
-
-    def ending(self, counts: Counter[str], done: int, complete: bool, stop: StopRequest) -> int:
-        """Print the summary and return the exit code.
-
-        Args:
-            counts: rows by verdict, and those with an error as `error`.
-            done: rows in the output.
-            complete: whether all known photos are done.
-            stop: the stop request, whose signal is set if the prediction ended early.
-        """
-        verdicts = ", ".join(f"{count} {name}" for name, count in sorted(counts.items()) if name != "error")
-        print(f"{self.output}: {verdicts or 'no verdict'}")
-        if not complete:
-            print(f"stopped: {done} of {self.total} photos are done, resume=true continues", file=sys.stderr)
-            return 128 + stop.signal
-        if self.arrivals and (left := self.arrivals.unsettled):
-            print(f"still on their way and without a row: {left}; resume=true continues", file=sys.stderr)
-        if errors := counts["error"]:
-            print(f"photos with an error: {errors}; the column error says which", file=sys.stderr)
-        return 3 if errors else 0
