@@ -12,8 +12,8 @@ from scipy.stats import binom, binomtest
 from qc_lightning.metrics.certificate import (
     band,
     by_part,
-    certify,
     escape_limit,
+    find_limits,
     lower_bound,
     most_misses,
     overkill_limit,
@@ -103,24 +103,24 @@ def test_the_parts_that_gave_a_threshold_stay_on_their_side(values: list[float])
 def test_one_threshold_where_it_keeps_both_rates_and_a_band_where_none_does() -> None:
     apart = np.concatenate([np.linspace(0, 0.3, 60), np.linspace(0.7, 1, 60)])
     bad = np.arange(120) >= 60
-    threshold, review = band(certify(apart, bad, 0.05, 0.05))
+    threshold, review = band(find_limits(apart, bad, 0.05, 0.05))
     assert review is None
     assert 0.7 - 2.2e-4 < threshold < 0.7, "a thousandth of a logit below the score that gave it"
     mixed = np.concatenate([np.linspace(0, 0.8, 60), np.linspace(0.2, 1, 60)])
-    limits = certify(mixed, bad, 0.05, 0.05)
+    limits = find_limits(mixed, bad, 0.05, 0.05)
     threshold, review = band(limits)
     assert review is not None
     assert threshold == review[0] == pytest.approx(0.2, abs=2.5e-4)
     assert review[1] == pytest.approx(0.8, abs=2.5e-4)
     with pytest.raises(ValueError, match="not shown"):
-        band(certify(mixed, bad, 0.05, 0.01))
+        band(find_limits(mixed, bad, 0.05, 0.01))
 
 
 def test_both_claims_at_once_take_more_parts() -> None:
     score, bad = np.linspace(0, 1, 118), np.arange(118) >= 59
-    assert all(limit.shown for limit in certify(score, bad, 0.05, 0.05))
-    assert not any(limit.shown for limit in certify(score, bad, 0.05, 0.05, together=True))
-    assert certify(score, bad, 0.05, 0.05, together=True)[0].confidence == pytest.approx(0.975)
+    assert all(limit.shown for limit in find_limits(score, bad, 0.05, 0.05))
+    assert not any(limit.shown for limit in find_limits(score, bad, 0.05, 0.05, together=True))
+    assert find_limits(score, bad, 0.05, 0.05, together=True)[0].confidence == pytest.approx(0.975)
 
 
 @pytest.mark.parametrize(("parts", "rate"), [(59, 0.05), (100, 0.05), (30, 0.1), (400, 0.02)])
@@ -164,7 +164,7 @@ def test_two_claims_hold_together_in_95_of_100_qualifications() -> None:
     rng, missed = np.random.default_rng(8), 0
     bad = np.arange(200) < 100
     for _ in range(2000):
-        low, high = (limit.threshold for limit in certify(rng.random(200), bad, 0.05, 0.05, together=True))
+        low, high = (limit.threshold for limit in find_limits(rng.random(200), bad, 0.05, 0.05, together=True))
         missed += (low or 0) > 0.05 or (high is not None and 1 - high > 0.05)
     assert missed <= 2000 * 0.06
 

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from qc_lightning.cli import app as cli
+from qc_lightning.cli.app import run_command
 from qc_lightning.config import AuditConfig
 
 
@@ -47,7 +47,7 @@ def audit(config: AuditConfig) -> Path:
 
 def main() -> None:
     """Run the command."""
-    cli.run(audit, "audit")
+    run_command(audit, "audit")
 
 
 if __name__ == "__main__":

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from qc_lightning.cli import app as cli
+from qc_lightning.cli.app import run_command
 from qc_lightning.config import CacheConfig
 
 
@@ -25,7 +25,7 @@ def cache(config: CacheConfig) -> None:
 
 def main() -> None:
     """Run the command."""
-    cli.run(cache, "cache")
+    run_command(cache, "cache")
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
 """Certify a run's escape rate on photos that it has never seen: `qc-lightning certify qualification/`."""
 
-from qc_lightning.cli import app as cli
+from qc_lightning.cli.app import run_command
 from qc_lightning.config import CertifyConfig
 
 
@@ -21,7 +21,7 @@ def certify(config: CertifyConfig) -> bool:
 
     from qc_lightning.evaluation.score import score
     from qc_lightning.inference.inspector import Inspector
-    from qc_lightning.metrics.certificate import certify
+    from qc_lightning.metrics.certificate import find_limits
     from qc_lightning.report.page import write_report
 
     inspector = Inspector.load(run, config.device)
@@ -29,7 +29,7 @@ def certify(config: CertifyConfig) -> bool:
     notes = qualification.check(run, scored, inspector.decode)
     parts = qualification.parts(scored)
     rates = config.escape_rate, config.overkill_rate, config.confidence, config.together
-    limits = certify(parts.score, parts.bad, *rates)
+    limits = find_limits(parts.score, parts.bad, *rates)
 
     names = inspector.class_names
     print(f"{run} on {labelled.origin}: {parts.bad.sum()} {names[1]} and {(~parts.bad).sum()} {names[0]} parts\n")
@@ -49,7 +49,7 @@ def certify(config: CertifyConfig) -> bool:
 
 def main() -> None:
     """Run the command."""
-    cli.run(lambda config: None if certify(config) else _not_shown(), "certify")
+    run_command(lambda config: None if certify(config) else _not_shown(), "certify")
 
 
 def _not_shown() -> None:

@@ -1,6 +1,6 @@
 """Record another decision for a run, without training: `qc-lightning decide run=... threshold=0.3 reason="..."`."""
 
-from qc_lightning.cli import app as cli
+from qc_lightning.cli.app import run_command
 from qc_lightning.config import DecideConfig
 
 
@@ -50,7 +50,7 @@ def decide(config: DecideConfig) -> int:
 
 def main() -> None:
     """Run the command."""
-    cli.run(decide, "decide")
+    run_command(decide, "decide")
 
 
 if __name__ == "__main__":

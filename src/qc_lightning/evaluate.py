@@ -1,6 +1,6 @@
 """Evaluate a run on labelled photos: `python -m qc_lightning.evaluate`, settings as Hydra overrides."""
 
-from qc_lightning.cli import app as cli
+from qc_lightning.cli.app import run_command
 from qc_lightning.config import EvaluateConfig
 
 
@@ -45,7 +45,7 @@ def evaluate(config: EvaluateConfig) -> None:
 
 def main() -> None:
     """Run the command."""
-    cli.run(evaluate, "evaluate")
+    run_command(evaluate, "evaluate")
 
 
 if __name__ == "__main__":

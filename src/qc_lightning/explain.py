@@ -3,7 +3,7 @@
 import sys
 from pathlib import Path
 
-from qc_lightning.cli import app as cli
+from qc_lightning.cli.app import run_command
 from qc_lightning.config import ExplainConfig
 
 
@@ -18,9 +18,7 @@ def explain(config: ExplainConfig) -> None:
     folder = Path(config.output) if config.output else (Path() if config.source else run.folder) / "explanations"
     place = publishing.free_folder(folder)
     check_room(folder)
-    from qc_lightning.explanation import explanations as explained
-    from qc_lightning.explanation import pictures as picture
-    from qc_lightning.explanation import summary
+    from qc_lightning.explanation import explanations, pictures, summary
     from qc_lightning.explanation.heat import Heat
     from qc_lightning.explanation.selection import select_images
     from qc_lightning.inference.inspector import Inspector
@@ -33,9 +31,9 @@ def explain(config: ExplainConfig) -> None:
         print(f"WARNING: {why}")
     heat, names = Heat(inspector.network, config.method), inspector.class_names
     images = select_images(run, inspector, config)
-    explanations = explained.explain(inspector, heat, images, config.batch_size, config.target, config.checks)
+    explained = explanations.explain(inspector, heat, images, config.batch_size, config.target, config.checks)
     with unfinished_folder(place) as unfinished:
-        lines, measures, errors = picture.write(explanations, unfinished, names)
+        lines, measures, errors = pictures.write(explained, unfinished, names)
         result = summary.result(config, inspector, heat, images, measures)
         summary.write(unfinished / "explain.csv", lines)
         write_json(unfinished / "explain.json", result)
@@ -51,7 +49,7 @@ def explain(config: ExplainConfig) -> None:
 
 def main() -> None:
     """Run the command."""
-    cli.run(explain, "explain")
+    run_command(explain, "explain")
 
 
 if __name__ == "__main__":

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from qc_lightning.cli import app as cli
+from qc_lightning.cli.app import run_command
 from qc_lightning.config import ExportConfig
 
 
@@ -38,7 +38,7 @@ def export(config: ExportConfig) -> Path:
 
 def main() -> None:
     """Run the command."""
-    cli.run(export, "export")
+    run_command(export, "export")
 
 
 if __name__ == "__main__":

@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Any
 
-from qc_lightning.cli import app as cli
+from qc_lightning.cli.app import run_command
 from qc_lightning.config import GaugeConfig
 
 
@@ -39,7 +39,7 @@ def gauge(config: GaugeConfig) -> dict[str, Any]:
 
 def main() -> None:
     """Run the command."""
-    cli.run(gauge, "gauge")
+    run_command(gauge, "gauge")
 
 
 if __name__ == "__main__":

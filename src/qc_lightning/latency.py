@@ -1,6 +1,6 @@
 """Time a run's model on this machine: `python -m qc_lightning.latency`, settings as Hydra overrides."""
 
-from qc_lightning.cli import app as cli
+from qc_lightning.cli.app import run_command
 from qc_lightning.config import LatencyConfig
 
 
@@ -39,7 +39,7 @@ def latency(config: LatencyConfig) -> None:
 
 def main() -> None:
     """Run the command."""
-    cli.run(latency, "latency")
+    run_command(latency, "latency")
 
 
 if __name__ == "__main__":

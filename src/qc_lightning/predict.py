@@ -2,7 +2,7 @@
 
 from itertools import takewhile
 
-from qc_lightning.cli import app as cli
+from qc_lightning.cli.app import run_command
 from qc_lightning.config import PredictConfig
 
 
@@ -53,7 +53,7 @@ def predict(config: PredictConfig) -> None:
 
 def main() -> None:
     """Run the command."""
-    cli.run(predict, "predict")
+    run_command(predict, "predict")
 
 
 if __name__ == "__main__":

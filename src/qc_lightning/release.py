@@ -1,6 +1,6 @@
 """Give a run a name that the line uses: `qc-lightning release run=... name=line-3`."""
 
-from qc_lightning.cli import app as cli
+from qc_lightning.cli.app import run_command
 from qc_lightning.config import ReleaseConfig
 
 
@@ -46,7 +46,7 @@ def release(config: ReleaseConfig) -> None:
 
 def main() -> None:
     """Run the command."""
-    cli.run(release, "release")
+    run_command(release, "release")
 
 
 if __name__ == "__main__":

@@ -2,7 +2,7 @@
 
 import shlex
 
-from qc_lightning.cli import app as cli
+from qc_lightning.cli.app import run_command
 from qc_lightning.config import ReleasesConfig
 
 
@@ -27,7 +27,7 @@ def releases(config: ReleasesConfig) -> None:
 
 def main() -> None:
     """Run the command."""
-    cli.run(releases, "releases")
+    run_command(releases, "releases")
 
 
 if __name__ == "__main__":

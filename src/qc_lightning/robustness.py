@@ -1,6 +1,6 @@
 """Test a run on corrupted photos: `python -m qc_lightning.robustness`, settings as Hydra overrides."""
 
-from qc_lightning.cli import app as cli
+from qc_lightning.cli.app import run_command
 from qc_lightning.config import RobustnessConfig
 
 
@@ -18,7 +18,7 @@ def robustness(config: RobustnessConfig) -> None:
 
     from qc_lightning.evaluation import robustness as robust
     from qc_lightning.inference.inspector import Inspector
-    from qc_lightning.report import charts as plots
+    from qc_lightning.report import charts
     from qc_lightning.report.page import write_report
 
     inspector = Inspector.load(run, config.device)
@@ -26,7 +26,7 @@ def robustness(config: RobustnessConfig) -> None:
     result = {"subset": config.subset, "model_id": inspector.model_id, **robust.robustness(inspector, photos)}
     write_json(run.folder / "robustness.json", result)
     write_text(run.folder / "robustness.csv", csv_text(robust.csv_header(), robust.csv_rows(result)))
-    plots.save(plots.robustness(result), run.pictures / "robustness.png")
+    charts.save(charts.robustness(result), run.pictures / "robustness.png")
     if run.metrics.is_file():
         write_report(run.folder)
 
@@ -37,7 +37,7 @@ def robustness(config: RobustnessConfig) -> None:
 
 def main() -> None:
     """Run the command."""
-    cli.run(robustness, "robustness")
+    run_command(robustness, "robustness")
 
 
 if __name__ == "__main__":

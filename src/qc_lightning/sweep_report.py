@@ -1,6 +1,6 @@
 """Report the winner of a sweep: `python -m qc_lightning.sweep_report`, settings as Hydra overrides."""
 
-from qc_lightning.cli import app as cli
+from qc_lightning.cli.app import run_command
 from qc_lightning.config import SweepReportConfig
 
 
@@ -14,7 +14,7 @@ def sweep_report(config: SweepReportConfig) -> None:
 
 def main() -> None:
     """Run the command."""
-    cli.run(sweep_report, "sweep_report")
+    run_command(sweep_report, "sweep_report")
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
 """Train a pass/fail classifier: `python -m qc_lightning.train`, settings as Hydra overrides."""
 
-from qc_lightning.cli import app as cli
+from qc_lightning.cli.app import run_command
 from qc_lightning.config import TrainConfig
 from qc_lightning.config.record import RunRecord
 from qc_lightning.core.run import Run
@@ -53,7 +53,7 @@ def train(config: TrainConfig, run: Run, record: RunRecord | None = None, in_swe
 
 def main() -> None:
     """Run the command."""
-    cli.run(train, "train")
+    run_command(train, "train")
 
 
 if __name__ == "__main__":

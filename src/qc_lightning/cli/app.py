@@ -25,7 +25,7 @@ def _close_output() -> None:
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
-def run(command: Callable[..., Any], name: str) -> None:
+def run_command(command: Callable[..., Any], name: str) -> None:
     """Run `command` with the settings from `conf/<name>.yaml` and the command line.
 
     A mistake of the user's ends in one line on standard error and exit code 2, Ctrl-C in one and 130 unless the command

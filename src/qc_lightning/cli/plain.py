@@ -17,7 +17,7 @@ _WORDS = {"null": None, "none": None, "true": True, "false": False}
 
 
 def run_plain(command: Callable[[T], Any], schema: type[T], path: str) -> None:
-    """Run `command` with the settings of the command line; exit codes are those of `cli.app.run`.
+    """Run `command` with the settings of the command line; exit codes are those of `cli.app.run_command`.
 
     Args:
         command: takes the settings.

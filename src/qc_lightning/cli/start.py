@@ -23,7 +23,7 @@ from qc_lightning.core.system import keep_freed_memory
 
 
 def start(command: Callable[..., Any], name: str, arguments: Sequence[str]) -> None:
-    """Compose the settings and call the command; arguments and errors as for `app.run`."""
+    """Compose the settings and call the command; arguments and errors as for `app.run_command`."""
     task = TrainingTask(command) if name == "train" else _Task(command, name)
     try:
         _start(task, name, list(arguments))

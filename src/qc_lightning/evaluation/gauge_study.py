@@ -125,55 +125,8 @@ def limits_in_words(limits: Mapping[str, Sequence[float]]) -> str:
 
 def page(title: str, lines: Sequence[tuple[str, str, str, str]], notes: Sequence[str], confidence: str) -> str:
     """The metrics as one HTML file without scripts."""
-    from jinja2 import Environment
+    from qc_lightning.report.environment import environment, style
 
-    from qc_lightning.report import page as report
-
-    style = (Path(report.__file__).parent / "report.css").read_text(encoding="utf-8")
-    template = Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True).from_string(_PAGE)
     sections = [(what, [line[1:] for line in group]) for what, group in groupby(lines, key=lambda line: line[0])]
-    return template.render(title=title, sections=sections, notes=notes, confidence=confidence).replace(
-        "/*style*/", style
-    )
-
-
-_PAGE = """<!DOCTYPE html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta http-equiv="Content-Security-Policy" content="default-src 'none'; style-src 'unsafe-inline'">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<meta name="color-scheme" content="light dark">
-<title>{{ title }}</title>
-<style>/*style*/
-.plain tr.figure th { padding-top: 18px; text-transform: none; }
-.plain td { white-space: normal; }
-</style>
-</head>
-<body>
-<header><p class="eyebrow">Attribute agreement study</p><h1><bdi>{{ title }}</bdi></h1></header>
-<main>
-<section>
-  {% for note in notes %}
-  <p>{{ note }}</p>
-  {% endfor %}
-  <div class="scroll" tabindex="0" role="region" aria-label="Figures">
-  <table class="plain">
-    <thead><tr><th scope="col">Appraiser</th><th scope="col">Value ({{ confidence }} interval)</th>
-      <th scope="col">Grade</th></tr></thead>
-    {% for what, group in sections %}
-    <tbody>
-      <tr class="figure"><th colspan="3" scope="rowgroup">{{ what }}</th></tr>
-      {% for who, value, grade in group %}
-      <tr><td><bdi>{{ who }}</bdi></td><td>{{ value }}</td>
-        <td{% if grade == "unacceptable" %} class="wrong"{% endif %}>{{ grade }}</td></tr>
-      {% endfor %}
-    </tbody>
-    {% endfor %}
-  </table>
-  </div>
-</section>
-</main>
-</body>
-</html>
-"""
+    template = environment(Path(__file__).parent).get_template("gauge.html.jinja")
+    return template.render(style=style(), title=title, sections=sections, notes=notes, confidence=confidence)

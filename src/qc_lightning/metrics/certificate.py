@@ -187,7 +187,7 @@ def _shifted(probability: float, logits: float) -> float:
     return odds / (1 + odds)
 
 
-def certify(
+def find_limits(
     score: FloatArray,
     bad: BoolArray,
     escape_rate: float,

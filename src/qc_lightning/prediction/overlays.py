@@ -7,15 +7,15 @@ import torch
 
 from qc_lightning.core.errors import UserError
 from qc_lightning.data.decode import BadImage
-from qc_lightning.explanation import explanations as explained
-from qc_lightning.explanation import pictures as picture
+from qc_lightning.explanation import pictures
+from qc_lightning.explanation.explanations import explain_some
 from qc_lightning.explanation.heat import Heat
 from qc_lightning.explanation.selection import Subject
 from qc_lightning.inference.inspection import CameraPhoto
 from qc_lightning.inference.inspector import Inspector
 from qc_lightning.metrics.verdict import Verdict
 from qc_lightning.prediction.sort import NAME_ERRORS, place_of
-from qc_lightning.report import charts as plots
+from qc_lightning.report import charts
 
 
 class Overlays:
@@ -53,14 +53,14 @@ class Overlays:
             if verdict == Verdict.PASS:
                 target.unlink(missing_ok=True)
                 return ""
-            (explanation,) = explained.explain_some(
+            (explanation,) = explain_some(
                 self._inspector, self._heat, [Subject(path, None, None, subject.camera)], "verdict", False
             )
             if explanation.error:
                 return f"no overlay: {explanation.error}"
             if explanation.sha256 != sha256:
                 return "no overlay: changed since it was inspected"
-            plots.save(picture.sheet(explanation, self._inspector.class_names), target)
+            charts.save(pictures.sheet(explanation, self._inspector.class_names), target)
         except BadImage as error:  # it has changed since it was inspected
             return f"no overlay: {error}"
         except torch.OutOfMemoryError as error:

@@ -16,20 +16,20 @@ from qc_lightning.data.decode import scaled, unscaled
 
 def draw(run: Run, config: TrainConfig, photos: PhotoSet, metrics: dict[str, Any]) -> None:
     """Write figures/: learning curves, confusion matrix, a sheet of augmented training photos."""
-    from qc_lightning.report import charts as plots
+    from qc_lightning.report import charts
 
-    plots.save(plots.learning_curves(run.read_history()), run.pictures / "learning_curves.png")
+    charts.save(charts.learning_curves(run.read_history()), run.pictures / "learning_curves.png")
     part = metrics.get("test") or metrics["train"]
-    plots.save(plots.confusion_matrix(part, config.data.classes.names), run.pictures / "confusion_matrix.png")
+    charts.save(charts.confusion_matrix(part, config.data.classes.names), run.pictures / "confusion_matrix.png")
     shown = photos.indices("train")[:: max(1, len(photos.indices("train")) // 8)][:8]
     torch.manual_seed(config.seed)
     pixels = scaled(torch.from_numpy(photos.pixels(shown)))
     changed = [unscaled(augment(pixels, config.augment)).numpy() for _ in range(3)]
     captions = ["as decoded"] * len(shown) + ["augmented"] * 3 * len(shown)
     sheet = np.concatenate([photos.pixels(shown), *changed])
-    plots.save(plots.contact_sheet(sheet, captions), run.pictures / "augmentation.png")
+    charts.save(charts.contact_sheet(sheet, captions), run.pictures / "augmentation.png")
     if config.augment.probe:
-        plots.save(plots.contact_sheet(*probe(config, photos)), run.pictures / "augment_probe.png")
+        charts.save(charts.contact_sheet(*probe(config, photos)), run.pictures / "augment_probe.png")
 
 
 def probe(config: TrainConfig, photos: PhotoSet) -> tuple[npt.NDArray[np.uint8], list[str]]:
