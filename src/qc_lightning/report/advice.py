@@ -47,45 +47,14 @@ def advice(
     (tn, fp), (fn, tp) = part["confusion_matrix"]
     correct, incorrect = tn + fp, fn + tp
     run_argument = shlex.quote(f"run={run}")
-    steps = []
-    better = (f"{train} experiment=recommended", f"{train} data.tiles=2x2")  # indexed by `pretrained`
-    why = (
-        "Small networks trained from nothing often end so on real photos; start from features learnt on millions of "
-        "others.",
-        f"Its features are pretrained already: give it more {classes[1]} photos of each kind of defect, and if the "
-        "defects are small, a closer look at each part of the photo.",
-    )
-    one_verdict = not fp + tp or not tn + fn
-    no_better = tn + tp <= max(correct, incorrect) and (part["balanced_accuracy"]["low"] or 0.0) <= 0.5
-    weak = bool(correct and incorrect) and (one_verdict or no_better)
-    auroc = part["auroc"]["low"] or 0.0
-    if weak and auroc > 0.6 and "balanced" in rules:
-        steps.append(
-            Advice(
-                f"The verdicts are no better than one for every part, but the probabilities do separate the classes "
-                f"(AUROC {interval(part['auroc'])}): only the threshold is wrong. Let the validation photos set it.",
-                f'qc-lightning decide {run_argument} rule=balanced reason="the report advises it"',
-            )
-        )
-    elif weak:
-        steps.append(
-            Advice(
-                "Do not use this model: it does no better than one verdict for every part. " + why[pretrained],
-                better[pretrained],
-            )
-        )
-    if not weak and thresholds is not None and incorrect and correct:
-        steps += _move_threshold(part, thresholds, run_argument, better[pretrained], classes, rules)
+    better = f"{train} data.tiles=2x2" if pretrained else f"{train} experiment=recommended"
+    weak, steps = _is_weak(part), list[Advice]()
+    if weak:
+        steps.append(_improve(part, run_argument, better, pretrained, classes, rules))
+    elif thresholds is not None and incorrect and correct:
+        steps += _move_threshold(part, thresholds, run_argument, better, classes, rules)
     if min(correct, incorrect) < FEW:
-        few = " and ".join(f"{c} {w}" for c, w in ((incorrect, classes[1]), (correct, classes[0])) if c < FEW)
-        steps.append(
-            Advice(
-                f"Test on more parts: {few} say little. An escape rate of 5% takes {parts_needed(0.05)} "
-                f"{classes[1]} parts without one escape, of 1% {parts_needed(0.01)}. Put photos that the run has never "
-                f"seen into qualification/{classes[0]} and qualification/{classes[1]}.",
-                f"qc-lightning certify qualification/ {run_argument} escape_rate=0.05",
-            )
-        )
+        steps.append(_test_more(correct, incorrect, run_argument, classes))
     trained = (metrics.get("train") or {}).get("accuracy") or {}
     if not weak and trained.get("low") is not None and trained["low"] > part["accuracy"]["high"]:
         steps.append(
@@ -93,20 +62,61 @@ def advice(
                 f"The model is far better on its training photos ({percent(trained['value'])} right) than on new ones "
                 f"({percent(part['accuracy']['value'])}): train with more photos"
                 + ("." if pretrained else ", or with pretrained features."),
-                "" if pretrained else better[False],
+                "" if pretrained else better,
             )
         )
     if _still_falling(history):
-        steps.append(
-            Advice(
-                "The loss was still falling in the last epoch: train longer.",
-                f"{train} trainer.max_epochs={2 * len(history)}",
-            )
-        )
+        text = "The loss was still falling in the last epoch: train longer."
+        steps.append(Advice(text, f"{train} trainer.max_epochs={2 * len(history)}"))
     steps += [groups] if groups else []
     if bad_files:
         steps.append(Advice(f"Repair or remove the {bad_files} unreadable file{'s' * (bad_files > 1)} listed below."))
     return steps
+
+
+def _is_weak(part: Mapping[str, Any]) -> bool:
+    """Whether the verdicts are no better than one verdict for every part."""
+    (tn, fp), (fn, tp) = part["confusion_matrix"]
+    correct, incorrect = tn + fp, fn + tp
+    one_verdict = not fp + tp or not tn + fn
+    no_better = tn + tp <= max(correct, incorrect) and (part["balanced_accuracy"]["low"] or 0.0) <= 0.5
+    return bool(correct and incorrect) and (one_verdict or no_better)
+
+
+def _improve(
+    part: Mapping[str, Any],
+    run_argument: str,
+    better: str,
+    pretrained: bool,
+    classes: Sequence[str],
+    rules: Collection[str],
+) -> Advice:
+    """Advice on a weak model: another threshold if its probabilities separate the classes, else `better`, a command."""
+    if (part["auroc"]["low"] or 0.0) > 0.6 and "balanced" in rules:
+        return Advice(
+            f"The verdicts are no better than one for every part, but the probabilities do separate the classes "
+            f"(AUROC {interval(part['auroc'])}): only the threshold is wrong. Let the validation photos set it.",
+            f'qc-lightning decide {run_argument} rule=balanced reason="the report advises it"',
+        )
+    why = (
+        f"Its features are pretrained already: give it more {classes[1]} photos of each kind of defect, and if the "
+        "defects are small, a closer look at each part of the photo."
+        if pretrained
+        else "Small networks trained from nothing often end so on real photos; start from features learnt on millions "
+        "of others."
+    )
+    return Advice(f"Do not use this model: it does no better than one verdict for every part. {why}", better)
+
+
+def _test_more(correct: int, incorrect: int, run_argument: str, classes: Sequence[str]) -> Advice:
+    """Advice on few test photos of a class."""
+    few = " and ".join(f"{c} {w}" for c, w in ((incorrect, classes[1]), (correct, classes[0])) if c < FEW)
+    return Advice(
+        f"Test on more parts: {few} say little. An escape rate of 5% takes {parts_needed(0.05)} "
+        f"{classes[1]} parts without one escape, of 1% {parts_needed(0.01)}. Put photos that the run has never "
+        f"seen into qualification/{classes[0]} and qualification/{classes[1]}.",
+        f"qc-lightning certify qualification/ {run_argument} escape_rate=0.05",
+    )
 
 
 def _move_threshold(

@@ -14,20 +14,18 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from qc_lightning.config.record import RunRecord
 from qc_lightning.core.atomic import replacing
 from qc_lightning.core.errors import UserError, reading
 from qc_lightning.core.run import Run
 from qc_lightning.data.corrections import read_corrections
-from qc_lightning.metrics import curves
 from qc_lightning.metrics.calibration import shifted
 from qc_lightning.metrics.compute import finite
 from qc_lightning.metrics.decision import short
 from qc_lightning.metrics.go_live import in_words
 from qc_lightning.metrics.wording import interval, percent, shown_figures, subset_name
 from qc_lightning.report.advice import advice
+from qc_lightning.report.chart_data import chart_data, samples
 from qc_lightning.report.choices import rules_that_work
 from qc_lightning.report.environment import FOLDER, environment, style
 from qc_lightning.report.gallery import Pictures, mistakes, most_novel
@@ -96,7 +94,7 @@ def _content(run: Path) -> dict[str, Any]:
     names = config.get("classes") or {}
     classes = [str(names.get(key) or key.title()) for key in ("correct", "incorrect")]
     bits, side = config.get("bit_depth"), config.get("image_size")
-    side = side if isinstance(side, int) else 0
+    depth, side = bits if isinstance(bits, int) else 16, side if isinstance(side, int) else 0
     subset = next((name for name in ("test", "val", "train") if (metrics.get(name) or {}).get("n")), None)
     split, history, bad_files = (table_of(run / name) for name in ("split.csv", "history.csv", "bad_files.csv"))
     epochs = [{name: number(value) for name, value in row.items()} for row in history]
@@ -107,26 +105,19 @@ def _content(run: Path) -> dict[str, Any]:
 
     charts: dict[str, Any] = {"classes": classes, "history": epochs}
     if predictions and subset == "test":
-        charts |= _charts(predictions, by_path, classes[1], threshold, (metrics.get("head") or {}).get("platt"))
+        charts |= chart_data(predictions, by_path, classes[1], threshold, (metrics.get("head") or {}).get("platt"))
     checks = leak_checks(split)
     decisions = decisions_of(run, str(metrics.get("model_id") or ""))
-    pictures = Pictures()
-    depth = bits if isinstance(bits, int) else 16
     results, outdated = results_of(run, metrics)
     with_heat = {} if results["explain"] is None else by_path
+    pictures = Pictures()  # in this order, as long as they fit into the page
     wrong = mistakes(predictions, classes[1], with_heat, run, starts, depth, side, pictures)
     odd = most_novel(predictions, starts, depth, side, pictures)
     cameras = {row["path"]: row.get("camera") or "" for row in split}
     regions = region_pictures(
         predictions, starts, config.get("cameras") or {"": config}, cameras, depth, side, pictures
     )
-    drawings = [
-        {"name": path.stem.replace("_", " "), "data": data}
-        for path in sorted((run / "figures").glob("*.png"))
-        # two are drawn by the page itself, the third has its own place
-        if path.stem not in ("learning_curves", "confusion_matrix", "robustness") and (data := pictures.figure(path))
-    ]
-    worse = run / "figures" / "robustness.png"
+    drawings = _drawings(run, results["robustness"], pictures)
     train = _again(record.command) if record is not None and record.command else "qc-lightning train photos/"
     steps, rules = [], rules_that_work(Run(run).validation, classes[1])
     if subset is not None:
@@ -134,15 +125,13 @@ def _content(run: Path) -> dict[str, Any]:
         groups = group_advice(split, config, train, classes)
         steps = advice(metrics, subset, charts.get("sweep"), epochs, groups, len(bad_files), pretrained, *known_by)
     return {
+        **_metrics(metrics, subset, classes),
+        **drawings,
+        "explanations": results["explain"],
+        "robustness": results["robustness"],
+        "latency": json_of(run / "latency.json"),
         "name": "/".join(run.resolve().parts[-2:]),
-        "metrics": metrics,
-        "figure_names": shown_figures(metrics),
-        "subset_names": {name: subset_name(metrics, name) for name in ("train", "val", "test")},
-        "subset": subset,
-        "classes": classes,
         "threshold": threshold,
-        "go_live": metrics.get("go_live"),
-        "go_live_words": in_words(metrics["go_live"], classes) if "go_live" in metrics else [],
         "decisions": decisions,
         "source": decisions[0].decision.source if decisions else "",
         "run": Run(run).argument,
@@ -151,23 +140,15 @@ def _content(run: Path) -> dict[str, Any]:
         "warnings": [*metrics.get("warnings", []), *outdated, *(text for passed, text in checks if not passed)],
         "advice": steps,
         "charts": finite(charts),
-        "samples": _samples(charts.get("sweep")),
+        "samples": samples(charts.get("sweep")),
         "rows": _nearest(predictions, threshold),
         "total": len(predictions),
         "mistakes": wrong,
         "corrections": _corrections(config, starts[-1]),
         "odd": odd,
         "regions": regions,
-        "novelty": metrics.get("novelty"),
-        "calibration": (metrics.get("calibration") or {}).get(subset),
-        "meaning": _meaning(metrics.get("go_live")),
         "split": split_counts(split, classes),
         "checks": checks,
-        "figures": drawings,
-        "explanations": results["explain"],
-        "robustness": results["robustness"],
-        "robustness_figure": pictures.figure(worse) if results["robustness"] and worse.is_file() else None,
-        "latency": json_of(run / "latency.json"),
         "bad_files": bad_files[:_MOST_BAD],
         "bad_total": len(bad_files),
         "left_out": pictures.left_out,
@@ -177,33 +158,43 @@ def _content(run: Path) -> dict[str, Any]:
     }
 
 
+def _metrics(metrics: Mapping[str, Any], subset: str | None, classes: Sequence[str]) -> dict[str, Any]:
+    """The values from metrics.json."""
+    return {
+        "metrics": metrics,
+        "figure_names": shown_figures(metrics),
+        "subset_names": {name: subset_name(metrics, name) for name in ("train", "val", "test")},
+        "subset": subset,
+        "classes": classes,
+        "go_live": metrics.get("go_live"),
+        "go_live_words": in_words(metrics["go_live"], classes) if "go_live" in metrics else [],
+        "novelty": metrics.get("novelty"),
+        "calibration": (metrics.get("calibration") or {}).get(subset),
+        "meaning": _meaning(metrics.get("go_live")),
+    }
+
+
+def _drawings(run: Path, robustness: Mapping[str, Any] | None, pictures: Pictures) -> dict[str, Any]:
+    """The pictures in figures/; that of robustness only with its values."""
+    worse = run / "figures" / "robustness.png"
+    figures = [
+        {"name": path.stem.replace("_", " "), "data": data}
+        for path in sorted((run / "figures").glob("*.png"))
+        # two are drawn by the page itself, the third has its own place
+        if path.stem not in ("learning_curves", "confusion_matrix", "robustness") and (data := pictures.figure(path))
+    ]
+    return {
+        "figures": figures,
+        "robustness_figure": pictures.figure(worse) if robustness and worse.is_file() else None,
+    }
+
+
 def _corrections(config: Mapping[str, Any], start: Path) -> list[dict[str, str]]:
     """The corrections applied to the run's photos, if the file still exists."""
     try:
         return read_corrections(start / Path(config["corrections"]).expanduser()) if config.get("corrections") else []
     except UserError:
         return []
-
-
-def _charts(
-    predictions: Sequence[dict[str, Any]],
-    split: Mapping[str, dict[str, str]],
-    incorrect: str,
-    threshold: float,
-    platt: Mapping[str, float] | None,
-) -> dict[str, Any]:
-    # a photo without a finite probability is rejected at every threshold
-    p = np.array([1.0 if row["p"] is None else row["p"] for row in predictions])
-    bad = np.array([row["label"] == incorrect for row in predictions])
-    groups = [split.get(row["path"], {}).get("group") or row["path"] for row in predictions]
-    unit = np.unique(np.array(groups, dtype=np.str_), return_inverse=True)[1]
-    return {
-        "sweep": curves.sweep(p, bad, unit, threshold),
-        "histogram": curves.histogram(p, bad),
-        **curves.reliability_of(p, bad, platt),
-        "correct": int((~bad).sum()),
-        "incorrect": int(bad.sum()),
-    }
 
 
 def _meaning(answer: Mapping[str, Any] | None) -> list[tuple[float, float]]:
@@ -228,14 +219,6 @@ def _again(command: str) -> str:
 def _commands(run: Path, record: RunRecord | None) -> list[tuple[str, str]]:
     this = [("this run", record.command)] if record is not None else []
     return [*this, ("this page", shlex.join(["python", "-m", "qc_lightning.report.page", str(run)]))]
-
-
-def _samples(sweep: Mapping[str, Sequence[Any]] | None) -> list[dict[str, Any]]:
-    """The threshold sweep at every tenth and at the run's threshold: the data of the charts as a table."""
-    if sweep is None:
-        return []
-    samples = [dict(zip(sweep, values, strict=True)) for values in zip(*sweep.values(), strict=True)]
-    return [row for row in samples if row["run"] or round(10 * row["threshold"], 9).is_integer()]
 
 
 def _nearest(predictions: Sequence[dict[str, Any]], threshold: float) -> list[dict[str, Any]]:
