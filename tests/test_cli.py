@@ -105,10 +105,11 @@ def test_a_name_too_long_for_any_file_is_one_line(words: list[str], tmp_path: Pa
     assert done.stderr.strip().count("\n") == 0
 
 
-def test_a_reader_that_stops_early_ends_the_command_without_a_traceback(tmp_path: Path) -> None:
+@pytest.mark.parametrize("words", [["gauge", "verdicts.csv"], ["serve", "--help"]])
+def test_a_reader_that_stops_early_ends_the_command_without_a_traceback(words: list[str], tmp_path: Path) -> None:
     rows = "".join(f"{part},{name},1,PASS\n" for part in range(30) for name in "abc")
     (tmp_path / "verdicts.csv").write_text(f"part,appraiser,trial,verdict\n{rows}")
-    command = [sys.executable, "-m", "qc_lightning", "gauge", "verdicts.csv"]
+    command = [sys.executable, "-m", "qc_lightning", *words]
     process = subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     assert process.stdout is not None
     process.stdout.close()

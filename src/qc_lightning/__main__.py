@@ -23,7 +23,7 @@ def main() -> None:
         near = nearest(name, list(COMMANDS)) or "; qc-lightning without a command lists them"
         print(f"error: there is no command '{words[0]}'{near}", file=sys.stderr)
         raise SystemExit(2)
-    from qc_lightning.cli.app import show
+    from qc_lightning.cli.exit_codes import show
     from qc_lightning.cli.help import overview
 
     show(overview())

@@ -3,13 +3,13 @@
 import inspect
 import sys
 from collections.abc import Callable
-from typing import Any, NoReturn, TypeVar
+from typing import Any, TypeVar
 
+from qc_lightning.cli.exit_codes import exit_codes, show
 from qc_lightning.config.build import build
 from qc_lightning.config.settings import settings_of
 from qc_lightning.core.console import escape_unprintable
 from qc_lightning.core.errors import UserError
-from qc_lightning.core.room import without_room
 
 T = TypeVar("T")
 
@@ -17,7 +17,7 @@ _WORDS = {"null": None, "none": None, "true": True, "false": False}
 
 
 def run_plain(command: Callable[[T], Any], schema: type[T], path: str) -> None:
-    """Run `command` with the settings of the command line; exit codes are those of `cli.app.run_command`.
+    """Run `command` with the settings of the command line; exit codes as in `exit_codes`.
 
     Args:
         command: takes the settings.
@@ -27,25 +27,10 @@ def run_plain(command: Callable[[T], Any], schema: type[T], path: str) -> None:
     escape_unprintable()
     arguments = sys.argv[1:]
     if {"-h", "--help"} & set(arguments):
-        print(f"{inspect.getdoc(schema)}\n\nSettings, given as key=value:\n\n{_settings(schema)}")
+        show(f"{inspect.getdoc(schema)}\n\nSettings, given as key=value:\n\n{_settings(schema)}")
         return
-    try:
+    with exit_codes():
         command(build(schema, _parse(arguments, schema, path)))
-    except UserError as error:
-        fail(str(error))
-    except OSError as error:
-        if (line := without_room(error)) is None:
-            raise
-        fail(line)
-    except KeyboardInterrupt:
-        print("stopped by Ctrl-C", file=sys.stderr)
-        raise SystemExit(130) from None
-
-
-def fail(message: str) -> NoReturn:
-    """Print the message and exit with code 2."""
-    print(f"error: {message}", file=sys.stderr)
-    raise SystemExit(2)
 
 
 def _parse(arguments: list[str], schema: type, path: str) -> dict[str, object]:
