@@ -105,6 +105,15 @@ def test_a_workbook_without_its_package_is_one_line(
         assert not (tmp_path / name).exists()
 
 
+@pytest.mark.parametrize("action", ["export", "dataset"])
+def test_a_place_that_is_a_file_is_one_line(
+    tmp_path: Path, log: Callable[..., tuple[int, str, str]], action: str
+) -> None:
+    write(tmp_path / "a.sqlite", 1)
+    code, _, err = log(tmp_path / "a.sqlite", action, tmp_path / "a.sqlite" / "b.csv")
+    assert (code, err.count("\n"), "Not a directory" in err) == (2, 1, True)
+
+
 def test_rows_cannot_be_changed_or_removed(tmp_path: Path) -> None:
     write(tmp_path / "a.sqlite", 3)
     with closing(sqlite3.connect(tmp_path / "a.sqlite")) as connection:

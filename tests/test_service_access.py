@@ -2,6 +2,7 @@
 
 # ruff: noqa: F811  # a fixture of another file
 
+import os
 import shutil
 import socket
 import subprocess
@@ -65,11 +66,20 @@ def test_encrypted_and_reached_from_elsewhere(model: Path, certificate: Path) ->
         (["prot=1"], "did you mean port?"),
         (["queue=0"], "1 to 10000"),
         (["log="], "log: expected a value, got none"),
+        (["keep=all", "log={folder}/l.sqlite", "photos={folder}/a.txt"], "photos: cannot use"),
+        (["log={folder}/l.sqlite", "csv={folder}/pipe"], "not a regular file"),
+        (["log={folder}/l.sqlite", "camera=genicam:{folder}/none.cti"], "there is none at"),
+        (["host=300.1.1.1", "token_file={folder}/token.txt"], "give another host="),
+        (["token_file={folder}/other.txt"], "ASCII characters, got 20, some of them others"),
         (["keep=all", "log=l.sqlite", "keep_gigabytes=inf"], "at most 1000000"),
     ],
 )
-def test_mistakes_are_one_line(arguments: list[str], words: str, model: Path) -> None:
-    refused(words, *(arguments if arguments[0].startswith("model=") else [f"model={model}", *arguments]))
+def test_mistakes_are_one_line(arguments: list[str], words: str, model: Path, tmp_path: Path) -> None:
+    for name, text in (("a.txt", "a"), ("token.txt", TOKEN), ("other.txt", "ß" * 20)):
+        (tmp_path / name).write_text(text, encoding="utf-8")
+    os.mkfifo(tmp_path / "pipe")
+    given = [argument.replace("{folder}", str(tmp_path)) for argument in arguments]
+    refused(words, *(given if given[0].startswith("model=") else [f"model={model}", *given]))
 
 
 @pytest.mark.parametrize("key", ["locked.pem", "none.pem"])

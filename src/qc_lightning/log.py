@@ -8,14 +8,17 @@ from qc_lightning.config.serving import LogConfig
 
 def log(config: LogConfig) -> None:
     """Verify, export or replay a log, or extract labelled photos from it."""
+    from qc_lightning.core.room import check_room
     from qc_lightning.inference import log_file
 
-    path = Path(config.file).expanduser()
+    path, output = Path(config.file).expanduser(), Path(config.output or "").expanduser()
+    if config.action in ("export", "dataset"):
+        check_room(output.parent)
     if config.action == "export":
         from qc_lightning.core.csv_files import Marks
         from qc_lightning.service.log_export import export_log
 
-        count = export_log(path, Path(str(config.output)).expanduser(), Marks(config.separator, config.decimal))
+        count = export_log(path, output, Marks(config.separator, config.decimal))
         print(f"{count} rows: {config.output}")
     elif config.action == "verify":
         count, digest, fault = log_file.first_fault(path)
@@ -30,7 +33,7 @@ def log(config: LogConfig) -> None:
         from qc_lightning.inference.log_dataset import labelled_photos
 
         beside = Path(config.beside).expanduser() if config.beside else None
-        print(labelled_photos(path, config.kept, Path(str(config.output)).expanduser(), beside))
+        print(labelled_photos(path, config.kept, output, beside))
     else:
         from qc_lightning.inference.log_replay import replay
 

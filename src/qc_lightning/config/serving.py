@@ -94,7 +94,7 @@ class ServeConfig:
         check(self.interval is None or self.camera is not None, "interval", "camera= too", None)
         check(self.interval is None or 0.01 <= self.interval <= 86400, "interval", "0.01 to 86400 s", self.interval)
         check(0 < self.deadline <= 3600, "deadline", "seconds above 0, at most 3600", self.deadline)
-        check(not (self.modbus and self.opcua), "modbus, opcua", "one PLC", "both")
+        check(not (self.modbus and self.opcua), "modbus, opcua", "one PLC", "two")
         check(not self.opcua_security or bool(self.opcua), "opcua_security", "opcua= too", None)
         self.shift_starts()
         check_marks(self.separator, self.decimal)
@@ -186,9 +186,10 @@ def check_token(token: str) -> str:
     """Strip the line end of a token and check its length.
 
     Raises:
-        UserError: it is too short to be a secret.
+        UserError: it is too short to be a secret, or a header of HTTP cannot carry it.
     """
     token = token.strip()
-    if len(token) < _SHORTEST_TOKEN or not token.isascii():
-        raise UserError(f"token: expected at least {_SHORTEST_TOKEN} ASCII characters, got {len(token)}")
+    if len(token) < _SHORTEST_TOKEN or not (token.isascii() and token.isprintable()):
+        others = "" if token.isascii() and token.isprintable() else ", some of them others"
+        raise UserError(f"token: expected at least {_SHORTEST_TOKEN} ASCII characters, got {len(token)}{others}")
     return token

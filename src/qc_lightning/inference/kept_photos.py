@@ -8,6 +8,7 @@ from pathlib import Path
 from PIL import Image
 
 from qc_lightning.core.atomic import replacing
+from qc_lightning.core.errors import UserError
 from qc_lightning.data.decode import BadImage, decode_whole
 from qc_lightning.data.decode_settings import DecodeSettings
 from qc_lightning.data.image_file import open_header
@@ -32,13 +33,19 @@ class KeptPhotos:
 
     Attributes:
         trouble: why the last photo could not be kept; empty if it was.
+
+    Raises:
+        UserError: the folder cannot be made.
     """
 
     def __init__(self, folder: Path, everything: bool, most_bytes: int) -> None:
         self.folder, self.trouble = folder, ""
         self._everything, self._most = everything, most_bytes
         self._lock = threading.Lock()
-        folder.mkdir(parents=True, exist_ok=True)
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise UserError(f"photos: cannot use {folder} ({error.strerror}): give another folder") from error
         files = [(file.stat(), file) for file in folder.glob("??/*") if file.is_file()]
         files.sort(key=lambda item: (item[0].st_mtime_ns, item[1]))
         self._files = deque((file, info.st_size) for info, file in files)

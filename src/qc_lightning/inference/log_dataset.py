@@ -123,7 +123,8 @@ def _read_split(path: Path) -> list[dict[str, str]]:
     try:
         records = read_table(path)
     except (OSError, ValueError, csv.Error) as error:
-        raise UserError(f"beside: expected the split.csv of a run, cannot read {path} ({error})") from error
+        reason = error.strerror if isinstance(error, OSError) else error
+        raise UserError(f"beside: expected the split.csv of a run, cannot read {path} ({reason})") from error
     if not records or not all(column in records[0] for column in _COLUMNS):
         raise UserError(f"beside: expected the split.csv of a run with {','.join(_COLUMNS)}, {path} is none")
     return [row | {"path": str((path.parent / row["path"]).absolute())} for row in records]

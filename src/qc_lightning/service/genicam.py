@@ -35,7 +35,7 @@ class GenICamFrames:
             from harvesters.core import Harvester
         except ModuleNotFoundError as error:
             raise UserError("camera: needs harvesters: pip install 'qc-lightning[genicam]'") from error
-        logging.getLogger("harvesters").setLevel(logging.CRITICAL)  # our own message is one line
+        logging.getLogger("harvesters.core").setLevel(logging.CRITICAL)  # our own message is one line
         self._harvester = Harvester()
         try:
             try:

@@ -66,7 +66,8 @@ def read_table(path: Path) -> dict[Key, Path]:
         reader = csv.DictReader(io.StringIO(read_text(path, encoding="utf-8-sig"), newline=""))
         records, columns = list(reader), list(reader.fieldnames or [])
     except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise UserError(f"models: expected a .csv with product,camera,model, cannot read {path} ({error})") from error
+        reason = error.strerror if isinstance(error, OSError) else error
+        raise UserError(f"models: expected a .csv with product,camera,model, cannot read {path} ({reason})") from error
     if other := sorted({*columns} - {*_COLUMNS}) or (["no model"] if "model" not in columns else []):
         raise UserError(f"models: expected columns product,camera,model in {path}, got {', '.join(other)}")
     files: dict[Key, Path] = {}

@@ -1,5 +1,6 @@
 """The server of the application: socket, signals, shutdown."""
 
+import errno
 import signal
 import socket
 import ssl
@@ -28,7 +29,8 @@ def bind(host: str, port: int) -> socket.socket:
         bound.bind((host, port))
         bound.listen()  # early connections wait until the server runs
     except OSError as error:
-        raise UserError(f"port={port}: cannot listen on {host} ({error.strerror}): give another port=") from error
+        which = "host" if isinstance(error, socket.gaierror) or error.errno == errno.EADDRNOTAVAIL else "port"
+        raise UserError(f"port={port}: cannot listen on {host} ({error.strerror}): give another {which}=") from error
     return bound
 
 

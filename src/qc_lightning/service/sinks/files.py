@@ -63,6 +63,8 @@ class FileSink:
 
     def _check(self) -> None:
         try:
+            if self._path.exists() and not self._path.is_file():  # opening a pipe would block
+                raise OSError(None, "not a regular file")
             with self._path.open("rb") as file:
                 begun = file.read(max(len(self._header), _LONGEST))
         except FileNotFoundError:
