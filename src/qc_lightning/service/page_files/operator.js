@@ -82,6 +82,16 @@ function show(answer) {
   fit();
 }
 
+// without a verdict of its own no photo stands beside that of the part before
+function blank(key) {
+  last = null;
+  at("verdict").className = "";
+  at("word").textContent = "–";
+  at("why").dataset.text = key;
+  at("why").textContent = say(key);
+  at("heat").hidden = true;
+}
+
 function fit() {
   const photo = at("photo"), heat = at("heat");
   if (photo.hidden || !photo.naturalWidth) { heat.hidden = true; return; }
@@ -96,12 +106,16 @@ async function inspect(blob, name) {
   at("hint").hidden = true;
   if (at("video").hidden) { at("photo").src = url; at("photo").alt = name; at("photo").hidden = false; }
   at("photo").onload = fit;
+  blank("inspecting");
   const kind = at("master").value;  // for one photo
   at("master").value = "";
   const what = kind ? `master=${kind}` : `part=${encodeURIComponent(name.slice(0, 200))}`;
   const query = `evidence=true&camera=${encodeURIComponent(PAGE)}&${what}`;
   const response = await ask(`/v1/inspect?${query}`, { method: "POST", body: blob }).catch(() => null);
-  if (!response || ![200, 422].includes(response.status)) return refused(response);  // 422: unreadable, with a verdict
+  if (!response || ![200, 422].includes(response.status)) {  // 422: unreadable, with a verdict
+    blank("refused");
+    return refused(response);
+  }
   alarm(null);
   return note(await response.json(), url, name);
 }
@@ -153,8 +167,9 @@ async function trigger() {
   const kind = at("master").value;
   at("master").value = "";
   const response = await ask(`/v1/trigger${kind ? `?master=${kind}` : ""}`, { method: "POST" }).catch(() => null);
-  if (response && [200, 422].includes(response.status)) alarm(null);
-  else await refused(response);
+  if (response && [200, 422].includes(response.status)) return alarm(null);
+  blank("refused");
+  return refused(response);
 }
 
 async function shoot() {
