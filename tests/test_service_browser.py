@@ -149,6 +149,8 @@ def test_dark_and_phone(browser: Any, server: Server, tmp_path: Path, scheme: st
         page.drop(photo)
     playwright.expect(page.page.locator("#strip li")).to_have_count(3, timeout=10_000)
     page.page.screenshot(path=tmp_path / "page.png", full_page=True)
+    seen = page.page.locator("#verdict").bounding_box()
+    assert seen["y"] + seen["height"] < size["height"], "the verdict is seen without scrolling"
     wide = "document.documentElement.scrollWidth > document.documentElement.clientWidth"
     assert not page.page.evaluate(wide), "nothing to scroll sideways"
     corner = Image.open(tmp_path / "page.png").convert("L").getpixel((2, 2))
