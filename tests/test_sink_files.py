@@ -1,6 +1,7 @@
 """Files that receive rows: complete rows after a full disk or a power cut, and no other file is touched."""
 
 import resource
+import shutil
 from pathlib import Path
 
 import pytest
@@ -8,6 +9,7 @@ import pytest
 from qc_lightning.core.csv_files import Marks
 from qc_lightning.core.errors import UserError
 from qc_lightning.inference.log_entry import Row
+from qc_lightning.service.sinks.delivery import SinkError
 from qc_lightning.service.sinks.files import csv_sink, json_lines_sink
 from test_log import entry
 
@@ -52,4 +54,9 @@ def test_a_file_that_holds_something_else_is_left_alone(tmp_path: Path) -> None:
         with pytest.raises(UserError, match=r"(csv|jsonl): .* give another file"):
             make()
     assert {path: path.read_bytes() for path in tmp_path.iterdir()} == before
-    csv_sink(tmp_path / "rows.csv", Marks()).deliver([Row(2, entry(2), "d")])
+    sink = csv_sink(tmp_path / "rows.csv", Marks())
+    sink.deliver([Row(2, entry(2), "d")])
+    shutil.copy(tmp_path / "part.jpg", tmp_path / "rows.csv")
+    with pytest.raises(SinkError, match="no rows of this log"):
+        sink.deliver([Row(3, entry(3), "d")])
+    assert (tmp_path / "rows.csv").read_bytes() == before[tmp_path / "part.jpg"]

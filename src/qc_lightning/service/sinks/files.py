@@ -13,6 +13,7 @@ from qc_lightning.core.errors import UserError
 from qc_lightning.inference.log_entry import HEADER, Row
 from qc_lightning.service.sinks.delivery import SinkError
 
+_JSON_START = b'{"id": '
 _LONGEST = 1 << 16  # bytes of a row, far more than any has
 
 
@@ -40,6 +41,7 @@ class FileSink:
     def __init__(self, name: str, path: Path, header: str, start: bytes, lines: Callable[[Sequence[Row]], str]) -> None:
         self.name, self.target = name, str(path)
         self._path, self._header, self._lines = path, header.encode(), lines
+        self._opening = self._header or _JSON_START
         self._start = re.compile(rb"(?:(?<=\n)|\A)" + start)
         self._check()
 
@@ -47,6 +49,8 @@ class FileSink:
         """Append the rows."""
         self._path.parent.mkdir(parents=True, exist_ok=True)
         with self._path.open("a+b", buffering=0) as file:
+            if not self._is_ours(file):
+                raise SinkError("it has no rows of this log, or other columns")
             end = self._end_of_rows(file)
             file.truncate(end)
             rest = memoryview((b"" if end else self._header) + self._lines(entries).encode())
@@ -66,14 +70,18 @@ class FileSink:
             if self._path.exists() and not self._path.is_file():  # opening a pipe would block
                 raise OSError(None, "not a regular file")
             with self._path.open("rb") as file:
-                begun = file.read(max(len(self._header), _LONGEST))
+                ours = self._is_ours(file)
         except FileNotFoundError:
             return
         except OSError as error:
             raise UserError(f"{self.name}: cannot use {self._path} ({error.strerror}): give another file") from error
-        ours = begun.startswith(self._header[: len(begun)]) if self._header else self._start.match(begun)
-        if begun and not ours:
+        if not ours:
             raise UserError(f"{self.name}: {self._path} has no rows of this log, or other columns: give another file")
+
+    def _is_ours(self, file: BinaryIO) -> bool:
+        file.seek(0)
+        begun = file.read(len(self._opening))
+        return self._opening.startswith(begun)
 
     def _end_of_rows(self, file: BinaryIO) -> int:
         """Length of the complete rows; a power cut may have left a part of another one."""
@@ -101,6 +109,8 @@ def csv_sink(path: Path, marks: Marks) -> FileSink:
 
 def json_lines_sink(path: Path) -> FileSink:
     """A sink that writes one JSON object per line."""
-    return FileSink(
-        "jsonl", path, "", rb'\{"id": \d', lambda entries: "".join(f"{json.dumps(as_json(row))}\n" for row in entries)
-    )
+
+    def lines(entries: Sequence[Row]) -> str:
+        return "".join(f"{json.dumps(as_json(row))}\n" for row in entries)
+
+    return FileSink("jsonl", path, "", re.escape(_JSON_START), lines)
