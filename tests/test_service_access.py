@@ -7,11 +7,15 @@ import shutil
 import socket
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
+from qc_lightning import serve
 from test_service import TOKEN, Server, model  # noqa: F401  # a fixture
+
+Refused = Callable[..., None]
 
 
 def test_strangers_need_the_token(model: Path) -> None:
@@ -57,6 +61,18 @@ def test_encrypted_and_reached_from_elsewhere(model: Path, certificate: Path) ->
             assert server.stop() == 0
 
 
+@pytest.fixture
+def refused(call: Callable[..., int], capsys: pytest.CaptureFixture[str]) -> Refused:
+    """Call `qc-lightning serve ARGS` and expect one line with these words."""
+
+    def check(words: str, *arguments: str) -> None:
+        code = call(serve.main, "port=0", *arguments)
+        out, err = capsys.readouterr()
+        assert (code, out, err.count("\n"), words in err) == (2, "", 1, True), err
+
+    return check
+
+
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
@@ -74,7 +90,7 @@ def test_encrypted_and_reached_from_elsewhere(model: Path, certificate: Path) ->
         (["keep=all", "log=l.sqlite", "keep_gigabytes=inf"], "at most 1000000"),
     ],
 )
-def test_mistakes_are_one_line(arguments: list[str], words: str, model: Path, tmp_path: Path) -> None:
+def test_mistakes_are_one_line(arguments: list[str], words: str, model: Path, refused: Refused, tmp_path: Path) -> None:
     for name, text in (("a.txt", "a"), ("token.txt", TOKEN), ("other.txt", "ß" * 20)):
         (tmp_path / name).write_text(text, encoding="utf-8")
     os.mkfifo(tmp_path / "pipe")
@@ -83,17 +99,9 @@ def test_mistakes_are_one_line(arguments: list[str], words: str, model: Path, tm
 
 
 @pytest.mark.parametrize("key", ["locked.pem", "none.pem"])
-def test_a_key_that_cannot_be_used_is_one_line(key: str, model: Path, certificate: Path) -> None:
+def test_a_key_that_cannot_be_used_is_one_line(key: str, model: Path, certificate: Path, refused: Refused) -> None:
     pems = (f"tls_cert={certificate / 'cert.pem'}", f"tls_key={certificate / key}")
     refused("tls_cert, tls_key: cannot use them", f"model={model}", *pems)
-
-
-def refused(words: str, *arguments: str) -> None:
-    command = [sys.executable, "-m", "qc_lightning.serve", "port=0", *arguments]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
-    assert (done.returncode, done.stdout) == (2, "")
-    assert words in done.stderr
-    assert done.stderr.count("\n") == 1
 
 
 def test_a_port_in_use(model: Path) -> None:

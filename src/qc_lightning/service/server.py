@@ -21,14 +21,15 @@ def bind(host: str, port: int) -> socket.socket:
     Raises:
         UserError: the port is in use, or the address does not belong to this machine.
     """
+    kind = socket.AF_INET6 if ":" in host else socket.AF_INET
+    # asyncio disables Nagle's algorithm where it recognises TCP; with it each answer is 40 ms late
+    bound = socket.socket(kind, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     try:
-        kind = socket.AF_INET6 if ":" in host else socket.AF_INET
-        # asyncio disables Nagle's algorithm where it recognises TCP; with it each answer is 40 ms late
-        bound = socket.socket(kind, socket.SOCK_STREAM, socket.IPPROTO_TCP)
         bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         bound.bind((host, port))
         bound.listen()  # early connections wait until the server runs
     except OSError as error:
+        bound.close()
         which = "host" if isinstance(error, socket.gaierror) or error.errno == errno.EADDRNOTAVAIL else "port"
         raise UserError(f"port={port}: cannot listen on {host} ({error.strerror}): give another {which}=") from error
     return bound
