@@ -171,6 +171,9 @@ def test_wrong_requests_are_refused(server: Server) -> None:
     assert post("/v1/inspect", content=b"--x\r\nrubbish", headers=torn).status_code == 400
     assert post("/v1/inspect", content=b"x", headers={"origin": "http://elsewhere.example"}).status_code == 403
     assert server.client.get("/nothing").status_code == 404
+    typed = post("/v1/inspect", params={"part": 1, "camra": "top"}, content=b"x")
+    assert (typed.status_code, typed.json()["detail"][:37]) == (400, "camra: there is no such parameter; ex")
+    assert server.client.get("/?camera=top").status_code == 200
     for origin in ("http://[", "null", "http://host:abc"):
         assert server.client.get("/v1/model", headers={"origin": origin}).status_code == 403
     rebound = {"host": "elsewhere.example:8000", "origin": "http://elsewhere.example:8000"}

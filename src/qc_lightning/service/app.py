@@ -4,7 +4,7 @@ import asyncio
 import time
 from typing import Annotated, Any
 
-from fastapi import FastAPI, HTTPException, Query, Request, Response
+from fastapi import Depends, FastAPI, HTTPException, Query, Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import HTMLResponse, JSONResponse
 from starlette.datastructures import UploadFile
@@ -43,7 +43,9 @@ def build_app(service: Service, version: str, camera: CameraSource | None = None
         version: of qc-lightning.
         camera: the service's own camera; None if it has none.
     """
-    app = FastAPI(title="qc-lightning", version=version, docs_url=None, redoc_url=None)
+    app = FastAPI(
+        title="qc-lightning", version=version, docs_url=None, redoc_url=None, dependencies=[Depends(_known_only)]
+    )
     app.add_exception_handler(RequestValidationError, _refused)
     models, counters = service.models, service.counters
 
@@ -129,6 +131,13 @@ async def _refused(_: Request, error: Exception) -> JSONResponse:
     where = ".".join(str(place) for place in wrong["loc"][1:]) or "body"
     line = f"{where}: {wrong['msg']}".encode("utf-8", "backslashreplace").decode()
     return JSONResponse({"detail": line}, 400)
+
+
+def _known_only(request: Request) -> None:
+    """Refuse a parameter that the call does not have: with camra=top, another camera's model would inspect."""
+    known = [field.alias for field in request.scope["route"].dependant.query_params]
+    if request.url.path.startswith("/v1/") and (other := sorted({*request.query_params} - {*known})):
+        raise HTTPException(400, f"{other[0]}: there is no such parameter; expected {', '.join(known) or 'none'}")
 
 
 def _check_names(part: str, master: Kind | None, service: Service) -> None:
