@@ -48,7 +48,8 @@ def prepare(work: Path) -> None:
         shutil.copy(photo, work / "in")
     unseen(work / "photos")
     line_log(work / "line.sqlite", photos)
-    rows = [f"{part},{who},{trial},{'PASS' if part % 2 else 'REJECT'},{'Correct' if part % 2 else 'Incorrect'}"
+    words = ("REJECT", "PASS")
+    rows = [f"{part},{who},{trial},{words[part % 2]},{words[part % 2]}"
             for part in range(10) for who in "ab" for trial in (1, 2)]  # fmt: skip
     (work / "study.csv").write_text("\n".join(["part,appraiser,trial,verdict,reference", *rows]) + "\n")
 
