@@ -67,23 +67,27 @@ def main() -> None:
     line = rng.permutation(line)[:most]
     pixels = [decode(Path(others[place].photo.path), inspector.decode) for place in line]
     clean = [1 / (1 + np.exp(-others[place].logit)) >= threshold for place in line]
+
+    def report(name: str, worse: list[Measured]) -> None:
+        flips = np.mean([(1 / (1 + np.exp(-a.logit)) >= threshold) != b for a, b in zip(worse, clean, strict=True)])
+        first = []
+        for _ in range(STREAMS):
+            monitor = DriftMonitor(reference)
+            for row, place in enumerate(rng.permutation(len(worse))[:200], 1):  # drawn again, 20 photos raise alarms
+                see(monitor, worse[place], row)
+                if monitor.first:
+                    break
+            first.append(next(iter(monitor.first.values())).row if monitor.first else None)
+        print(f"{name:16}: {flips:6.1%} flip, alarm after {first} photos, {[*monitor.first][:3]}", flush=True)
+
+    report("unchanged", [others[place] for place in line])
     for name, corruption in CORRUPTIONS.items():
         for strength in corruption.strengths:
             worse = []
             for place, photo in zip(line, pixels, strict=True):
                 changed = corrupt(torch.from_numpy(photo)[None], name, strength, torch.tensor([int(place)]))[0].numpy()
                 worse.append(measure(inspector, others[place].photo, changed))
-            flips = np.mean([(1 / (1 + np.exp(-a.logit)) >= threshold) != b for a, b in zip(worse, clean, strict=True)])
-            first = []
-            for _ in range(STREAMS):
-                monitor = DriftMonitor(reference)
-                for row in range(1, 201):
-                    see(monitor, worse[int(rng.integers(len(worse)))], row)
-                    if monitor.first:
-                        break
-                first.append(next(iter(monitor.first.values())).row if monitor.first else None)
-            found = f"alarm after {first} photos, {[*monitor.first][:3]}"
-            print(f"{name:10} {strength:5g}: {flips:6.1%} flip, {found}", flush=True)
+            report(f"{name:10} {strength:5g}", worse)
 
 
 if __name__ == "__main__":
