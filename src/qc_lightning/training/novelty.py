@@ -1,6 +1,6 @@
 """Fit novelty at the end of a training: the distance from the training photos beyond which a person has to look."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -19,7 +19,7 @@ from qc_lightning.models.tiles import blockwise
 from qc_lightning.training.feature_data import FeatureDataModule
 from qc_lightning.training.features import extract_features
 
-_AT_ONCE = 256  # photos whose pixels are in memory as floats
+_AT_ONCE = 256  # photos whose features are in memory as floats
 
 
 @dataclass(frozen=True)
@@ -83,15 +83,16 @@ def fit_novelty(
         features = _features(network, data, photos, positions)
         # a sample is enough: all pairwise distances of very many photos take a minute and may not fit in memory
         kept = np.linspace(0, len(train) - 1, min(len(train), MOST_REFERENCES)).astype(np.int64)
-        learnt = features[np.searchsorted(positions, train[kept])]
+        learnt = torch.cat([features(some) for some in _in_parts(train[kept])])
         kept_fold = np.unique(fold[kept], return_inverse=True)[1]
         apart = held_out_distances(learnt, kept_fold)
         of_kept = [groups[i] for i in kept]
         limit, source = limit_of(apart, of_kept, rate)
         novelty = Novelty.from_features(learnt).eval()
         distances = np.full(len(photos.photos), np.nan)
-        measured = blockwise(lambda some: (novelty(some),), features, block_of(network))[0]
-        distances[positions] = measured.double().numpy()
+        for some in _in_parts(positions):
+            measured = blockwise(lambda tiles: (novelty(tiles),), features(some), block_of(network))[0]
+            distances[some] = measured.double().numpy()
     return NoveltyFit(novelty, limit, source, batch_limit(apart, of_kept), distances)
 
 
@@ -101,15 +102,22 @@ def _dealt(groups: Sequence[str], seed: int) -> npt.NDArray[np.int64]:
     return (np.random.default_rng(seed).permutation(len(names)) % FOLDS)[place]
 
 
+def _in_parts(positions: npt.NDArray[np.int64]) -> Iterator[npt.NDArray[np.int64]]:
+    for start in range(0, len(positions), _AT_ONCE):
+        yield positions[start : start + _AT_ONCE]
+
+
 def _features(
     network: nn.Module, data: LightningDataModule, photos: PhotoSet, positions: npt.NDArray[np.int64]
-) -> Tensor:
-    """Features of some photos, float32 [n, tiles, width] on the CPU, as the Inspector computes them."""
-    if isinstance(network, Network):
-        if isinstance(data, FeatureDataModule):
-            features = data.features if len(positions) == len(data.features) else data.features[positions]
-        else:
-            features = extract_features(network.eval(), photos, positions, next(network.parameters()).device, None)
-        return features[..., : network.pooled_width].float()
-    parts = [positions[start : start + _AT_ONCE] for start in range(0, len(positions), _AT_ONCE)]
-    return torch.cat([pixel_features(scaled(torch.from_numpy(photos.pixels(part)))) for part in parts])
+) -> Callable[[npt.NDArray[np.int64]], Tensor]:
+    """Returns a function that gives the features of some of these photos, as the Inspector computes them.
+
+    Float32 [n, tiles, width] on the CPU: of very many photos they would not fit in memory.
+    """
+    if not isinstance(network, Network):
+        return lambda some: pixel_features(scaled(torch.from_numpy(photos.pixels(some))))
+    width = network.pooled_width
+    if isinstance(data, FeatureDataModule):
+        return lambda some: data.features[some][..., :width].float()
+    features = extract_features(network.eval(), photos, positions, next(network.parameters()).device, None)
+    return lambda some: features[np.searchsorted(positions, some)][..., :width].float()
