@@ -1,7 +1,8 @@
 """Memory and handles of a service over many parts: `python benchmarks/line_day.py MODEL FOLDER [PHOTOS]`.
 
 One part per second is 86,400 per day. Eight clients send small photos as fast as they are answered to a service with a
-log, kept photos, spot checks and two receivers; a person judges one of 1,000 parts. FOLDER is for its output.
+log, kept photos, spot checks and two receivers; a person judges one of 1,000 parts. The model need not be a good one.
+FOLDER is for the output.
 """
 
 import http.client
@@ -55,7 +56,7 @@ def main() -> None:
     folder.mkdir(parents=True, exist_ok=True)
     files = [f"log={folder / 'line.sqlite'}", f"csv={folder / 'rows.csv'}", f"jsonl={folder / 'rows.jsonl'}"]
     limits = ["queue=64", "keep=review", "keep_gigabytes=0.01", "spot_check=50"]
-    command = [sys.executable, "-m", "qc_lightning.serve", f"model={model}", "port=0", *files, *limits]
+    command = [sys.executable, "-m", "qc_lightning.serve", f"model={model}", "force=true", "port=0", *files, *limits]
     service = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
     assert service.stdout is not None
     address = next(line for line in service.stdout if "/ for people" in line).split("/ for people")[0]
