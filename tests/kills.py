@@ -102,11 +102,16 @@ def unbroken(phase: Phase, template: Path, work: Path, reading: bool) -> tuple[d
 def kill_and_continue(
     phase: Phase, template: Path, work: Path, number: int, reading: bool, expected: dict[str, object]
 ) -> str:
-    """Kill the work before a change of a file and continue it: `equal`, `refused`, or the difference."""
+    """Kill the work before a change of a file and continue it: `equal`, `refused`, or the difference.
+
+    `not killed` if it ended well before: the number of openings and changes may vary by a few.
+    """
     _fresh(template, work)
     killed = forked.run(phase.begin, work, lambda: kill_before(number, reading))
+    if killed.code == 0 and not forked.faults(killed):
+        return "not killed"
     if killed.code != -9:
-        return f"not killed: {forked.faults(killed) or killed.code}"
+        return f"ended before the kill: {forked.faults(killed) or killed.code}"
     end = forked.run(phase.again, work)
     how = "refused" if end.refused else "equal"
     if end.refused and phase.anew is not None:
@@ -143,12 +148,13 @@ def try_phase(phase: Phase, template: Path, scratch: Path, kills: int, share: tu
     seen = Counter[str]()
     for number in numbers:
         how = kill_and_continue(phase, template, work, number, reading, expected)
-        seen[how if how in ("equal", "refused") else "other"] += 1
+        seen[how if how in ("equal", "refused", "not killed") else "other"] += 1
         if seen.total() % 5 == 0:
             print(f"{phase.name}: {dict(seen)}", flush=True)
         if how not in ("equal", "refused"):
             print(f"{phase.name}, before change {number} of {changes}: {how}", flush=True)
     how = f"{seen['equal']} equal to the unbroken one, {seen['refused']} refused in one line, {seen['other']} other"
+    how += f", {seen['not killed']} not killed" if seen["not killed"] else ""
     return f"| kills: {phase.name} | {len(numbers)} of {changes} {'openings and ' if reading else ''}changes | {how} |"
 
 
