@@ -18,10 +18,10 @@ OWN = Decision(0.5, "fixed: set by hand, not fitted to photos")
 
 @pytest.fixture
 def path(tmp_path: Path) -> Path:
-    first = DecisionFile.first("abc", OWN, "fixed", "none")
-    banded = Decision(0.3, "fewer escapes", (0.3, 0.7), 1.5)
-    first.appended(banded, "fixed", "none", "Ada", {"claims": []}).write(tmp_path / "decision.json")
-    return tmp_path / "decision.json"
+    run, banded = Run(tmp_path), Decision(0.3, "fewer escapes", (0.3, 0.7), 1.5)
+    run.best.parent.mkdir()
+    DecisionFile.append(run, ("abc", OWN), banded, "fixed", "none", "Ada", {"claims": []})
+    return run.decisions
 
 
 def test_what_is_written_is_read(path: Path) -> None:
@@ -40,7 +40,6 @@ def test_what_is_written_is_read(path: Path) -> None:
 
 def test_decisions_made_at_the_same_time_are_all_kept(path: Path) -> None:
     """As of two people: the second one's would otherwise take the place of the first one's."""
-    (path.parent / "checkpoints").mkdir()
     run, thresholds = Run(path.parent), [number / 100 for number in range(20, 44)]
 
     def decide(threshold: float) -> None:
@@ -110,12 +109,11 @@ def test_a_file_of_an_earlier_release_must_be_the_checkpoints_copy(path: Path) -
 
 def test_a_run_judges_by_its_file_and_a_checkpoint_alone_by_its_own(run_folder: Path, tmp_path: Path) -> None:
     own = Inspector.load(run_folder / "checkpoints" / "best.ckpt")
-    decisions = DecisionFile.first(own.model_id, own.decision, "fixed", "none")
-    file = run_folder / "decision.json"
+    file, lower = run_folder / "decision.json", Decision(0.25, "fewer escapes")
     try:
-        decisions.appended(Decision(0.25, "fewer escapes"), "fixed", "none").write(file)
+        decisions = DecisionFile.append(Run(run_folder), (own.model_id, own.decision), lower, "fixed", "none")
         assert Inspector.load(run_folder).decision.threshold == 0.25
-        assert Inspector.load(Run(run_folder, decisions.digest(decisions.newest))).decision.threshold == 0.5
+        assert Inspector.load(Run(run_folder, decisions.digest(decisions.records[0]))).decision.threshold == 0.5
         assert Inspector.load(run_folder / "checkpoints" / "best.ckpt").decision.threshold == 0.5
         file.write_text(file.read_text().replace("0.25", "0.26"))
         with pytest.raises(UserError, match="edited by hand"):

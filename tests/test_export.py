@@ -192,8 +192,8 @@ def test_an_export_that_differs_leaves_no_file(paper: tuple[Run, Path], tmp_path
 
 def test_the_decision_in_force_travels_with_the_model(tmp_path: Path) -> None:
     run = run_of(tmp_path, PAPER, DecodeSettings(16, 16))
-    first = DecisionFile.first(Inspector.load(run, "cpu").model_id, Decision(0.5, "test"), "fixed", "none")
-    first.appended(Decision(0.25, "more escapes than a customer took"), "fixed", "none").write(run.decisions)
+    own, lower = Inspector.load(run, "cpu"), Decision(0.25, "more escapes than a customer took")
+    DecisionFile.append(run, (own.model_id, own.decision), lower, "fixed", "none")
     inspector = Inspector.load(run, "cpu")
     export_inspector(inspector, decision_record(run, inspector), gate_photos(run), tmp_path / "x.onnx")
     exported = ExportedInspector.load(tmp_path / "x.onnx")

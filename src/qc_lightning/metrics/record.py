@@ -107,21 +107,6 @@ class DecisionFile:
             )
         return matching[-1]
 
-    def appended(
-        self,
-        decision: Decision,
-        rule: str,
-        photos: str,
-        who: str | None = None,
-        certificate: Mapping[str, Any] | None = None,
-    ) -> "DecisionFile":
-        """The file with another decision, which is then in force."""
-        digest = self.digest(self.newest)
-        record = DecisionRecord(
-            len(self.records) + 1, decision, rule, photos, who or user(), now(), certificate, digest
-        )
-        return replace(self, records=(*self.records, record))
-
     @classmethod
     def append(
         cls,
@@ -147,7 +132,10 @@ class DecisionFile:
             certificate: its guarantee, as plain data; None if there is none.
         """
         with in_turn(run.best.parent):
-            decisions = cls.read(run.decisions, *model).appended(decision, rule, photos, who, certificate)
+            before = cls.read(run.decisions, *model)
+            number, previous = len(before.records) + 1, before.digest(before.newest)
+            record = DecisionRecord(number, decision, rule, photos, who or user(), now(), certificate, previous)
+            decisions = replace(before, records=(*before.records, record))
             decisions.write(run.decisions)
         return decisions
 
