@@ -25,7 +25,7 @@ def free_folder(output: str | None) -> Path:
     dated = Path("outputs/audits") / f"{datetime.datetime.now():%Y-%m-%d/%H-%M-%S}"
     folder = dated if output is None else Path(output).expanduser()
     if output is not None and folder.exists():
-        raise UserError(f"output: expected a folder that is not there yet, {folder} is: give another one or remove it")
+        raise UserError(f"{folder} already exists: remove it or give another output=")
     check_room(folder)
     return folder
 

@@ -74,14 +74,14 @@ def _claim(folder: Path, kept: Sequence[str], named: bool, what: str, otherwise:
     raise AssertionError("counting never ends")
 
 
-def place_folder(complete: Path, folder: Path, named: bool, setting: str) -> Path:
+def place_folder(complete: Path, folder: Path, named: bool, another: str) -> Path:
     """Give a complete folder its name; a default name gets a suffix if it is taken.
 
     Args:
         complete: the folder, from `unfinished_folder`.
         folder: its name, in the same parent.
         named: whether the user chose the name.
-        setting: the setting of the name, for the message.
+        another: what chose the name, for the message: a setting, such as "name=", or a word.
 
     Returns:
         The name that it got.
@@ -97,5 +97,5 @@ def place_folder(complete: Path, folder: Path, named: bool, setting: str) -> Pat
             if error.errno not in (errno.EEXIST, errno.ENOTEMPTY, errno.ENOTDIR):
                 raise
             if named:
-                raise UserError(f"{target} already exists: give another {setting}") from None
+                raise UserError(f"{target} already exists: give another {another}") from None
     raise AssertionError("counting never ends")

@@ -51,7 +51,7 @@ def make_bundle(model: Path, folder: Path, checkout: Path, target: tuple[str, st
         shutil.copyfile(model, unfinished / "inspector.onnx")
         for file in _FILES.iterdir():
             shutil.copy(file, unfinished)
-        place_folder(unfinished, folder, named=True, setting="name")
+        place_folder(unfinished, folder, named=True, another="name")
 
 
 def _pip(*arguments: str) -> None:

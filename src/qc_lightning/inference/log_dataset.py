@@ -71,7 +71,7 @@ def labelled_photos(log: Path, photos: Path, output: Path, beside: Path | None) 
         UserError: the folder exists, the split or the log cannot be read, or there are no overrides.
     """
     if output.exists():
-        raise UserError(f"output: expected a new folder, {output} already exists: give another name")
+        raise UserError(f"{output} already exists: give another output=")
     old = _read_split(beside) if beside else []
     labels = {row["sha256"]: row["label"] for row in old}
     newest = {inspected.entry.sha256: (inspected, said) for inspected, said in corrected(log) if inspected.entry.sha256}
@@ -99,7 +99,7 @@ def labelled_photos(log: Path, photos: Path, output: Path, beside: Path | None) 
         if not new:
             raise UserError(f"{log}: {len(newest)} overrides, but none of a new photo that was kept in {photos}")
         _write_manifest(unfinished / _MANIFEST, old, new, records.values())
-        place_folder(unfinished, output, named=True, setting="output")
+        place_folder(unfinished, output, named=True, another="output=")
     counts = {name: sum(row["label"] == name for row in new) for name in sorted({row["label"] for row in new})}
     return LabelledPhotos(output / _MANIFEST, counts, lost, repeated, otherwise, len(old))
 
