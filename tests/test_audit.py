@@ -23,7 +23,7 @@ from qc_lightning.core.errors import UserError
 from qc_lightning.data.corrections import apply_corrections
 from qc_lightning.data.duplicates import Copies
 from qc_lightning.data.file_facts import FileFacts
-from qc_lightning.data.group_checks import check_groups
+from qc_lightning.data.group_checks import check_groups, groups_across_subsets
 from qc_lightning.data.photo import Photo
 from qc_lightning.metrics.decision import probabilities
 from qc_lightning.models.heads.fitted import FittedHead
@@ -125,7 +125,7 @@ def test_mistakes_take_one_line(parts: Path, tmp_path: Path, audit: Audit) -> No
     Path("found").mkdir()
     (Path("found") / "notes.txt").write_text("mine")
     assert audit(f"data.root={parts}") == (
-        2, "error: output: expected a folder that is not there yet, found is: give another one or remove it\n"
+        2, "error: found already exists: remove it or give another output=\n"
     )  # fmt: skip
     assert audit(f"data.root={tmp_path / 'none'}", "output=x")[0] == 2
     for photo in (parts / "Incorrect").iterdir():
@@ -183,11 +183,23 @@ def test_groups_are_guessed_from_names_and_bursts_from_times() -> None:
     views = [f"Correct/bracket-{part}_{view}.png" for part in range(8) for view in ("left", "top")]
     photos = [Photo(Path(name), name, 0, name) for name in views]
     facts = [FileFacts(taken=100.0 * index + (index % 2 == 1) * -99) for index in range(16)]
-    guess, bursts, straddling = check_groups(photos, facts, "none")
+    guess, bursts = check_groups(photos, facts, "none")
     assert "8 groups of 2 to 2, for example Correct/bracket-0_left.png and Correct/bracket-0_top.png" in guess.text
-    assert (bursts.photos, straddling.flagged) == (16, False)
+    assert bursts.photos == 16
     numbers = [Photo(Path(name), name, 0, name) for name in (f"Correct/IMG_{index:04d}.png" for index in range(50))]
     assert not check_groups(numbers, [FileFacts()] * 50, "none")[0].flagged
+
+
+def test_groups_in_several_parts_of_a_given_split_are_named() -> None:
+    def photo(name: str, group: str, subset: str | None) -> Photo:
+        return Photo(Path(name), name, 0, group, subset)
+
+    whole = [photo("a", "part-1", "train"), photo("b", "part-1", "train"), photo("c", "part-2", "test")]
+    assert groups_across_subsets(whole).result == "fine"
+    torn = groups_across_subsets([*whole, photo("d", "part-2", "train")])
+    assert torn.text.startswith("1 group has photos in several parts of the given split, for example part-2:")
+    assert [finding.path for finding in torn.findings] == ["c", "d"]
+    assert groups_across_subsets([photo("a", "part-1", None)]).result == "not checked"
 
 
 def test_flipped_labels_come_first() -> None:

@@ -11,7 +11,7 @@ from qc_lightning.data.checks import CheckedPhotos, copies_across_subsets
 from qc_lightning.data.dataset import PhotoSet
 from qc_lightning.data.duplicates import Copies
 from qc_lightning.data.findings import Check, Finding, counted
-from qc_lightning.data.group_checks import check_groups
+from qc_lightning.data.group_checks import check_groups, groups_across_subsets
 
 
 def check_files(photos: PhotoSet) -> list[Check]:
@@ -39,6 +39,7 @@ def pixel_checks(photos: PhotoSet, checked: CheckedPhotos, config: DataConfig) -
     return [
         copies_across_subsets(photos.photos, checked.copies),
         *check_groups(photos.photos, checked.facts, config.group),
+        groups_across_subsets(photos.photos),
         *check_outliers(photos, checked.facts),
         check_amount(photos.photos, config.classes.names, config.split.test),
     ]

@@ -1,6 +1,6 @@
 """Load a dataset: catalog, decode, check, split."""
 
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -15,7 +15,7 @@ from qc_lightning.data.catalog import read_catalog
 from qc_lightning.data.checks import check_photos, copies_across_subsets
 from qc_lightning.data.decode import DecodeSettings
 from qc_lightning.data.decode_settings import Region
-from qc_lightning.data.group_checks import check_groups
+from qc_lightning.data.group_checks import check_groups, groups_across_subsets
 from qc_lightning.data.mask_file import read_mask
 from qc_lightning.data.photo import SUBSETS, Photo
 from qc_lightning.data.pixel_cache import key_of
@@ -124,10 +124,13 @@ def load_photos(config: AnyData, progress: bool = True, good_only: bool = False)
     checked = check_photos(photos.photos, photos.positions, photos.store, config, progress)
     subsets = split(checked.photos, config.split, config.classes.names, good_only)
     kept = [replace(photo, subset=subset) for photo, subset in zip(checked.photos, subsets, strict=True)]
-    unknown_parts = check_groups(checked.photos, checked.facts, config.group)[:2]
-    checks = [*checked.checks, copies_across_subsets(kept, checked.copies), *unknown_parts]
-    notes = [check.text for check in checks if check.flagged]
-    return replace(photos, photos=kept, notes=photos.notes + notes + _straddling(kept))
+    checks = [
+        *checked.checks,
+        copies_across_subsets(kept, checked.copies),
+        *check_groups(checked.photos, checked.facts, config.group),
+        groups_across_subsets(kept),
+    ]
+    return replace(photos, photos=kept, notes=photos.notes + [check.text for check in checks if check.flagged])
 
 
 _latest: dict[str, PixelStore] = {}  # at most one, by the cache setting and the key of its pixels
@@ -166,20 +169,6 @@ def _verified(photo: Photo, sha256: str) -> str:
     if photo.sha256 is not None and photo.sha256 != sha256:
         raise UserError(f"{photo.path} is not the file that the manifest names: its sha256 has changed")
     return sha256
-
-
-def _straddling(photos: Sequence[Photo]) -> list[str]:
-    """Groups with photos in several subsets of a split that the user fixed."""
-    subsets: dict[str, set[str]] = defaultdict(set)
-    for photo in photos:
-        subsets[photo.group].add(str(photo.subset))
-    straddling = sorted(group for group, names in subsets.items() if len(names) > 1)
-    if not straddling:
-        return []
-    return [
-        f"{len(straddling)} groups have photos in several parts of the given split, for example {straddling[0]}: "
-        "the test figures are too good."
-    ]
 
 
 def split_csv(photos: Sequence[Photo], class_names: tuple[str, str]) -> str:

@@ -3,7 +3,7 @@
 import datetime
 import math
 import re
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Sequence
 from contextlib import suppress
 from itertools import pairwise
@@ -12,7 +12,7 @@ from pathlib import PurePosixPath
 import numpy as np
 
 from qc_lightning.data.file_facts import FileFacts
-from qc_lightning.data.findings import Check, Finding
+from qc_lightning.data.findings import Check, Finding, counted
 from qc_lightning.data.photo import Photo, group_of
 
 _BURST = 2.0  # seconds between two photos of one burst, at most
@@ -21,19 +21,34 @@ _VIEWS = 20  # photos of one part, at most, for a guess
 
 
 def check_groups(photos: Sequence[Photo], facts: Sequence[FileFacts], rule: str) -> list[Check]:
-    """Look for groups that the user has not named, and for those with photos in several parts of a given split.
+    """Look for groups that the user has not named.
 
     Args:
         photos: with the groups that they have.
         facts: of their files.
         rule: `data.group`.
     """
-    grouped = len({photo.group for photo in photos}) < len(photos)
-    return [
-        _guess(photos) if rule == "none" else Check("group_guess", False, f"groups are given (data.group={rule})."),
-        _bursts(photos, facts),
-        _straddling(photos, grouped),
-    ]
+    guess = _guess(photos) if rule == "none" else Check("group_guess", False, f"groups are given (data.group={rule}).")
+    return [guess, _bursts(photos, facts)]
+
+
+def groups_across_subsets(photos: Sequence[Photo]) -> Check:
+    """Look for groups with photos in several subsets of a split that the user fixed."""
+    subsets: dict[str, set[str]] = defaultdict(set)
+    for photo in photos:
+        if photo.subset is not None:
+            subsets[photo.group].add(photo.subset)
+    torn = {group for group, names in subsets.items() if len(names) > 1}
+    if torn:
+        findings = [Finding(photo.name, photo.group) for photo in photos if photo.group in torn]
+        text = f"{counted(len(torn), 'group', 'has', 'have')} photos in several parts of the given split, for example "
+        text += f"{min(torn)}: the test figures are too good."
+        return Check("groups_across_subsets", True, text, findings=findings)
+    if not subsets:
+        return Check.not_made("groups_across_subsets", "neither folders nor a manifest split these photos.")
+    if len({photo.group for photo in photos}) == len(photos):
+        return Check.not_made("groups_across_subsets", "no photo shares a group with another one.")
+    return Check("groups_across_subsets", False, "no group has photos in several parts of the given split.")
 
 
 def _guess(photos: Sequence[Photo]) -> Check:
@@ -94,20 +109,3 @@ def _time_in(name: str) -> float:
     with suppress(ValueError):
         return datetime.datetime(*map(int, match.groups())).timestamp() if match else math.nan  # type: ignore[arg-type]
     return math.nan
-
-
-def _straddling(photos: Sequence[Photo], grouped: bool) -> Check:
-    subsets: dict[str, Counter[str]] = defaultdict(Counter)
-    for photo in photos:
-        if photo.subset is not None:
-            subsets[photo.group][photo.subset] += 1
-    torn = {group for group, counts in subsets.items() if len(counts) > 1}
-    findings = [Finding(photo.name, photo.group) for photo in photos if photo.group in torn]
-    if torn:
-        text = f"{len(torn)} groups lie in several parts of the given split: the test figures are too good."
-        return Check("groups_across_subsets", True, text, findings=findings)
-    if not subsets:
-        return Check.not_made("groups_across_subsets", "neither folders nor a manifest split these photos.")
-    if not grouped:
-        return Check.not_made("groups_across_subsets", "no photo shares a group with another one.")
-    return Check("groups_across_subsets", False, "no group lies in several parts of a given split.")
