@@ -9,10 +9,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from lightning.pytorch import LightningDataModule
 from PIL import Image
 
 from qc_lightning.core.run import Run
+from qc_lightning.data.dataset import PhotoSet
+from qc_lightning.data.decode import DecodeSettings, scaled
 from qc_lightning.data.parts.station import fixture, photograph
+from qc_lightning.data.photo import Photo
+from qc_lightning.data.pixel_store import PixelStore
 from qc_lightning.deployment.export_run import export_inspector
 from qc_lightning.deployment.photos import gate_photos
 from qc_lightning.inference.exported import ExportedInspector
@@ -20,6 +25,7 @@ from qc_lightning.inference.inspector import Inspector
 from qc_lightning.metrics.decision import Decision
 from qc_lightning.metrics.verdict import Verdict
 from qc_lightning.models.novelty import Novelty, held_out_distances, limit_of, pixel_features
+from qc_lightning.training.novelty import fit_novelty
 
 Train = Callable[..., tuple[int, Path, str]]
 SIDE = 96
@@ -187,3 +193,23 @@ def test_references_are_the_coordinates_of_their_photos() -> None:
     features = torch.rand(600, 1, 300, generator=torch.Generator().manual_seed(0))
     novelty = Novelty.from_features(features)
     assert torch.equal(novelty.reference, novelty.coordinates(features[:, 0]))
+
+
+def test_novelty_holds_the_pixels_of_256_photos_at_a_time(tmp_path: Path) -> None:
+    """Of 100,000 photos the features as floats took 6 GB; the parts give the distances of all photos together."""
+    pixels = np.random.default_rng(0).integers(0, 256, (700, 3, 16, 16), np.uint8)
+    asked: list[int] = []
+
+    def gather(rows: np.ndarray) -> np.ndarray:
+        asked.append(len(rows))
+        return pixels[rows]
+
+    store, subsets = PixelStore(([""] * 700, {}), gather), ["train"] * 600 + ["test"] * 100
+    photos = [Photo(tmp_path, str(i), i % 2, str(i), subset) for i, subset in enumerate(subsets)]
+    photo_set = PhotoSet(photos, np.arange(700), store, DecodeSettings(16, 16), [], [])
+    fitted = fit_novelty(torch.nn.Identity(), LightningDataModule(), photo_set, np.arange(700), rate=0.01, seed=0)
+    assert fitted is not None
+    assert (max(asked), sum(asked)) == (256, 600 + 700)
+    features = pixel_features(scaled(torch.from_numpy(pixels)))
+    together = Novelty.from_features(features[:600])(features)
+    assert fitted.distances == pytest.approx(together.numpy(), rel=1e-5, abs=1e-5)
