@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from qc_lightning import certify, decide
 from qc_lightning import evaluate as evaluate_command
 from qc_lightning.cli.compose import compose
 from qc_lightning.cli.training import what_next
@@ -152,7 +153,9 @@ def hold(folder: Path, ready: "multiprocessing.synchronize.Event") -> None:
             pass
 
 
-def test_a_living_run_is_not_resumed_and_not_the_latest(train: Train, tmp_path: Path) -> None:
+def test_a_living_run_is_not_resumed_decided_on_or_the_latest(
+    train: Train, call: Callable[..., int], capsys: pytest.CaptureFixture[str]
+) -> None:
     _, older, _ = train(*SMALL)
     _, run, _ = train(*SMALL)
     (train(*SMALL)[1] / "metrics.json").unlink()  # stopped before it was measured
@@ -168,6 +171,9 @@ def test_a_living_run_is_not_resumed_and_not_the_latest(train: Train, tmp_path: 
         code, _, output = train(f"resume={run}", "trainer.max_epochs=2")
         assert code == 2
         assert "is still being trained by another process" in output
+        assert call(decide.main, f"run={run}", "threshold=0.4", "reason=a try") == 2
+        assert call(certify.main, f"run={run}", "data.root=nowhere", "escape_rate=0.05") == 2
+        assert capsys.readouterr().err.count("is being trained, which ends with a decision of its own") == 2
     finally:
         other.kill()
         other.join()

@@ -8,15 +8,15 @@ def certify(config: CertifyConfig) -> bool:
     """Derive a decision with a certificate from qualification photos; returns whether every rate is shown.
 
     Raises:
-        UserError: the photos cannot be used, or the run has seen some of them.
+        UserError: the photos cannot be used, the run has seen some of them, or it is being trained.
     """
-    from qc_lightning.core.room import check_room
     from qc_lightning.core.run import Run
     from qc_lightning.evaluation import qualification
     from qc_lightning.evaluation.evaluation_set import labelled_photos, trained_with
+    from qc_lightning.metrics.record import check_decidable
 
     run = Run.open(config.run)
-    check_room(run.folder)
+    check_decidable(run)
     labelled = labelled_photos(run, config.data)
 
     from qc_lightning.evaluation.score import score

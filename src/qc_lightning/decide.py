@@ -8,17 +8,16 @@ def decide(config: DecideConfig) -> int:
     """Append a decision to the run's decision.json; returns its number.
 
     Raises:
-        UserError: the run cannot be read, or the rule needs validation photos and there are none.
+        UserError: the run cannot be read or is being trained, or the rule needs validation photos and there are none.
     """
-    from qc_lightning.core.room import check_room
     from qc_lightning.core.run import Run
     from qc_lightning.evaluation.choice import choose_on_validation, forecast
     from qc_lightning.inference.checkpoint import saved_decision
     from qc_lightning.metrics.decision import Decision
-    from qc_lightning.metrics.record import DecisionFile
+    from qc_lightning.metrics.record import DecisionFile, check_decidable
 
     run = Run.open(config.run)
-    check_room(run.folder)
+    check_decidable(run)
     model_id, own, _ = saved_decision(run.best)
     before = DecisionFile.read(run.decisions, model_id, own).newest
     novelty = before.decision.novelty

@@ -16,8 +16,9 @@ from typing import Any
 
 from qc_lightning.core.atomic import write_json
 from qc_lightning.core.errors import UserError
-from qc_lightning.core.lock import in_turn
+from qc_lightning.core.lock import in_turn, is_held
 from qc_lightning.core.reading import RECORD, read_text
+from qc_lightning.core.room import check_room
 from qc_lightning.core.run import Run
 from qc_lightning.metrics.decision import Decision
 
@@ -121,6 +122,7 @@ class DecisionFile:
         """Add another decision to a run's decision.json, where it is then in force.
 
         Of two processes that decide at the same time, the second one waits and adds its own after the first one's.
+        A training of the same run would replace it; see `check_decidable`.
 
         Args:
             run: the run.
@@ -130,7 +132,11 @@ class DecisionFile:
             photos: the photos it was chosen on, in words.
             who: the person who made it; None for the current user.
             certificate: its guarantee, as plain data; None if there is none.
+
+        Raises:
+            UserError: the file is damaged, was edited by hand or is of another model, or the run is being trained.
         """
+        check_decidable(run)
         with in_turn(run.best.parent):
             before = cls.read(run.decisions, *model)
             number, previous = len(before.records) + 1, before.digest(before.newest)
@@ -195,6 +201,17 @@ class DecisionFile:
             names = ("rule", "photos", "who", "when", "certificate", "previous")
             records.append(DecisionRecord(number, decision, **{name: one[name] for name in names}))
         return cls(model_id, tuple(records))
+
+
+def check_decidable(run: Run) -> None:
+    """Check, before work starts, that a decision can be added to a run.
+
+    Raises:
+        UserError: its folder cannot be written to, or it is being trained, which ends with a decision of its own.
+    """
+    if is_held(run.folder):
+        raise UserError(f"{run.folder} is being trained, which ends with a decision of its own: decide after that")
+    check_room(run.folder)
 
 
 def user() -> str:
