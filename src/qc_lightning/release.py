@@ -13,10 +13,11 @@ def release(config: ReleaseConfig) -> None:
     from qc_lightning.core import release as releases
     from qc_lightning.core.errors import UserError
     from qc_lightning.core.run import Run
+    from qc_lightning.core.system import now, user
     from qc_lightning.inference.checkpoint import saved_decision
     from qc_lightning.inference.validity import void_because
     from qc_lightning.metrics.go_live import doubt_of
-    from qc_lightning.metrics.record import DecisionFile, now, user
+    from qc_lightning.metrics.record import DecisionFile
 
     name, run = config.name or "", Run.open(config.run)
     releases.path_of(name)

@@ -1,7 +1,9 @@
-"""The machine: usable cores, and reuse of freed memory."""
+"""The machine: usable cores, reuse of freed memory, its user and its clock."""
 
 import ctypes
+import getpass
 import os
+from datetime import datetime
 
 # of glibc's malloc.h
 _TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3
@@ -31,3 +33,16 @@ def cores() -> int:
 def process_number() -> int:
     """Rank of this process in a distributed training, from 0, as Lightning, torchrun or srun set it."""
     return int(next((os.environ[name] for name in ("RANK", "LOCAL_RANK", "SLURM_PROCID") if name in os.environ), 0))
+
+
+def user() -> str:
+    """The current user's account."""
+    try:
+        return getpass.getuser()
+    except (OSError, KeyError, ImportError):
+        return "unknown"
+
+
+def now() -> str:
+    """The current time, ISO 8601 to the second with the offset from UTC."""
+    return datetime.now().astimezone().isoformat(timespec="seconds")

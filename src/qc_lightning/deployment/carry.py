@@ -9,13 +9,13 @@ import numpy as np
 import numpy.typing as npt
 
 from qc_lightning.core.bars import Progress
+from qc_lightning.core.system import now
 from qc_lightning.data.fingerprint import sha256_of
 from qc_lightning.inference.exported import ExportedInspector
 from qc_lightning.inference.golden import TOLERANCE
 from qc_lightning.inference.inspection import CameraPhoto
 from qc_lightning.inference.validity import void_because
 from qc_lightning.metrics.decision import Decision
-from qc_lightning.metrics.record import now
 
 
 def carry(certificate: Mapping[str, Any], exported: ExportedInspector) -> dict[str, Any]:

@@ -12,6 +12,7 @@ from qc_lightning.config.record import RunRecord
 from qc_lightning.core.atomic import write_text
 from qc_lightning.core.errors import UserError
 from qc_lightning.core.run import Run
+from qc_lightning.core.system import now
 from qc_lightning.data.appearance import measure_appearance
 from qc_lightning.data.catalog import path_text
 from qc_lightning.data.decode import DecodeSettings
@@ -26,7 +27,7 @@ from qc_lightning.metrics.certificate import Limit, band, by_part
 from qc_lightning.metrics.decision import Decision, probabilities
 from qc_lightning.metrics.go_live import review_forecast
 from qc_lightning.metrics.intervals import wilson
-from qc_lightning.metrics.record import DecisionFile, DecisionRecord, now
+from qc_lightning.metrics.record import DecisionFile, DecisionRecord
 from qc_lightning.metrics.verdict import escapes, overkills, reviews
 
 _CARD = "## Certificate"

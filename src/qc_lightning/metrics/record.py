@@ -4,13 +4,11 @@ The digest of a record, over the record and the id of its model, detects mistake
 stop an attacker, who can compute it too.
 """
 
-import getpass
 import hashlib
 import json
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +18,7 @@ from qc_lightning.core.lock import in_turn, is_held
 from qc_lightning.core.reading import RECORD, read_text
 from qc_lightning.core.room import check_room
 from qc_lightning.core.run import Run
+from qc_lightning.core.system import now, user
 from qc_lightning.metrics.decision import Decision
 
 FORMAT = 1
@@ -212,19 +211,6 @@ def check_decidable(run: Run) -> None:
     if is_held(run.folder):
         raise UserError(f"{run.folder} is being trained, which ends with a decision of its own: decide after that")
     check_room(run.folder)
-
-
-def user() -> str:
-    """The current user's account."""
-    try:
-        return getpass.getuser()
-    except (OSError, KeyError, ImportError):
-        return "unknown"
-
-
-def now() -> str:
-    """The current time, ISO 8601 to the second with the offset from UTC."""
-    return datetime.now().astimezone().isoformat(timespec="seconds")
 
 
 def _digest(model_id: str, content: Mapping[str, Any]) -> str:
