@@ -62,6 +62,19 @@ def test_the_newest_is_in_force_unless_a_release_names_another(path: Path) -> No
         decisions.numbered(3)
 
 
+def test_a_resumed_training_keeps_decisions_on_the_same_model_only(path: Path) -> None:
+    """As of somebody who decides, and then trains on: the best epoch may stay the same."""
+    before = path.read_text()
+    assert DecisionFile.write_of_training(path, "abc", OWN, "fixed", "none") == 0
+    assert path.read_text() == before
+    assert DecisionFile.write_of_training(path, "def", OWN, "fixed", "none") == 1
+    assert [record.decision for record in DecisionFile.read(path, "def", OWN).records] == [OWN]
+    for damaged in ("{", '{"decisions": 1}', "[]"):
+        path.write_text(damaged)
+        assert DecisionFile.write_of_training(path, "abc", OWN, "fixed", "none") == 0
+        assert DecisionFile.read(path, "abc", OWN).newest.decision == OWN
+
+
 def edits() -> dict[str, Callable[[dict], object]]:
     return {
         "a threshold": lambda content: content["decisions"][1].update(threshold=0.31),

@@ -8,11 +8,12 @@ import hashlib
 import json
 import os
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from qc_lightning.core.atomic import write_json
+from qc_lightning.core.atomic import read_json, write_json
 from qc_lightning.core.errors import UserError
 from qc_lightning.core.lock import in_turn, is_held
 from qc_lightning.core.reading import RECORD, read_text
@@ -74,6 +75,30 @@ class DecisionFile:
     def first(cls, model_id: str, decision: Decision, rule: str, photos: str) -> "DecisionFile":
         """A file with the decision of a training."""
         return cls(model_id, (DecisionRecord(1, decision, rule, photos, user(), now()),))
+
+    @classmethod
+    def write_of_training(cls, path: Path, model_id: str, decision: Decision, rule: str, photos: str) -> int:
+        """Write the decision of a training.
+
+        The file of a resumed training that left model and decision as they were is kept: it may hold later decisions.
+
+        Args:
+            path: decision.json.
+            model_id: id of the trained model.
+            decision: that the model was saved with.
+            rule: how it was chosen.
+            photos: the photos it was chosen on, in words.
+
+        Returns:
+            Number of later decisions that were replaced, because they were of an earlier model.
+        """
+        stored: object = None
+        with suppress(UserError):  # missing, damaged or of an earlier model
+            stored = read_json(path).get("decisions")
+            if cls.read(path, model_id, None).records[0].decision == decision:
+                return 0
+        cls.first(model_id, decision, rule, photos).write(path)
+        return len(stored) - 1 if isinstance(stored, list) and stored else 0
 
     @property
     def newest(self) -> DecisionRecord:

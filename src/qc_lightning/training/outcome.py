@@ -78,7 +78,7 @@ def write(
         write_text(run.folder / "bad_files.csv", csv_text(("path", "reason"), photos.bad))
     metrics["model_id"] = complete_checkpoint(run.best, photos.decode, decision, classes, state)
     timing.done("score")
-    _write_decision(run, decision, metrics["model_id"], logits)
+    metrics["warnings"] += _write_decision(run, decision, metrics["model_id"], logits)
     if "val" in logits:
         write_text(run.validation, predictions_csv(logits, photos.photos, decision, classes, "val"))
     if "test" in logits:
@@ -143,9 +143,12 @@ def _good_only(photos: int, classes: tuple[str, str]) -> str:
     )
 
 
-def _write_decision(run: Run, decision: Decision, model_id: str, logits: Mapping[str, SubsetLogits]) -> None:
-    """Write the first record of decision.json."""
+def _write_decision(run: Run, decision: Decision, model_id: str, logits: Mapping[str, SubsetLogits]) -> list[str]:
+    """Write decision.json; returns a warning if people had decided on the model before a resumed training."""
     rule = decision.source.partition(":")[0]
     chosen = rule != "fixed" and "val" in logits
     chosen_on = f"{len(logits['val'].position)} validation photos" if chosen else "none"
-    DecisionFile.first(model_id, decision, rule, chosen_on).write(run.decisions)
+    replaced = DecisionFile.write_of_training(run.decisions, model_id, decision, rule, chosen_on)
+    if not replaced:
+        return []
+    return [f"{replaced} later decisions were of the model before this training and are gone: decide or certify again."]
