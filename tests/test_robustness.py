@@ -13,6 +13,7 @@ from PIL import Image
 from scipy import ndimage
 from scipy.stats import binomtest
 
+from qc_lightning import decide
 from qc_lightning import robustness as command
 from qc_lightning.data.decode import DecodeSettings
 from qc_lightning.data.photo import Photo
@@ -144,6 +145,10 @@ def test_the_command_writes_the_rates_of_all_variants(
     with Image.open(run / "figures" / "robustness.png") as picture:
         assert picture.width > 800
     assert "strength 5" in capsys.readouterr().out
+    assert call(decide.main, f"run={run}", "threshold=0.9", "reason=fewer overkills") == 0
+    report = (run / "report.html").read_text()
+    assert "robustness.json is of another decision and not shown; for this one: qc-lightning robustness" in report
+    assert 'id="robustness"' not in report
 
 
 @pytest.mark.parametrize(

@@ -46,10 +46,11 @@ def robustness(inspector: Inspector, photos: Sequence[Photo]) -> dict[str, Any]:
         photos: the run's own, with labels and groups.
 
     Returns:
-        {"n", "threshold", "clean": rates, "corruptions": {name: {"unit", "strengths": [{"strength", rates}]}}}, rates
-        being escape_rate, overkill_rate, review_rate, accuracy (neither of these) and flips (verdicts other than on the
-        photo as it is), each {"value", "low", "high"}: Wilson intervals with a design effect for groups; None if no
-        photo counts.
+        {"n", "threshold", "review", "novelty", "cells": n, "clean": rates, "corruptions": {name: {"unit", "strengths":
+        [{"strength", rates}]}}}. Threshold, review band and limit of novelty are those of the decision; rates are
+        escape_rate, overkill_rate, review_rate, accuracy (neither of these) and flips (verdicts other than on the photo
+        as it is), each {"value", "low", "high"}: Wilson intervals with a design effect for groups; None if no photo
+        counts.
 
     Raises:
         UserError: a photo is gone or is another file than it was.
@@ -67,8 +68,8 @@ def robustness(inspector: Inspector, photos: Sequence[Photo]) -> dict[str, Any]:
     flips = [point["flips"] for corruption in table.values() for point in corruption["strengths"]]
     for cell, many in zip(flips, surely_above(flips, len(np.unique(unit))), strict=True):
         cell["surely_many"] = many
-    threshold = inspector.decision.threshold
-    return {"n": len(photos), "threshold": threshold, "cells": len(flips), "clean": rates[0], "corruptions": table}
+    decision = {name: inspector.decision.to_dict()[name] for name in ("threshold", "review", "novelty")}
+    return {"n": len(photos), **decision, "cells": len(flips), "clean": rates[0], "corruptions": table}
 
 
 def _scores(inspector: Inspector, photos: Sequence[Photo]) -> tuple[Tensor, Tensor | None]:

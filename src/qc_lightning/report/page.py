@@ -108,7 +108,7 @@ def _content(run: Path) -> dict[str, Any]:
         charts |= chart_data(predictions, by_path, classes[1], threshold, (metrics.get("head") or {}).get("platt"))
     checks = leak_checks(split)
     decisions = decisions_of(run, str(metrics.get("model_id") or ""))
-    results, outdated = results_of(run, metrics)
+    results, outdated = results_of(run, metrics, decisions[-1].decision if decisions else None)
     with_heat = {} if results["explain"] is None else by_path
     pictures = Pictures()  # in this order, as long as they fit into the page
     wrong = mistakes(predictions, classes[1], with_heat, run, starts, depth, side, pictures)

@@ -14,6 +14,7 @@ from qc_lightning.core.csv_files import read_table
 from qc_lightning.core.errors import UserError
 from qc_lightning.core.reading import RECORD, read_text
 from qc_lightning.core.run import Run
+from qc_lightning.metrics.decision import Decision
 from qc_lightning.metrics.record import DecisionFile, DecisionRecord
 
 
@@ -47,25 +48,34 @@ def json_of(path: Path) -> dict[str, Any]:
     return read_json(path) if os.path.lexists(path) else {}
 
 
-def results_of(run: Path, metrics: Mapping[str, Any]) -> tuple[dict[str, dict[str, Any] | None], list[str]]:
+def results_of(
+    run: Path, metrics: Mapping[str, Any], decision: Decision | None
+) -> tuple[dict[str, dict[str, Any] | None], list[str]]:
     """What `explain` and `robustness` measured on the run's model.
 
     Args:
         run: the run folder.
         metrics: its metrics.json, which names the model.
+        decision: the decision in force; None for runs of releases without a record of it.
 
     Returns:
-        The content of their files by command, empty if there is none and None if it is of an earlier model; and a
-        warning for each of an earlier model, as after a resumed training.
+        The content of their files by command, empty if there is none and None if it is of an earlier model, as after a
+        resumed training, or its verdicts are by another decision; and a warning for each of these.
     """
     results: dict[str, dict[str, Any] | None] = {}
     warnings = []
+    in_force = {} if decision is None else decision.to_dict()
     for command, name in (("explain", "explanations/explain.json"), ("robustness", "robustness.json")):
         results[command] = content = json_of(run / name)
         if content.get("model_id", metrics.get("model_id")) != metrics.get("model_id"):
-            results[command] = None
-            again = f"qc-lightning {command} {Run(run).argument}"
-            warnings.append(f"{name} is of an earlier model and not shown; for this one: {again}")
+            other = "an earlier model"
+        elif any(content.get(key, value) != value for key, value in in_force.items()):
+            other = "another decision"
+        else:
+            continue
+        results[command] = None
+        again = f"qc-lightning {command} {Run(run).argument}"
+        warnings.append(f"{name} is of {other} and not shown; for this one: {again}")
     return results, warnings
 
 
