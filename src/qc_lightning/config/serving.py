@@ -38,7 +38,7 @@ class ServeConfig:
     photos: str | None = None  # folder of kept photos; null: next to the log
     keep_gigabytes: float = 10.0  # limit of kept photos; the oldest are removed
     views: int = 1  # photos per part, each from its own camera: see /v1/parts
-    spot_check: int | None = None  # send one part in this many to a person, whatever its verdict: measures escapes
+    spot_check: int | None = None  # send one photo in this many to a person, whatever its verdict: measures escapes
     masters: float | None = None  # hours after which master parts are due again; null: no reminder
     shifts: str = "06:00,14:00,22:00"  # start of each shift, local time: the page counts by shift
     source: str | None = None  # a folder to watch; the verdicts on its photos go to the log
@@ -88,7 +88,7 @@ class ServeConfig:
             if getattr(self, name)
         ]
         check(not asked or self.log is not None, ", ".join(asked), "log= too, whose rows they are", None)
-        check(self.spot_check is None or self.spot_check >= 1, "spot_check", "1 or more parts", self.spot_check)
+        check(self.spot_check is None or self.spot_check >= 1, "spot_check", "1 or more photos", self.spot_check)
         check(1 <= self.views <= 100, "views", "1 to 100 photos", self.views)
         check(0.05 <= self.rest <= 3600, "rest", "0.05 to 3600 seconds", self.rest)
         check(self.interval is None or self.camera is not None, "interval", "camera= too", None)

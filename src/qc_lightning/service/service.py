@@ -60,7 +60,7 @@ class Service:
         log: the verdict log; None for no log.
         kept: storage of photos; None for no storage.
         views: number of views of every part.
-        spot_check: one part in this many is sent to a person, whatever its verdict; None: none.
+        spot_check: one photo in this many is sent to a person, whatever its verdict; None: none.
         masters: state of the master parts; None without a log.
         shifts: counts of the shift; None without a log.
         streaks: counts of consecutive faults.
@@ -109,7 +109,7 @@ class Service:
         return ready, sum(1 << place for place, about in enumerate(ALARMS) if about in there)
 
     def for_line(self, result: Inspection) -> Inspection:
-        """The result for the line: nothing passes while a master part blocks it; some parts become spot checks."""
+        """The result for the line: nothing passes while a master part blocks it; some photos become spot checks."""
         return pick(self.masters.held(result) if self.masters else result, self.spot_check)
 
     def note(self, model: ServedModel, result: Inspection, entry: Entry, number: int | None, seconds: float) -> None:
