@@ -17,7 +17,7 @@ class Timing:
         self.seconds: dict[str, float] = {}
 
     def done(self, stage: str) -> None:
-        """Add the time since the last mark to `stage`."""
+        """Record the time since the last mark, to the millisecond, as that of `stage`."""
         now = time.perf_counter()
         self.seconds[stage] = round(now - self._last, 3)
         self._last = now

@@ -94,14 +94,15 @@ def decode_bytes(data: bytes, settings: DecodeSettings) -> npt.NDArray[np.uint8]
     """Decode the bytes of an image file.
 
     Args:
-        data: The complete file.
-        settings: Output size, resize and bit depth.
+        data: the complete file.
+        settings: output size, resize and bit depth.
 
     Returns:
         uint8 RGB of `settings.shape`, C-contiguous, values 0 to 255.
 
     Raises:
-        BadImage: Empty, truncated, damaged or not an image; more than MAX_PIXELS pixels; values outside the bit depth.
+        BadImage: empty, truncated, damaged or not an image; more than `settings.max_pixels` pixels; values outside the
+            bit depth.
     """
     if not data:
         raise BadImage("empty file")
@@ -116,13 +117,13 @@ def decode_image(image: Image.Image, settings: DecodeSettings) -> npt.NDArray[np
 
     Args:
         image: of any size and mode; a wide gray one has the bit depth of the settings.
-        settings: Output size, resize and bit depth.
+        settings: output size, resize and bit depth.
 
     Returns:
         uint8 RGB of `settings.shape`, values 0 to 255.
 
     Raises:
-        BadImage: more than MAX_PIXELS pixels, or values outside the bit depth.
+        BadImage: more than `settings.max_pixels` pixels, or values outside the bit depth.
     """
     check_size(image, settings.max_pixels)
     return _decoded(image, b"", settings)

@@ -30,16 +30,16 @@ class DecodeSettings:
     """Settings that define the pixels of a file: plain values for cache keys and checkpoints.
 
     Attributes:
-        height: Of a tile of the output, in pixels, 8 to 8192.
-        width: Of a tile of the output, in pixels, 8 to 8192.
+        height: of a tile of the output, in pixels, 8 to 8192.
+        width: of a tile of the output, in pixels, 8 to 8192.
         resize: `squash` fits the photo to the output; `letterbox` keeps its aspect and pads with mid grey (128).
-        bit_depth: Real bits of 16-bit files, 9 to 16: 12 for a 12-bit camera.
-        rows: Tiles from top to bottom, at least 1.
-        columns: Tiles from left to right, at least 1.
-        max_pixels: Photos with more are refused by their header, before any memory is taken.
-        roi: Left, top, right and bottom of the region of interest, in shares of the upright photo's width and height,
+        bit_depth: real bits of 16-bit files, 9 to 16: 12 for a 12-bit camera.
+        rows: tiles from top to bottom, at least 1.
+        columns: tiles from left to right, at least 1.
+        max_pixels: photos with more are refused by their header, before any memory is taken.
+        roi: left, top, right and bottom of the region of interest, in shares of the upright photo's width and height,
             0 to 1; None for the complete photo. Nothing outside it reaches the network.
-        mask: Where the photo counts, as `data.mask` packs it; None for everywhere. The rest becomes mid grey.
+        mask: where the photo counts, as `data.mask` packs it; None for everywhere. The rest becomes mid grey.
         cameras: A region for each camera, in place of `roi` and `mask`; empty when one region holds for all photos.
             Such settings decode nothing until `at` has picked a camera.
 

@@ -105,17 +105,17 @@ def open_or_build(
     """Open the cached pixels of these photos, or decode them into the cache.
 
     Args:
-        paths: Absolute paths.
-        settings: How they are decoded.
-        cache_dir: Made when missing.
-        limit_bytes: Size of all cache files together; the least recently used are removed to make room.
-        decode_all: Called with a function and a number: decodes the photos from that number on, and passes each block
+        paths: absolute paths.
+        settings: how they are decoded.
+        cache_dir: made when missing.
+        limit_bytes: size of all cache files together; the least recently used are removed to make room.
+        decode_all: called with a function and a number: decodes the photos from that number on, and passes each block
             to the function, in order.
-        key: Result of `key_of`, if already computed.
-        cameras: As for `key_of`.
+        key: result of `key_of`, if already computed.
+        cameras: as for `key_of`.
 
     Raises:
-        OSError: The pixels don't fit, or the folder can't be written. Nothing is left behind.
+        OSError: the pixels don't fit, or the folder can't be written. Nothing is left behind.
         UserError: A photo has changed while the photos were decoded.
     """
     row_bytes = math.prod(settings.shape)

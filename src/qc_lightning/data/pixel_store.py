@@ -32,8 +32,8 @@ class PixelStore:
     """Decoded photos in the order of their paths.
 
     Attributes:
-        sha256: Hex digest of each file; empty for a bad one.
-        bad: Index of each file that can't be used, with the reason. Drop these: `pixels` refuses them.
+        sha256: hex digest of each file; empty for a bad one.
+        bad: index of each file that can't be used, with the reason. Drop these: `pixels` refuses them.
     """
 
     def __init__(self, outcome: Outcome, gather: Callable[[npt.NDArray[np.intp]], Pixels]) -> None:
@@ -52,9 +52,9 @@ class PixelStore:
             A new array, uint8 RGB [len(indices), 3, H, W], values 0 to 255.
 
         Raises:
-            IndexError: An index outside the store.
-            ValueError: A bad photo is asked for.
-            UserError: With `off`, a photo is not readable any more.
+            IndexError: an index outside the store.
+            ValueError: a bad photo is asked for.
+            UserError: with `off`, a photo is not readable any more.
         """
         wanted = np.asarray(indices, np.intp)
         unusable = self._is_bad[wanted]
@@ -77,16 +77,16 @@ def open_store(
     """Decode photos, or open their cached pixels.
 
     Args:
-        paths: Image files; any may turn out bad.
-        settings: How to decode them.
+        paths: image files; any may turn out bad.
+        settings: how to decode them.
         cache: `disk` keeps the pixels in a file in `cache_dir`, for the next run too; `ram` in memory, for this run;
-            `off` nowhere: a first pass finds bad files and digests, and `rows` decodes again each time. Where pixels
+            `off` nowhere: a first pass finds bad files and digests, and `pixels` decodes again each time. Where pixels
             do not fit, a warning is logged and the next of disk, ram, off is taken.
-        cache_dir: Made when missing; used by `disk` only.
-        progress: Show a bar when decoding takes longer than 1.5 s.
-        limit_bytes: Size of all files in `cache_dir` together; the least recently used are removed to make room.
-        key: Result of `key_of` for these photos, if already computed.
-        cameras: The camera of each photo, if the settings have a region for each camera.
+        cache_dir: made when missing; used by `disk` only.
+        progress: show a bar when decoding takes longer than 1.5 s.
+        limit_bytes: size of all files in `cache_dir` together; the least recently used are removed to make room.
+        key: result of `key_of` for these photos, if already computed.
+        cameras: the camera of each photo, if the settings have a region for each camera.
 
     Returns:
         The store, in the order of `paths`.
