@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -32,9 +33,33 @@ def write_page(folder: Path, photos: PhotoSet, checks: Sequence[Check], config: 
     """
     from markupsafe import Markup
 
-    class_names = config.classes.names
     script = (FOLDER / "corrections.js").read_text(encoding="utf-8")
     pictures = Pictures(_BUDGET)
+    sections = _sections(folder, photos, checks, config.classes.names, pictures)
+    page = (
+        environment(Path(__file__).parent)
+        .get_template("audit.html.jinja")
+        .render(
+            # the page's own script is trusted: like the style it is not escaped
+            style=style(),
+            script=Markup(script),
+            script_hash=script_hash(script),
+            sections=sections,
+            classes=config.classes.names,
+            counts=[int((photos.labels == label).sum()) for label in (0, 1)],
+            left_out=pictures.left_out,
+            corrections=read_corrections(Path(config.corrections).expanduser()) if config.corrections else [],
+        )
+    )
+    with replacing(folder / "audit.html") as temporary:
+        temporary.write_bytes(page.encode("utf-8", "backslashreplace"))
+    return folder / "audit.html"
+
+
+def _sections(
+    folder: Path, photos: PhotoSet, checks: Sequence[Check], class_names: tuple[str, str], pictures: Pictures
+) -> list[dict[str, Any]]:
+    """A section of the page for each check, those with findings first; pictures are taken as long as they fit."""
     place = {photo.name: index for index, photo in enumerate(photos.photos)}
 
     def shown(name: str) -> Mapping[str, str | None]:
@@ -65,21 +90,4 @@ def write_page(folder: Path, photos: PhotoSet, checks: Sequence[Check], config: 
         means = [(caption, pictures.pixels(pixels)) for caption, pixels in classes]
         names = [finding for finding in check.findings if finding.path not in place][:_MOST]
         sections.append({"check": check, "cards": cards, "names": names, "total": len(check.findings), "means": means})
-    page = (
-        environment(Path(__file__).parent)
-        .get_template("audit.html.jinja")
-        .render(
-            # the page's own script is trusted: like the style it is not escaped
-            style=style(),
-            script=Markup(script),
-            script_hash=script_hash(script),
-            sections=sections,
-            classes=class_names,
-            counts=[int((photos.labels == label).sum()) for label in (0, 1)],
-            left_out=pictures.left_out,
-            corrections=read_corrections(Path(config.corrections).expanduser()) if config.corrections else [],
-        )
-    )
-    with replacing(folder / "audit.html") as temporary:
-        temporary.write_bytes(page.encode("utf-8", "backslashreplace"))
-    return folder / "audit.html"
+    return sections
