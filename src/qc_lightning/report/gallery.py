@@ -5,6 +5,7 @@ import io
 import math
 import os
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
@@ -73,23 +74,43 @@ class Pictures:
             picture = image.convert("RGB")
         return self.embed(*_jpeg(picture.resize(shown_size(picture.height, picture.width, side)[::-1])))
 
-    def photo(self, path: Path, bit_depth: int, side: int) -> str | None:
-        """Embed a photo with its aspect ratio, decoded as in training; None if it cannot be read.
+    def photo(self, photos: "RunPhotos", name: str) -> str | None:
+        """Embed a photo of the run; None if it cannot be read or does not fit."""
+        pixels = photos.decoded(name)
+        return None if pixels is None else self.pixels(pixels)
 
-        Args:
-            path: path of the photo.
-            bit_depth: significant bits of 16-bit photos.
-            side: side of the square with as many pixels as the network sees; the picture has at least 320 x 320, if the
-                photo has, and at most 512 x 512.
-        """
+
+@dataclass(frozen=True)
+class RunPhotos:
+    """Finds the photos of a run, and decodes them as in training but at the size at which a page shows them.
+
+    Attributes:
+        starts: folders that a relative path may start from, at least one.
+        bit_depth: significant bits of 16-bit photos.
+        side: side of the square with as many pixels as the network sees; a picture has at least 320 x 320, if the photo
+            has, and at most 512 x 512.
+    """
+
+    starts: Sequence[Path]
+    bit_depth: int
+    side: int
+
+    def locate(self, name: str) -> Path:
+        """Path of a photo: an absolute path unchanged, a relative one below the first start that contains it."""
+        places = [start / name for start in self.starts]
+        # a name in an edited table may exceed the file system's limit, where Path.is_file raises
+        return next((place for place in places if os.path.isfile(place)), places[0])  # noqa: PTH113
+
+    def decoded(self, name: str) -> "npt.NDArray[np.uint8] | None":
+        """A photo with its aspect ratio, uint8 [3, H, W]; None if it cannot be read."""
+        path = self.locate(name)
         size = photo_size(path)
         if size is None:
             return None
         try:
-            pixels = decode(path, DecodeSettings(*shown_size(*size, side), bit_depth=bit_depth))
+            return decode(path, DecodeSettings(*shown_size(*size, self.side), bit_depth=self.bit_depth))
         except BadImage:
             return None
-        return self.pixels(pixels)
 
 
 def mistakes(
@@ -97,9 +118,7 @@ def mistakes(
     incorrect: str,
     split: Mapping[str, Mapping[str, str]],
     run: Path,
-    starts: Sequence[Path],
-    bit_depth: int,
-    side: int,
+    photos: RunPhotos,
     pictures: Pictures,
 ) -> list[dict[str, Any]]:
     """The wrong verdicts, the worst first: escapes, then overkills.
@@ -109,9 +128,7 @@ def mistakes(
         incorrect: label of the positive class.
         split: rows of split.csv by path; its sha256 names a photo's heat map, `explanations/<sha256>.png`.
         run: the run folder.
-        starts: folders that a relative path may start from.
-        bit_depth: significant bits of 16-bit photos.
-        side: side of the square with as many pixels as the network sees.
+        photos: the photos of the run.
         pictures: takes the photos.
 
     Returns:
@@ -130,14 +147,13 @@ def mistakes(
         for row in wrong[: max(half, _MOST - len(others))]:
             sha256 = split.get(row["path"], {}).get("sha256", "")
             heat = run / "explanations" / f"{sha256}.png"
-            place = locate(row["path"], starts)
             cards.append(
                 {
                     "path": row["path"],
                     "p": row["p"],
-                    "photo": pictures.photo(place, bit_depth, side),
-                    "heat": pictures.heat(heat, side) if sha256.isalnum() and heat.is_file() else None,
-                    "link": link_to(place, run),
+                    "photo": pictures.photo(photos, row["path"]),
+                    "heat": pictures.heat(heat, photos.side) if sha256.isalnum() and heat.is_file() else None,
+                    "link": link_to(photos.locate(row["path"]), run),
                 }
             )
         if wrong:
@@ -159,16 +175,12 @@ def shown_size(height: int, width: int, side: int) -> tuple[int, int]:
     return max(8, round(scale * height)), max(8, round(scale * width))
 
 
-def most_novel(
-    predictions: Sequence[Mapping[str, Any]], starts: Sequence[Path], bit_depth: int, side: int, pictures: Pictures
-) -> list[dict[str, Any]]:
+def most_novel(predictions: Sequence[Mapping[str, Any]], photos: RunPhotos, pictures: Pictures) -> list[dict[str, Any]]:
     """The most novel photos, the highest novelty first; none if it was not measured.
 
     Args:
         predictions: rows of predictions.csv, with "novelty" as text.
-        starts: folders that a relative path may start from.
-        bit_depth: significant bits of 16-bit photos.
-        side: side of the square with as many pixels as the network sees.
+        photos: the photos of the run.
         pictures: takes the thumbnails.
 
     Returns:
@@ -181,17 +193,10 @@ def most_novel(
             "path": row["path"],
             "novelty": novelty,
             "verdict": row["verdict"],
-            "photo": pictures.photo(locate(row["path"], starts), bit_depth, side),
+            "photo": pictures.photo(photos, row["path"]),
         }
         for novelty, row in oddest
     ]
-
-
-def locate(path: str, starts: Sequence[Path]) -> Path:
-    """Path of a photo: an absolute path unchanged, a relative one below the first start that contains it."""
-    places = [start / path for start in starts]
-    # a name in an edited table may exceed the file system's limit, where Path.is_file raises
-    return next((place for place in places if os.path.isfile(place)), places[0])  # noqa: PTH113
 
 
 def _jpeg(image: "Image.Image") -> tuple[bytes, str]:

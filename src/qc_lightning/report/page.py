@@ -28,7 +28,7 @@ from qc_lightning.report.advice import advice
 from qc_lightning.report.chart_data import chart_data, samples
 from qc_lightning.report.choices import rules_that_work
 from qc_lightning.report.environment import FOLDER, environment, style
-from qc_lightning.report.gallery import Pictures, mistakes, most_novel
+from qc_lightning.report.gallery import Pictures, RunPhotos, mistakes, most_novel
 from qc_lightning.report.groups import group_advice
 from qc_lightning.report.leaks import leak_checks, split_counts
 from qc_lightning.report.region import region_pictures
@@ -93,8 +93,6 @@ def _content(run: Path) -> dict[str, Any]:
     config, starts, pretrained = data_settings(record)
     names = config.get("classes") or {}
     classes = [str(names.get(key) or key.title()) for key in ("correct", "incorrect")]
-    bits, side = config.get("bit_depth"), config.get("image_size")
-    depth, side = bits if isinstance(bits, int) else 16, side if isinstance(side, int) else 0
     subset = next((name for name in ("test", "val", "train") if (metrics.get(name) or {}).get("n")), None)
     split, history, bad_files = (table_of(run / name) for name in ("split.csv", "history.csv", "bad_files.csv"))
     epochs = [{name: number(value) for name, value in row.items()} for row in history]
@@ -109,15 +107,6 @@ def _content(run: Path) -> dict[str, Any]:
     checks = leak_checks(split)
     decisions = decisions_of(run, str(metrics.get("model_id") or ""))
     results, outdated = results_of(run, metrics, decisions[-1].decision if decisions else None)
-    with_heat = {} if results["explain"] is None else by_path
-    pictures = Pictures()  # in this order, as long as they fit into the page
-    wrong = mistakes(predictions, classes[1], with_heat, run, starts, depth, side, pictures)
-    odd = most_novel(predictions, starts, depth, side, pictures)
-    cameras = {row["path"]: row.get("camera") or "" for row in split}
-    regions = region_pictures(
-        predictions, starts, config.get("cameras") or {"": config}, cameras, depth, side, pictures
-    )
-    drawings = _drawings(run, results["robustness"], pictures)
     train = _again(record.command) if record is not None and record.command else "qc-lightning train photos/"
     steps, rules = [], rules_that_work(Run(run).validation, classes[1])
     if subset is not None:
@@ -126,7 +115,7 @@ def _content(run: Path) -> dict[str, Any]:
         steps = advice(metrics, subset, charts.get("sweep"), epochs, groups, len(bad_files), pretrained, *known_by)
     return {
         **_metrics(metrics, subset, classes),
-        **drawings,
+        **_pictures(run, predictions, by_path, classes[1], config, starts, results),
         "explanations": results["explain"],
         "robustness": results["robustness"],
         "latency": json_of(run / "latency.json"),
@@ -143,15 +132,11 @@ def _content(run: Path) -> dict[str, Any]:
         "samples": samples(charts.get("sweep")),
         "rows": _nearest(predictions, threshold),
         "total": len(predictions),
-        "mistakes": wrong,
         "corrections": _corrections(config, starts[-1]),
-        "odd": odd,
-        "regions": regions,
         "split": split_counts(split, classes),
         "checks": checks,
         "bad_files": bad_files[:_MOST_BAD],
         "bad_total": len(bad_files),
-        "left_out": pictures.left_out,
         "epochs": epochs,
         "config": text_of(run / "config.yaml"),
         "commands": _commands(run, record),
@@ -171,6 +156,39 @@ def _metrics(metrics: Mapping[str, Any], subset: str | None, classes: Sequence[s
         "novelty": metrics.get("novelty"),
         "calibration": (metrics.get("calibration") or {}).get(subset),
         "meaning": _meaning(metrics.get("go_live")),
+    }
+
+
+def _pictures(
+    run: Path,
+    predictions: Sequence[Mapping[str, Any]],
+    by_path: Mapping[str, Mapping[str, str]],
+    incorrect: str,
+    config: Mapping[str, Any],
+    starts: Sequence[Path],
+    results: Mapping[str, Mapping[str, Any] | None],
+) -> dict[str, Any]:
+    """Everything with photos or figures, taken in this order as long as it fits into the page.
+
+    Args:
+        run: the run folder.
+        predictions: rows of predictions.csv, with the probability as a number, "p".
+        by_path: rows of split.csv.
+        incorrect: the user's name of that class.
+        config: the data settings.
+        starts: folders that relative paths may start from.
+        results: of `results_of`.
+    """
+    bits, side = config.get("bit_depth"), config.get("image_size")
+    photos = RunPhotos(starts, bits if isinstance(bits, int) else 16, side if isinstance(side, int) else 0)
+    cameras = {path: row.get("camera") or "" for path, row in by_path.items()}
+    pictures, with_heat = Pictures(), {} if results["explain"] is None else by_path
+    return {
+        "mistakes": mistakes(predictions, incorrect, with_heat, run, photos, pictures),
+        "odd": most_novel(predictions, photos, pictures),
+        "regions": region_pictures(predictions, config.get("cameras") or {"": config}, cameras, photos, pictures),
+        **_drawings(run, results["robustness"], pictures),
+        "left_out": pictures.left_out,
     }
 
 

@@ -10,12 +10,10 @@ import numpy.typing as npt
 
 from qc_lightning.config.data import roi_of
 from qc_lightning.core.errors import UserError
-from qc_lightning.data.decode import BadImage, DecodeSettings, decode
 from qc_lightning.data.geometry import region
 from qc_lightning.data.mask import unpack_mask
 from qc_lightning.data.mask_file import read_mask
-from qc_lightning.data.shape import photo_size
-from qc_lightning.report.gallery import Pictures, locate, shown_size
+from qc_lightning.report.gallery import Pictures, RunPhotos
 
 _SHOWN = 4
 _DIMMED = 4  # outside the region pixels keep a quarter of their brightness
@@ -23,23 +21,19 @@ _DIMMED = 4  # outside the region pixels keep a quarter of their brightness
 
 def region_pictures(
     predictions: Sequence[Mapping[str, Any]],
-    starts: Sequence[Path],
     regions: Mapping[str, Mapping[str, Any]],
     camera_of: Mapping[str, str],
-    bit_depth: int,
-    side: int,
+    photos: RunPhotos,
     pictures: Pictures,
 ) -> list[dict[str, str]]:
     """The first photos of each camera, darkened outside the region; none if the region is the full photo.
 
     Args:
         predictions: rows of predictions.csv.
-        starts: folders that a relative path may start from.
         regions: for each camera "roi", the region of interest (left, top, right and bottom as fractions of the photo),
             and "mask", a file; a missing or invalid mask is left out. An entry with an empty name is for all photos.
         camera_of: camera of each photo, by its path.
-        bit_depth: significant bits of 16-bit photos.
-        side: side of the square with as many pixels as the network sees.
+        photos: the photos of the run.
         pictures: takes the photos.
 
     Returns:
@@ -50,25 +44,18 @@ def region_pictures(
         return shown
     for camera, one in regions.items():
         own = [row["path"] for row in predictions if not camera or camera_of.get(row["path"]) == camera]
-        drawn = (_kept(name, starts, one, bit_depth, side) for name in own[:_SHOWN])
+        drawn = (_kept(photos, name, one) for name in own[:_SHOWN])
         for name, pixels in zip(own, drawn, strict=False):
             if pixels is not None and (data := pictures.pixels(pixels)):
                 shown.append({"path": name, "camera": camera, "photo": data})
     return shown
 
 
-def _kept(
-    name: str, starts: Sequence[Path], region_of: Mapping[str, Any], bit_depth: int, side: int
-) -> npt.NDArray[np.uint8] | None:
-    path = locate(name, starts)
-    size = photo_size(path)
-    if size is None:
+def _kept(photos: RunPhotos, name: str, region_of: Mapping[str, Any]) -> npt.NDArray[np.uint8] | None:
+    pixels = photos.decoded(name)
+    if pixels is None:
         return None
-    shape = shown_size(*size, side)
-    try:
-        pixels = decode(path, DecodeSettings(*shape, bit_depth=bit_depth))
-    except BadImage:
-        return None
+    shape = pixels.shape[1], pixels.shape[2]
     counts = np.zeros(shape, bool)
     counts[region(roi_of(region_of.get("roi")), shape)] = True
     if mask := region_of.get("mask"):
