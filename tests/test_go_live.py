@@ -1,8 +1,10 @@
 """From test photos to a comparison, a certificate and a release for the line, as a user types it."""
 
+import csv
 import json
 import shlex
 import shutil
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -240,6 +242,15 @@ def test_decide_chooses_on_validation_photos(run: Path, call: Call, capsys: pyte
     assert "reason" in capsys.readouterr().err
     assert call(decide.main, f"run={run}", "rule=escape", "escape_rate=0.2", "reason=asked for") == 0
     newest = json.loads((run / "decision.json").read_text())["decisions"][-1]
+    with (run / "validation.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    passed, rejected = (
+        sum(row["label"] == name and (float(row["probability"]) >= newest["threshold"]) == rejected for row in rows)
+        for name, rejected in (("Incorrect", False), ("Correct", True))
+    )
+    counts = Counter(row["label"] for row in rows)
+    words = f"{passed} of {counts['Incorrect']} Incorrect pass, {rejected} of {counts['Correct']} Correct are rejected"
+    assert f"on {len(rows)} validation photos: {words}, 0 are for review" in capsys.readouterr().out
     assert newest["rule"] == "escape"
     assert newest["photos"].endswith("validation photos")
     assert newest["why"].endswith("(asked for)")

@@ -11,7 +11,7 @@ def decide(config: DecideConfig) -> int:
         UserError: the run cannot be read or is being trained, or the rule needs validation photos and there are none.
     """
     from qc_lightning.core.run import Run
-    from qc_lightning.evaluation.choice import choose_on_validation, forecast
+    from qc_lightning.evaluation.choice import choose_on_validation, effect
     from qc_lightning.inference.checkpoint import saved_decision
     from qc_lightning.metrics.decision import Decision
     from qc_lightning.metrics.record import DecisionFile, check_decidable
@@ -35,7 +35,7 @@ def decide(config: DecideConfig) -> int:
 
     band_words = "" if decision.review is None else f", review from {decision.review[0]:g} to {decision.review[1]:g}"
     print(f"{run}: decision {decisions.newest.number} is in force: threshold {decision.threshold:g}{band_words}")
-    for line in (decision.source, *forecast(run, decision, config.bad_share)):
+    for line in (decision.source, *effect(run, decision, config.bad_share)):
         print(line)
     if before.certificate is not None:
         print(f"It is not certified, decision {before.number} was: qc-lightning certify qualification/ {run.argument}")

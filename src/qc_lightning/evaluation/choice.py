@@ -14,18 +14,30 @@ from qc_lightning.inference.inspector import Inspector
 from qc_lightning.metrics.decision import Decision, probabilities
 from qc_lightning.metrics.go_live import review_forecast
 from qc_lightning.metrics.rules import choose_decision
-from qc_lightning.metrics.verdict import reviews
+from qc_lightning.metrics.verdict import escapes, overkills, reviews
 from qc_lightning.report.choices import validation_scores
 
 
-def forecast(run: Run, decision: Decision, bad_share: float | None) -> list[str]:
-    """Forecast how many parts a review band sends to a person, from the validation scores; none without them."""
-    if decision.review is None or not run.validation.is_file():
+def effect(run: Run, decision: Decision, bad_share: float | None) -> list[str]:
+    """Verdicts of a decision on the validation photos, and how many parts its review band sends to a person, in words.
+
+    Args:
+        run: keeps the validation scores; without them there are no sentences.
+        decision: the decision.
+        bad_share: share of bad parts on the line; None: that of the training's settings.
+    """
+    if not run.validation.is_file():
         return []
     trained = RunRecord.read(run).training
     probability, label = validation_scores(run.validation, trained.data.classes.incorrect)
+    verdicts, names = decision.verdicts(probability), trained.data.classes.names
+    escaped, overkilled, reviewed = escapes(verdicts, label), overkills(verdicts, label), reviews(verdicts)
+    words = (
+        f"on {len(label)} validation photos: {escaped.sum()} of {(label == 1).sum()} {names[1]} pass, "
+        f"{overkilled.sum()} of {(label == 0).sum()} {names[0]} are rejected, {reviewed.sum()} are for review"
+    )
     bad_share = trained.decision.bad_share if bad_share is None else bad_share
-    return review_forecast(reviews(decision.verdicts(probability)), label == 1, bad_share)
+    return [words, *review_forecast(reviewed, label == 1, bad_share)]
 
 
 def choose_on_validation(
