@@ -25,8 +25,8 @@ def certify(config: CertifyConfig) -> bool:
     from qc_lightning.report.page import write_report
 
     inspector = Inspector.load(run, config.device)
+    notes = qualification.check(run, labelled.photos, inspector.decode)
     scored = score(inspector, labelled, trained_with(run).batch_size)
-    notes = qualification.check(run, scored, inspector.decode)
     parts = qualification.parts(scored)
     rates = config.escape_rate, config.overkill_rate, config.confidence, config.together
     limits = find_limits(parts.score, parts.bad, *rates)

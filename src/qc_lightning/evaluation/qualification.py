@@ -17,7 +17,8 @@ from qc_lightning.data.appearance import measure_appearance
 from qc_lightning.data.catalog import path_text
 from qc_lightning.data.decode import DecodeSettings
 from qc_lightning.data.duplicates import find_copies
-from qc_lightning.data.pixel_store import open_store
+from qc_lightning.data.photo import Photo
+from qc_lightning.data.pixel_store import PixelStore, open_store
 from qc_lightning.evaluation.evaluation_set import split_photos
 from qc_lightning.evaluation.measure import versions
 from qc_lightning.evaluation.score import Scored
@@ -56,62 +57,76 @@ class Parts:
     names: list[str]
 
 
-def check(run: Run, scored: Scored, decode: DecodeSettings) -> list[str]:
-    """Refuse photos that cannot qualify a run; returns sentences on what could not be checked.
+def check(run: Run, photos: Sequence[Photo], decode: DecodeSettings) -> list[str]:
+    """Refuse photos that cannot qualify a run, before they are scored; returns sentences on what could not be checked.
 
     Raises:
         UserError: some cannot be read, the run has seen some, or there is no Incorrect one.
     """
-    if scored.bad:
-        path, reason = scored.bad[0]
-        raise UserError(
-            f"{len(scored.bad)} qualification photos cannot be read, for example {path} ({reason}): leave them out"
-        )
-    if not any(photo.label == 1 for photo in scored.photos):
-        raise UserError(
-            f"expected Incorrect photos among the {len(scored.photos)}, got none: an escape rate needs them"
-        )
-    gone, copies = _copies_of_own(run, scored, decode)
-    if copies:
+    if not any(photo.label == 1 for photo in photos):
+        raise UserError(f"expected Incorrect photos among the {len(photos)}, got none: an escape rate needs them")
+    own = split_photos(run)
+    present = [photo for photo in own if photo.path.is_file()]
+    both = [*present, *photos]
+    store = open_store([one.path for one in both], decode, "ram", Path(), cameras=[one.camera for one in both])
+    _refuse_unreadable([(both[row].path, reason) for row, reason in sorted(store.bad.items()) if row >= len(present)])
+    if copies := _copies_of_own(own, both, len(present), store):
         some = ", ".join(copies[:_NAMED])
         rest = f" and {len(copies) - _NAMED} more" if len(copies) > _NAMED else ""
         raise UserError(
             f"expected photos that {run.folder} has never seen, but {len(copies)} are among its own or copies of them "
             f"that were saved again: leave out {some}{rest}"
         )
+    gone = len(own) - len(present)
     return [f"{gone} of the run's own photos are gone: copies of them that were saved again are not found"] * (gone > 0)
 
 
-def _copies_of_own(run: Run, scored: Scored, decode: DecodeSettings) -> tuple[int, list[str]]:
-    """Number of the run's photos that are missing, and a description of each qualification photo that the run has.
+def _refuse_unreadable(bad: Sequence[tuple[Path, str]]) -> None:
+    """Raise UserError if there are unreadable photos, each with its path and reason."""
+    if bad:
+        path, reason = bad[0]
+        raise UserError(
+            f"{len(bad)} qualification photos cannot be read, for example {path} ({reason}): leave them out"
+        )
+
+
+def _copies_of_own(own: Sequence[Photo], photos: Sequence[Photo], present: int, store: PixelStore) -> list[str]:
+    """Describe each qualification photo that the run has.
 
     By the digest of the file, and where the run's photo is there, by pixels too, as in the checks before a training.
+
+    Args:
+        own: the run's photos, with sha256.
+        photos: the run's photos that are there, then the qualification photos.
+        present: how many are the run's.
+        store: pixels of `photos`.
     """
-    own = split_photos(run)
-    present = [photo for photo in own if photo.path.is_file()]
-    paths = [photo.path for photo in (*present, *scored.photos)]
-    cameras = [photo.camera for photo in (*present, *scored.photos)]
-    store = open_store(paths, decode, "ram", Path(), cameras=cameras)
-    readable = np.array([row for row in range(len(paths)) if row not in store.bad], dtype=np.int64)
+    readable = np.array([row for row in range(len(photos)) if row not in store.bad], dtype=np.int64)
     appearance = measure_appearance(store, readable)
     digests = [store.sha256[row] for row in readable]
     pairs, _ = find_copies(digests, appearance, store, readable, np.arange(len(readable)))
-    first_of_own = int(np.searchsorted(readable, len(present)))
-    original = {pair.second: pair.first for pair in pairs if pair.first < first_of_own <= pair.second}
+    first_new = int(np.searchsorted(readable, present))
+    original = {pair.second: pair.first for pair in pairs if pair.first < first_new <= pair.second}
     for pair in sorted(pairs, key=lambda pair: pair.kind == "bytes"):  # of equal photos only the first was compared
         if pair.kind != "alike" and pair.first in original:
             original[pair.second] = original[pair.first]
-    by_pixels = {paths[readable[copy]]: paths[readable[own]] for copy, own in original.items()}
+    by_pixels = {int(readable[copy]): photos[readable[like]].path for copy, like in original.items()}
     by_digest = {photo.sha256: photo.path for photo in own}
     copies = []
-    for photo in scored.photos:
-        if like := by_digest.get(photo.sha256) or by_pixels.get(photo.path):
-            copies.append(str(photo.path) if like == photo.path else f"{photo.path} (like {like})")
-    return len(own) - len(present), copies
+    for row in range(present, len(photos)):
+        if like := by_digest.get(store.sha256[row]) or by_pixels.get(row):
+            path = photos[row].path
+            copies.append(str(path) if like == path else f"{path} (like {like})")
+    return copies
 
 
 def parts(scored: Scored) -> Parts:
-    """Each part's worst photo."""
+    """Each part's worst photo.
+
+    Raises:
+        UserError: a photo could not be read any more.
+    """
+    _refuse_unreadable(scored.bad)
     label = np.array([photo.label for photo in scored.photos])
     return Parts(*by_part(probabilities(scored.logit), label, [photo.group for photo in scored.photos]))
 
