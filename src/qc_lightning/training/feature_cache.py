@@ -20,6 +20,23 @@ from qc_lightning.models.network import Network
 _log = logging.getLogger(__name__)
 
 
+class FeatureCache:
+    """Caches features below a folder; after a failed write, which is one warning, it writes nothing more.
+
+    Args:
+        folder: of all networks' features, which may be missing.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self._writable = True
+
+    def keep(self, key: str, names: Sequence[str], features: Tensor) -> None:
+        """Cache features [n, width] under a key, see `key_of`, for later runs."""
+        if self._writable:
+            self._writable = keep(self.folder / key, names, features)
+
+
 def key_of(network: Network, decode: DecodeSettings, device: torch.device) -> str:
     """The cache key: everything that the features of a photo depend on except its bytes.
 

@@ -16,6 +16,7 @@ from qc_lightning.config import TrainConfig
 from qc_lightning.data.dataset import PhotoSet
 from qc_lightning.models.network import Network
 from qc_lightning.training.cluster_features import FeatureCluster
+from qc_lightning.training.feature_cache import FeatureCache
 from qc_lightning.training.feature_memory import room_for
 from qc_lightning.training.features import extract_features
 from qc_lightning.training.head import TrainingFeatures
@@ -54,7 +55,7 @@ class FeatureStore:
         if config.engine == "ray":
             self._cluster = FeatureCluster(config.ray, photos.photos, photos.decode)
         keep = keep and config.data.cache == "disk"
-        self._folder = Path(config.data.cache_dir).expanduser() / "features" if keep else None
+        self._cache = FeatureCache(Path(config.data.cache_dir).expanduser() / "features") if keep else None
 
     def extract(self, positions: npt.NDArray[np.int64], device: torch.device, copy: int = 0) -> Tensor:
         """Features of these photos, or of a numbered augmented copy of each: float32 [n, tiles, width] on the CPU."""
@@ -63,7 +64,7 @@ class FeatureStore:
         network = self._network.eval() if cluster else self._network.eval().to(device)
         elsewhere = partial(cluster.compute, network, copy, self._augment) if cluster else None
         features = extract_features(
-            network, self.photos, positions, device, self._folder, copy, self._augment, elsewhere=elsewhere
+            network, self.photos, positions, device, self._cache, copy, self._augment, elsewhere=elsewhere
         )
         self._network.train(learning)
         return features
@@ -78,7 +79,8 @@ class FeatureStore:
         positions = self.photos.indices("train")
         plain = self.extract(positions, device) if computed is None else computed
         position, times = torch.from_numpy(positions), 1 + self._copies
-        features = room_for((times, len(positions), *plain.shape[1:]), plain.dtype, self._folder)
+        folder = self._cache.folder if self._cache else None
+        features = room_for((times, len(positions), *plain.shape[1:]), plain.dtype, folder)
         torch.index_select(plain, 0, torch.arange(len(plain)) if computed is None else position, out=features[0])
         for number in range(1, times):
             features[number] = self.extract(positions, device, number)

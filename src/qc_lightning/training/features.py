@@ -3,7 +3,6 @@
 import hashlib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
@@ -18,7 +17,7 @@ from qc_lightning.data.decode import DecodeSettings, scaled
 from qc_lightning.data.photo import Photo
 from qc_lightning.models.network import Network, block_of
 from qc_lightning.models.photo_threads import photo_threads
-from qc_lightning.training.feature_cache import fill_in, keep, key_of
+from qc_lightning.training.feature_cache import FeatureCache, fill_in, key_of
 from qc_lightning.training.feature_memory import room_for
 
 MOST_WITH_PATCHES = 4000  # training photos; half a gigabyte with a copy of each
@@ -42,7 +41,7 @@ def extract_features(
     photos: PhotoSet,
     positions: npt.NDArray[np.int64],
     device: torch.device,
-    cache: Path | None,
+    cache: FeatureCache | None,
     copy: int = 0,
     augmentation: AugmentConfig | None = None,
     elsewhere: Elsewhere | None = None,
@@ -54,7 +53,7 @@ def extract_features(
         photos: decoded photos.
         positions: indices of the photos in the dataset.
         device: where to compute.
-        cache: folder of the features that earlier runs have computed, None to keep nothing.
+        cache: the features that earlier runs have computed; None to keep nothing.
         copy: 0 for the photos as they are; 1, 2, ... for that augmented copy of each, whose draw follows from the photo
             and this number alone: any run, with any seed, gets the same.
         augmentation: of the copies.
@@ -64,10 +63,10 @@ def extract_features(
         UserError: they cannot be computed elsewhere, or a file has changed.
     """
     names = [f"{_seen(photos, row)}/{copy}{augmentation if copy else ''}" for row in positions]
-    folder = cache / key_of(network, photos.decode, device) if cache is not None else None
+    key = key_of(network, photos.decode, device) if cache is not None else ""
     count = network.tiles[0] * network.tiles[1]
-    features = room_for((len(positions), count * network.width), network.dtype, cache)
-    missing = np.ones(len(names), dtype=bool) if folder is None else fill_in(folder, names, features)
+    features = room_for((len(positions), count * network.width), network.dtype, cache.folder if cache else None)
+    missing = fill_in(cache.folder / key, names, features) if cache else np.ones(len(names), dtype=bool)
     todo = np.flatnonzero(missing)
     # On a CPU one thread a core, each with a photo of its own: nobody waits for the others, the maps stay so small that
     # the system does not take their memory back after every layer (which cost a third more time at 300 px), and a photo
@@ -100,8 +99,8 @@ def extract_features(
         photo_threads(device) as pool,
     ):
         for part in parts():
-            if folder is not None and not keep(folder, [names[place] for place in part], features[part]):
-                folder = None
+            if cache is not None:
+                cache.keep(key, [names[place] for place in part], features[part])
     return features.view(len(positions), count, network.width)
 
 
