@@ -1,4 +1,7 @@
-"""Kills before the n-th change of a file in every phase; each is continued and compared with the uninterrupted run."""
+"""Kills before the n-th change of a file in every phase, each continued and compared with the uninterrupted run.
+
+A kill that leaves on disk what an earlier one left is not continued: the outcome would be the same.
+"""
 
 import csv
 import hashlib
@@ -9,14 +12,13 @@ from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import forked
+from disk_state import VARIES, pruned, state
 from forked import Action, command
 from full_disk import SMALL, torn
 from kill_at import kill_before
 
-_VARIES = {"seconds", "timing_s", "time", "when", "digest", "previous", "latency", "duration"}
 _BYTES = (".onnx", ".png", ".jpg", ".txt")
 _NAMES = (".html", ".md", ".jsonl", ".sqlite", ".parquet")  # only their presence is compared
 
@@ -40,25 +42,17 @@ class Phase:
     anew: Action | None = None
 
 
-def _pruned(content: Any) -> Any:
-    if isinstance(content, dict):
-        return {key: _pruned(value) for key, value in content.items() if key not in _VARIES}
-    if isinstance(content, list):
-        return [_pruned(value) for value in content]
-    return content
-
-
 def _digest(path: Path) -> object:
     """The relevant content of a file."""
     if path.suffix == ".json":
-        content = _pruned(json.loads(path.read_text(encoding="utf-8")))
+        content = pruned(json.loads(path.read_text(encoding="utf-8")))
         if isinstance(content, dict) and isinstance(content.get("decisions"), list):
             last = content["decisions"][-1]  # a decision killed after it was written is made twice
             content["decisions"] = {key: value for key, value in last.items() if key != "id"}
         return content
     if path.suffix == ".csv":
         with path.open(newline="", encoding="utf-8") as file:
-            return sorted(sorted((k, v) for k, v in row.items() if k not in _VARIES) for row in csv.DictReader(file))
+            return sorted(sorted((k, v) for k, v in row.items() if k not in VARIES) for row in csv.DictReader(file))
     if path.suffix == ".ckpt":
         import torch
 
@@ -100,11 +94,26 @@ def unbroken(phase: Phase, template: Path, work: Path, reading: bool) -> tuple[d
 
 
 def kill_and_continue(
-    phase: Phase, template: Path, work: Path, number: int, reading: bool, expected: dict[str, object]
+    phase: Phase,
+    template: Path,
+    work: Path,
+    number: int,
+    reading: bool,
+    expected: dict[str, object],
+    continued: dict[str, str],
 ) -> str:
     """Kill the work before a change of a file and continue it: `equal`, `refused`, or the difference.
 
     `not killed` if it ended well before: the number of openings and changes may vary by a few.
+
+    Args:
+        phase: the work to kill.
+        template: folder that is copied to the work folder.
+        work: folder of the work.
+        number: number of the change.
+        reading: whether files opened for reading count too.
+        expected: what uninterrupted work leaves.
+        continued: outcomes by what a kill left on disk: a state that was continued before is not continued again.
     """
     _fresh(template, work)
     killed = forked.run(phase.begin, work, lambda: kill_before(number, reading))
@@ -112,6 +121,13 @@ def kill_and_continue(
         return "not killed"
     if killed.code != -9:
         return f"ended before the kill: {forked.faults(killed) or killed.code}"
+    if (left := state(work) + state(Path(os.environ["QC_LIGHTNING_CACHE"]))) not in continued:
+        continued[left] = continue_killed(phase, work, expected)
+    return continued[left]
+
+
+def continue_killed(phase: Phase, work: Path, expected: dict[str, object]) -> str:
+    """Continue killed work: `equal`, `refused`, or the difference from uninterrupted work."""
     end = forked.run(phase.again, work)
     how = "refused" if end.refused else "equal"
     if end.refused and phase.anew is not None:
@@ -145,16 +161,17 @@ def try_phase(phase: Phase, template: Path, scratch: Path, kills: int, share: tu
     if reading:
         expected, changes = unbroken(phase, template, work, True)
     numbers = list(dict.fromkeys(1 + i * changes // kills for i in range(kills)))[share[0] - 1 :: share[1]]
-    seen = Counter[str]()
+    seen, continued = Counter[str](), dict[str, str]()
     for number in numbers:
-        how = kill_and_continue(phase, template, work, number, reading, expected)
+        how = kill_and_continue(phase, template, work, number, reading, expected, continued)
         seen[how if how in ("equal", "refused", "not killed") else "other"] += 1
         if seen.total() % 5 == 0:
-            print(f"{phase.name}: {dict(seen)}", flush=True)
+            print(f"{phase.name}: {dict(seen)}, {len(continued)} states", flush=True)
         if how not in ("equal", "refused"):
             print(f"{phase.name}, before change {number} of {changes}: {how}", flush=True)
     how = f"{seen['equal']} equal to the unbroken one, {seen['refused']} refused in one line, {seen['other']} other"
     how += f", {seen['not killed']} not killed" if seen["not killed"] else ""
+    how += f"; they left {len(continued)} states of the disk"
     return f"| kills: {phase.name} | {len(numbers)} of {changes} {'openings and ' if reading else ''}changes | {how} |"
 
 

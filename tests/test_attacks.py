@@ -63,7 +63,7 @@ def test_a_killed_prediction_resumes_to_the_very_rows(run_folder: Path, tmp_path
     assert changes > 12
     assert "v.csv" in expected
     for number in (changes // 3, changes - 1):
-        how = kill_and_continue(phase, tmp_path / "template", tmp_path / "work", number, False, expected)
+        how = kill_and_continue(phase, tmp_path / "template", tmp_path / "work", number, False, expected, {})
         assert how == "equal", number
 
 
