@@ -13,7 +13,9 @@ def test_what_is_kept_is_shown_and_cleared(
 ) -> None:
     pixels, features = tmp_path / "pixels" / "a.pixels", tmp_path / "features" / "key" / "b.npz"
     being_written, photo = features.with_name(".b.npz-x.npz"), tmp_path / "parts" / "photo.jpg"
-    for file, size in ((pixels, 3_000_000), (features, 2_000_000), (being_written, 7), (photo, 7)):
+    killed_render = tmp_path / "parts" / ".unfinished-dead" / "Correct" / "photo.jpg"
+    sizes = {pixels: 3_000_000, features: 2_000_000, being_written: 7, photo: 7, killed_render: 7}
+    for file, size in sizes.items():
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_bytes(bytes(size))
     assert call(cache.main, f"cache_dir={tmp_path}") == 0
@@ -26,7 +28,7 @@ def test_what_is_kept_is_shown_and_cleared(
     assert not pixels.exists()
     assert not features.exists()
     assert being_written.exists(), "a run is at work on it"
-    assert photo.exists()
+    assert [path.name for path in photo.parent.iterdir()] == [photo.name], "rendered photos are kept, half sets are not"
 
 
 def test_a_limit_removes_the_longest_unused(train: Callable[..., tuple[int, Path, str]], photo_root: Path) -> None:

@@ -7,7 +7,8 @@ from qc_lightning.config import CacheConfig
 
 
 def cache(config: CacheConfig) -> None:
-    """Print the size of each kind of cached files, or remove them; runs and rendered photos are kept."""
+    """Print the size of each kind of cached files, or remove them; runs and completely rendered photos are kept."""
+    from qc_lightning.core.atomic import remove_abandoned
     from qc_lightning.data import pixel_cache as files
 
     root = Path(config.cache_dir).expanduser()
@@ -19,7 +20,9 @@ def cache(config: CacheConfig) -> None:
             print(f"{what}: {files.clear(folder, pattern) / 1e6:,.1f} MB freed")
         else:
             print(f"{what}: {files.size_of(folder, pattern) / 1e6:,.1f} MB in {folder}")
-    if not config.clear:
+    if config.clear:
+        remove_abandoned(root / "parts")
+    else:
         print("clear=true removes them; the next run creates again what it needs")
 
 
