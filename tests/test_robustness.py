@@ -149,6 +149,7 @@ def test_the_command_writes_the_rates_of_all_variants(
     report = (run / "report.html").read_text()
     assert "robustness.json is of another decision and not shown; for this one: qc-lightning robustness" in report
     assert 'id="robustness"' not in report
+    assert report.index("Decision 2 is in force") < report.index('id="go-live-title"'), "whose figures these are"
 
 
 @pytest.mark.parametrize(
