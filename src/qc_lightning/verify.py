@@ -6,7 +6,7 @@ from qc_lightning.config import VerifyConfig
 
 def verify(config: VerifyConfig) -> None:
     """Replay the golden inputs, then inspect photos whose verdicts or labels are known."""
-    from qc_lightning.core.progress import counted
+    from qc_lightning.core.progress import with_count
     from qc_lightning.inference.expectations import read_expectations
     from qc_lightning.inference.exported import ExportedInspector
     from qc_lightning.inference.inspection import CameraPhoto
@@ -19,7 +19,7 @@ def verify(config: VerifyConfig) -> None:
         return
     expected, differing = read_expectations(config.source, inspector.class_names), 0
     inspections = inspector.inspect_files(map(CameraPhoto.of, expected))
-    for photo, inspection in zip(expected, counted(inspections, len(expected), "photos"), strict=True):
+    for photo, inspection in zip(expected, with_count(inspections, len(expected), "photos"), strict=True):
         if words := photo.disagreement(inspection):
             print(f"{photo.path} {words}")
             differing += 1

@@ -1,4 +1,4 @@
-"""A progress count on standard error that needs no library."""
+"""A progress count on standard error without a library: where an export serves there is no tqdm, see `bars`."""
 
 import sys
 import time
@@ -11,7 +11,7 @@ _DELAY = 2.0  # seconds before the first count
 _INTERVAL, _LOG_INTERVAL = 0.5, 30.0  # on a terminal, where counts overwrite each other, and in a log
 
 
-def counted(items: Iterable[T], total: int, unit: str) -> Iterator[T]:
+def with_count(items: Iterable[T], total: int, unit: str) -> Iterator[T]:
     """Yield the items and show a count once this takes longer than two seconds.
 
     Args:

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from qc_lightning.core.progress import counted
+from qc_lightning.core.progress import with_count
 from qc_lightning.inference.exported import ExportedInspector
 from qc_lightning.inference.inspection import CameraPhoto
 from qc_lightning.inference.log_file import query
@@ -28,7 +28,7 @@ def replay(path: Path, model: str, photos: Path) -> int:
     cameras = {digest: entry.source for digest, entry in logged.items()}  # kept photos are named by their digests
     kept = [source.root / name for name in source.names]
     inspections = inspector.inspect_files([CameraPhoto(photo, cameras.get(photo.stem, "")) for photo in kept])
-    for one in counted(inspections, len(source.names), "photos"):
+    for one in with_count(inspections, len(source.names), "photos"):
         entry = logged.get(one.sha256)
         unknown += entry is None
         if entry is not None and entry.by_model != one.verdict:
