@@ -25,6 +25,7 @@ from qc_lightning.inference.drift import (
     critical_value,
     in_words,
 )
+from qc_lightning.inference.drift_report import table
 from qc_lightning.inference.exported import ExportedInspector
 from qc_lightning.inference.inspector import Inspector
 from qc_lightning.inference.log_file import query, register
@@ -60,6 +61,12 @@ def watched(monitor: DriftMonitor, seed: int, count: int, bad: float, shift: flo
 def test_nothing_is_said_while_nothing_changes(bad: float) -> None:
     for seed in range(3):
         assert watched(DriftMonitor(reference(seed)), 100 + seed, 2000, bad).first == {}
+
+
+def test_before_the_first_window_nothing_is_called_unchanged() -> None:
+    monitor = watched(DriftMonitor(reference(0)), seed=1, count=49, bad=0.3)
+    assert table(monitor).endswith("too few photos\nnothing was compared yet: that takes 50 photos")
+    assert table(watched(monitor, seed=2, count=1, bad=0.3)).endswith("nothing has changed beyond chance")
 
 
 def test_a_changed_statistic_is_named_within_200_photos() -> None:

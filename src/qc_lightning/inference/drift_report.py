@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from qc_lightning.core.errors import UserError
 from qc_lightning.inference import escapes, log_file
-from qc_lightning.inference.drift import MIX, DriftMonitor, Reference
+from qc_lightning.inference.drift import EVERY, MIX, DriftMonitor, Reference
 from qc_lightning.inference.escapes import EscapeMonitor
 from qc_lightning.inference.log_queries import measured, models_of
 
@@ -81,4 +81,8 @@ def table(monitor: DriftMonitor) -> str:
         lines.append("ALARM: the photos have changed: check camera, light, lens and product")
     if MIX in monitor.first:
         lines.append("ALARM: the mix has changed: the fraction of rejected parts has changed")
-    return "\n".join(lines if monitor.first else [*lines, "nothing has changed beyond chance"])
+    if not monitor.largest:
+        lines.append(f"nothing was compared yet: that takes {EVERY} photos")
+    elif not monitor.first:
+        lines.append("nothing has changed beyond chance")
+    return "\n".join(lines)
