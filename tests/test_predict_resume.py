@@ -84,6 +84,18 @@ def test_another_models_rows_are_not_continued(predict: Predict, photos: Path, r
     assert "holds verdicts of model 0123456789ab" in errors
 
 
+def test_rows_by_another_threshold_stay_and_are_named(predict: Predict, photos: Path) -> None:
+    """As of somebody who decides after a prediction, and continues it."""
+    predict(f"source={photos}")
+    rows = read(Path("verdicts.csv"))
+    text = Path("verdicts.csv").read_text().replace(f",{rows[0]['threshold']},", ",0.125,")
+    Path("verdicts.csv").write_text(text)
+    code, output, _ = predict(f"source={photos}", "resume=true")
+    assert code == 0
+    assert "has verdicts by the threshold 0.125, which stay; the decision in force has 0.5: for its" in output
+    assert Path("verdicts.csv").read_text() == text
+
+
 def test_one_process_at_a_time(predict: Predict, photos: Path) -> None:
     fcntl = pytest.importorskip("fcntl")
     predict(f"source={photos}")

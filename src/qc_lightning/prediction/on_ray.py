@@ -43,7 +43,7 @@ def predict_on_ray(config: PredictConfig) -> int:
     photos = list(cameras)
     parts = PartFolder(config.output or "verdicts", config.resume)
     inspector = load_model(model, "cpu", config.unreadable, config.max_pixels)
-    check_rows(model, inspector, parts.output, parts.written.models)
+    check_rows(model, inspector, parts.output, parts.written)
     if config.camera or not any(cameras.values()):
         inspector.decode.check_camera(config.camera or "", ADVICE)
     cluster = Cluster(config.ray, _memory_of(inspector, config.batch_size))

@@ -35,6 +35,7 @@ class Written:
         sha256: digest of the bytes of each photo's newest row, by path; empty if they could not be read.
         counts: rows by verdict, and those with an error as `error`.
         models: ids of the models in the rows.
+        thresholds: by which the rows were decided.
         end: length in bytes of the complete rows; the rest is a torn row.
         size: bytes of the file.
         marks: separator and decimal mark of a CSV.
@@ -43,6 +44,7 @@ class Written:
     sha256: dict[str, str] = field(default_factory=dict)
     counts: Counter[str] = field(default_factory=Counter)
     models: set[str] = field(default_factory=set)
+    thresholds: set[float] = field(default_factory=set)
     end: int = 0
     size: int = 0
     marks: Marks = USUAL
@@ -79,6 +81,7 @@ def read_written(output: Path, resume: bool, marks: Marks = USUAL) -> Written:
             if row is not None:
                 written.sha256[row.path] = row.sha256 or ""
                 written.models.add(row.model_id)
+                written.thresholds.add(row.threshold)
                 written.counts.update(_counted(row))
     return written
 

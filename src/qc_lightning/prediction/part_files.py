@@ -134,6 +134,7 @@ class PartFolder:
         for row in records:
             self.written.sha256[row.path] = row.sha256 or ""
             self.written.models.add(row.model_id)
+            self.written.thresholds.add(row.threshold)
         self._count(name, records)
 
     def _rows_of(self, data: bytes, name: str) -> Iterator[Row]:

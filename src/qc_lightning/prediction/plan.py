@@ -123,7 +123,7 @@ class Plan:
         """
         from qc_lightning.prediction.summary import announce, check_rows
 
-        check_rows(self.model, inspector, self.output, self.written.models)
+        check_rows(self.model, inspector, self.output, self.written)
         if self.camera or not self.cameras:
             inspector.decode.check_camera(self.camera, ADVICE)
         announce(self.model, inspector, self)

@@ -10,28 +10,35 @@ from qc_lightning.core.shutdown import StopRequest
 from qc_lightning.inference.validity import certificate_line
 from qc_lightning.metrics.go_live import doubt_of
 from qc_lightning.prediction.model import Model
+from qc_lightning.prediction.output import Written
 
 if TYPE_CHECKING:  # they need torch or onnxruntime
     from qc_lightning.inference.exported import ExportedInspector
     from qc_lightning.inference.inspector import Inspector
 
 
-def check_rows(model: Model, inspector: "Inspector | ExportedInspector", output: object, models: set[str]) -> None:
-    """Refuse to add rows to those of another model.
+def check_rows(model: Model, inspector: "Inspector | ExportedInspector", output: object, written: Written) -> None:
+    """Refuse to add rows to those of another model, and warn about rows by another threshold: they stay as they are.
 
     Args:
         model: as the user named it.
         inspector: that model.
         output: where its rows go.
-        models: ids of the models in the existing rows.
+        written: the existing rows.
 
     Raises:
         UserError: there are rows of another model.
     """
-    if others := models - {inspector.model_id}:
+    if models := written.models - {inspector.model_id}:
         raise UserError(
-            f"{output} holds verdicts of model {min(others)}, {model} is {inspector.model_id}: "
+            f"{output} holds verdicts of model {min(models)}, {model} is {inspector.model_id}: "
             "give that model's run=, or another output="
+        )
+    threshold = inspector.decision.threshold
+    if others := written.thresholds - {threshold}:
+        print(
+            f"WARNING: {output} has verdicts by the threshold {min(others):g}, which stay; the decision in force has "
+            f"{threshold:g}: for its verdicts on all photos give another output="
         )
 
 
