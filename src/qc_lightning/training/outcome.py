@@ -151,4 +151,4 @@ def _write_decision(run: Run, decision: Decision, model_id: str, logits: Mapping
     replaced = DecisionFile.write_of_training(run.decisions, model_id, decision, rule, chosen_on)
     if not replaced:
         return []
-    return [f"{replaced} later decisions were of the model before this training and are gone: decide or certify again."]
+    return [f"Decisions on the model before this training are gone ({replaced}): decide or certify again."]
