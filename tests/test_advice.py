@@ -8,7 +8,7 @@ from qc_lightning.metrics.curves import histogram, reliability, sweep
 from qc_lightning.metrics.decision import Decision
 from qc_lightning.metrics.intervals import wilson
 from qc_lightning.metrics.verdict import Verdict
-from qc_lightning.report.advice import Advice, advice
+from qc_lightning.report.advice import Advice, Advised, advice
 from qc_lightning.report.groups import group_advice
 from qc_lightning.report.leaks import leak_checks, split_counts
 
@@ -26,8 +26,10 @@ def alone(n):
 
 def advise(p, z, y, threshold=0.5, **changed):
     found = {"test": evaluate(p, z, y, None, Decision(threshold, "")), **changed.pop("others", {})}
-    known = {"history": [], "groups": None, "bad_files": 0, "pretrained": False, "run": "outputs/a", **changed}
-    return advice(found, "test", sweep(p, y == 1, alone(len(y)), threshold), **known)
+    of_run = {name: changed.pop(name) for name in ("pretrained", "run", "train", "classes", "rules") if name in changed}
+    advised = Advised(**{"run": "outputs/a", "pretrained": False, **of_run})
+    known = {"history": [], "groups": None, "bad_files": 0, **changed}
+    return advice(found, "test", sweep(p, y == 1, alone(len(y)), threshold), advised=advised, **known)
 
 
 @given(st.lists(st.tuples(st.floats(0, 1), st.booleans()), min_size=1, max_size=30), st.floats(0, 1))

@@ -26,7 +26,7 @@ from qc_lightning.inference.validity import certificate_line
 from qc_lightning.metrics import compute
 from qc_lightning.metrics.curves import sweep
 from qc_lightning.metrics.decision import Decision
-from qc_lightning.report.advice import advice
+from qc_lightning.report.advice import Advised, advice
 
 Train = Callable[..., tuple[int, Path, str]]
 Call = Callable[..., int]
@@ -285,9 +285,9 @@ def test_the_commands_of_the_report_work_when_pasted(
         p = 1 / (1 + np.exp(-logit))
         found = {"test": compute.evaluate(p, logit, label, None, Decision(threshold, ""))}
         thresholds = sweep(p, label == 1, np.arange(200), threshold)
-        commands |= {s.command for s in advice(found, "test", thresholds, [], None, 0, True, str(run))}
+        commands |= {s.command for s in advice(found, "test", thresholds, [], None, 0, Advised(str(run), True))}
     few = {"test": compute.evaluate(p[80:120], logit[80:120], label[80:120], None, Decision(0.5, ""))}
-    commands |= {step.command for step in advice(few, "test", None, [], None, 0, True, str(run))}
+    commands |= {step.command for step in advice(few, "test", None, [], None, 0, Advised(str(run), True))}
     assert {shlex.split(command)[1] for command in commands} == {"decide", "certify"}
     assert len(commands) == 3
     mains = {"decide": decide.main, "certify": certify.main}

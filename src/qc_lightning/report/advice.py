@@ -2,6 +2,7 @@
 
 import shlex
 from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from qc_lightning.metrics.certificate import parts_needed
@@ -15,6 +16,35 @@ class Advice(NamedTuple):
     command: str = ""
 
 
+@dataclass(frozen=True)
+class Advised:
+    """The run that is advised on.
+
+    Attributes:
+        run: its folder.
+        pretrained: whether the network started from weights trained on other photos.
+        train: its command.
+        classes: the user's names for Correct and Incorrect.
+        rules: rules that can choose a threshold on the validation photos.
+    """
+
+    run: str
+    pretrained: bool
+    train: str = "qc-lightning train"
+    classes: Sequence[str] = ("Correct", "Incorrect")
+    rules: Collection[str] = ("balanced", "escape")
+
+    @property
+    def argument(self) -> str:
+        """`run=<folder>` as a word of a command to paste into a shell."""
+        return shlex.quote(f"run={self.run}")
+
+    @property
+    def better(self) -> str:
+        """The command that trains a better model."""
+        return f"{self.train} {'data.tiles=2x2' if self.pretrained else 'experiment=recommended'}"
+
+
 def advice(
     metrics: Mapping[str, Any],
     subset: str,
@@ -22,11 +52,7 @@ def advice(
     history: Sequence[Mapping[str, float | None]],
     groups: Advice | None,
     bad_files: int,
-    pretrained: bool,
-    run: str,
-    train: str = "qc-lightning train",
-    classes: Sequence[str] = ("Correct", "Incorrect"),
-    rules: Collection[str] = ("balanced", "escape"),
+    advised: Advised,
 ) -> list[Advice]:
     """The advice for a run, the most pressing first; each command can be pasted into a shell.
 
@@ -37,37 +63,31 @@ def advice(
         history: rows of history.csv.
         groups: advice about photos that may show one part; None if not needed.
         bad_files: number of unreadable files.
-        pretrained: whether the network started from weights trained on other photos.
-        run: the run's folder.
-        train: the command of the run.
-        classes: the user's names for Correct and Incorrect.
-        rules: rules that can choose a threshold on the validation photos.
+        advised: the run.
     """
     part = metrics[subset]
     (tn, fp), (fn, tp) = part["confusion_matrix"]
     correct, incorrect = tn + fp, fn + tp
-    run_argument = shlex.quote(f"run={run}")
-    better = f"{train} data.tiles=2x2" if pretrained else f"{train} experiment=recommended"
     weak, steps = _is_weak(part), list[Advice]()
     if weak:
-        steps.append(_improve(part, run_argument, better, pretrained, classes, rules))
+        steps.append(_improve(part, advised))
     elif thresholds is not None and incorrect and correct:
-        steps += _move_threshold(part, thresholds, run_argument, better, classes, rules)
+        steps += _move_threshold(part, thresholds, advised)
     if min(correct, incorrect) < FEW:
-        steps.append(_test_more(correct, incorrect, run_argument, classes))
+        steps.append(_test_more(correct, incorrect, advised))
     trained = (metrics.get("train") or {}).get("accuracy") or {}
     if not weak and trained.get("low") is not None and trained["low"] > part["accuracy"]["high"]:
         steps.append(
             Advice(
                 f"The model is far better on its training photos ({percent(trained['value'])} right) than on new ones "
                 f"({percent(part['accuracy']['value'])}): train with more photos"
-                + ("." if pretrained else ", or with pretrained features."),
-                "" if pretrained else better,
+                + ("." if advised.pretrained else ", or with pretrained features."),
+                "" if advised.pretrained else advised.better,
             )
         )
     if _still_falling(history):
         text = "The loss was still falling in the last epoch: train longer."
-        steps.append(Advice(text, f"{train} trainer.max_epochs={2 * len(history)}"))
+        steps.append(Advice(text, f"{advised.train} trainer.max_epochs={2 * len(history)}"))
     steps += [groups] if groups else []
     if bad_files:
         steps.append(Advice(f"Repair or remove the {bad_files} unreadable file{'s' * (bad_files > 1)} listed below."))
@@ -83,55 +103,42 @@ def _is_weak(part: Mapping[str, Any]) -> bool:
     return bool(correct and incorrect) and (one_verdict or no_better)
 
 
-def _improve(
-    part: Mapping[str, Any],
-    run_argument: str,
-    better: str,
-    pretrained: bool,
-    classes: Sequence[str],
-    rules: Collection[str],
-) -> Advice:
-    """Advice on a weak model: another threshold if its probabilities separate the classes, else `better`, a command."""
-    if (part["auroc"]["low"] or 0.0) > 0.6 and "balanced" in rules:
+def _improve(part: Mapping[str, Any], advised: Advised) -> Advice:
+    """Advice on a weak model: another threshold if its probabilities separate the classes, else a better model."""
+    if (part["auroc"]["low"] or 0.0) > 0.6 and "balanced" in advised.rules:
         return Advice(
             f"The verdicts are no better than one for every part, but the probabilities do separate the classes "
             f"(AUROC {interval(part['auroc'])}): only the threshold is wrong. Let the validation photos set it.",
-            f'qc-lightning decide {run_argument} rule=balanced reason="the report advises it"',
+            f'qc-lightning decide {advised.argument} rule=balanced reason="the report advises it"',
         )
     why = (
-        f"Its features are pretrained already: give it more {classes[1]} photos of each kind of defect, and if the "
-        "defects are small, a closer look at each part of the photo."
-        if pretrained
+        f"Its features are pretrained already: give it more {advised.classes[1]} photos of each kind of defect, and if "
+        "the defects are small, a closer look at each part of the photo."
+        if advised.pretrained
         else "Small networks trained from nothing often end so on real photos; start from features learnt on millions "
         "of others."
     )
-    return Advice(f"Do not use this model: it does no better than one verdict for every part. {why}", better)
+    return Advice(f"Do not use this model: it does no better than one verdict for every part. {why}", advised.better)
 
 
-def _test_more(correct: int, incorrect: int, run_argument: str, classes: Sequence[str]) -> Advice:
+def _test_more(correct: int, incorrect: int, advised: Advised) -> Advice:
     """Advice on few test photos of a class."""
+    classes = advised.classes
     few = " and ".join(f"{c} {w}" for c, w in ((incorrect, classes[1]), (correct, classes[0])) if c < FEW)
     return Advice(
         f"Test on more parts: {few} say little. An escape rate of 5% takes {parts_needed(0.05)} "
         f"{classes[1]} parts without one escape, of 1% {parts_needed(0.01)}. Put photos that the run has never "
         f"seen into qualification/{classes[0]} and qualification/{classes[1]}.",
-        f"qc-lightning certify qualification/ {run_argument} escape_rate=0.05",
+        f"qc-lightning certify qualification/ {advised.argument} escape_rate=0.05",
     )
 
 
-def _move_threshold(
-    part: Mapping[str, Any],
-    thresholds: Mapping[str, Sequence[Any]],
-    run_argument: str,
-    better: str,
-    classes: Sequence[str],
-    rules: Collection[str],
-) -> list[Advice]:
+def _move_threshold(part: Mapping[str, Any], thresholds: Mapping[str, Sequence[Any]], advised: Advised) -> list[Advice]:
     """Advice on many escapes or avoidable overkill; the validation photos choose the threshold.
 
-    The test photos choose no threshold, since their metrics would then be biased. `better` is the command of a better
-    model.
+    The test photos choose no threshold, since their metrics would then be biased.
     """
+    classes, rules = advised.classes, advised.rules
     (tn, fp), (fn, tp) = part["confusion_matrix"]
     cuts = list(zip(thresholds["threshold"], thresholds["escapes"], thresholds["overkills"], strict=True))
     if fn and fn / (fn + tp) > 0.05:
@@ -142,18 +149,20 @@ def _move_threshold(
                 f"{escaping}. Let the validation photos choose a threshold that lets at most 5% pass; the slider shows "
                 f"what fewer escapes cost in {classes[0]} photos."
             )
-            command = f'qc-lightning decide {run_argument} rule=escape escape_rate=0.05 reason="too many escapes"'
+            command = f'qc-lightning decide {advised.argument} rule=escape escape_rate=0.05 reason="too many escapes"'
             return [Advice(text, command)]
         bearable = overkills / (tn + fp) <= 0.5
         why = "the validation photos cannot choose a lower threshold" if bearable else "no threshold fixes that"
-        return [Advice(f"{escaping}, and {why} at a bearable price: the model itself has to get better.", better)]
+        return [
+            Advice(f"{escaping}, and {why} at a bearable price: the model itself has to get better.", advised.better)
+        ]
     _, _, overkills = _highest(cuts, fn)
     if fp - overkills >= 2 and (fp - overkills) / (tn + fp) >= 0.05 and "balanced" in rules:
         text = (
             f"Some overkill can be avoided: a higher threshold would pass more {classes[0]} photos without a further "
             "escape. Let the validation photos choose it."
         )
-        return [Advice(text, f'qc-lightning decide {run_argument} rule=balanced reason="too much overkill"')]
+        return [Advice(text, f'qc-lightning decide {advised.argument} rule=balanced reason="too much overkill"')]
     return []
 
 

@@ -24,7 +24,7 @@ from qc_lightning.metrics.compute import finite
 from qc_lightning.metrics.decision import short
 from qc_lightning.metrics.go_live import in_words
 from qc_lightning.metrics.wording import interval, percent, shown_figures, subset_name
-from qc_lightning.report.advice import advice
+from qc_lightning.report.advice import Advised, advice
 from qc_lightning.report.chart_data import chart_data, samples
 from qc_lightning.report.choices import rules_that_work
 from qc_lightning.report.environment import FOLDER, environment, style
@@ -110,9 +110,9 @@ def _content(run: Path) -> dict[str, Any]:
     train = _again(record.command) if record is not None and record.command else "qc-lightning train photos/"
     steps, rules = [], rules_that_work(Run(run).validation, classes[1])
     if subset is not None:
-        known_by = (str(run), train, classes, rules)
+        advised = Advised(str(run), pretrained, train, classes, rules)
         groups = group_advice(split, config, train, classes)
-        steps = advice(metrics, subset, charts.get("sweep"), epochs, groups, len(bad_files), pretrained, *known_by)
+        steps = advice(metrics, subset, charts.get("sweep"), epochs, groups, len(bad_files), advised)
     return {
         **_metrics(metrics, subset, classes),
         **_pictures(run, predictions, by_path, classes[1], config, starts, results),
