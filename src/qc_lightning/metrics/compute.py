@@ -15,6 +15,9 @@ from qc_lightning.metrics.verdict import Verdict, Verdicts, by_part, escapes, ov
 if TYPE_CHECKING:
     from torchmetrics import MetricCollection
 
+Units = npt.NDArray[np.int64] | None
+"""Number of each photo's group, [n], for intervals; None: all photos are independent."""
+
 # name in metrics.json -> name in tables, in their order
 FIGURES = {
     "escape_rate": "escape rate",
@@ -93,9 +96,8 @@ def evaluate(
     score, z = np.asarray(probability, dtype=np.float64), np.asarray(logit, dtype=np.float64)
     verdicts, bad = decision.verdicts(score, novelty), truth == 1
     rejected = Decision(decision.threshold, "").verdicts(score) == Verdict.REJECT
-    n, tp, fp = len(truth), int((rejected & bad).sum()), int((rejected & ~bad).sum())
-    fn, tn = int(bad.sum()) - tp, int((~bad).sum()) - fp
-    unit: npt.NDArray[np.int64] | None = None
+    n, everything = len(truth), np.ones(len(truth), dtype=bool)
+    unit: Units = None
     if group is not None and len(set(group)) < n:
         unit = np.unique(np.asarray(group, dtype=np.str_), return_inverse=True)[1]
 
@@ -105,7 +107,6 @@ def evaluate(
             return figure(None)
         return figure(int(outcomes.sum()) / len(outcomes), *proportion(outcomes, None if unit is None else unit[among]))
 
-    everything = np.ones(n, dtype=bool)
     values = {
         "escape_rate": rate(escapes(verdicts, truth), bad),
         "overkill_rate": rate(overkills(verdicts, truth), ~bad),
@@ -115,27 +116,42 @@ def evaluate(
         "recall": rate(rejected, bad),
         "specificity": rate(~rejected, ~bad),
     }
-    values |= dict.fromkeys(("balanced_accuracy", "f1", "auroc", "average_precision"), figure(None))
-    with np.errstate(invalid="ignore"):
-        losses = np.logaddexp(0.0, z) - truth * z  # binary cross-entropy on the logit, without overflow
-        values["loss"] = figure(float(losses.mean()) if n else None, *mean_interval(losses, unit))
-    if bad.any():
-        values["f1"] = figure(2 * tp / (2 * tp + fp + fn), *f1_interval(rejected, bad, unit))
-    if 0 < bad.sum() < n:
-        recall, specificity = tp / (tp + fn), tn / (tn + fp)
-        ends = [
-            proportion(right[of_class], None if unit is None else unit[of_class])
-            for right, of_class in ((rejected, bad), (~rejected, ~bad))
-        ]
-        values["balanced_accuracy"] = figure((recall + specificity) / 2, *mean_of(recall, specificity, *ends))
-        if np.isfinite(score).all():
-            ranked = ranking(score, bad, unit)
-            values["auroc"] = figure(ranked.auroc, *ranked.auroc_interval)
-            values["average_precision"] = figure(ranked.average_precision, *ranked.average_precision_interval)
-    matrix = [[tn, fp], [fn, tp]]
+    values |= _of_both_classes(rejected, bad, unit) | _of_scores(score, z, bad, unit)
+    matrix = [[int((rejected[of_class] == said).sum()) for said in (False, True)] for of_class in (~bad, bad)]
     parts = {} if unit is None else {"parts": part_figures(verdicts, truth, group or ())}
     rates = {name: values[name] for name in FIGURES}
     return {"n": n, **rates, "confusion_matrix": matrix, "verdicts": _counts(verdicts, bad), **parts}
+
+
+def _of_both_classes(
+    rejected: npt.NDArray[np.bool_], bad: npt.NDArray[np.bool_], unit: Units
+) -> dict[str, dict[str, float | None]]:
+    """F1, and balanced accuracy: the mean of recall and specificity."""
+    values = dict.fromkeys(("f1", "balanced_accuracy"), figure(None))
+    if bad.any():
+        f1 = 2 * int((rejected & bad).sum()) / (int(rejected.sum()) + int(bad.sum()))
+        values["f1"] = figure(f1, *f1_interval(rejected, bad, unit))
+    if bad.any() and not bad.all():
+        sides = (rejected, bad), (~rejected, ~bad)
+        recall, specificity = (int((right & of_class).sum()) / int(of_class.sum()) for right, of_class in sides)
+        ends = [proportion(right[of_class], None if unit is None else unit[of_class]) for right, of_class in sides]
+        values["balanced_accuracy"] = figure((recall + specificity) / 2, *mean_of(recall, specificity, *ends))
+    return values
+
+
+def _of_scores(
+    score: npt.NDArray[np.float64], logit: npt.NDArray[np.float64], bad: npt.NDArray[np.bool_], unit: Units
+) -> dict[str, dict[str, float | None]]:
+    """Loss (binary cross-entropy), and AUROC and average precision if both classes and only finite scores are there."""
+    values = dict.fromkeys(("auroc", "average_precision"), figure(None))
+    with np.errstate(invalid="ignore"):
+        losses = np.logaddexp(0.0, logit) - bad * logit  # without overflow
+        values["loss"] = figure(float(losses.mean()) if len(losses) else None, *mean_interval(losses, unit))
+    if bad.any() and not bad.all() and np.isfinite(score).all():
+        ranked = ranking(score, bad, unit)
+        values["auroc"] = figure(ranked.auroc, *ranked.auroc_interval)
+        values["average_precision"] = figure(ranked.average_precision, *ranked.average_precision_interval)
+    return values
 
 
 def part_figures(verdicts: Verdicts, label: npt.NDArray[np.integer], part: Sequence[str]) -> dict[str, Any]:
