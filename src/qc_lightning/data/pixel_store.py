@@ -22,6 +22,9 @@ from qc_lightning.data import pixel_cache as disk
 from qc_lightning.data.decode import BadImage, DecodeSettings, decode, read
 from qc_lightning.data.pixel_cache import Keep, Outcome, Pixels
 
+Block = tuple[Pixels, list[str], dict[int, str]]
+"""Pixels of consecutive photos, SHA-256 of each file, and the reasons for bad ones by their index among all photos."""
+
 _log = logging.getLogger(__name__)
 
 _TASK_PHOTOS = 16  # photos per task: few enough to balance the load, enough to make queueing cheap
@@ -160,21 +163,9 @@ def _decode_all(
     at_a_time = min(_TASK_PHOTOS, -(-len(paths) // (4 * workers)), max(1, _TASK_BYTES // math.prod(shape)))
     stop = threading.Event()
 
-    def work(start: int) -> tuple[Pixels, list[str], dict[int, str]]:
-        batch = paths[start : start + at_a_time]
-        block, digests, faults = np.zeros((len(batch), *shape), np.uint8), [""] * len(batch), {}
-        for row, path in enumerate(batch):
-            if stop.is_set():
-                break
-            try:
-                block[row], digests[row] = read(path, settings[start + row])
-            except BadImage as error:
-                faults[start + row] = str(error)
-        return block, digests, faults
-
     sha256: list[str] = []
     bad: dict[int, str] = {}
-    waiting: deque[Future[tuple[Pixels, list[str], dict[int, str]]]] = deque()
+    waiting: deque[Future[Block]] = deque()
     with (
         warnings.catch_warnings(),
         Progress(
@@ -195,7 +186,8 @@ def _decode_all(
             for start in range(first, len(paths), max(1, at_a_time)):
                 if len(waiting) == 4 * workers:
                     take()
-                waiting.append(pool.submit(work, start))
+                some = range(start, min(start + at_a_time, len(paths)))
+                waiting.append(pool.submit(_decode_block, paths, settings, shape, some, stop))
             while waiting:
                 take()
         except BaseException:  # Ctrl-C, a full disk: cancel the photos not yet started
@@ -203,6 +195,25 @@ def _decode_all(
             pool.shutdown(cancel_futures=True)
             raise
     return sha256, bad
+
+
+def _decode_block(
+    paths: Sequence[Path],
+    settings: Sequence[DecodeSettings],
+    shape: tuple[int, int, int],
+    some: range,
+    stop: threading.Event,
+) -> Block:
+    """Decode some of the photos; those after `stop` get zeros."""
+    block, digests, faults = np.zeros((len(some), *shape), np.uint8), [""] * len(some), {}
+    for row, number in enumerate(some):
+        if stop.is_set():
+            break
+        try:
+            block[row], digests[row] = read(paths[number], settings[number])
+        except BadImage as error:
+            faults[number] = str(error)
+    return block, digests, faults
 
 
 def _free_memory() -> int:
