@@ -17,10 +17,16 @@ SMALL = ["data.count=40", "data.image_size=16", "model.hidden=[8]", "trainer=cpu
 COMMANDS: dict[str, list[str]] = {
     "train": [*SMALL, "trainer.max_epochs=2", "hydra.run.dir=new"],
     "train -m": ["-m", *SMALL, "trainer.max_epochs=1", "optim.lr=0.1,0.01", "hydra.sweep.dir=new"],
+    "train recommended": [
+        *("experiment=recommended", "data.count=24", "data.image_size=32"),
+        *SMALL[3:],
+        "hydra.run.dir=new",
+    ],
     "train resume": ["resume=run", "trainer.max_epochs=2"],
     "evaluate": ["run=run", "subset=test", "name=again"],
     "predict": ["run=run", "source=in", "output=verdicts.csv", "sort=copy"],
     "predict parquet": ["run=run", "source=in", "output=verdicts.parquet", "overlays=true", "part=prefix"],
+    "predict xlsx": ["run=run", "source=in", "output=verdicts.xlsx"],
     "explain": ["run=run", "source=in"],
     "robustness": ["run=run", "photos=2"],
     "latency": ["run=run", "seconds=0.01", "batch_sizes=[1]"],
@@ -32,6 +38,7 @@ COMMANDS: dict[str, list[str]] = {
     "gauge": ["source=study.csv", "output=gauge"],
     "sweep_report": ["run=sweep"],
     "log export": ["line.sqlite", "export", "rows.csv"],
+    "log export xlsx": ["line.sqlite", "export", "rows.xlsx"],
     "log dataset": ["line.sqlite", "dataset", "labelled"],
 }
 
@@ -70,14 +77,15 @@ def line_log(path: Path, photos: list[Path]) -> None:
     assert made == path, made
 
 
+def limit_files(size: int) -> None:
+    """Limit the bytes of a file for this process, so that it meets what looks like a full disk."""
+    signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, resource.RLIM_INFINITY))
+
+
 def attempt(name: str, work: Path, size: int) -> forked.End:
     """The result of a command with a limit of bytes per file."""
-
-    def limit() -> None:
-        signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-        resource.setrlimit(resource.RLIMIT_FSIZE, (size, resource.RLIM_INFINITY))
-
-    return forked.run(forked.command(name.split()[0], *COMMANDS[name]), work, limit)
+    return forked.run(forked.command(name.split()[0], *COMMANDS[name]), work, lambda: limit_files(size))
 
 
 def torn(work: Path) -> list[str]:

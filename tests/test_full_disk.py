@@ -1,6 +1,10 @@
 """Full or read-only disks, and paths that are no folders: one line, before work starts if possible; no torn files."""
 
 import errno
+import gc
+import sys
+from contextlib import suppress
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -12,6 +16,7 @@ from qc_lightning.core.errors import UserError
 from qc_lightning.core.room import check_room, without_room
 from qc_lightning.core.run import Run
 from qc_lightning.evaluation.evaluation_set import split_photos
+from qc_lightning.inference.tables import write_xlsx
 
 
 def test_a_place_that_takes_files_is_left_as_it_was(tmp_path: Path) -> None:
@@ -54,6 +59,23 @@ def test_a_split_that_was_cut_off_is_damaged_and_no_shorter_one(tmp_path: Path) 
     write_text(run.split, run.split.read_text()[:-2])
     with pytest.raises(UserError, match=r"split.csv is damaged \(it is cut off\)"):
         split_photos(run)
+
+
+def test_a_workbook_without_room_leaves_no_traceback(tmp_path: Path) -> None:
+    """openpyxl's archive, if a full disk stops it, is closed again when it is collected, and fails again."""
+    pytest.importorskip("openpyxl")
+    rows = [(str(number), number / 7) for number in range(40)]
+
+    def write() -> None:
+        sys.unraisablehook = sys.__unraisablehook__  # pytest has its own
+        with suppress(OSError):
+            write_xlsx(Path("rows.xlsx"), {"name": str, "value": float}, rows)
+        gc.collect()
+
+    for size in (600, 3000, 4000, 5000, 20_000):
+        end = forked.run(write, tmp_path, partial(full_disk.limit_files, size))
+        assert (end.code, end.output) == (0, ""), size
+        assert (tmp_path / "rows.xlsx").exists() == (size == 20_000)
 
 
 @pytest.mark.slow

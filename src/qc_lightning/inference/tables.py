@@ -1,5 +1,6 @@
 """Write tables as .xlsx and .parquet, row by row."""
 
+import io
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import islice
@@ -68,8 +69,10 @@ def write_xlsx(path: Path, columns: Columns, records: Iterable[Sequence[object]]
         if count >= _SHEET_ROWS:
             raise UserError(f"{path}: expected at most {_SHEET_ROWS - 1} rows, a sheet holds no more: use .csv")
         sheet.append(list(_cells(sheet, row)))
+    content = io.BytesIO()  # openpyxl's archive, left by a full disk, would print a traceback when it is collected
+    book.save(content)
     with replacing(path) as temporary:
-        book.save(temporary)
+        temporary.write_bytes(content.getbuffer())
     return count
 
 
