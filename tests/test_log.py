@@ -160,7 +160,7 @@ def test_rows_that_were_cut_off_show_by_a_digest_that_was_kept(
     meddle(path, "DELETE FROM entries WHERE id > 8")
     assert log(path, "verify")[0] == 0
     code, out, _ = log(path, "verify", f"digest={kept}")
-    assert (code, out.splitlines()[-1]) == (1, f"no row has the digest {kept}: rows were cut off or written anew")
+    assert (code, out.splitlines()[-1]) == (1, f"no row has the digest {kept}: rows were cut off or written again")
 
 
 def test_two_writers_make_one_chain(tmp_path: Path) -> None:

@@ -27,7 +27,7 @@ def log(config: LogConfig) -> None:
             print(fault)
             raise SystemExit(1)
         if config.digest and not log_file.has_digest(path, config.digest.strip()):
-            print(f"no row has the digest {config.digest}: rows were cut off or written anew")
+            print(f"no row has the digest {config.digest}: rows were cut off or written again")
             raise SystemExit(1)
     elif config.action == "dataset":
         from qc_lightning.inference.log_dataset import labelled_photos

@@ -96,7 +96,7 @@ class DecideConfig:
     def __post_init__(self) -> None:
         check_device(self.device)
         if not (self.reason or "").strip():
-            raise UserError('reason: expected why, which goes on record: give reason="..."')
+            raise UserError('reason: expected the reason, which is recorded with the decision: give reason="..."')
         valid = (self.rule == "fixed") == (self.threshold is not None)
         check(valid, "threshold", "a probability with rule=fixed, and none with another rule", self.threshold)
         _check_rule(self, "")

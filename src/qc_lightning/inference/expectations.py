@@ -94,7 +94,7 @@ def _rows(path: Path) -> Iterator[Mapping[str, str | None]]:
             else:
                 yield from (json.loads(line) for line in file if line.strip())
     except (csv.Error, ValueError) as error:
-        raise UserError(f"{path}: expected a row a photo, cannot read it ({error})") from error
+        raise UserError(f"{path}: expected one row per photo, cannot read it ({error})") from error
 
 
 def _of_row(row: Mapping[str, str | None], listing: Path, class_names: tuple[str, str]) -> Expectation:

@@ -64,7 +64,7 @@ def read_written(output: Path, resume: bool, marks: Marks = USUAL) -> Written:
         raise UserError(f"output: expected a file, {output} is a folder: give output={output / 'verdicts.csv'}")
     for path in (output, journal):
         if path.exists() and not path.is_file():  # a pipe or a device: reading would block or never end
-            raise UserError(f"output: expected a file, {path} is none: give another name")
+            raise UserError(f"output: expected a file, {path} is none: give another output=")
     existing = next((path for path in (output, journal) if os.path.lexists(path)), None)
     if existing and not resume:
         raise UserError(f"{existing} already exists: continue it with resume=true, or give another output=")

@@ -41,10 +41,10 @@ def leak_checks(split: Records) -> list[tuple[bool, str]]:
                 example[row[column]] = row["path"]
         torn = [example[key] for key, subsets in where.items() if len(subsets) > 1]
         if not where:
-            text = f"Not checked whether a {one} lies in two subsets: split.csv does not say."
+            text = f"Not checked whether a {one} is in two subsets: split.csv does not say."
         elif torn:
             text = f"{len(torn):,} {many} found in two subsets, so the figures are too good; for example {torn[0]}"
         else:
-            text = f"No {one} lies in two subsets ({len(where):,} compared)."
+            text = f"No {one} is in two subsets ({len(where):,} compared)."
         checks.append((bool(where) and not torn, text))
     return checks
