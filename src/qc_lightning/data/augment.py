@@ -12,13 +12,13 @@ from qc_lightning.config import AugmentConfig
 def augment(images: Tensor, config: AugmentConfig, generator: Generator | None = None) -> Tensor:
     """Augment each photo by its own random draw: geometry in one resampling, then light, sharpness and noise.
 
-    Corners that turn in from outside are filled by reflection, so no black wedge gives a turned photo away. The draws
-    come from the CPU, so they are the same on every device.
+    Places outside the photo are filled by reflection: a black wedge would reveal a rotated photo. Random numbers are
+    drawn on the CPU, so they are the same on every device.
 
     Args:
         images: float [B, 3, H, W] in [0, 1].
         config: the ranges, or the name of one of torchvision's policies.
-        generator: of the draws; None takes torch's own. The named policies always draw from torch's own.
+        generator: of the random numbers; None: torch's own, which the named policies always use.
 
     Returns:
         float [B, 3, H, W] in [0, 1]; the same tensor when nothing is to change.
@@ -75,18 +75,20 @@ def _moved(images: Tensor, config: AugmentConfig, generator: Generator | None) -
 
 
 def moved(images: Tensor, xx: Tensor, xy: Tensor, x: Tensor, yx: Tensor, yy: Tensor, y: Tensor) -> Tensor:
-    """Photos resampled, each at places of its own: column xx * c + xy * r + x and row yx * c + yy * r + y of the photo.
+    """Resample each photo by its own affine map; places outside the photo are filled by reflection.
 
-    Places beyond the edge are filled by reflection, never black.
+    The new pixel at column c and row r is taken from column xx * c + xy * r + x and row yx * c + yy * r + y, with c and
+    r from -1 to 1 over width and height. The map is that of a square photo and adapted to the aspect of this one, so
+    that a rotation remains a rotation.
 
     Args:
         images: float [B, 3, H, W].
-        xx: this and the others float [B]; c and r run from -1 to 1 over the photo, along both of its sides alike.
-        xy: as xx.
-        x: in half sides, to the right.
-        yx: as xx.
-        yy: as xx.
-        y: in half sides, downwards.
+        xx: of the map, float [B], like all others.
+        xy: of the map.
+        x: shift to the right, in half widths.
+        yx: of the map.
+        yy: of the map.
+        y: shift downwards, in half heights.
     """
     aspect = images.shape[2] / images.shape[3]  # the grid is square for any shape of photo
     theta = torch.stack([xx, xy * aspect, x, yx / aspect, yy, y], dim=1).view(len(images), 2, 3).to(images)
@@ -95,7 +97,7 @@ def moved(images: Tensor, xx: Tensor, xy: Tensor, x: Tensor, yx: Tensor, yy: Ten
 
 
 def _grid(theta: Tensor, height: int, width: int) -> Tensor:
-    """Torch's affine_grid without aligned corners, as the sum of what rows and columns add.
+    """Torch's affine_grid without aligned corners, as a sum of one term per row and one per column.
 
     Added as complex numbers, whose parts are the two coordinates: one pass over memory, a tenth of affine_grid's time.
     """
@@ -106,7 +108,7 @@ def _grid(theta: Tensor, height: int, width: int) -> Tensor:
 
 
 def _lit(images: Tensor, config: AugmentConfig, generator: Generator | None) -> Tensor:
-    """More or less light and contrast."""
+    """Change brightness and contrast."""
     if not (config.brightness or config.contrast):
         return images
     light, contrast = (
@@ -118,7 +120,7 @@ def _lit(images: Tensor, config: AugmentConfig, generator: Generator | None) -> 
 
 
 def _blurred(images: Tensor, most: float, generator: Generator | None) -> Tensor:
-    """Blur each photo by a Gaussian of its own, sigma up to `most` percent of the side."""
+    """Blur each photo by its own Gaussian, with a sigma of up to `most` percent of the side."""
     if not most:
         return images
     side = math.sqrt(images.shape[2] * images.shape[3])
@@ -127,12 +129,12 @@ def _blurred(images: Tensor, most: float, generator: Generator | None) -> Tensor
 
 
 def blurred(images: Tensor, sigma: Tensor, reach: float) -> Tensor:
-    """Blur each photo by a Gaussian of its own; the edge is mirrored.
+    """Blur each photo by its own Gaussian; the edge is mirrored.
 
     Args:
         images: float [B, C, H, W].
         sigma: float [B], standard deviations in pixels, above 0.
-        reach: pixels to either side that the kernel takes in.
+        reach: half width of the kernel in pixels.
     """
     count, channels, height, width = images.shape
     reach = min(max(1, math.ceil(reach)), min(height, width) - 1)

@@ -14,7 +14,7 @@ from qc_lightning.data.ray_connection import connect, nodes, reason_of
 from qc_lightning.data.worker_pool import Work, WorkerPool
 
 TRIES = 3
-"""How often a photo is handed to a worker of its own before it counts as the cause of the workers' deaths."""
+"""How often a photo is given to a worker alone before it counts as the cause of the workers' deaths."""
 
 _TASKS_PER_WORKER = 20  # at least, so that all workers end at about the same time
 _FEWER = 4  # factor by which a batch shrinks after most of its photos were lost
@@ -25,13 +25,13 @@ class Cluster:
     """A connection to Ray, and room for workers on it.
 
     Args:
-        settings: which cluster, and what one worker gets of it.
-        memory: bytes that one worker takes, by an estimate.
+        settings: address of the cluster, and the resources of one worker.
+        memory: estimated bytes of one worker.
 
     Attributes:
-        workers: at a time, at most.
-        threads: of one worker.
-        device: that one worker computes on, cpu or cuda.
+        workers: largest number of workers at a time.
+        threads: threads of one worker.
+        device: device of one worker, cpu or cuda.
 
     Raises:
         UserError: Ray is not installed, there is no cluster at the address, it wants another token, or no node of it
@@ -70,22 +70,22 @@ class Cluster:
     ) -> Iterator[Sequence[tuple[int, bytes | None]]]:
         """Process every photo; yields numbers and results in batches, in no particular order.
 
-        The photos of a worker that dies are tried again, in rounds of ever fewer photos at a time; a photo that is
-        alone with its worker is tried three times. Ray holds photos back that workers have no time for, so memory does
-        not grow with their number.
+        The photos of a worker that dies are tried again, in rounds of ever fewer photos per task; a photo that is alone
+        with its worker is tried three times. Ray limits the tasks in flight, so memory does not grow with the number of
+        photos.
 
         Args:
-            make: makes what a worker does; called once in each.
-            count: of photos.
-            task: the message to a worker about a photo, by its number.
-            most: photos that a worker takes at a time.
-            stop: ends it early.
+            make: called once in each worker, returns its work.
+            count: number of photos.
+            task: returns the message to a worker about the photo of a number.
+            most: most photos per task.
+            stop: ends the work early.
 
         Returns:
             None for the result of a photo that has killed its worker each time.
 
         Raises:
-            UserError: a worker cannot begin or says what it cannot do, none survives any photo, or no node has had room
+            UserError: a worker cannot start or reports an error, no worker survives any photo, or no node has had room
                 for one for minutes.
         """
         import ray
@@ -157,7 +157,7 @@ def check_nodes(cluster: Cluster, photo: Path | None) -> None:
 
 
 def _look(photo: Path | None) -> str:
-    """Versions that must be equal on all machines for equal results."""
+    """The versions that results depend on, and whether the photo is visible here."""
     import PIL
 
     seen = "" if photo is None or photo.exists() else f", does not see {photo}"

@@ -57,7 +57,7 @@ class BatchSampler(Sampler[NDArray[np.int64]]):
         rank: number of this process, from 0.
         world: number of processes.
         labels: int64 [n], to draw the classes equally often, with replacement (`imbalance=sampler`); None: all once.
-        least: a last batch of fewer photos joins the previous one: a batch norm learns nothing from a single photo.
+        least: a last batch of fewer photos joins the previous one, since a batch norm cannot use a single photo.
     """
 
     def __init__(
@@ -81,7 +81,7 @@ class BatchSampler(Sampler[NDArray[np.int64]]):
         self.epoch = epoch
 
     def __len__(self) -> int:
-        return len(self._starts(len(self._share(self.indices)))) - 1
+        return len(self._starts(len(self._of_rank(self.indices)))) - 1
 
     def __iter__(self) -> Iterator[NDArray[np.int64]]:
         order = self.indices
@@ -92,18 +92,19 @@ class BatchSampler(Sampler[NDArray[np.int64]]):
                 if self.draw_weight is None
                 else draw.choice(order, len(order), p=self.draw_weight)
             )
-        own = self._share(order)
+        own = self._of_rank(order)
         for start, end in pairwise(self._starts(len(own))):
             yield own[start:end]
 
     def _starts(self, count: int) -> list[int]:
-        """Where batches begin, and where the last one ends."""
+        """Start of each batch, and the end of the last one."""
         starts = list(range(0, count, self.batch_size))
         if len(starts) > 1 and count - starts[-1] < self.least:
             starts.pop()
         return [*starts, count]
 
-    def _share(self, order: NDArray[np.int64]) -> NDArray[np.int64]:
+    def _of_rank(self, order: NDArray[np.int64]) -> NDArray[np.int64]:
+        """This process's part of an order; with a seed all parts have the same length."""
         if self.seed is not None and self.world > 1:
             order = np.resize(order, -(-len(order) // self.world) * self.world)
         return order[self.rank :: self.world]

@@ -1,9 +1,9 @@
 """Find copies in a dataset: identical bytes, identical pixels, or the same picture saved again smaller or lighter.
 
 The usual perceptual hash compares bits of a small picture and calls many different photos of similar parts duplicates.
-Here the small picture itself is compared, after what it shares with the rest is taken away: its brightness and
-contrast, the mean picture of the set, and then the set's main ways of varying. Different parts are left with little in
-common, copies with nearly all. The small picture is gray, so a copy has to have the photo's mean colour too.
+Here the small picture itself is compared, after removing what it shares with the others: brightness and contrast, the
+mean picture of the set, and then the set's main variations. What remains of different parts has little in common, what
+remains of copies nearly everything. The small picture is grey, so a copy must also have the photo's mean colour.
 Figures: docs/audit.md
 """
 
@@ -60,7 +60,7 @@ class Copies:
 
 
 def identical_files(sha256: Sequence[str]) -> list[Copies]:
-    """Pairs of the first file of its digest with each of the others."""
+    """Pairs of files with the same digest: the first of them with each of the others."""
     first = {digest: index for index, digest in reversed(list(enumerate(sha256)))}
     return [Copies(first[digest], index, "bytes", 0.0) for index, digest in enumerate(sha256) if first[digest] != index]
 
@@ -152,7 +152,7 @@ def _listed(start: int, i: Indices, j: Indices, likeness: Floats, kind: str) -> 
 
 
 def _confirmed(own: Floats, i: Indices, j: Indices) -> npt.NDArray[np.bool_]:
-    """Which of the pairs (i, j) are copies by what is their own, unit rows [n, cells]."""
+    """Which of the pairs (i, j) are copies; of the own parts of all photos, unit rows [n, cells]."""
     lacking = 1 - np.einsum("pd,pd->p", own[i], own[j]) ** 2
     certain: npt.NDArray[np.bool_] = lacking <= _CERTAIN
     unsure = np.flatnonzero(~certain & (lacking <= _FAR_NEARER))
@@ -163,14 +163,14 @@ def _confirmed(own: Floats, i: Indices, j: Indices) -> npt.NDArray[np.bool_]:
 
 
 def _same_tint(one: Floats, other: Floats) -> npt.NDArray[np.bool_]:
-    """Which of the mean colours less their brightness, both [pairs, 3], are as near as those of copies."""
+    """Which pairs of tints (mean colour minus brightness), both [pairs, 3], are as near as those of copies."""
     allowed = np.maximum(_TINT, _TINT_SHARE * np.abs(one).max(1))
     near: npt.NDArray[np.bool_] = np.abs(one - other).max(1) <= allowed
     return near
 
 
 def _limit(own: Floats) -> float:
-    """How much a copy may lack in this set of photos, unit rows [n, cells]."""
+    """How much of the own part, unit rows [n, cells], a copy may lack in this set of photos."""
     if len(own) < 2:
         return _BEYOND_MEAN
     sample = np.unique(np.linspace(0, len(own) - 1, _SAMPLE).astype(np.int64))
@@ -186,7 +186,7 @@ def _neighbourhood(own: Floats, places: Indices) -> Floats:
 
 
 def _own_parts(small: Floats) -> tuple[Floats, Floats]:
-    """What is a photo's own beyond the set's mean picture, and beyond its main variations too: unit rows [n, cells]."""
+    """Each photo without the set's mean picture, and also without its main variations: unit rows [n, cells]."""
     x = small.reshape(len(small), -1)
     x = x - x.mean(1, keepdims=True)
     x = x / np.maximum(x.std(1, keepdims=True), 1e-3)
@@ -211,11 +211,11 @@ def join_copies(groups: Sequence[str], copies: Sequence[Copies], near: bool) -> 
     """Merge the groups of photos that are copies of each other.
 
     Photos with the same bytes or pixels are always joined. Those alike are joined nearest first and never into a group
-    of more than a twentieth of the photos (20 at least): similar parts would otherwise hang together in a chain.
+    of more than a twentieth of the photos (at least 20): otherwise similar parts would form one long chain.
 
     Args:
-        groups: of each photo.
-        copies: pairs of them.
+        groups: group of each photo.
+        copies: pairs of copies.
         near: whether to join near-duplicates too.
 
     Returns:

@@ -1,4 +1,4 @@
-"""Photos of object storage on this machine: copied once, so that every epoch and every process reads a disk."""
+"""Copy photos from object storage to this machine once, so that every epoch and every process reads from disk."""
 
 import hashlib
 import os

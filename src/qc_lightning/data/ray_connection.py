@@ -1,4 +1,4 @@
-"""The connection to a Ray cluster, and what can be asked of it."""
+"""The connection to a Ray cluster, and its nodes."""
 
 import logging
 import os
@@ -17,12 +17,12 @@ _LOCAL_STORE = 500 << 20  # bytes of shared memory of a cluster of our own: path
 
 
 def check_address(address: str) -> None:
-    """Set what Ray reads when it is imported, and see that something answers at an address `<head>:<port>`.
+    """Set the variables that Ray reads on import, and check that something answers at an address `<head>:<port>`.
 
-    At once: Ray itself would try for two minutes.
+    Ray itself would try for two minutes.
 
     Raises:
-        UserError: nothing does.
+        UserError: nothing answers.
     """
     prepare_ray()
     host, colon, port = address.rpartition(":")
@@ -78,7 +78,7 @@ def connect(address: str) -> None:
 
 @contextmanager
 def _said() -> Iterator[list[str]]:
-    """What Ray's own libraries write to standard error in the block, kept from the user; known after the block."""
+    """Capture what Ray's libraries write to standard error in the block; available after the block."""
     said: list[str] = []
     sys.stderr.flush()
     before = os.dup(2)
@@ -104,7 +104,7 @@ def nodes() -> list[dict[str, Any]]:
 
 
 def reason_of(error: BaseException) -> str:
-    """The last line of an error that says something."""
+    """The last line of an error that is not empty."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     with suppress(IndexError):
         return lines[-1][:300]

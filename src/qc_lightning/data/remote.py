@@ -56,7 +56,7 @@ class RemotePhoto:
 
     @property
     def name(self) -> PurePosixPath:
-        """Its name, whose ending says what it is."""
+        """Its name, whose extension tells the kind of file."""
         return PurePosixPath(self.address.rpartition("/")[2])
 
     def read(self) -> bytes:
@@ -95,7 +95,7 @@ def find_remote(source: str) -> list[str]:
 
 
 def versions(source: str) -> dict[str, str]:
-    """What tells one version of each object below an address from the next, by its address: ETag or time, and size.
+    """The version of each object below an address, by its address: ETag or time, and size.
 
     Raises:
         UserError: it cannot be listed.
@@ -118,7 +118,7 @@ def _address(scheme: str, name: str) -> str:
 
 
 def check_rights(addresses: Sequence[str]) -> None:
-    """Try a photo of each folder before work starts.
+    """Check, before work starts, that a photo of each folder can be read.
 
     Raises:
         UserError: those of some folders cannot be read.
@@ -140,7 +140,7 @@ def check_rights(addresses: Sequence[str]) -> None:
 
 
 def reason_of(error: BaseException) -> str:
-    """One short phrase for what a file system raised."""
+    """An error of a file system as one short phrase."""
     if isinstance(error, FileNotFoundError):
         return "no such file or directory"
     if isinstance(error, PermissionError):

@@ -26,11 +26,11 @@ class UnfinishedPixels:
     Args:
         pixels: open for reading and writing.
         journal: open for reading and writing.
-        row_bytes: of one photo.
+        row_bytes: bytes of the pixels of one photo.
 
     Attributes:
-        sha256: of each photo whose pixels are there.
-        bad: what is wrong with some of them, by index.
+        sha256: digest of each decoded photo, hex.
+        bad: reason for each bad photo, by index.
         checksum: CRC-32 of the pixels.
     """
 
@@ -80,7 +80,7 @@ def unfinished(target: Path, row_bytes: int) -> Iterator[UnfinishedPixels]:
 
     Args:
         target: the file; its folder exists.
-        row_bytes: of the pixels of one photo.
+        row_bytes: bytes of the pixels of one photo.
     """
     place = target.with_name(f"{UNFINISHED}{target.name}")
     pixels = _open(place)
@@ -113,7 +113,7 @@ def _open(path: Path) -> BinaryIO:
 
 
 def _is_at(file: BinaryIO, path: Path) -> bool:
-    """Whether it has its name still: another process may have completed or removed it before it was locked."""
+    """Whether the file still has its name: another process may have completed or removed it before it was locked."""
     try:
         return os.path.samestat(os.fstat(file.fileno()), path.stat())
     except FileNotFoundError:

@@ -22,7 +22,7 @@ _log = logging.getLogger(__name__)
 _TICK, _NOTICE, _PATIENCE = 1.0, 10.0, 300.0  # seconds without a result: to look, to say so, to give up
 
 Work = Callable[[list[bytes]], list[bytes]]
-"""What a worker makes of some photos: a result for each, in their order."""
+"""Takes messages about photos and returns a result for each, in their order."""
 
 
 class _Worker:
@@ -54,12 +54,12 @@ class WorkerPool:
     """Worker processes on a cluster that run the same task.
 
     Attributes:
-        maker: a reference to what makes the work, called once in each.
-        workers: at most.
-        cpus: cores of each.
-        gpus: of each.
-        memory: bytes of each.
-        room: how many workers the nodes that are alive have room for.
+        maker: reference to a function that is called once in each worker and returns its work.
+        workers: largest number of worker processes.
+        cpus: cores of each worker.
+        gpus: GPUs of each worker.
+        memory: bytes of each worker.
+        room: returns the number of workers that fit on the live nodes.
     """
 
     maker: Any  # ray.ObjectRef
@@ -72,16 +72,16 @@ class WorkerPool:
     def results(
         self, numbers: Sequence[int], task: Callable[[int], bytes], size: int, stop: StopRequest
     ) -> Iterator[list[tuple[int, bytes]]]:
-        """Numbers of photos and what the workers made of them, in no order; photos whose workers died are left out.
+        """Yield numbers and results of photos in blocks, in no particular order; photos whose worker died are missing.
 
         Args:
-            numbers: of the photos.
-            task: the message to a worker about a photo, by its number.
-            size: photos that a worker takes at a time; alone, a photo waits at no worker that has another one.
-            stop: ends it early.
+            numbers: numbers of the photos.
+            task: returns the message to a worker about the photo of a number.
+            size: photos per task. With 1, a worker holds one photo only, so that its death has one suspect.
+            stop: ends the work early.
 
         Raises:
-            UserError: a worker cannot begin or says what it cannot do, or no node has had room for one for minutes.
+            UserError: a worker cannot start or reports an error, or no node has had room for one for minutes.
         """
         import ray
 
@@ -103,7 +103,7 @@ class WorkerPool:
             _end_executors(before)
 
     def _blocks(self, numbers: Sequence[int], task: Callable[[int], bytes], size: int) -> "Iterator[pyarrow.Table]":
-        """What Ray Data makes of the photos, a table for each task that was done."""
+        """The results from Ray Data, one table per finished task."""
         import pyarrow
         import ray
         from ray.data import ActorPoolStrategy, DataContext
@@ -135,7 +135,7 @@ class WorkerPool:
         yield from dataset.iter_batches(batch_size=None, batch_format="pyarrow", prefetch_batches=0)
 
     def _while_there_is_room(self, blocks: "Iterator[pyarrow.Table | None]") -> "Iterator[pyarrow.Table | None]":
-        """Hand blocks on; end when none comes because a node was lost that other nodes have no room for."""
+        """Pass blocks on; end if none arrives because a node was lost and the others have no room for its workers."""
         last, warned = time.monotonic(), False
         for block in blocks:
             yield block
@@ -160,7 +160,7 @@ class WorkerPool:
 
 
 def _as_they_come(blocks: "Iterable[pyarrow.Table]") -> "Iterator[pyarrow.Table | None]":
-    """Blocks as another thread takes them; None for each second in which there is none."""
+    """Blocks, read by another thread; None for each second without one."""
     taken: Queue[pyarrow.Table | BaseException | None] = Queue(maxsize=1)
     ended = threading.Event()
 
@@ -195,10 +195,13 @@ def _as_they_come(blocks: "Iterable[pyarrow.Table]") -> "Iterator[pyarrow.Table 
 
 
 def _end_executors(before: set[threading.Thread]) -> None:
-    """End what Ray Data still executes in threads that were not there before.
+    """End the executors of Ray Data that were started since.
 
-    One that waits for a lost node would keep its place in the queue for workers. When the process ends it would call
-    Ray after its shutdown, and Ray then ends the process with exit code 1.
+    An executor that waits for a lost node would keep its place in the queue for workers. At the end of the process it
+    would call Ray after Ray's shutdown, and Ray would end the process with exit code 1.
+
+    Args:
+        before: the threads that were there before.
     """
     for thread in set(threading.enumerate()) - before:
         if thread.name.startswith("StreamingExecutor"):  # threads with a method shutdown, as far as Ray has any
@@ -206,5 +209,5 @@ def _end_executors(before: set[threading.Thread]) -> None:
 
 
 def _minutes(seconds: float) -> str:
-    """A length of time in words: `5 minutes`, `12 seconds`."""
+    """A duration in words: `5 minutes`, `12 seconds`."""
     return f"{seconds / 60:.0f} minutes" if seconds >= 120 else f"{seconds:.0f} seconds"
