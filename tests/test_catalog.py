@@ -92,6 +92,17 @@ def test_misspelt_class_names_the_nearest(photo_root: Path, config: Callable[...
         read_catalog(config())
 
 
+def test_folders_of_other_names_are_one_message_with_both_settings(
+    photo_root: Path, config: Callable[..., AnyData]
+) -> None:
+    (photo_root / "Correct").rename(photo_root / "good")
+    (photo_root / "Incorrect").rename(photo_root / "bad")
+    with pytest.raises(UserError, match=r"there is: bad, good.*data\.classes\.correct=.*data\.classes\.incorrect="):
+        read_catalog(config())
+    named = {"correct": "good", "incorrect": "bad"}
+    assert len(read_catalog(config(classes=ClassNames(**named))).photos) > 0
+
+
 def test_a_missing_class_folder_is_one_line(photo_root: Path, config: Callable[..., AnyData]) -> None:
     (photo_root / "Incorrect").rename(photo_root.parent / "elsewhere")
     with pytest.raises(UserError, match=r"folder 'Incorrect' .*there is: Correct"):

@@ -220,7 +220,7 @@ def test_the_other_run_has_seen_the_photos(evaluate: Evaluate, place: Path) -> N
         (["subset=all"], "subset: expected one of train, val, test, got 'all'"),
         (["subset=test", "data.root=photos"], "subset=test names photos of the run: leave it out, or leave out data.*"),
         (["data.root=nowhere"], "data.root: expected a folder with Correct/ and Incorrect/ in it"),
-        (["data.root=empty"], "expected a folder 'Correct' in"),
+        (["data.root=empty"], "expected folders 'Correct' and 'Incorrect' in"),
         (["data.manifest=no.csv"], "data.manifest: expected a CSV file with path,label"),
         (["device=tpu"], "device: expected auto, cpu, cuda or cuda:<n>, got 'tpu'"),
         (["name=a/b"], "name: expected a folder's name"),

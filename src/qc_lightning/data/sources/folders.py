@@ -68,6 +68,7 @@ def _scan_classes(
     photos: list[Photo] = []
     unread: list[tuple[str, str]] = []
     passed_over: Counter[str] = Counter()
+    _refuse_neither(base, folders, classes)
     for label, class_name in enumerate(classes.names):
         key = f"data.classes.{'incorrect' if label else 'correct'}"
         if class_name not in folders:
@@ -99,6 +100,18 @@ def _scan_classes(
     notes = [f"Left out: {what}: {count}." for what, count in sorted(passed_over.items())]
     notes += [note] if (note := in_words(unread)) else []
     return Catalog(photos, notes + _third_folders(base, [*classes.names, *_MASKS], "is neither class"))
+
+
+def _refuse_neither(base: Path, folders: Sequence[str], classes: ClassNames) -> None:
+    """Refuse a folder without any of the two classes; names both, so that one message is enough."""
+    if set(classes.names) & set(folders):
+        return
+    correct, incorrect = classes.names
+    there = f"there is: {', '.join(folders[:5]) or 'no folder at all'}"
+    raise UserError(
+        f"expected folders '{correct}' and '{incorrect}' in {base} ({there}): rename yours, or set "
+        "data.classes.correct=<its name> data.classes.incorrect=<its name>"
+    )
 
 
 def _refuse_others(base: Path, classes: ClassNames) -> None:
