@@ -25,7 +25,14 @@ from qc_lightning.metrics.table import in_words as metrics_in_words
 
 
 def evaluate_run(run: Run, inspector: Inspector, labelled: EvaluationSet, scored: Scored) -> dict[str, Any]:
-    """Compute the metrics for an evaluation's metrics.json, with warnings."""
+    """Compute the metrics for an evaluation's metrics.json, with warnings.
+
+    Args:
+        run: the evaluated run.
+        inspector: its model.
+        labelled: the photos.
+        scored: their logits.
+    """
     everything = {labelled.subset: SubsetLogits(torch.arange(len(scored.photos)), scored.logit)}
     target, names = RunRecord.read(run).training.decision, inspector.class_names
     metrics = measure(everything, scored.photos, inspector.decision, target, names, scored.novelty)
@@ -108,7 +115,13 @@ def same_as_trained(run: Run, metrics: dict[str, Any], subset: str) -> str:
 
 
 def compare_runs(other: Run, candidate: tuple[Inspector, Scored], baseline: tuple[Inspector, Scored]) -> dict[str, Any]:
-    """Compare the run with another on the photos that both could read, for metrics.json."""
+    """Compare the run with another on the photos that both could read, for metrics.json.
+
+    Args:
+        other: the run to compare with.
+        candidate: model and logits of the run.
+        baseline: model and logits of `other`.
+    """
     readable = {photo.path for photo in candidate[1].photos} & {photo.path for photo in baseline[1].photos}
     common = [scored.only(readable) for _, scored in (candidate, baseline)]
     photos = common[0].photos

@@ -101,7 +101,16 @@ def predictions_csv(
     subset: str = "test",
     novelty: npt.NDArray[np.float64] | None = None,
 ) -> str:
-    """predictions.csv as text: path,label,probability,verdict,novelty of each photo of one subset."""
+    """predictions.csv as text: path,label,probability,verdict,novelty of each photo of one subset.
+
+    Args:
+        logits: logits of each subset.
+        photos: all photos of the dataset.
+        decision: the rule for verdicts.
+        class_names: the user's names for Correct and Incorrect.
+        subset: the subset to list, one of `logits`.
+        novelty: of all photos, float [n]; None: not measured, an empty column.
+    """
     index, logit = logits[subset]
     probability = probabilities(logit)
     selected = [photos[i] for i in index]

@@ -60,6 +60,11 @@ class Parts:
 def check(run: Run, photos: Sequence[Photo], decode: DecodeSettings) -> list[str]:
     """Refuse photos that cannot qualify a run, before they are scored; returns sentences on what could not be checked.
 
+    Args:
+        run: the run to certify.
+        photos: the qualification photos, with labels.
+        decode: decode settings of the run.
+
     Raises:
         UserError: some cannot be read, the run has seen some, or there is no Incorrect one.
     """
@@ -134,7 +139,16 @@ def parts(scored: Scored) -> Parts:
 def record(
     run: Run, inspector: Inspector, scored: Scored, parts: Parts, limits: Sequence[Limit], config: CertifyConfig
 ) -> DecisionRecord:
-    """Add the certified decision to the run's decision.json, where it is then in force."""
+    """Add the certified decision to the run's decision.json, where it is then in force.
+
+    Args:
+        run: the certified run.
+        inspector: its model.
+        scored: the qualification photos.
+        parts: their parts.
+        limits: what they show, all of it shown.
+        config: all settings.
+    """
     model_id, own, _ = saved_decision(run.best)
     threshold, review = band(limits)
     rates = " and ".join(f"{limit.kind} rate at most {100 * limit.rate:.4g}%" for limit in limits)

@@ -68,7 +68,16 @@ class Entry(NamedTuple):
     def inspected(
         cls, inspection: Inspection, part: str, source: str, model: str, decision: str, milliseconds: float
     ) -> "Entry":
-        """The entry of an inspection made now."""
+        """The entry of an inspection made now.
+
+        Args:
+            inspection: its result.
+            part: number of the part; empty if unknown.
+            source: camera or folder; empty if unknown.
+            model: digest of the model's record in the log.
+            decision: digest of the decision in force.
+            milliseconds: from the photo's arrival, or the trigger, to its verdict.
+        """
         probability, logit, novelty = map(_finite, (inspection.probability, inspection.logit, inspection.novelty))
         return cls(_now(), part, source, inspection.sha256, inspection.model_id, model, decision, inspection.threshold,
                    probability, logit, novelty, inspection.verdict.value, inspection.reason, inspection.error,

@@ -33,13 +33,25 @@ def open_reviews(path: Path) -> list[Row]:
 
 
 def newest_inspection(path: Path, part: str, source: str) -> Row | None:
-    """The newest inspection of a part; None if there is none."""
+    """The newest inspection of a part; None if there is none.
+
+    Args:
+        path: path of the log.
+        part: number of the part.
+        source: camera or folder of the photo.
+    """
     where = "WHERE part = ? AND source = ? AND overrides IS NULL ORDER BY id DESC LIMIT 1"
     return next(log_file.query(path, where, part, source), None)
 
 
 def rows_after(path: Path, number: int, most: int) -> list[Row]:
-    """The rows after a number, in order, up to a limit."""
+    """The rows after a number, in order.
+
+    Args:
+        path: path of the log.
+        number: number of the row before the first one.
+        most: largest number of rows.
+    """
     return list(log_file.query(path, "WHERE id > ? ORDER BY id LIMIT ?", number, most))
 
 

@@ -39,6 +39,7 @@ class Stream:
         exact: fill every batch except the last with `batch_size` readable photos, however long that takes, and run it
             as training does. The last bits of a logit can depend on the batch of its photo, so the same batches give
             exactly the logits of training. Otherwise no result waits longer than about half a second.
+        threads: number of decoding threads; 0: one for each core.
     """
 
     def __init__(

@@ -84,7 +84,13 @@ class ServedModel:
                 self.drift.add(number or self.drift.photos + 1, *log_queries.read_measures(entry))
 
     def judged(self, inspected: Row, said: Row, log: Path) -> None:
-        """Add a person's verdict on a spot check to the escape monitor."""
+        """Add a person's verdict on a spot check to the escape monitor.
+
+        Args:
+            inspected: row of the inspection.
+            said: row of the person's verdict.
+            log: file of the log.
+        """
         with self._lock:
             self.escapes.add(inspected, said, stopped_elsewhere(log, inspected))
 
@@ -159,7 +165,7 @@ class Models:
         raise UserError(f"product: expected one of {', '.join(self.products)}, got '{product}'")
 
     def judged(self, inspected: Row, said: Row, log: Path) -> None:
-        """Add a person's verdict to the monitor of the model that inspected."""
+        """Add a person's verdict to the monitor of the model that inspected; arguments as for `ServedModel.judged`."""
         for model in self.all:
             if model.record == inspected.entry.model:
                 model.judged(inspected, said, log)

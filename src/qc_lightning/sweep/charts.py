@@ -20,6 +20,8 @@ class Axis:
         listed: whether its values are categories at equal distances instead of numbers on a scale.
         ticks: position in [0, 1] and text of each label.
         log: whether the scale is logarithmic.
+        low: smallest value of a scale.
+        high: largest value of a scale.
     """
 
     name: str

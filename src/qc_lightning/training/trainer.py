@@ -105,6 +105,13 @@ def _checked(flags: Mapping[str, Any]) -> dict[str, Any]:
 def fit(trainer: Trainer, model: LightningModule, data: LightningDataModule, run: Run, resume: bool) -> bool:
     """Train, from last.ckpt when resuming.
 
+    Args:
+        trainer: of `build_trainer`.
+        model: the module to train.
+        data: its photos.
+        run: keeps the checkpoints.
+        resume: whether the run is continued.
+
     Returns:
         False when Ctrl-C ended it after at least one epoch, else True.
 
@@ -139,7 +146,7 @@ def fit(trainer: Trainer, model: LightningModule, data: LightningDataModule, run
 
 
 def predict_all(trainer: Trainer, model: Classifier, data: LightningDataModule, run: Run, resume: bool) -> None:
-    """Compute the logits of the best checkpoint and keep them in the model.
+    """Compute the logits of the best checkpoint and keep them in the model; arguments as for `fit`.
 
     Raises:
         UserError: it was there before the training was resumed, and does not fit.
