@@ -69,20 +69,17 @@ def replayed(log: Path, model_id: str | None = None) -> Report:
 
 def table(monitor: DriftMonitor) -> str:
     """A line for each statistic: value and limit of the comparison closest to it, and the first row beyond."""
+    if not monitor.largest:
+        return f"nothing was compared yet: that takes {EVERY} photos"
     lines = [f"{'statistic':16}{'value':>8}{'limit':>8}{'photos':>8}  first row beyond"]
     for name in (*monitor.reference.names, MIX):
-        one, first = monitor.largest.get(name), monitor.first.get(name)
-        if one is None:
-            lines.append(f"{name:16}{'too few photos':>24}")
-            continue
+        one, first = monitor.largest[name], monitor.first.get(name)
         lines.append(f"{name:16}{one.value:8.3f}{one.limit:8.3f}{one.photos:8d}  {first.row if first else '-'}")
     camera = any(name != MIX for name in monitor.first)
     if camera:
         lines.append("ALARM: the photos have changed: check camera, light, lens and product")
     if MIX in monitor.first:
         lines.append("ALARM: the mix has changed: the fraction of rejected parts has changed")
-    if not monitor.largest:
-        lines.append(f"nothing was compared yet: that takes {EVERY} photos")
-    elif not monitor.first:
+    if not monitor.first:
         lines.append("nothing has changed beyond chance")
     return "\n".join(lines)
