@@ -252,6 +252,10 @@ def test_decide_chooses_on_validation_photos(run: Path, call: Call, capsys: pyte
     words = f"{passed} of {counts['Incorrect']} Incorrect pass, {rejected} of {counts['Correct']} Correct are rejected"
     assert f"on {len(rows)} validation photos: {words}, 0 are for review" in capsys.readouterr().out
     assert newest["rule"] == "escape"
+    before = (run / "decision.json").read_text()
+    (run / "validation.csv").write_text("path\n1\n")
+    assert call(decide.main, f"run={run}", "threshold=0.5", "reason=again") == 2
+    assert (run / "decision.json").read_text() == before, "refused before anything is written"
     assert newest["photos"].endswith("validation photos")
     assert newest["why"].endswith("(asked for)")
 
