@@ -296,6 +296,21 @@ def test_a_rare_class_is_among_the_photos_that_tell_the_weight(monkeypatch: pyte
     assert head.tried["then the distance weighs 4"] > head.tried["then the distance weighs 0"]
 
 
+@pytest.mark.parametrize("change", [0.0, 12.0])
+def test_a_distance_that_rises_in_copies_of_correct_photos_is_dropped(change: float) -> None:
+    """It ranks the photos as they are without an error; the linear head also ranks the copies."""
+    photos = torch.randn(300, 1, 20, generator=torch.Generator().manual_seed(0))
+    label = (torch.arange(300) >= 200).long()
+    far = 12.0 * torch.eye(20)[torch.arange(300) % 20] * (-1.0) ** (torch.arange(300) // 20)[:, None]
+    photos[200:, 0] += far[200:]
+    photos[200:, 0, 0] += 4
+    copies = photos.clone()
+    copies[:200, 0] += change / 12 * far[:200]
+    head = FittedHead(20, 5.0, distance=True)
+    head.fit(torch.cat([photos, copies]), photos_of(label.repeat(2), np.arange(600) % 5)._replace(times=2), 0.03)
+    assert (head.distance is None) == bool(change)
+
+
 def test_with_few_incorrect_photos_the_distance_to_correct_ones_counts() -> None:
     """3 of 83 photos are each far off in their own direction: only their distance differs from the others."""
     draw = torch.Generator().manual_seed(0)

@@ -123,7 +123,7 @@ class FittedHead(nn.Module):
                 _scale(self.patches.linear, 0.0, 0.0)
             return score[: photos.once]
         total, patch_weight, patch_spread = self._add_patches(score / score.std(), patches[:, 0], photos)
-        total, distance_factor = self._add_distance(total[: photos.once], pooled, patches[:, 0], photos)
+        total, distance_factor = self._add_distance(total, pooled, patches[:, 0], photos)
         slope, offset = platt(total.numpy(), photos.label[: photos.once].numpy())
         self.platt = _at_standard(slope, offset, total)
         _scale(self.pooled.linear, slope / float(score.std()), offset)
@@ -183,28 +183,28 @@ class FittedHead(nn.Module):
         return sums[weight], weight, float(spread)
 
     def _add_distance(self, total: Tensor, pooled: Tensor, patches: Tensor, photos: Folds) -> tuple[Tensor, float]:
-        """Take references from the Correct photos, and add the distances to `total` [photos.once], or drop them.
+        """Return the sums of `total` [n] and the distances, without copies [photos.once], and a distance's factor.
 
-        Returns:
-            The sums [photos.once], and the factor of a distance in them.
+        Augmented copies also choose the weight, since a distance that ranks photos well may rise with their light.
         """
+        once, label = slice(photos.once), photos.label
         if self.distance is None:
-            return total, 0.0
-        distances, label = self.distance.fit(pooled, patches, photos), photos.label[: photos.once]
+            return total[once], 0.0
+        distances = self.distance.fit(pooled, patches, photos)
         of_class = [evenly(torch.nonzero(label == kind)[:, 0], _ENOUGH) for kind in (0, 1)]
         some = torch.arange(photos.once) if photos.few else torch.cat(of_class)
-        measured = torch.full((photos.once,), torch.nan)
+        measured = torch.full((len(label),), torch.nan)
         measured[some] = distances.measure(some)
         spread = float(measured[some].std())
         weight = _OF_FEW if photos.few else self._weigh_distance(total[some], measured[some], spread, label[some])
         self.choice += f", distance to Correct photos weighs {weight:g}"
         if weight == 0:
             self.distance = None
-            return total, 0.0
-        rest = torch.nonzero(measured.isnan())[:, 0]
+            return total[once], 0.0
+        rest = torch.nonzero(measured[once].isnan())[:, 0]
         measured[rest] = distances.measure(rest)
-        self.distance.begin_at(measured[label == 0])
-        return total + weight / spread * measured, weight / spread
+        self.distance.begin_at(measured[once][label[once] == 0])
+        return total[once] + weight / spread * measured[once], weight / spread
 
     def _weigh_distance(self, total: Tensor, measured: Tensor, spread: float, label: Tensor) -> float:
         """The weight with the highest AUROC for distances [m] of some photos beside their scores `total` [m].
