@@ -156,7 +156,7 @@ def test_features_are_computed_once(train: Train, own: list[str], monkeypatch: p
     from qc_lightning.training import features
 
     _, first, _ = train(*own)
-    monkeypatch.setattr(features, "keep", lambda *_: pytest.fail("computed again"))
+    monkeypatch.setattr(features.FeatureCache, "keep", lambda *_: pytest.fail("computed again"))
     _, again, _ = train(*own)
     assert (again / "predictions.csv").read_text() == (first / "predictions.csv").read_text()
     cached, _ = Path(os.environ["QC_LIGHTNING_CACHE"]).glob("features/*/*.npz")  # photos, and copies of some
@@ -172,9 +172,9 @@ def test_another_split_computes_only_what_is_new(train: Train, own: list[str]) -
     from qc_lightning.training import features
 
     kept: list[int] = []
-    keep = features.keep
+    keep = features.FeatureCache.keep
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(features, "keep", lambda *given: (kept.append(len(given[1])), keep(*given)))
+        patch.setattr(features.FeatureCache, "keep", lambda *given: (kept.append(len(given[2])), keep(*given)))
         splits = []
         for seed in (0, 1):
             _, run, _ = train(*own, f"seed={seed}")
