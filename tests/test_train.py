@@ -190,12 +190,11 @@ def test_a_torchvision_network_trains(train: Train, easy: list[str]) -> None:
     assert json.loads((run / "metrics.json").read_text())["test"]["n"] == 12
 
 
-@pytest.mark.gpu
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
-def test_a_gpu_trains_in_mixed_precision(train: Train, easy: list[str]) -> None:
-    code, run, output = train(*easy, "trainer=gpu", "trainer.precision=bf16-mixed")
+def test_mixed_precision_and_clipped_gradients_go_together(train: Train, easy: list[str]) -> None:
+    """As in experiment=finetune trainer.precision=bf16-mixed; Lightning refuses to clip before a fused step."""
+    few = ("trainer=cpu", "trainer.max_epochs=1", "report=false")
+    code, _, output = train(*easy, *few, "trainer.precision=bf16-mixed", "trainer.gradient_clip_val=5")
     assert code == 0, output
-    assert json.loads((run / "metrics.json").read_text())["test"]["auroc"]["value"] == 1.0
 
 
 def test_a_process_that_writes_nothing_leaves_the_checkpoints_alone(tmp_path: Path) -> None:

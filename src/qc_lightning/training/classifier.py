@@ -153,7 +153,7 @@ class Classifier(LightningModule):
 
     def optimizer(self, parameters: Any) -> torch.optim.Optimizer:
         """The configured optimizer of these parameters or parameter groups."""
-        return build_optimizer(self.optim, parameters, fused=not str(self.trainer.precision).startswith("16"))
+        return build_optimizer(self.optim, parameters, fused="mixed" not in str(self.trainer.precision))
 
     def _keep(self, subset: str, batch: _Labelled, logit: Tensor) -> None:
         answers = self._answers[subset]

@@ -19,7 +19,7 @@ def build_optimizer(
     Args:
         config: name, step size and weight decay.
         parameters: to move, or groups of them that may have step sizes of their own.
-        fused: one kernel for all weights; float16's gradient scaler cannot clip with it.
+        fused: one kernel for all weights; Lightning cannot clip gradients with it in mixed precision.
     """
     common: dict[str, Any] = {"lr": config.lr, "weight_decay": config.weight_decay, "fused": fused}
     if config.name == "sgd":

@@ -89,7 +89,8 @@ class TailClassifier(ClosedFormClassifier):
                 self._begin(self._store.training(self.trainer.strategy.root_device))
 
     def _begin(self, features: TrainingFeatures) -> None:
-        score = fit_head(self.frozen, features, self.settings)
+        # computing the features has moved the network, and its head with it
+        score = fit_head(self.frozen.cpu(), features, self.settings)
         assert score is not None, "the folds exist"
         self._frozen_score = score
         _, patches = self.frozen.split(features.features[0, :, 0])
