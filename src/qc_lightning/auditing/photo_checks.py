@@ -49,14 +49,13 @@ def network_checks(photos: PhotoSet, copies: Sequence[Copies], config: AuditConf
     """Run the checks that need a network: doubtful labels, and the learning curve."""
     if config.quick:
         return [Check.not_made(name, "left out with quick=true.") for name in ("label_errors", "learning_curve")]
-    import torch
-
     from qc_lightning.auditing.labels import check_labels, held_together
     from qc_lightning.auditing.learning_curve import check_learning_curve
     from qc_lightning.auditing.out_of_fold import deal, photo_features
+    from qc_lightning.inference.checkpoint import chosen_device
     from qc_lightning.metrics.decision import probabilities
 
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    device = chosen_device("auto")
     head, features = photo_features(photos, config.data, config.model, device)
     penalty, seed = config.model.penalty, config.seed
     photos_to_check = deal(held_together(photos.photos, copies), seed)

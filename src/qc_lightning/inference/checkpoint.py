@@ -15,6 +15,7 @@ from qc_lightning.core.errors import UserError, reading
 from qc_lightning.core.run import Run
 from qc_lightning.data.decode import DecodeSettings
 from qc_lightning.metrics.decision import Decision
+from qc_lightning.models.precision import compute_in_float32
 
 if TYPE_CHECKING:
     from torch import nn
@@ -201,11 +202,12 @@ def locate(where: Run | str | os.PathLike[str]) -> tuple[Path, Run | None]:
 
 
 def chosen_device(name: str) -> torch.device:
-    """The device of that name, `auto` a GPU when there is one.
+    """The device of that name, `auto` a GPU when there is one; networks compute in float32 on it.
 
     Raises:
         UserError: it is not available.
     """
+    compute_in_float32()
     gpus = torch.cuda.device_count() if torch.cuda.is_available() else 0
     if name == "auto":
         # each process on a machine uses the GPU of its rank

@@ -19,6 +19,7 @@ from qc_lightning.data.cluster import TRIES, Cluster, check_nodes
 from qc_lightning.data.decode import BadImage, DecodeSettings, read
 from qc_lightning.data.photo import Photo
 from qc_lightning.models.network import Network
+from qc_lightning.models.precision import compute_in_float32
 from qc_lightning.training.features import Named, photo_features, photos_at_once
 
 _MOST = 64  # photos that a worker takes at a time
@@ -46,6 +47,7 @@ class FeatureWork:
         device: str,
         threads: int,
     ) -> None:
+        compute_in_float32()
         self._device = torch.device(device)
         self._network, self._decode = network.to(self._device), decode
         self._copy, self._augmentation = copy, augmentation

@@ -17,6 +17,7 @@ from qc_lightning.core.run import Run
 from qc_lightning.core.shutdown import Stopped
 from qc_lightning.core.suggestions import nearest
 from qc_lightning.core.system import cores
+from qc_lightning.models.precision import compute_in_float32
 from qc_lightning.training.callbacks import (
     CheckOptimizer,
     Checkpoints,
@@ -68,6 +69,7 @@ def build_trainer(config: TrainConfig, run: Run, in_sweep: bool) -> Trainer:
         # Lightning starts other processes with this command line, so each would start the complete sweep again
         raise UserError("trainer=ddp does not work inside a multirun (-m): give each job one device, trainer.devices=1")
     _quieten()
+    compute_in_float32()
     checkpoints = Checkpoints(run, restarts=in_sweep)
     callbacks: list[Callback] = [CheckOptimizer(), SeedEpochs(config.seed), StopTogether(), History(run)]
     callbacks.append(checkpoints)
