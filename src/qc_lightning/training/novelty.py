@@ -119,5 +119,7 @@ def _features(
     width = network.pooled_width
     if isinstance(data, FeatureDataModule):
         return lambda some: data.features[some][..., :width].float()
-    features = extract_features(network.eval(), photos, positions, next(network.parameters()).device, None)
+    # after a training, Lightning leaves the network on the CPU
+    device = next(network.parameters()).device if data.trainer is None else data.trainer.strategy.root_device
+    features = extract_features(network.eval().to(device), photos, positions, device, None)
     return lambda some: features[np.searchsorted(positions, some)][..., :width].float()
