@@ -203,7 +203,7 @@ class Inspector:
         from qc_lightning.models.tiles import blockwise
 
         check_decoded(pixels, self.decode)
-        if self.device.type != "cpu" or len(pixels) == 0:
+        if len(pixels) == 0:
             return self.batch_scores(pixels)
         few, many = self._blocks
         outputs = blockwise(self._run, torch.from_numpy(pixels), few if len(pixels) <= few else many)
@@ -212,9 +212,12 @@ class Inspector:
     @cached_property
     def _blocks(self) -> tuple[int, int]:
         """Photos per block: the smallest size with equal results, found by trial, and the size for many photos."""
-        from qc_lightning.models.network import block_of
+        from qc_lightning.models.network import block_of, gpu_block
         from qc_lightning.models.tiles import smallest_block
 
+        if self.device.type != "cpu":
+            block = gpu_block(self.decode.height, self.decode.width)
+            return block, block
         many = block_of(self.network)
         return smallest_block(self._run, self.decode.shape, many), many
 

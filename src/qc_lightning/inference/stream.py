@@ -56,8 +56,8 @@ class Stream:
             from qc_lightning.models.network import Network
 
             network, cpu = inspector.network, inspector.device.type == "cpu"
-            # training with a frozen network processed each photo alone
-            self._exact = exact and not (cpu and isinstance(network, Network) and network.frozen)
+            # training with a frozen network processed each photo alone, or on a GPU in blocks of one size
+            self._exact = exact and not (isinstance(network, Network) and network.frozen)
             self._network_in_pool = cpu and not self._exact
             self._small = self._network_in_pool and not isinstance(network, Network)
             self._torch_threads = torch.get_num_threads()

@@ -15,14 +15,14 @@ from qc_lightning.data.augment import augment
 from qc_lightning.data.dataset import PhotoSet
 from qc_lightning.data.decode import DecodeSettings, scaled
 from qc_lightning.data.photo import Photo
-from qc_lightning.models.network import Network, block_of
+from qc_lightning.models.network import Network, block_of, gpu_block
 from qc_lightning.models.photo_threads import photo_threads
+from qc_lightning.models.tiles import blockwise
 from qc_lightning.training.feature_cache import FeatureCache, fill_in, key_of
 from qc_lightning.training.feature_memory import room_for
 
 MOST_WITH_PATCHES = 4000  # training photos; half a gigabyte with a copy of each
 _KEPT_AT_ONCE = 256  # photos between saves: an interrupted run loses at most this many
-_GPU_BATCH, _GPU_SIZE = 64, 320  # photos of that side at a time, fewer of larger ones
 
 Named = tuple[Photo, str]
 """A photo and the name that the random draws of its copies follow from."""
@@ -89,7 +89,9 @@ def extract_features(
             return
         for start in range(0, len(todo), _KEPT_AT_ONCE):
             part = todo[start : start + _KEPT_AT_ONCE]
-            for _ in pool.map(compute, [part[i : i + at_once] for i in range(0, len(part), at_once)]):
+            # on a GPU in this thread: see `gpu_block`
+            every = pool.map if device.type == "cpu" else map
+            for _ in every(compute, [part[i : i + at_once] for i in range(0, len(part), at_once)]):
                 pass
             yield part
 
@@ -106,8 +108,7 @@ def extract_features(
 
 def photos_at_once(network: Network, decode: DecodeSettings, device: torch.device) -> int:
     """Number of photos that go through the network at a time."""
-    large = max(1, decode.height * decode.width / _GPU_SIZE**2)
-    return block_of(network) if device.type == "cpu" else max(1, int(_GPU_BATCH / large))
+    return block_of(network) if device.type == "cpu" else gpu_block(decode.height, decode.width)
 
 
 def photo_features(
@@ -134,7 +135,10 @@ def photo_features(
             draws = [torch.Generator().manual_seed(_seed(name)) for name in names]
             pairs = zip(image, draws, strict=True)
             image = torch.cat([augment(one[None], augmentation, draw) for one, draw in pairs])
-        return network.tile_features(image).flatten(1).cpu()
+        if device.type == "cpu":
+            return network.tile_features(image).flatten(1)
+        block = gpu_block(image.shape[2], image.shape[3])
+        return blockwise(lambda some: (network.tile_features(some).flatten(1).cpu(),), image, block)[0]
 
 
 def _seen(photos: PhotoSet, row: int) -> str:

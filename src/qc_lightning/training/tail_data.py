@@ -14,8 +14,9 @@ from qc_lightning.core.bars import Progress
 from qc_lightning.data.dataset import PhotoSet
 from qc_lightning.data.decode import scaled
 from qc_lightning.models.backbones import TimmBackbone
-from qc_lightning.models.network import FLIPS
+from qc_lightning.models.network import FLIPS, gpu_block
 from qc_lightning.models.photo_threads import photo_threads
+from qc_lightning.models.tiles import blockwise
 from qc_lightning.training.feature_data import FeatureBatch, FeatureDataModule, FeatureStore
 
 Places = npt.NDArray[np.int64]
@@ -145,19 +146,25 @@ def fine_maps(backbone: TimmBackbone, photos: PhotoSet, position: Places, device
         device: where to compute.
     """
     backbone = backbone.to(device)
+    at_once = 1 if device.type == "cpu" else gpu_block(photos.decode.height, photos.decode.width)
 
-    def compute(place: int) -> Tensor:
+    def views(image: Tensor) -> tuple[Tensor]:
+        # one view at a time: small maps stay in the cache
+        seen = [backbone.fine_map(image.flip(axes) if axes else image).half().cpu() for axes in FLIPS]
+        return (torch.stack(seen, 1),)
+
+    def compute(start: int) -> Tensor:
         with torch.inference_mode():
-            image = scaled(torch.from_numpy(photos.pixels(position[place : place + 1])).to(device))
-            # one view at a time: small maps stay in the cache
-            views = [backbone.fine_map(image.flip(axes) if axes else image).half().cpu() for axes in FLIPS]
-            return torch.cat(views)
+            image = scaled(torch.from_numpy(photos.pixels(position[start : start + at_once])).to(device))
+            return blockwise(views, image, at_once)[0]
 
-    maps = torch.empty(0)
-    with photo_threads(device) as pool:
-        computed = pool.map(compute, range(len(position)))
-        for place, views in enumerate(Progress(computed, total=len(position), desc="maps", unit="photo", delay=1.0)):
-            if not place:
-                maps = torch.empty(len(position), *views.shape, dtype=torch.float16)
-            maps[place] = views
+    maps, done = torch.empty(0), 0
+    with photo_threads(device) as pool, Progress(total=len(position), desc="maps", unit="photo", delay=1.0) as bar:
+        every = pool.map if device.type == "cpu" else map  # on a GPU in this thread: see `gpu_block`
+        for some in every(compute, range(0, len(position), at_once)):
+            if not done:
+                maps = torch.empty(len(position), *some.shape[1:], dtype=torch.float16)
+            maps[done : done + len(some)] = some
+            done += len(some)
+            bar.update(len(some))
     return maps
