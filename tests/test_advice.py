@@ -9,6 +9,7 @@ from qc_lightning.metrics.decision import Decision
 from qc_lightning.metrics.intervals import wilson
 from qc_lightning.metrics.verdict import Verdict
 from qc_lightning.report.advice import Advice, Advised, advice
+from qc_lightning.report.choices import rules_that_work
 from qc_lightning.report.groups import group_advice
 from qc_lightning.report.leaks import leak_checks, split_counts
 
@@ -108,6 +109,16 @@ def test_many_escapes_are_a_matter_for_the_validation_photos_not_for_a_threshold
     assert first.command == 'qc-lightning decide run=outputs/a rule=escape escape_rate=0.05 reason="too many escapes"'
     for step in advise(p, z, y, 0.9):
         assert "decision.threshold" not in step.command
+
+
+def test_a_rule_that_rejects_most_good_parts_is_not_advised(tmp_path):
+    """A threshold for 5% escapes that rejected 51 of 53 Correct validation photos was the first advice of a report."""
+    file = tmp_path / "validation.csv"
+    for overlapping, expected in ((0, ["balanced", "escape"]), (8, ["balanced"])):
+        bad = [0.9] * (40 - overlapping) + [0.05] * overlapping
+        rows = [("Correct", 0.1 + i / 1000) for i in range(40)] + [("Incorrect", p) for p in bad]
+        file.write_text("label,probability\n" + "".join(f"{label},{p}\n" for label, p in rows))
+        assert list(rules_that_work(file, "Incorrect")) == expected
 
 
 def test_overkill_that_buys_nothing_is_pointed_out():

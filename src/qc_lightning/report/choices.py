@@ -11,6 +11,7 @@ from qc_lightning.config.decisions import CostConfig, DecisionConfig, Rule
 from qc_lightning.core.csv_files import read_table
 from qc_lightning.core.errors import UserError
 from qc_lightning.metrics.rules import choose_decision
+from qc_lightning.metrics.verdict import overkills
 
 
 def _rule(name: Rule, escape_rate: float | None) -> DecisionConfig:
@@ -27,6 +28,8 @@ def _rule(name: Rule, escape_rate: float | None) -> DecisionConfig:
 
 _RULES = {"balanced": _rule("balanced", None), "escape": _rule("escape", 0.05)}
 """The rules that the report advises."""
+
+_BEARABLE = 0.5  # fraction of Correct photos that an advised threshold may reject
 
 
 def validation_scores(path: Path, incorrect: str) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.int64]]:
@@ -49,8 +52,17 @@ def validation_scores(path: Path, incorrect: str) -> tuple[npt.NDArray[np.float6
 
 
 def rules_that_work(path: Path, incorrect: str) -> Collection[str]:
-    """The advised rules that find a threshold; arguments as for `validation_scores`."""
+    """The advised rules that find a threshold at a bearable price: it rejects at most half of the Correct photos.
+
+    Arguments as for `validation_scores`.
+    """
     if not path.is_file():
         return ()
-    validation = validation_scores(path, incorrect)
-    return [name for name, rule in _RULES.items() if choose_decision(*validation, rule).source.startswith(name)]
+    probability, label = validation_scores(path, incorrect)
+    decisions = {name: choose_decision(probability, label, rule) for name, rule in _RULES.items()}
+    return [
+        name
+        for name, decision in decisions.items()
+        if decision.source.startswith(name)
+        and overkills(decision.verdicts(probability), label).sum() <= _BEARABLE * (label == 0).sum()
+    ]
