@@ -95,6 +95,13 @@ def test_masks_are_scored_where_there_are_any(run: Path, photo_root: Path) -> No
     assert of["hit"]["value"] >= 0.8
     assert of["mask_share"] == pytest.approx(0.25)
     assert of["heat_in_mask"] > 0.5
+    for photo in (photo_root / "Incorrect").iterdir():  # they need no label: a mask is of a defect
+        photo.rename(photo_root / photo.name)
+    others = [f"source={photo_root}", f"masks={photo_root / 'masks'}", f"output={run / 'others'}", "photos=null"]
+    assert call(f"run={run}", "target=incorrect", "checks=false", *others) == 0
+    (of,) = json.loads((run / "others" / "explain.json").read_text())["methods"]
+    assert of["masks"] >= len(test)
+    assert of["hit"]["value"] >= 0.8
 
 
 def test_other_photos_and_one_that_is_none(run: Path, tmp_path: Path, photo_root: Path) -> None:
@@ -145,6 +152,8 @@ def test_one_explanation_takes_the_place_of_another_or_leaves_it(
         (["method=cam"], "method: expected one of auto, evidence, gradcam"),
         (["source=nowhere/"], "there is no"),
         (["masks=nowhere"], "masks: expected a folder"),
+        (["masks=."], "masks: expected <photo's stem>.png of a photo"),
+        (["masks=.", "source=../photos"], "masks: expected <photo's stem>.png of a photo"),
     ],
 )
 def test_mistakes_are_one_line(run: Path, arguments: list[str], words: str, capsys: pytest.CaptureFixture[str]) -> None:

@@ -36,24 +36,37 @@ def select_images(run: Run, inspector: Inspector, config: ExplainConfig) -> list
     """The photos selected by `config`; a run's own photos are sorted by error, the largest first.
 
     Raises:
-        UserError: there are none, they have changed, or `masks` is not a folder.
+        UserError: there are none, they have changed, or `masks` is not a folder or has a mask of none of them.
     """
     masks = Path(config.masks).expanduser() if config.masks else None
     if masks is not None and not masks.is_dir():
         raise UserError(f"masks: expected a folder of <photo's stem>.png, there is none at {masks}")
-    if config.source is not None:
+    if config.source is None:
+        own = _worst_first(run, inspector, config)[: config.photos]
+        of = [_mask(one.path, masks or _beside(one.path)) if one.label else None for one in own]
+        subjects = [Subject(one.path, one.label, mask, one.camera) for one, mask in zip(own, of, strict=True)]
+    else:
         source = find_photos(config.source, [Path(config.output or "explanations").absolute()])
-        return [Subject(photo.path, None, None, photo.camera) for photo in source.photos()[: config.photos]]
+        others = source.photos()[: config.photos]
+        subjects = [Subject(one.path, None, _mask(one.path, masks) if masks else None, one.camera) for one in others]
+    if masks is not None and not any(subject.mask for subject in subjects):
+        raise UserError(f"masks: expected <photo's stem>.png of a photo, {masks} has none of these {len(subjects)}")
+    return subjects
+
+
+def _worst_first(run: Run, inspector: Inspector, config: ExplainConfig) -> list[Photo]:
     scored = score(inspector, own_photos(run, config.subset), trained_with(run).batch_size)
     probability = probabilities(scored.logit)
     label = [photo.label for photo in scored.photos]
     verdicts = inspector.decision.verdicts(probability, scored.novelty)
-    ranked = [scored.photos[i] for i in worst_first(verdicts, probability, label)]
-    return [Subject(photo.path, photo.label, _mask(photo, masks), photo.camera) for photo in ranked[: config.photos]]
+    return [scored.photos[i] for i in worst_first(verdicts, probability, label)]
 
 
-def _mask(photo: Photo, masks: Path | None) -> Path | None:
-    if photo.label != 1:
-        return None
-    folders = [masks] if masks else [parent / "masks" for parent in list(photo.path.parents)[1:2]]
-    return next((path for folder in folders if (path := folder / f"{photo.path.stem}.png").is_file()), None)
+def _beside(photo: Path) -> Path:
+    """The folder of masks beside the class folders."""
+    return photo.parent.parent / "masks"
+
+
+def _mask(photo: Path, masks: Path) -> Path | None:
+    mask = masks / f"{photo.stem}.png"
+    return mask if mask.is_file() else None
