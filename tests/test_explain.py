@@ -149,7 +149,7 @@ def test_one_explanation_takes_the_place_of_another_or_leaves_it(
     ("arguments", "words"),
     [
         (["method=scorecam"], "expected hirescam for this network, got 'scorecam'"),
-        (["method=cam"], "method: expected one of auto, evidence, gradcam"),
+        (["method=cam"], "method: expected one of auto, distance, evidence"),
         (["source=nowhere/"], "there is no"),
         (["masks=nowhere"], "masks: expected a folder"),
         (["masks=."], "masks: expected <photo's stem>.png of a photo"),

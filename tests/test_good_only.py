@@ -12,6 +12,9 @@ from sklearn.neighbors import NearestNeighbors
 
 from conftest import save_photo
 from qc_lightning import certify, evaluate, explain, export, predict
+from qc_lightning.data.decode import decode
+from qc_lightning.explanation.heat import Heat
+from qc_lightning.inference.export_metadata import EVIDENCE
 from qc_lightning.inference.inspector import Inspector
 from qc_lightning.metrics.rules import choose_decision, exceeded_by
 from qc_lightning.models.heads.distance import odds
@@ -78,6 +81,10 @@ def test_every_command_works_after_a_training_on_good_photos(
         assert theirs.verdict == ours.verdict
         assert theirs.probability == pytest.approx(ours.probability, abs=1e-4)
     assert (run / "export/inspector.onnx").stat().st_size < 30e6
+    pixels = decode(later / "Incorrect/b0.png", inspector.decode)[None]
+    (far,) = exported.run(pixels, EVIDENCE)[0]
+    assert far.sum() == pytest.approx(0, abs=0.02 * np.abs(far).sum()), "relative to the photo's average spot"
+    assert far[:40, :40].clip(0).sum() > 0.7 * far.clip(0).sum()
 
     for path in (later / "Incorrect").iterdir():
         path.rename(path.with_name(f"q{path.name}"))
@@ -85,12 +92,9 @@ def test_every_command_works_after_a_training_on_good_photos(
 
 
 def explain_heat(inspector: Inspector, path: Path) -> torch.Tensor:
-    from qc_lightning.data.decode import decode
-    from qc_lightning.explanation.heat import Heat
-
     image = torch.from_numpy(decode(path, inspector.decode))[None].float() / 255
     heat = Heat(inspector.network, "auto")
-    assert heat.method == "evidence"
+    assert heat.method == "distance"
     return torch.from_numpy(heat(image, [True])[0][0])
 
 

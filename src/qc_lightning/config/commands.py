@@ -8,7 +8,7 @@ from qc_lightning.config.cluster import RayConfig
 from qc_lightning.config.data import Group, Subset
 from qc_lightning.core.errors import UserError
 
-Method = Literal["auto", "evidence", "gradcam", "hirescam", "gradcam++", "layercam", "eigencam", "scorecam"]
+Method = Literal["auto", "distance", "evidence", "gradcam", "hirescam", "gradcam++", "layercam", "eigencam", "scorecam"]
 
 
 @dataclass(kw_only=True)

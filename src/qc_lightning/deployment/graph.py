@@ -4,7 +4,7 @@ import torch
 from torch import Tensor, nn
 
 from qc_lightning.data.decode import scaled
-from qc_lightning.explanation.evidence import has_evidence, lay_out
+from qc_lightning.explanation.evidence import has_distance, has_evidence, lay_out, lay_out_distances
 from qc_lightning.inference.export_metadata import EVIDENCE, FEATURES, LOGIT, NOVELTY, PROBABILITY
 from qc_lightning.models.network import FLIPS, Look, Network, Pool, laid_back
 from qc_lightning.models.novelty import Novelty, pixel_features
@@ -73,5 +73,6 @@ class ExportedGraph(nn.Module):
         if self.novelty is not None:
             outputs.append(self.novelty(pooled))
         if EVIDENCE in self.names:
-            outputs.append(lay_out(network, looks, features, (tiles.shape[2], tiles.shape[3]))[0])
+            lay = lay_out_distances if has_distance(network) else lay_out  # the map that `explain` shows
+            outputs.append(lay(network, looks, features, (tiles.shape[2], tiles.shape[3]))[0])
         return tuple(outputs)

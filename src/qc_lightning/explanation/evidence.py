@@ -25,6 +25,8 @@ from qc_lightning.models.tiles import join, split
 
 Share = Callable[[Tensor, Tensor], Tensor]
 """From maps [N, C, h, w] and the features' means [C] to each cell's share of the deviation, [N, C, h, w]."""
+Layout = Callable[[Network, Sequence[Look], Tensor, tuple[int, int]], tuple[Tensor, Tensor]]
+"""From a network, its maps of each view, their features and a tile's side to maps of photos and logits."""
 
 
 def _avg(maps: Tensor, mean: Tensor) -> Tensor:
@@ -63,6 +65,12 @@ def has_evidence(network: nn.Module) -> bool:
     return bool(network.head.width == pooled and maps[-1].shape[2] > 1)
 
 
+def has_distance(network: nn.Module) -> bool:
+    """Whether a network's head counts the distance of patches to those of Correct photos."""
+    head = network.head if isinstance(network, Network) else None
+    return isinstance(head, FittedHead) and head.distance is not None and head.distance.of_patches
+
+
 def _spread(cells: Tensor, side: tuple[int, int]) -> Tensor:
     """Spread cells [N, 1, h, w] over the pixels of a tile, [N, H, W], keeping the sum."""
     size = cells.shape[2] * cells.shape[3] / (side[0] * side[1])
@@ -81,11 +89,27 @@ def evidence(network: Network, image: Tensor) -> tuple[Tensor, Tensor]:
         logit minus the heads' biases, as far as resizing the maps keeps sums; of tiled photos it is all in the worst
         tile.
     """
+    return _laid_out_by(lay_out, network, image)
+
+
+def distances(network: Network, image: Tensor) -> tuple[Tensor, Tensor]:
+    """How much farther each spot of photos is from Correct photos than the photo's average spot.
+
+    Args:
+        network: a network for which `has_distance` is true.
+        image: float [B, 3, H, W] in [0, 1].
+
+    Returns:
+        The difference times the distance's weight in the logit, [B, H, W], with sum 0, and the logits [B].
+    """
+    return _laid_out_by(lay_out_distances, network, image)
+
+
+def _laid_out_by(lay: Layout, network: Network, image: Tensor) -> tuple[Tensor, Tensor]:
     tiles = split(image, network.tiles)
     with torch.no_grad():
-        flips = FLIPS[: network.views]
-        looks = [network.look(tiles, axes) for axes in flips]
-        return lay_out(network, looks, network.join(looks), (tiles.shape[2], tiles.shape[3]))
+        looks = [network.look(tiles, axes) for axes in FLIPS[: network.views]]
+        return lay(network, looks, network.join(looks), (tiles.shape[2], tiles.shape[3]))
 
 
 def lay_out(network: Network, looks: Sequence[Look], features: Tensor, side: tuple[int, int]) -> tuple[Tensor, Tensor]:
@@ -131,6 +155,19 @@ def lay_out(network: Network, looks: Sequence[Look], features: Tensor, side: tup
     highest_tile = nn.functional.one_hot(by_photo.argmax(1), by_photo.shape[1]).flatten()
     laid = join((heat * highest_tile[:, None, None])[:, None], network.tiles)[:, 0]
     return laid, by_photo.amax(1)
+
+
+def lay_out_distances(
+    network: Network, looks: Sequence[Look], features: Tensor, side: tuple[int, int]
+) -> tuple[Tensor, Tensor]:
+    """As `lay_out`, of how much farther each spot is from Correct photos than the photo's average spot."""
+    head = cast(FittedHead, network.head)
+    patch_map = looks[0].patch_map
+    assert head.distance is not None
+    assert patch_map is not None
+    off = head.distance.of_cells(head.frozen_patches(head.split(features)[1]))
+    cells = head.distance.slope * (off - off.mean(1, keepdim=True)) / off.shape[1]
+    return _spread(cells.view(-1, 1, *patch_map.shape[2:]), side), head(features).flatten()
 
 
 def _distance_cells(head: DistanceHead, patches: Tensor, side: Sequence[int]) -> Tensor:

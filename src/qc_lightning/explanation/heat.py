@@ -18,7 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from qc_lightning.core.errors import UserError
-from qc_lightning.explanation.evidence import evidence, has_evidence
+from qc_lightning.explanation.evidence import distances, evidence, has_distance, has_evidence
 from qc_lightning.models.mlp import MLP
 from qc_lightning.models.network import FLIPS, Network
 
@@ -30,6 +30,7 @@ METHODS = {
     "eigencam": "EigenCAM",  # Muhammad & Yeasin 2020
     "scorecam": "ScoreCAM",  # Wang et al. 2020
 }
+_TRACED = {"distance": distances, "evidence": evidence}
 _LAST_ONLY = ("eigencam", "scorecam")  # not in units of logits, so stages cannot be added; slow on large maps
 SMOOTH = 0.02  # standard deviation of the Gaussian that smooths every map, as a fraction of its longer side
 
@@ -39,7 +40,8 @@ def methods_for(network: nn.Module) -> tuple[str, ...]:
     if isinstance(network, MLP):
         return ("hirescam",)
     cams = ("hirescam", *(method for method in METHODS if method != "hirescam"))
-    return ("evidence", *cams) if has_evidence(network) else cams
+    traced = ("evidence",) if has_evidence(network) else ()
+    return (*(("distance",) if has_distance(network) else ()), *traced, *cams)
 
 
 class Heat:
@@ -47,7 +49,7 @@ class Heat:
 
     Args:
         network: the network of an Inspector: photos in [0, 1] to logits, in eval mode.
-        method: one of METHODS, `evidence`, or `auto`: the first that `methods_for` names.
+        method: one of METHODS, `evidence`, `distance`, or `auto`: the first that `methods_for` names.
 
     Attributes:
         method: the resolved method.
@@ -62,7 +64,7 @@ class Heat:
         if method not in fitting:
             raise UserError(f"method: expected {' or '.join(fitting)} for this network, got '{method}'")
         self.network, self.method = network, method
-        if method == "evidence":
+        if method in _TRACED:
             return
         import pytorch_grad_cam
 
@@ -83,8 +85,8 @@ class Heat:
         Returns:
             Heat, float32 [B, H, W], 0 and above, with sum 1 unless there is no evidence; and logits [B].
         """
-        if self.method == "evidence":
-            combined, logit = evidence(cast(Network, self.network), image)
+        if self.method in _TRACED:
+            combined, logit = _TRACED[self.method](cast(Network, self.network), image)
             side = torch.where(torch.tensor(incorrect), 1.0, -1.0)
             return _as_heat(combined.cpu() * side[:, None, None]), logit.float().cpu()
 
