@@ -83,7 +83,7 @@ def test_every_command_works_after_a_training_on_good_photos(
     assert (run / "export/inspector.onnx").stat().st_size < 30e6
     pixels = decode(later / "Incorrect/b0.png", inspector.decode)[None]
     (far,) = exported.run(pixels, EVIDENCE)[0]
-    assert far.sum() == pytest.approx(0, abs=0.02 * np.abs(far).sum()), "relative to the photo's average spot"
+    assert far.sum() == pytest.approx(0, abs=0.02 * float(np.abs(far).sum())), "relative to the photo's average spot"
     assert far[:40, :40].clip(0).sum() > 0.7 * far.clip(0).sum()
 
     for path in (later / "Incorrect").iterdir():
