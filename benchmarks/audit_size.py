@@ -21,7 +21,7 @@ from PIL import Image
 from qc_lightning.auditing.photo_checks import check_files, pixel_checks
 from qc_lightning.cli.compose import composed
 from qc_lightning.config import AuditConfig, parse
-from qc_lightning.data.checks import check_photos
+from qc_lightning.data.checks.dataset_checks import check_photos
 from qc_lightning.data.dataset import read_photos
 
 CLASSES = ("Correct", "Incorrect")

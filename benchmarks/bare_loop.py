@@ -16,8 +16,8 @@ from torch import Tensor, nn
 from qc_lightning.config import AugmentConfig
 from qc_lightning.config.presets import augmentations
 from qc_lightning.data.augment import augment
-from qc_lightning.data.decode import DecodeSettings
-from qc_lightning.data.pixel_store import open_store
+from qc_lightning.data.decoding.decode import DecodeSettings
+from qc_lightning.data.pixels.pixel_store import open_store
 from qc_lightning.models.mlp import MLP
 
 BATCH = 32

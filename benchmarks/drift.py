@@ -12,7 +12,7 @@ import numpy as np
 import torch
 
 from qc_lightning.core.run import Run
-from qc_lightning.data.decode import decode
+from qc_lightning.data.decoding.decode import decode
 from qc_lightning.deployment.drift_reference import Measured, measure, measured, reference_of
 from qc_lightning.evaluation.corruptions import CORRUPTIONS, corrupt
 from qc_lightning.evaluation.evaluation_set import split_photos

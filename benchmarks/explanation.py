@@ -13,7 +13,7 @@ import numpy as np
 import torch
 
 from qc_lightning.core.run import Run
-from qc_lightning.data.decode import decode
+from qc_lightning.data.decoding.decode import decode
 from qc_lightning.evaluation.evaluation_set import own_photos
 from qc_lightning.explanation.heat import Heat, methods_for
 from qc_lightning.inference.inspector import Inspector

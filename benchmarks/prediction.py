@@ -22,7 +22,7 @@ from PIL import Image
 
 from qc_lightning.core.run import Run
 from qc_lightning.core.system import cores
-from qc_lightning.data.decode import decode
+from qc_lightning.data.decoding.decode import decode
 from qc_lightning.inference.inspector import Inspector
 from qc_lightning.inference.stream import Stream
 

@@ -22,7 +22,7 @@ from qc_lightning.config.presets import CONF
 from qc_lightning.core.atomic import write_text
 from qc_lightning.core.errors import UserError
 from qc_lightning.core.run import Run
-from qc_lightning.data.decode import DecodeSettings
+from qc_lightning.data.decoding.decode import DecodeSettings
 from qc_lightning.inference.checkpoint import complete_checkpoint
 from qc_lightning.metrics.decision import Decision
 from qc_lightning.models.registry import build_network

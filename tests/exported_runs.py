@@ -12,7 +12,7 @@ from qc_lightning.config import ModelConfig
 from qc_lightning.core.atomic import write_text
 from qc_lightning.core.csv_files import csv_text
 from qc_lightning.core.run import Run
-from qc_lightning.data.decode import DecodeSettings
+from qc_lightning.data.decoding.decode import DecodeSettings
 from qc_lightning.deployment.export_run import export_inspector
 from qc_lightning.deployment.photos import gate_photos
 from qc_lightning.inference.checkpoint import complete_checkpoint

@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from qc_lightning.data import pixel_store as store_module
-from qc_lightning.data.decode import DecodeSettings
-from qc_lightning.data.pixel_store import PixelStore
+from qc_lightning.data.decoding.decode import DecodeSettings
+from qc_lightning.data.pixels import pixel_store as store_module
+from qc_lightning.data.pixels.pixel_store import PixelStore
 
 SMALL = DecodeSettings(8, 8)
 COUNT, BAD = 70, 33  # several tasks of 16

@@ -7,7 +7,7 @@ import zlib
 import numpy as np
 from PIL import Image, ImageDraw
 
-from qc_lightning.data.decode import DecodeSettings
+from qc_lightning.data.decoding.decode import DecodeSettings
 
 EIGHT = DecodeSettings(8, 8)
 

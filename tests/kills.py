@@ -196,8 +196,8 @@ def _anew(*arguments: str) -> Action:
 
 def _decode() -> None:
     """Decode photos into the cache; the digest of the result is written last."""
-    from qc_lightning.data.decode import DecodeSettings
-    from qc_lightning.data.pixel_store import open_store
+    from qc_lightning.data.decoding.decode import DecodeSettings
+    from qc_lightning.data.pixels.pixel_store import open_store
 
     paths = sorted(Path("many").iterdir())
     store = open_store(paths, DecodeSettings(16, 16), "disk", Path("cache/pixels"), progress=False)

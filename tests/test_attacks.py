@@ -14,7 +14,7 @@ from forked import command, import_all
 from kills import Phase, kill_and_continue, unbroken
 from predictions import save
 from qc_lightning.core.atomic import replacing, write_json
-from qc_lightning.data.decode import BadImage, DecodeSettings, decode_bytes
+from qc_lightning.data.decoding.decode import BadImage, DecodeSettings, decode_bytes
 
 SETTINGS = DecodeSettings(24, 16, "letterbox")
 

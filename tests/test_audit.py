@@ -20,10 +20,10 @@ from qc_lightning.auditing.learning_curve import check_learning_curve
 from qc_lightning.auditing.out_of_fold import deal
 from qc_lightning.auditing.output import write_tables
 from qc_lightning.core.errors import UserError
+from qc_lightning.data.checks.duplicates import Copies
+from qc_lightning.data.checks.file_facts import FileFacts
+from qc_lightning.data.checks.group_checks import check_groups, groups_across_subsets
 from qc_lightning.data.corrections import apply_corrections
-from qc_lightning.data.duplicates import Copies
-from qc_lightning.data.file_facts import FileFacts
-from qc_lightning.data.group_checks import check_groups, groups_across_subsets
 from qc_lightning.data.photo import Photo
 from qc_lightning.metrics.decision import probabilities
 from qc_lightning.models.heads.fitted import FittedHead

@@ -21,8 +21,8 @@ from conftest import save_photo
 from qc_lightning.config.record import RunRecord
 from qc_lightning.core.errors import UserError
 from qc_lightning.core.run import Run
-from qc_lightning.data import bands
-from qc_lightning.data.decode import BadImage, DecodeSettings, decode_bytes, read
+from qc_lightning.data.decoding import bands
+from qc_lightning.data.decoding.decode import BadImage, DecodeSettings, decode_bytes, read
 from qc_lightning.inference.checkpoint import read_checkpoint
 from qc_lightning.inference.inspector import Inspector
 

@@ -18,11 +18,11 @@ from qc_lightning import predict as predict_command
 from qc_lightning import verify as verify_command
 from qc_lightning.config import ExportConfig
 from qc_lightning.core.run import Run
-from qc_lightning.data.decode import BadImage, DecodeSettings, decode, decode_bytes
-from qc_lightning.data.decode_settings import Region
-from qc_lightning.data.mask import pack_mask
-from qc_lightning.data.pixel_store import open_store
-from qc_lightning.data.shape import common_shape
+from qc_lightning.data.decoding.decode import BadImage, DecodeSettings, decode, decode_bytes
+from qc_lightning.data.decoding.decode_settings import Region
+from qc_lightning.data.decoding.mask import pack_mask
+from qc_lightning.data.decoding.shape import common_shape
+from qc_lightning.data.pixels.pixel_store import open_store
 from qc_lightning.explanation.explanations import explain_some
 from qc_lightning.explanation.heat import Heat
 from qc_lightning.explanation.selection import Subject

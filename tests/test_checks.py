@@ -11,10 +11,10 @@ from PIL import Image
 from sklearn.linear_model import LogisticRegression
 
 from qc_lightning.core.errors import UserError
+from qc_lightning.data.checks.duplicates import Copies, join_copies
+from qc_lightning.data.checks.file_facts import read_file_facts
+from qc_lightning.data.checks.shortcuts import _predict
 from qc_lightning.data.dataset import PhotoSet, load_photos
-from qc_lightning.data.duplicates import Copies, join_copies
-from qc_lightning.data.file_facts import read_file_facts
-from qc_lightning.data.shortcuts import _predict
 from settings import data_settings, split_settings
 
 

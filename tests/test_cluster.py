@@ -210,7 +210,7 @@ def test_work_that_nobody_waits_for_ends(cluster: str) -> None:
     import ray
 
     from qc_lightning.core.shutdown import StopRequest
-    from qc_lightning.data.worker_pool import WorkerPool
+    from qc_lightning.data.cluster.worker_pool import WorkerPool
 
     def make() -> Callable[[list[bytes]], list[bytes]]:
         return lambda batch: [time.sleep(SLOW) or task for task in batch]

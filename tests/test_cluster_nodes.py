@@ -30,7 +30,7 @@ def begin(run_folder: Path, photos: Path, address: str, *arguments: str) -> "sub
     """A prediction that writes a part for each task, and ends after five seconds without a node."""
     script = (
         "from qc_lightning.prediction import part_files; part_files._SECONDS = 0.0;"
-        "from qc_lightning.data import worker_pool; worker_pool._PATIENCE = 5.0; worker_pool._NOTICE = 2.0;"
+        "from qc_lightning.data.cluster import worker_pool; worker_pool._PATIENCE = 5.0; worker_pool._NOTICE = 2.0;"
         "from qc_lightning.predict import main; main()"
     )
     return subprocess.Popen(

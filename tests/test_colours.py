@@ -7,7 +7,7 @@ import pytest
 from PIL import Image, features
 
 from images import EIGHT, encoded
-from qc_lightning.data.decode import IMAGE_SUFFIXES, BadImage, DecodeSettings, decode, decode_bytes
+from qc_lightning.data.decoding.decode import IMAGE_SUFFIXES, BadImage, DecodeSettings, decode, decode_bytes
 
 RED, HALF = (200, 40, 20), 128
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from qc_lightning.data.decode import BadImage, DecodeSettings, decode, decode_bytes
+from qc_lightning.data.decoding.decode import BadImage, DecodeSettings, decode, decode_bytes
 
 SETTINGS = [DecodeSettings(16, 16), DecodeSettings(512, 512)]  # at a reduced and at full scale
 

@@ -11,8 +11,8 @@ from PIL import Image, ImageOps, PngImagePlugin
 
 from images import EIGHT, checkerboard, drawing, encoded, photo, png
 from qc_lightning.core.errors import UserError
-from qc_lightning.data import image_file
-from qc_lightning.data.decode import BadImage, DecodeSettings, decode, decode_bytes, read
+from qc_lightning.data.decoding import image_file
+from qc_lightning.data.decoding.decode import BadImage, DecodeSettings, decode, decode_bytes, read
 
 # --- orientation
 

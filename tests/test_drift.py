@@ -12,7 +12,7 @@ from scipy import stats
 from conftest import save_photo
 from exported_runs import PAPER, run_of
 from qc_lightning import drift as drift_command
-from qc_lightning.data.decode import DecodeSettings
+from qc_lightning.data.decoding.decode import DecodeSettings
 from qc_lightning.data.photo import Photo
 from qc_lightning.deployment.export_run import export_inspector
 from qc_lightning.deployment.photos import gate_photos

@@ -23,7 +23,7 @@ from qc_lightning.core.atomic import write_text
 from qc_lightning.core.csv_files import csv_text
 from qc_lightning.core.errors import UserError
 from qc_lightning.core.run import Run
-from qc_lightning.data.decode import DecodeSettings, read
+from qc_lightning.data.decoding.decode import DecodeSettings, read
 from qc_lightning.deployment.export_run import decision_record, export_inspector
 from qc_lightning.deployment.gate import pass_gate
 from qc_lightning.deployment.photos import gate_photos, golden_places

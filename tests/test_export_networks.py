@@ -12,7 +12,7 @@ from torch import nn
 
 from exported_runs import run_of
 from qc_lightning.core.errors import UserError
-from qc_lightning.data.decode import DecodeSettings, read
+from qc_lightning.data.decoding.decode import DecodeSettings, read
 from qc_lightning.deployment.export_run import export_inspector
 from qc_lightning.deployment.on_demand import on_demand
 from qc_lightning.deployment.onnx_model import to_onnx

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from qc_lightning.cli.compose import compose
-from qc_lightning.data.decode import DecodeSettings
+from qc_lightning.data.decoding.decode import DecodeSettings
 from qc_lightning.data.photo import Photo
 from qc_lightning.models.heads.fitted import FittedHead
 from qc_lightning.models.heads.linear import Folds, LinearHead

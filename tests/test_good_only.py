@@ -12,7 +12,7 @@ from sklearn.neighbors import NearestNeighbors
 
 from conftest import save_photo
 from qc_lightning import certify, evaluate, explain, export, predict
-from qc_lightning.data.decode import decode
+from qc_lightning.data.decoding.decode import decode
 from qc_lightning.explanation.heat import Heat
 from qc_lightning.inference.export_metadata import EVIDENCE
 from qc_lightning.inference.inspector import Inspector

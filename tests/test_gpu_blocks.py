@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from qc_lightning.core.run import Run
-from qc_lightning.data.decode import DecodeSettings
+from qc_lightning.data.decoding.decode import DecodeSettings
 from qc_lightning.data.photo import Photo
 from qc_lightning.inference.inspector import Inspector
 from qc_lightning.training.features import extract_features

@@ -14,7 +14,7 @@ from PIL import Image
 from torch import nn
 
 from qc_lightning.core.errors import UserError
-from qc_lightning.data.decode import DecodeSettings, decode, decode_whole
+from qc_lightning.data.decoding.decode import DecodeSettings, decode, decode_whole
 from qc_lightning.explanation import checks
 from qc_lightning.explanation import explanations as explained
 from qc_lightning.explanation.evidence import evidence, has_evidence

@@ -15,8 +15,8 @@ from omegaconf import OmegaConf
 from predictions import save, tree
 from qc_lightning.config import PredictConfig, parse
 from qc_lightning.config.presets import CONF
+from qc_lightning.core.fingerprint import sha256_of, stamp_of
 from qc_lightning.core.shutdown import StopRequest
-from qc_lightning.data.fingerprint import sha256_of, stamp_of
 from qc_lightning.inference.inspector import Inspector
 from qc_lightning.inference.stream import Stream
 from qc_lightning.prediction.plan import Plan

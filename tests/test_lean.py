@@ -16,7 +16,7 @@ import pytest
 import qc_lightning
 from exported_runs import PAPER, run_of
 from qc_lightning.core.errors import UserError
-from qc_lightning.data.decode import DecodeSettings
+from qc_lightning.data.decoding.decode import DecodeSettings
 from qc_lightning.deployment.bundle import line_packages, make_bundle
 from qc_lightning.deployment.export_run import export_inspector
 from qc_lightning.deployment.photos import gate_photos

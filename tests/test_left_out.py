@@ -13,7 +13,7 @@ from qc_lightning.config import AnyData
 from qc_lightning.core.errors import UserError
 from qc_lightning.data.catalog import read_catalog
 from qc_lightning.data.dataset import load_photos
-from qc_lightning.data.walk import Walk
+from qc_lightning.data.sources.walk import Walk
 from settings import data_settings
 
 Predict = Callable[..., tuple[int, str, str]]

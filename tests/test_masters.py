@@ -9,7 +9,7 @@ import pytest
 
 from conftest import save_photo
 from exported_runs import PAPER, run_of
-from qc_lightning.data.decode import DecodeSettings
+from qc_lightning.data.decoding.decode import DecodeSettings
 from qc_lightning.deployment.export_run import export_inspector
 from qc_lightning.deployment.photos import gate_photos
 from qc_lightning.inference.inspector import Inspector

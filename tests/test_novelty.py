@@ -14,10 +14,10 @@ from PIL import Image
 
 from qc_lightning.core.run import Run
 from qc_lightning.data.dataset import PhotoSet
-from qc_lightning.data.decode import DecodeSettings, scaled
+from qc_lightning.data.decoding.decode import DecodeSettings, scaled
 from qc_lightning.data.parts.station import fixture, photograph
 from qc_lightning.data.photo import Photo
-from qc_lightning.data.pixel_store import PixelStore
+from qc_lightning.data.pixels.pixel_store import PixelStore
 from qc_lightning.deployment.export_run import export_inspector
 from qc_lightning.deployment.photos import gate_photos
 from qc_lightning.inference.exported import ExportedInspector

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from qc_lightning.data.decode_settings import DecodeSettings, Region
+from qc_lightning.data.decoding.decode_settings import DecodeSettings, Region
 from qc_lightning.inference.drift import MIX, Crossing, in_words
 from qc_lightning.inference.escapes import Claim, EscapeMonitor, pick
 from qc_lightning.inference.inspection import CameraPhoto, Inspection, decode_photo

@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 from predictions import read, save
-from qc_lightning.data.decode import BadImage
+from qc_lightning.data.decoding.decode import BadImage
 from qc_lightning.explanation import explanations as explained
 from qc_lightning.report import charts as plots
 

@@ -16,7 +16,7 @@ from sklearn.metrics import brier_score_loss
 from qc_lightning import decide
 from qc_lightning import evaluate as evaluate_command
 from qc_lightning.core.errors import UserError
-from qc_lightning.data.decode import decode
+from qc_lightning.data.decoding.decode import decode
 from qc_lightning.models.heads.fitted import FittedHead
 from qc_lightning.models.heads.perceptron import PerceptronHead
 from qc_lightning.report.page import write_report

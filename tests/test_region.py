@@ -13,10 +13,10 @@ from PIL import Image, ImageOps
 from qc_lightning import Inspector
 from qc_lightning.core.errors import UserError
 from qc_lightning.core.run import Run
-from qc_lightning.data.decode import DecodeSettings, decode_bytes
-from qc_lightning.data.mask import unpack_mask
-from qc_lightning.data.mask_file import read_mask
-from qc_lightning.data.shape import common_shape
+from qc_lightning.data.decoding.decode import DecodeSettings, decode_bytes
+from qc_lightning.data.decoding.mask import unpack_mask
+from qc_lightning.data.decoding.mask_file import read_mask
+from qc_lightning.data.decoding.shape import common_shape
 from qc_lightning.explanation.explanations import on_photo
 
 ROI = (0.25, 0.5, 0.75, 1.0)

@@ -14,8 +14,8 @@ from conftest import save_photo
 from qc_lightning.core.errors import UserError
 from qc_lightning.core.ray_environment import prepare_ray
 from qc_lightning.core.run import Run
-from qc_lightning.data.mirror import mirror
-from qc_lightning.data.remote import find_remote, is_address
+from qc_lightning.data.sources.mirror import mirror
+from qc_lightning.data.sources.remote import find_remote, is_address
 from qc_lightning.prediction.part_files import PartFolder
 from qc_lightning.prediction.rows import Row
 
@@ -62,8 +62,8 @@ def test_two_processes_that_mirror_at_once_copy_each_photo_once(photo_root: Path
     program = """
 import sys, time
 from pathlib import Path
-from qc_lightning.data.mirror import mirror
-from qc_lightning.data.remote import RemotePhoto
+from qc_lightning.data.sources.mirror import mirror
+from qc_lightning.data.sources.remote import RemotePhoto
 read = RemotePhoto.read
 RemotePhoto.read = lambda self: (time.sleep(float(sys.argv[3])), read(self))[1]
 folder = mirror(sys.argv[1], Path(sys.argv[2]))

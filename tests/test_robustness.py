@@ -15,7 +15,7 @@ from scipy.stats import binomtest
 
 from qc_lightning import decide
 from qc_lightning import robustness as command
-from qc_lightning.data.decode import DecodeSettings
+from qc_lightning.data.decoding.decode import DecodeSettings
 from qc_lightning.data.photo import Photo
 from qc_lightning.evaluation.corruptions import CORRUPTIONS, corrupt
 from qc_lightning.evaluation.robustness import VARIANTS, _rates, _scores, surely_above

@@ -20,7 +20,7 @@ import pytest
 
 from conftest import save_photo
 from exported_runs import exported
-from qc_lightning.data.decode import DecodeSettings
+from qc_lightning.data.decoding.decode import DecodeSettings
 from qc_lightning.inference.exported import ExportedInspector
 from qc_lightning.inference.inspection import Decoded, Inspection
 from qc_lightning.metrics.verdict import Verdict

@@ -11,7 +11,7 @@ import torch
 from PIL import Image
 
 from qc_lightning.core.run import Run
-from qc_lightning.data.shape import common_shape, photo_size, shape_of
+from qc_lightning.data.decoding.shape import common_shape, photo_size, shape_of
 from qc_lightning.explanation.evidence import evidence
 from qc_lightning.inference.inspector import Inspector
 from qc_lightning.models.heads.fitted import FittedHead
@@ -91,7 +91,7 @@ def test_long_photos_from_training_to_heat_maps(long_photos: Path, train: Train)
     assert json.loads((run / "metrics.json").read_text())["test"]["auroc"]["value"] == 1.0
     assert "48 x 192 pixels" in (run / "model_card.md").read_text()
 
-    from qc_lightning.data.decode import decode
+    from qc_lightning.data.decoding.decode import decode
 
     bad = next(row for row in rows if row["label"] == "Incorrect")
     image = torch.from_numpy(decode(Path(bad["path"]), inspector.decode))[None].float() / 255

@@ -14,9 +14,9 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from grey_photos import BAD, COUNT, SMALL, cache_files, check, good
-from qc_lightning.data import pixel_cache as cache_module
-from qc_lightning.data.decode import DecodeSettings, decode
-from qc_lightning.data.pixel_store import PixelStore, open_store
+from qc_lightning.data.decoding.decode import DecodeSettings, decode
+from qc_lightning.data.pixels import pixel_cache as cache_module
+from qc_lightning.data.pixels.pixel_store import PixelStore, open_store
 
 
 @pytest.mark.parametrize("cache", ["disk", "ram", "off"])
@@ -176,8 +176,8 @@ def test_two_processes_at_once(paths: list[Path], tmp_path: Path) -> None:
     program = """
 import sys, time
 from pathlib import Path
-from qc_lightning.data import pixel_store as store
-from qc_lightning.data.decode import DecodeSettings
+from qc_lightning.data.pixels import pixel_store as store
+from qc_lightning.data.decoding.decode import DecodeSettings
 read = store.read
 store.read = lambda *a: (time.sleep(0.02), read(*a))[1]  # long enough that both are at it
 paths = [Path(line) for line in sys.stdin.read().splitlines()]
@@ -217,6 +217,7 @@ def test_bar_is_for_long_waits_only(paths: list[Path], tmp_path: Path, capsys: p
 
 def test_neither_decoding_nor_the_store_imports_torch() -> None:
     program = (
-        "import sys, qc_lightning.data.pixel_store; print([m for m in ('torch', 'lightning') if m in sys.modules])"
+        "import sys, qc_lightning.data.pixels.pixel_store; "
+        "print([m for m in ('torch', 'lightning') if m in sys.modules])"
     )
     assert subprocess.check_output([sys.executable, "-c", program], text=True).strip() == "[]"

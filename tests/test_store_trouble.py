@@ -18,12 +18,12 @@ from PIL import Image
 from grey_photos import COUNT, SMALL, cache_files, check
 from qc_lightning.core.atomic import replacing
 from qc_lightning.core.errors import UserError
-from qc_lightning.data import pixel_cache as cache_module
-from qc_lightning.data import pixel_store as store_module
-from qc_lightning.data.decode import DecodeSettings
-from qc_lightning.data.pixel_cache import clear, size_of
-from qc_lightning.data.pixel_store import open_store
-from qc_lightning.data.unfinished_pixels import unfinished
+from qc_lightning.data.decoding.decode import DecodeSettings
+from qc_lightning.data.pixels import pixel_cache as cache_module
+from qc_lightning.data.pixels import pixel_store as store_module
+from qc_lightning.data.pixels.pixel_cache import clear, size_of
+from qc_lightning.data.pixels.pixel_store import open_store
+from qc_lightning.data.pixels.unfinished_pixels import unfinished
 
 
 def photos(folder: Path, count: int) -> list[Path]:
@@ -149,9 +149,9 @@ def test_a_killed_build_is_continued(damage: str, paths: list[Path], tmp_path: P
     program = """
 import os, signal, sys
 from pathlib import Path
-from qc_lightning.data import pixel_store as store
-from qc_lightning.data.decode import DecodeSettings
-from qc_lightning.data.unfinished_pixels import UnfinishedPixels
+from qc_lightning.data.pixels import pixel_store as store
+from qc_lightning.data.decoding.decode import DecodeSettings
+from qc_lightning.data.pixels.unfinished_pixels import UnfinishedPixels
 append = UnfinishedPixels.append
 def kill(self, *block):
     append(self, *block)

@@ -205,7 +205,7 @@ def test_the_winner_is_trained_on_train_and_val_and_tested_once(sweep: Train) ->
 
 @pytest.mark.slow
 def test_photos_are_decoded_once(sweep: Train, monkeypatch: pytest.MonkeyPatch) -> None:
-    from qc_lightning.data import pixel_store as store
+    from qc_lightning.data.pixels import pixel_store as store
 
     opened = []
     real = store.read

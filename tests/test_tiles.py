@@ -14,7 +14,7 @@ from sklearn.metrics import roc_auc_score
 from qc_lightning.config import ModelConfig
 from qc_lightning.config.presets import augmentations
 from qc_lightning.data import augment
-from qc_lightning.data.decode import DecodeSettings, decode
+from qc_lightning.data.decoding.decode import DecodeSettings, decode
 from qc_lightning.evaluation import corruptions
 from qc_lightning.models.heads import linear
 from qc_lightning.models.heads.solver import Recipe

@@ -117,7 +117,7 @@ def test_checkpoint_is_safe_and_gives_the_same_probabilities(train: Train, easy:
     model = Classifier(ModelConfig(**hparams["model"]), OptimConfig(**hparams["optim"]), tuple(hparams["shape"]))
     model.load_state_dict(checkpoint["state_dict"])
     model.eval()
-    from qc_lightning.data.decode import DecodeSettings, decode
+    from qc_lightning.data.decoding.decode import DecodeSettings, decode
 
     predictions = rows(run / "predictions.csv")
     pixels = np.stack([decode(Path(row["path"]), DecodeSettings(16, 16)) for row in predictions])

@@ -23,7 +23,7 @@ from qc_lightning.inference.inspector import Inspector
 from qc_lightning.train import train
 
 PACKAGE = Path(qc_lightning.__file__).parent
-ASIDE = ("core", "config", "cli", *(f"data/{name}" for name in ("appearance", "checks", "duplicates", "shortcuts")))
+ASIDE = ("core", "config", "cli", "data/checks")
 """Not counted: common foundations, and checks, which look at photos without passing them on."""
 ARCHITECTURE = Path(__file__).parents[1] / "docs" / "architecture.md"
 

@@ -10,9 +10,9 @@ import pytest
 from PIL import Image
 
 from images import EIGHT, encoded, gray, png
-from qc_lightning.data import decode as decode_module
-from qc_lightning.data.decode import BadImage, DecodeSettings, decode_bytes
-from qc_lightning.data.wide import bit_depth_note
+from qc_lightning.data.decoding import decode as decode_module
+from qc_lightning.data.decoding.decode import BadImage, DecodeSettings, decode_bytes
+from qc_lightning.data.decoding.wide import bit_depth_note
 
 RAMP = [0, 1, 128, 129, 2000, 4095, 32768, 65535]
 FULL_RANGE = [0, 0, 0, 1, 8, 16, 128, 255]  # v * 255 / 65535 = v / 257, rounded

@@ -55,11 +55,11 @@ class Try:
 
 def broken_photos(task: Try) -> list[str]:
     """Broken photos: numbers refused, read, and with any other end."""
-    from qc_lightning.data.decode import BadImage, DecodeSettings, decode_bytes, decode_whole
-    from qc_lightning.data.file_facts import read_file_facts
-    from qc_lightning.data.image_file import looks_like_image
-    from qc_lightning.data.shape import common_shape
-    from qc_lightning.data.wide import bit_depth_note
+    from qc_lightning.data.checks.file_facts import read_file_facts
+    from qc_lightning.data.decoding.decode import BadImage, DecodeSettings, decode_bytes, decode_whole
+    from qc_lightning.data.decoding.image_file import looks_like_image
+    from qc_lightning.data.decoding.shape import common_shape
+    from qc_lightning.data.decoding.wide import bit_depth_note
 
     warnings.simplefilter("ignore")
     ways = [DecodeSettings(64, 48), DecodeSettings(16, 16, "letterbox"), DecodeSettings(32, 32, "squash", 12)]
@@ -101,7 +101,7 @@ def broken_photos(task: Try) -> list[str]:
 
 def whole_photos(task: Try) -> list[str]:
     """Good photos of the kinds that every camera makes: number refused."""
-    from qc_lightning.data.decode import BadImage, DecodeSettings, decode_bytes
+    from qc_lightning.data.decoding.decode import BadImage, DecodeSettings, decode_bytes
 
     rng, refused = np.random.default_rng(task.seed), 0
     for kind in itertools.islice(itertools.cycle(PLAIN), task.count):

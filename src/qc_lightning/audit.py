@@ -17,7 +17,7 @@ def audit(config: AuditConfig) -> Path:
     from qc_lightning.auditing import output
     from qc_lightning.auditing.photo_checks import check_files, network_checks, pixel_checks
     from qc_lightning.core.timing import Timing
-    from qc_lightning.data.checks import check_photos
+    from qc_lightning.data.checks.dataset_checks import check_photos
     from qc_lightning.data.dataset import read_photos
 
     folder, timing = output.free_folder(config.output), Timing()

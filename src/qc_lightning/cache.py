@@ -9,7 +9,7 @@ from qc_lightning.config import CacheConfig
 def cache(config: CacheConfig) -> None:
     """Print the size of each kind of cached files, or remove them; runs and completely rendered photos are kept."""
     from qc_lightning.core.atomic import remove_abandoned
-    from qc_lightning.data import pixel_cache as files
+    from qc_lightning.data.pixels import pixel_cache as files
 
     root = Path(config.cache_dir).expanduser()
     for what, folder, pattern in (

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from qc_lightning.data.findings import Check
+from qc_lightning.data.checks.findings import Check
 from qc_lightning.data.photo import Photo
 from qc_lightning.metrics.certificate import parts_needed, upper_bound
 

@@ -7,8 +7,8 @@ from dataclasses import replace
 import numpy as np
 
 from qc_lightning.auditing.out_of_fold import Floats
-from qc_lightning.data.duplicates import Copies, join_copies
-from qc_lightning.data.findings import Check, Finding, counted
+from qc_lightning.data.checks.duplicates import Copies, join_copies
+from qc_lightning.data.checks.findings import Check, Finding, counted
 from qc_lightning.data.photo import Photo
 
 _SURE = 0.9  # probability of the other class from which a label is doubtful

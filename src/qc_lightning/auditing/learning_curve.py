@@ -10,9 +10,9 @@ import torch
 from torch import Tensor
 
 from qc_lightning.auditing.out_of_fold import deal
-from qc_lightning.data.findings import Check
+from qc_lightning.data.checks.findings import Check
+from qc_lightning.data.checks.shortcuts import balanced_accuracy
 from qc_lightning.data.photo import Photo
-from qc_lightning.data.shortcuts import balanced_accuracy
 from qc_lightning.metrics.decision import probabilities
 from qc_lightning.models.heads.linear import LinearHead
 from qc_lightning.models.heads.solver import Recipe

@@ -9,9 +9,9 @@ import numpy.typing as npt
 
 from qc_lightning.core.bars import Progress
 from qc_lightning.core.system import cores
+from qc_lightning.data.checks.file_facts import FileFacts
+from qc_lightning.data.checks.findings import Check, Finding, counted
 from qc_lightning.data.dataset import PhotoSet
-from qc_lightning.data.file_facts import FileFacts
-from qc_lightning.data.findings import Check, Finding, counted
 from qc_lightning.data.photo import Photo
 
 _BLOCK = 16  # photos per batch

@@ -9,8 +9,8 @@ from qc_lightning.core.atomic import write_json, write_text
 from qc_lightning.core.csv_files import csv_text
 from qc_lightning.core.errors import UserError
 from qc_lightning.core.room import check_room
+from qc_lightning.data.checks.findings import Check
 from qc_lightning.data.dataset import PhotoSet
-from qc_lightning.data.findings import Check
 
 _WIDTH = 118
 _TITLES = {"look": "look at", "fine": "nothing to do", "not checked": "not checked"}

@@ -9,9 +9,9 @@ import numpy as np
 from qc_lightning.auditing.class_pictures import class_pictures
 from qc_lightning.config import DataConfig
 from qc_lightning.core.atomic import replacing
+from qc_lightning.data.checks.findings import Check
 from qc_lightning.data.corrections import read_corrections
 from qc_lightning.data.dataset import PhotoSet
-from qc_lightning.data.findings import Check
 from qc_lightning.report.environment import FOLDER, environment, style
 from qc_lightning.report.gallery import Pictures, link_to
 from qc_lightning.report.page import script_hash

@@ -7,11 +7,11 @@ from qc_lightning.auditing.outliers import check_outliers
 from qc_lightning.config import AuditConfig, DataConfig
 from qc_lightning.core.bars import Progress
 from qc_lightning.core.errors import UserError
-from qc_lightning.data.checks import CheckedPhotos, copies_across_subsets
+from qc_lightning.data.checks.dataset_checks import CheckedPhotos, copies_across_subsets
+from qc_lightning.data.checks.duplicates import Copies
+from qc_lightning.data.checks.findings import Check, Finding, counted
+from qc_lightning.data.checks.group_checks import check_groups, groups_across_subsets
 from qc_lightning.data.dataset import PhotoSet
-from qc_lightning.data.duplicates import Copies
-from qc_lightning.data.findings import Check, Finding, counted
-from qc_lightning.data.group_checks import check_groups, groups_across_subsets
 
 
 def check_files(photos: PhotoSet) -> list[Check]:

@@ -11,11 +11,11 @@ from pathlib import Path
 from qc_lightning.config import AnyData, ClassNames, ElpvConfig, PartsConfig
 from qc_lightning.core.errors import UserError
 from qc_lightning.data.corrections import apply_corrections
-from qc_lightning.data.mirror import mirror
 from qc_lightning.data.photo import Catalog, Photo
-from qc_lightning.data.remote import is_address
 from qc_lightning.data.sources.folders import read_folders
 from qc_lightning.data.sources.manifest import read_manifest
+from qc_lightning.data.sources.mirror import mirror
+from qc_lightning.data.sources.remote import is_address
 
 
 def read_catalog(config: AnyData, one_class: bool = False, good_only: bool = False) -> Catalog:

@@ -9,7 +9,7 @@ from pathlib import Path
 from qc_lightning.core.errors import UserError
 from qc_lightning.core.reading import read_text
 from qc_lightning.core.suggestions import nearest
-from qc_lightning.data.duplicates import Copies, join_copies
+from qc_lightning.data.checks.duplicates import Copies, join_copies
 from qc_lightning.data.photo import Catalog, Photo
 
 COLUMNS = ("path", "label", "same_part_as", "leave_out")

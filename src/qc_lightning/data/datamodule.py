@@ -14,7 +14,7 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 from qc_lightning.config import AugmentConfig
 from qc_lightning.data.augment import augment, mixup
 from qc_lightning.data.dataset import PhotoSet
-from qc_lightning.data.decode import scaled
+from qc_lightning.data.decoding.decode import scaled
 
 
 class Batch(NamedTuple):

@@ -12,17 +12,17 @@ from qc_lightning.config import AnyData, DataConfig
 from qc_lightning.core.csv_files import csv_text
 from qc_lightning.core.errors import UserError
 from qc_lightning.data.catalog import read_catalog
-from qc_lightning.data.checks import check_photos, copies_across_subsets
-from qc_lightning.data.decode import DecodeSettings
-from qc_lightning.data.decode_settings import Region
-from qc_lightning.data.group_checks import check_groups, groups_across_subsets
-from qc_lightning.data.mask_file import read_mask
+from qc_lightning.data.checks.dataset_checks import check_photos, copies_across_subsets
+from qc_lightning.data.checks.group_checks import check_groups, groups_across_subsets
+from qc_lightning.data.decoding.decode import DecodeSettings
+from qc_lightning.data.decoding.decode_settings import Region
+from qc_lightning.data.decoding.mask_file import read_mask
+from qc_lightning.data.decoding.shape import common_shape
+from qc_lightning.data.decoding.wide import bit_depth_note
 from qc_lightning.data.photo import SUBSETS, Photo
-from qc_lightning.data.pixel_cache import key_of
-from qc_lightning.data.pixel_store import PixelStore, open_store
-from qc_lightning.data.shape import common_shape
+from qc_lightning.data.pixels.pixel_cache import key_of
+from qc_lightning.data.pixels.pixel_store import PixelStore, open_store
 from qc_lightning.data.split import split
-from qc_lightning.data.wide import bit_depth_note
 
 
 @dataclass(frozen=True)

@@ -9,8 +9,8 @@ import numpy as np
 import numpy.typing as npt
 
 from qc_lightning.core.bars import Progress
+from qc_lightning.core.fingerprint import sha256_of
 from qc_lightning.core.system import now
-from qc_lightning.data.fingerprint import sha256_of
 from qc_lightning.inference.exported import ExportedInspector
 from qc_lightning.inference.golden import TOLERANCE
 from qc_lightning.inference.inspection import CameraPhoto

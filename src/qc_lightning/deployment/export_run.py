@@ -13,7 +13,7 @@ from qc_lightning.core.atomic import replacing
 from qc_lightning.core.bars import Progress
 from qc_lightning.core.errors import UserError
 from qc_lightning.core.run import Run
-from qc_lightning.data.decode import decode
+from qc_lightning.data.decoding.decode import decode
 from qc_lightning.data.photo import Photo
 from qc_lightning.deployment.carry import carry, in_words
 from qc_lightning.deployment.drift_reference import drift_reference

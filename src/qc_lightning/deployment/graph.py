@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor, nn
 
-from qc_lightning.data.decode import scaled
+from qc_lightning.data.decoding.decode import scaled
 from qc_lightning.explanation.evidence import has_distance, has_evidence, lay_out, lay_out_distances
 from qc_lightning.inference.export_metadata import EVIDENCE, FEATURES, LOGIT, NOVELTY, PROBABILITY
 from qc_lightning.models.network import FLIPS, Look, Network, Pool, laid_back

@@ -15,7 +15,7 @@ from PIL import Image
 from torch import Tensor
 
 from qc_lightning.data.augment import blurred, moved
-from qc_lightning.data.decode import scaled, unscaled
+from qc_lightning.data.decoding.decode import scaled, unscaled
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ import torch
 
 from qc_lightning.core.errors import UserError
 from qc_lightning.core.system import cores
-from qc_lightning.data.decode import BadImage, decode
+from qc_lightning.data.decoding.decode import BadImage, decode
 from qc_lightning.inference.inspection import CameraPhoto
 from qc_lightning.inference.inspector import Inspector
 from qc_lightning.inference.stream import Stream

@@ -13,12 +13,12 @@ from qc_lightning.core.atomic import write_text
 from qc_lightning.core.errors import UserError
 from qc_lightning.core.run import Run
 from qc_lightning.core.system import now
-from qc_lightning.data.appearance import measure_appearance
 from qc_lightning.data.catalog import path_text
-from qc_lightning.data.decode import DecodeSettings
-from qc_lightning.data.duplicates import find_copies
+from qc_lightning.data.checks.appearance import measure_appearance
+from qc_lightning.data.checks.duplicates import find_copies
+from qc_lightning.data.decoding.decode import DecodeSettings
 from qc_lightning.data.photo import Photo
-from qc_lightning.data.pixel_store import PixelStore, open_store
+from qc_lightning.data.pixels.pixel_store import PixelStore, open_store
 from qc_lightning.evaluation.evaluation_set import split_photos
 from qc_lightning.evaluation.measure import versions
 from qc_lightning.evaluation.score import Scored

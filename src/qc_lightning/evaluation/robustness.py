@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from qc_lightning.core.bars import Progress
-from qc_lightning.data.decode import BadImage, read
+from qc_lightning.data.decoding.decode import BadImage, read
 from qc_lightning.data.photo import Photo
 from qc_lightning.evaluation.corruptions import CORRUPTIONS, corrupt
 from qc_lightning.evaluation.evaluation_set import verified

@@ -11,7 +11,7 @@ from torch import Tensor
 from qc_lightning.core.bars import Progress
 from qc_lightning.core.csv_files import csv_text
 from qc_lightning.core.errors import UserError
-from qc_lightning.data.checks import join_identical
+from qc_lightning.data.checks.dataset_checks import join_identical
 from qc_lightning.data.photo import Photo
 from qc_lightning.evaluation.evaluation_set import EvaluationSet, verified
 from qc_lightning.inference.inspection import CameraPhoto

@@ -11,8 +11,8 @@ import torch
 from PIL import Image
 
 from qc_lightning.core.bars import Progress
-from qc_lightning.data.decode import BadImage, DecodeSettings, decode_whole, read, scaled
-from qc_lightning.data.geometry import region
+from qc_lightning.data.decoding.decode import BadImage, DecodeSettings, decode_whole, read, scaled
+from qc_lightning.data.decoding.geometry import region
 from qc_lightning.explanation import checks
 from qc_lightning.explanation.heat import Heat
 from qc_lightning.explanation.selection import Subject

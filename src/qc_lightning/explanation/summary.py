@@ -12,7 +12,7 @@ from qc_lightning.config import ExplainConfig
 from qc_lightning.core.atomic import write_text
 from qc_lightning.core.csv_files import csv_text
 from qc_lightning.data.catalog import path_text
-from qc_lightning.data.decode import BadImage, decode, scaled
+from qc_lightning.data.decoding.decode import BadImage, decode, scaled
 from qc_lightning.explanation import checks
 from qc_lightning.explanation.explanations import Explanation, explain
 from qc_lightning.explanation.heat import Heat, methods_for

@@ -13,7 +13,7 @@ from qc_lightning.config.model import ModelConfig
 from qc_lightning.core.atomic import replacing
 from qc_lightning.core.errors import UserError, reading
 from qc_lightning.core.run import Run
-from qc_lightning.data.decode import DecodeSettings
+from qc_lightning.data.decoding.decode import DecodeSettings
 from qc_lightning.metrics.decision import Decision
 from qc_lightning.models.precision import compute_in_float32
 

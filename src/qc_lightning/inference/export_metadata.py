@@ -4,7 +4,7 @@ import json
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from qc_lightning.data.decode_settings import DecodeSettings
+from qc_lightning.data.decoding.decode_settings import DecodeSettings
 
 METADATA, GOLDEN, DRIFT = "qc_lightning", "qc_lightning.golden", "qc_lightning.drift"
 """Keys of the metadata, each with a JSON text; `DRIFT`, the reference of the training, is there when a run has one."""

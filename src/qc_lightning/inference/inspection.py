@@ -14,9 +14,9 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image, ImageFile
 
-from qc_lightning.data.decode import BadImage, DecodeSettings, decode_bytes, decode_image
-from qc_lightning.data.image_file import check_ending, file_bytes
-from qc_lightning.data.remote import RemotePhoto
+from qc_lightning.data.decoding.decode import BadImage, DecodeSettings, decode_bytes, decode_image
+from qc_lightning.data.decoding.image_file import check_ending, file_bytes
+from qc_lightning.data.sources.remote import RemotePhoto
 from qc_lightning.metrics.decision import Decision
 from qc_lightning.metrics.verdict import Verdict
 

@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from qc_lightning.core.errors import UserError
 from qc_lightning.core.run import Run
-from qc_lightning.data.decode import DecodeSettings, scaled
+from qc_lightning.data.decoding.decode import DecodeSettings, scaled
 from qc_lightning.inference.exported import ExportedInspector
 from qc_lightning.inference.inspection import (
     Decoded,

@@ -9,9 +9,9 @@ from PIL import Image
 
 from qc_lightning.core.atomic import replacing
 from qc_lightning.core.errors import UserError
-from qc_lightning.data.decode import BadImage, decode_whole
-from qc_lightning.data.decode_settings import DecodeSettings
-from qc_lightning.data.image_file import open_header
+from qc_lightning.data.decoding.decode import BadImage, decode_whole
+from qc_lightning.data.decoding.decode_settings import DecodeSettings
+from qc_lightning.data.decoding.image_file import open_header
 from qc_lightning.inference.inspection import Inspection
 from qc_lightning.metrics.verdict import Verdict
 

@@ -11,9 +11,9 @@ from pathlib import Path
 
 from qc_lightning.core.csv_files import as_given
 from qc_lightning.core.errors import UserError
-from qc_lightning.data.decode import IMAGE_SUFFIXES
-from qc_lightning.data.remote import check_rights, find_remote, is_address
-from qc_lightning.data.walk import Walk, is_photo, why_unread
+from qc_lightning.data.decoding.decode import IMAGE_SUFFIXES
+from qc_lightning.data.sources.remote import check_rights, find_remote, is_address
+from qc_lightning.data.sources.walk import Walk, is_photo, why_unread
 from qc_lightning.inference.inspection import CameraPhoto
 
 

@@ -14,7 +14,7 @@ from types import TracebackType
 from typing import Self
 
 from qc_lightning.core.system import cores
-from qc_lightning.data.remote import RemotePhoto
+from qc_lightning.data.sources.remote import RemotePhoto
 from qc_lightning.inference.exported import ExportedInspector
 from qc_lightning.inference.inspection import CameraPhoto, Decoded, Inspection, decode_photo
 from qc_lightning.inference.inspector import Inspector

@@ -5,9 +5,9 @@ from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from qc_lightning.core.fingerprint import Stamp, sha256_of, stamp_of
 from qc_lightning.core.shutdown import StopRequest
-from qc_lightning.data.fingerprint import Stamp, sha256_of, stamp_of
-from qc_lightning.data.walk import Walk
+from qc_lightning.data.sources.walk import Walk
 from qc_lightning.inference.sources import photos_below
 
 _POLL_SECONDS = 0.1

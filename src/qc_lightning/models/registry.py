@@ -12,7 +12,7 @@ from qc_lightning.config import ModelConfig
 from qc_lightning.config.model import TAIL_NEEDS
 from qc_lightning.core.errors import UserError
 from qc_lightning.core.suggestions import nearest
-from qc_lightning.data.decode_settings import DecodeSettings
+from qc_lightning.data.decoding.decode_settings import DecodeSettings
 from qc_lightning.models import weights
 from qc_lightning.models.backbones import Backbone, StageBackbone, TimmBackbone, wide_depth
 from qc_lightning.models.mlp import MLP

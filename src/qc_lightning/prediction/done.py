@@ -5,9 +5,9 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from qc_lightning.core.bars import Progress
+from qc_lightning.core.fingerprint import sha256_of
 from qc_lightning.core.shutdown import StopRequest
 from qc_lightning.core.system import cores
-from qc_lightning.data.fingerprint import sha256_of
 
 _AT_A_TIME = 256  # photos between two checks for a stop
 

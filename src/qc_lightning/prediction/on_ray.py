@@ -12,8 +12,8 @@ from qc_lightning.core.errors import UserError
 from qc_lightning.core.run import Run
 from qc_lightning.core.shutdown import graceful_shutdown
 from qc_lightning.data.catalog import path_text
-from qc_lightning.data.cluster import TRIES, Cluster, check_nodes
-from qc_lightning.data.remote import RemotePhoto, is_address
+from qc_lightning.data.cluster.distribute import TRIES, Cluster, check_nodes
+from qc_lightning.data.sources.remote import RemotePhoto, is_address
 from qc_lightning.inference.sources import find_everywhere
 from qc_lightning.inference.validity import certificate_status
 from qc_lightning.prediction.model import ADVICE, load_model, open_model
@@ -111,7 +111,7 @@ class InspectionWork:
 
     def __call__(self, tasks: list[bytes]) -> list[bytes]:
         """The results of photos; each photo is JSON: path or address, camera, the SHA-256 of its row or null."""
-        from qc_lightning.data.fingerprint import stamp_of
+        from qc_lightning.core.fingerprint import stamp_of
         from qc_lightning.inference.inspection import CameraPhoto
         from qc_lightning.prediction.photo_row import row_of, unless_changed
 
@@ -137,8 +137,8 @@ def _digest(photo: str) -> str:
     """SHA-256 of a photo's bytes, hex; empty if it cannot be read."""
     import hashlib
 
-    from qc_lightning.data.fingerprint import sha256_of
-    from qc_lightning.data.image_file import BadImage
+    from qc_lightning.core.fingerprint import sha256_of
+    from qc_lightning.data.decoding.image_file import BadImage
 
     if not is_address(photo):
         return sha256_of(Path(photo))

@@ -6,7 +6,7 @@ from pathlib import Path
 import torch
 
 from qc_lightning.core.errors import UserError
-from qc_lightning.data.decode import BadImage
+from qc_lightning.data.decoding.decode import BadImage
 from qc_lightning.explanation import pictures
 from qc_lightning.explanation.explanations import explain_some
 from qc_lightning.explanation.heat import Heat

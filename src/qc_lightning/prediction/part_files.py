@@ -18,7 +18,7 @@ from typing import Any, Self
 
 from qc_lightning.core.atomic import replacing, try_lock
 from qc_lightning.core.errors import UserError
-from qc_lightning.data.remote import file_system, is_address, reason_of
+from qc_lightning.data.sources.remote import file_system, is_address, reason_of
 from qc_lightning.prediction.output import Written
 from qc_lightning.prediction.rows import Row, parquet_bytes, read_rows, rows_of_parquet, to_text
 

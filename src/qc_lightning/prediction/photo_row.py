@@ -4,8 +4,8 @@ import math
 from dataclasses import replace
 from datetime import UTC, datetime
 
+from qc_lightning.core.fingerprint import Stamp, sha256_of, stamp_of
 from qc_lightning.data.catalog import path_text
-from qc_lightning.data.fingerprint import Stamp, sha256_of, stamp_of
 from qc_lightning.inference.inspection import Inspection
 from qc_lightning.inference.validity import Certificate
 from qc_lightning.metrics.verdict import Verdict

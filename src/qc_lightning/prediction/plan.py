@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING
 from qc_lightning.config import PredictConfig
 from qc_lightning.core.csv_files import Marks
 from qc_lightning.core.errors import UserError
+from qc_lightning.core.fingerprint import Stamp, stamp_of
 from qc_lightning.core.shutdown import StopRequest
 from qc_lightning.data.catalog import path_text
-from qc_lightning.data.fingerprint import Stamp, stamp_of
-from qc_lightning.data.remote import is_address
+from qc_lightning.data.sources.remote import is_address
 from qc_lightning.inference.sources import Source, find_photos, watched_folder
 from qc_lightning.inference.watch import FolderWatcher
 from qc_lightning.prediction.done import same_bytes

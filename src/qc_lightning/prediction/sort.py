@@ -7,7 +7,7 @@ from pathlib import Path
 
 from qc_lightning.core.atomic import replacing
 from qc_lightning.core.errors import UserError
-from qc_lightning.data.fingerprint import sha256_of
+from qc_lightning.core.fingerprint import sha256_of
 
 NAME_ERRORS = (errno.ENAMETOOLONG, errno.EILSEQ, errno.EINVAL)
 """Errors about a single name; later photos may succeed."""

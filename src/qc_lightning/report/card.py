@@ -4,8 +4,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from qc_lightning.config import TrainConfig
-from qc_lightning.data.decode_settings import DecodeSettings
-from qc_lightning.data.mask import unpack_mask
+from qc_lightning.data.decoding.decode_settings import DecodeSettings
+from qc_lightning.data.decoding.mask import unpack_mask
 from qc_lightning.metrics.calibration import shifted
 from qc_lightning.metrics.compute import FIGURES
 from qc_lightning.metrics.decision import Decision

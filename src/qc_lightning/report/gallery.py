@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
-from qc_lightning.data.decode import BadImage, DecodeSettings, decode
-from qc_lightning.data.shape import photo_size
+from qc_lightning.data.decoding.decode import BadImage, DecodeSettings, decode
+from qc_lightning.data.decoding.shape import photo_size
 from qc_lightning.metrics.verdict import escapes, overkills, worst_first
 
 if TYPE_CHECKING:

@@ -10,9 +10,9 @@ import numpy.typing as npt
 
 from qc_lightning.config.data import roi_of
 from qc_lightning.core.errors import UserError
-from qc_lightning.data.geometry import region
-from qc_lightning.data.mask import unpack_mask
-from qc_lightning.data.mask_file import read_mask
+from qc_lightning.data.decoding.geometry import region
+from qc_lightning.data.decoding.mask import unpack_mask
+from qc_lightning.data.decoding.mask_file import read_mask
 from qc_lightning.report.gallery import Pictures, RunPhotos
 
 _SHOWN = 4

@@ -6,7 +6,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from typing import NamedTuple, Protocol
 
 from qc_lightning.core.system import cores
-from qc_lightning.data.decode_settings import DecodeSettings
+from qc_lightning.data.decoding.decode_settings import DecodeSettings
 from qc_lightning.inference.inspection import Decoded, Inspection, PhotoLike, decode_photo
 
 _MOST_AT_A_TIME = 8  # photos per batch: a later photo waits at most for one batch

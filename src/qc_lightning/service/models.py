@@ -12,7 +12,7 @@ from PIL import Image
 
 from qc_lightning.core.atomic import replacing
 from qc_lightning.core.errors import UserError
-from qc_lightning.data.geometry import surrounded
+from qc_lightning.data.decoding.geometry import surrounded
 from qc_lightning.inference import log_file, log_queries
 from qc_lightning.inference.drift import REMEMBERED, DriftMonitor, in_words
 from qc_lightning.inference.escapes import Claim, EscapeMonitor, stopped_elsewhere

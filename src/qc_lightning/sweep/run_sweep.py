@@ -21,7 +21,7 @@ from qc_lightning.config.literal import escaped, quoted
 from qc_lightning.core.claim import claim_sweep
 from qc_lightning.core.errors import UserError
 from qc_lightning.core.system import cores
-from qc_lightning.data.ray_connection import check_address
+from qc_lightning.data.cluster.ray_connection import check_address
 from qc_lightning.sweep import tpe
 from qc_lightning.sweep.folder import Record, Sweep, clear, without
 from qc_lightning.sweep.job import SweepJob

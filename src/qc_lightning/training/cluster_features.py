@@ -15,8 +15,8 @@ from torch import Tensor
 from qc_lightning.config import AugmentConfig, RayConfig
 from qc_lightning.core.errors import UserError
 from qc_lightning.core.shutdown import StopRequest
-from qc_lightning.data.cluster import TRIES, Cluster, check_nodes
-from qc_lightning.data.decode import BadImage, DecodeSettings, read
+from qc_lightning.data.cluster.distribute import TRIES, Cluster, check_nodes
+from qc_lightning.data.decoding.decode import BadImage, DecodeSettings, read
 from qc_lightning.data.photo import Photo
 from qc_lightning.models.network import Network
 from qc_lightning.models.precision import compute_in_float32

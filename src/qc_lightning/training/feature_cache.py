@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from qc_lightning.core.atomic import replacing
-from qc_lightning.data.decode import DecodeSettings
+from qc_lightning.data.decoding.decode import DecodeSettings
 from qc_lightning.models.network import Network
 
 _log = logging.getLogger(__name__)

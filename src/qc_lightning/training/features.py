@@ -13,7 +13,7 @@ from qc_lightning.config import AugmentConfig, ModelConfig
 from qc_lightning.core.bars import Progress
 from qc_lightning.data.augment import augment
 from qc_lightning.data.dataset import PhotoSet
-from qc_lightning.data.decode import DecodeSettings, scaled
+from qc_lightning.data.decoding.decode import DecodeSettings, scaled
 from qc_lightning.data.photo import Photo
 from qc_lightning.models.network import Network, block_of, gpu_block
 from qc_lightning.models.photo_threads import photo_threads

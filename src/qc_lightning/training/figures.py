@@ -11,7 +11,7 @@ from qc_lightning.config.presets import augmentations
 from qc_lightning.core.run import Run
 from qc_lightning.data.augment import augment, mixup
 from qc_lightning.data.dataset import PhotoSet
-from qc_lightning.data.decode import scaled, unscaled
+from qc_lightning.data.decoding.decode import scaled, unscaled
 
 
 def draw(run: Run, config: TrainConfig, photos: PhotoSet, metrics: dict[str, Any]) -> None:

@@ -10,7 +10,7 @@ from lightning.pytorch import LightningDataModule
 from torch import Tensor, nn
 
 from qc_lightning.data.dataset import PhotoSet
-from qc_lightning.data.decode import scaled
+from qc_lightning.data.decoding.decode import scaled
 from qc_lightning.metrics.batch import batch_limit
 from qc_lightning.metrics.intervals import wilson
 from qc_lightning.models.network import Network, block_of

@@ -12,7 +12,7 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 
 from qc_lightning.core.bars import Progress
 from qc_lightning.data.dataset import PhotoSet
-from qc_lightning.data.decode import scaled
+from qc_lightning.data.decoding.decode import scaled
 from qc_lightning.models.backbones import TimmBackbone
 from qc_lightning.models.network import FLIPS, gpu_block
 from qc_lightning.models.photo_threads import photo_threads

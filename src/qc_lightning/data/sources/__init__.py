@@ -1,1 +1,1 @@
-"""Sources of photos, one module each."""
+"""Where photos come from: folders, manifests, object storage, packages."""

@@ -7,9 +7,9 @@ from pathlib import Path
 from qc_lightning.config import ClassNames
 from qc_lightning.core.errors import UserError
 from qc_lightning.core.suggestions import nearest
-from qc_lightning.data.decode import IMAGE_SUFFIXES
+from qc_lightning.data.decoding.decode import IMAGE_SUFFIXES
 from qc_lightning.data.photo import SUBSETS, TRAINS_WITHOUT, Catalog, Photo, group_of
-from qc_lightning.data.walk import Walk, in_words
+from qc_lightning.data.sources.walk import Walk, in_words
 
 _SUBSET_NAMES = {"train": "train", "training": "train", "val": "val", "valid": "val", "validation": "val"}
 _SUBSET_NAMES |= {"dev": "val", "test": "test", "testing": "test"}

@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 from PIL import ImageFile, JpegImagePlugin
 
-from qc_lightning.data.image_file import BadImage, open_header
+from qc_lightning.data.decoding.image_file import BadImage, open_header
 
 _EXIF, _CAMERA, _TAKEN, _CHANGED = 0x8769, 0x0110, 0x9003, 0x0132  # EXIF tags
 # mean of libjpeg's luminance table at quality 50 (ITU-T T.81, table K.1)

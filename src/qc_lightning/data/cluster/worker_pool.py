@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from qc_lightning.core.errors import UserError
 from qc_lightning.core.shutdown import StopRequest
-from qc_lightning.data.ray_connection import reason_of
+from qc_lightning.data.cluster.ray_connection import reason_of
 
 if TYPE_CHECKING:
     import pyarrow

@@ -11,9 +11,9 @@ from collections.abc import Hashable, Sequence
 import numpy as np
 import numpy.typing as npt
 
-from qc_lightning.data.appearance import Appearance
-from qc_lightning.data.file_facts import FileFacts
-from qc_lightning.data.findings import Check
+from qc_lightning.data.checks.appearance import Appearance
+from qc_lightning.data.checks.file_facts import FileFacts
+from qc_lightning.data.checks.findings import Check
 from qc_lightning.data.photo import Photo
 from qc_lightning.data.split import folds
 from qc_lightning.metrics.intervals import proportion

@@ -11,8 +11,8 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image, ImageFile, TiffImagePlugin
 
-from qc_lightning.data.bands import Bands
-from qc_lightning.data.image_file import BadImage, check_size, file_bytes, open_header
+from qc_lightning.data.decoding.bands import Bands
+from qc_lightning.data.decoding.image_file import BadImage, check_size, file_bytes, open_header
 
 _BITS, _PHOTOMETRIC, _PLANAR = 0x0102, 0x0106, 0x011C  # tags of TIFF
 _WHITE = 255

@@ -6,9 +6,9 @@ import numpy as np
 from PIL import Image
 
 from qc_lightning.core.errors import UserError
-from qc_lightning.data.decode import BadImage, DecodeSettings, decode_whole
-from qc_lightning.data.geometry import region
-from qc_lightning.data.mask import HIDDEN, pack_mask
+from qc_lightning.data.decoding.decode import BadImage, DecodeSettings, decode_whole
+from qc_lightning.data.decoding.geometry import region
+from qc_lightning.data.decoding.mask import HIDDEN, pack_mask
 
 _LONGEST = 8192  # pixels of a side: a finer mask is made smaller first
 

@@ -18,9 +18,9 @@ import numpy.typing as npt
 from qc_lightning.core.bars import Progress
 from qc_lightning.core.errors import UserError
 from qc_lightning.core.system import cores
-from qc_lightning.data import pixel_cache as disk
-from qc_lightning.data.decode import BadImage, DecodeSettings, decode, read
-from qc_lightning.data.pixel_cache import Keep, Outcome, Pixels
+from qc_lightning.data.decoding.decode import BadImage, DecodeSettings, decode, read
+from qc_lightning.data.pixels import pixel_cache as disk
+from qc_lightning.data.pixels.pixel_cache import Keep, Outcome, Pixels
 
 Block = tuple[Pixels, list[str], dict[int, str]]
 """Pixels of consecutive photos, SHA-256 of each file, and the reasons for bad ones by their index among all photos."""

@@ -11,8 +11,8 @@ from pathlib import PurePosixPath
 
 import numpy as np
 
-from qc_lightning.data.file_facts import FileFacts
-from qc_lightning.data.findings import Check, Finding, counted
+from qc_lightning.data.checks.file_facts import FileFacts
+from qc_lightning.data.checks.findings import Check, Finding, counted
 from qc_lightning.data.photo import Photo, group_of
 
 _BURST = 2.0  # seconds between two photos of one burst, at most

@@ -6,7 +6,7 @@ from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path, PurePath
 
 from qc_lightning.core.errors import UserError
-from qc_lightning.data.image_file import IMAGE_SUFFIXES, looks_like_image, unread_ending
+from qc_lightning.data.decoding.image_file import IMAGE_SUFFIXES, looks_like_image, unread_ending
 
 _IMAGES = (
     ".heic .heif .hif .avif .jxl .jxr .dng .cr2 .cr3 .crw .nef .nrw .arw .sr2 .srf .srw .orf .rw2 .raf .pef .3fr .iiq "

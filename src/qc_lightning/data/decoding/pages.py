@@ -2,7 +2,7 @@
 
 from PIL import ImageFile, TiffImagePlugin
 
-from qc_lightning.data.image_file import BadImage
+from qc_lightning.data.decoding.image_file import BadImage
 
 _SUBFILE, _OLD_SUBFILE = 254, 255  # tags of TIFF
 _REDUCED, _MASK = 1, 4  # bits of the first; 2 in the second says reduced too

@@ -7,8 +7,8 @@ from typing import Any, NamedTuple
 
 from qc_lightning.config.data import BIT_DEPTHS, Roi, check_roi, roi_of
 from qc_lightning.core.errors import UserError
-from qc_lightning.data.image_file import MAX_PIXELS, BadImage
-from qc_lightning.data.mask import unpack_mask
+from qc_lightning.data.decoding.image_file import MAX_PIXELS, BadImage
+from qc_lightning.data.decoding.mask import unpack_mask
 
 
 class Region(NamedTuple):

@@ -10,8 +10,8 @@ from qc_lightning.core.atomic import read_json, replacing, write_json
 from qc_lightning.core.bars import Progress
 from qc_lightning.core.errors import UserError
 from qc_lightning.core.lock import in_turn
-from qc_lightning.data.image_file import BadImage
-from qc_lightning.data.remote import RemotePhoto, find_remote, reason_of, versions
+from qc_lightning.data.decoding.image_file import BadImage
+from qc_lightning.data.sources.remote import RemotePhoto, find_remote, reason_of, versions
 
 _VERSIONS = ".versions.json"
 _THREADS = 16  # requests at a time

@@ -6,7 +6,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from qc_lightning.data.decode_settings import DecodeSettings
+from qc_lightning.data.decoding.decode_settings import DecodeSettings
 
 _ORIENTATION = 0x0112  # tag of EXIF and TIFF
 WHOLE = (0.0, 0.0, 1.0, 1.0)  # left, top, right and bottom, in shares of the photo

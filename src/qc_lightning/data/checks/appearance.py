@@ -8,7 +8,7 @@ import numpy.typing as npt
 
 from qc_lightning.core.bars import Progress
 from qc_lightning.core.system import cores
-from qc_lightning.data.pixel_store import PixelStore
+from qc_lightning.data.pixels.pixel_store import PixelStore
 
 SIDE = 16  # pixels of the small pictures
 _FINE = 32  # cells per side; the border is one cell wide

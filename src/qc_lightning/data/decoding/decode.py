@@ -35,11 +35,11 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image, ImageFile, JpegImagePlugin
 
-from qc_lightning.data.bands import Bands
-from qc_lightning.data.completeness import check_coded, check_pixels
-from qc_lightning.data.decode_settings import DecodeSettings
-from qc_lightning.data.geometry import WHOLE, finish, fit_size, orientation_of, raw_box, upright, whole_pixels
-from qc_lightning.data.image_file import (
+from qc_lightning.data.decoding.bands import Bands
+from qc_lightning.data.decoding.completeness import check_coded, check_pixels
+from qc_lightning.data.decoding.decode_settings import DecodeSettings
+from qc_lightning.data.decoding.geometry import WHOLE, finish, fit_size, orientation_of, raw_box, upright, whole_pixels
+from qc_lightning.data.decoding.image_file import (
     IMAGE_SUFFIXES,
     BadImage,
     check_ending,
@@ -48,9 +48,9 @@ from qc_lightning.data.image_file import (
     open_header,
     reason_of,
 )
-from qc_lightning.data.mask import masked
-from qc_lightning.data.pages import choose_page
-from qc_lightning.data.wide import bits_of, is_wide_colour, read_colour, scale_gray
+from qc_lightning.data.decoding.mask import masked
+from qc_lightning.data.decoding.pages import choose_page
+from qc_lightning.data.decoding.wide import bits_of, is_wide_colour, read_colour, scale_gray
 
 __all__ = [
     "IMAGE_SUFFIXES",

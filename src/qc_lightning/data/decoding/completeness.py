@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image, ImageFile, JpegImagePlugin, TiffImagePlugin
 
-from qc_lightning.data.image_file import BadImage
+from qc_lightning.data.decoding.image_file import BadImage
 
 _MARKER = re.compile(rb"\xff[^\x00\xd0-\xd7\xff]")  # end of the coded data of a JPEG
 _ZEROS = 128  # zero bytes: coded data does not end in this many by chance

@@ -9,8 +9,8 @@ import numpy as np
 
 from qc_lightning.config.data import Roi
 from qc_lightning.core.system import cores
-from qc_lightning.data.geometry import WHOLE, lies_on_its_side
-from qc_lightning.data.image_file import BadImage, open_header
+from qc_lightning.data.decoding.geometry import WHOLE, lies_on_its_side
+from qc_lightning.data.decoding.image_file import BadImage, open_header
 
 _STEP = 16  # pixels: sides are multiples of it, as the maps of most networks are a 16th of a photo wide
 _SQUARE = 1.05  # photos within this factor of a square count as square

@@ -10,8 +10,8 @@ from pathlib import Path
 from qc_lightning.config.cluster import RayConfig
 from qc_lightning.core.errors import UserError
 from qc_lightning.core.shutdown import StopRequest
-from qc_lightning.data.ray_connection import connect, nodes, reason_of
-from qc_lightning.data.worker_pool import Work, WorkerPool
+from qc_lightning.data.cluster.ray_connection import connect, nodes, reason_of
+from qc_lightning.data.cluster.worker_pool import Work, WorkerPool
 
 TRIES = 3
 """How often a photo is given to a worker alone before it counts as the cause of the workers' deaths."""

@@ -16,8 +16,8 @@ import numpy as np
 import numpy.typing as npt
 
 from qc_lightning.core.bars import Progress
-from qc_lightning.data.appearance import Appearance, Floats
-from qc_lightning.data.pixel_store import PixelStore
+from qc_lightning.data.checks.appearance import Appearance, Floats
+from qc_lightning.data.pixels.pixel_store import PixelStore
 
 # How much of a photo's own variation its copy may lack. Beyond the mean picture, copies saved as JPEG 80, at half size
 # or 5% lighter lack at most 0.001 where photos differ much (solar cells, rendered parts; different photos lack at least

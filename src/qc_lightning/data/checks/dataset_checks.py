@@ -9,13 +9,13 @@ import numpy.typing as npt
 
 from qc_lightning.config import DataConfig
 from qc_lightning.core.errors import UserError
-from qc_lightning.data.appearance import Appearance, measure_appearance
-from qc_lightning.data.duplicates import Copies, find_copies, identical_files, join_copies
-from qc_lightning.data.file_facts import FileFacts, read_file_facts
-from qc_lightning.data.findings import Check, Finding, counted
+from qc_lightning.data.checks.appearance import Appearance, measure_appearance
+from qc_lightning.data.checks.duplicates import Copies, find_copies, identical_files, join_copies
+from qc_lightning.data.checks.file_facts import FileFacts, read_file_facts
+from qc_lightning.data.checks.findings import Check, Finding, counted
+from qc_lightning.data.checks.shortcuts import check_shortcuts
 from qc_lightning.data.photo import Photo
-from qc_lightning.data.pixel_store import PixelStore
-from qc_lightning.data.shortcuts import check_shortcuts
+from qc_lightning.data.pixels.pixel_store import PixelStore
 
 _MOST_LOOKALIKES = 200  # pairs
 _NAMES = {"bytes": "copies_bytes", "pixels": "copies_pixels", "alike": "near_duplicates"}

@@ -9,8 +9,8 @@ from pathlib import PurePosixPath
 from typing import TYPE_CHECKING
 
 from qc_lightning.core.errors import UserError
-from qc_lightning.data.image_file import IMAGE_SUFFIXES, MAX_BYTES, BadImage
-from qc_lightning.data.walk import may_be_photo
+from qc_lightning.data.decoding.image_file import IMAGE_SUFFIXES, MAX_BYTES, BadImage
+from qc_lightning.data.sources.walk import may_be_photo
 
 if TYPE_CHECKING:
     from fsspec import AbstractFileSystem

@@ -29,10 +29,10 @@ import PIL
 
 from qc_lightning.core.atomic import remove_abandoned
 from qc_lightning.core.errors import UserError
+from qc_lightning.core.fingerprint import sample_of, stamp_of
 from qc_lightning.core.system import cores
-from qc_lightning.data.decode import DecodeSettings
-from qc_lightning.data.fingerprint import sample_of, stamp_of
-from qc_lightning.data.unfinished_pixels import forget, unfinished
+from qc_lightning.data.decoding.decode import DecodeSettings
+from qc_lightning.data.pixels.unfinished_pixels import forget, unfinished
 
 Pixels = npt.NDArray[np.uint8]
 Outcome = tuple[list[str], dict[int, str]]

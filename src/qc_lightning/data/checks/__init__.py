@@ -1,0 +1,1 @@
+"""Checks of a dataset: copies, shortcuts to the class, groups."""

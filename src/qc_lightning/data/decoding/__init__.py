@@ -1,0 +1,1 @@
+"""How a file becomes pixels: read, checked, oriented, resized, masked."""

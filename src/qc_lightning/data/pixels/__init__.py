@@ -1,0 +1,1 @@
+"""Decoded pixels in memory and in cache files."""
