@@ -126,6 +126,19 @@ def test_it_can_be_left_out(train: Train, photo_root: Path) -> None:
     assert "decision.novelty: expected a rate between 0 and 1" in output
 
 
+def test_a_network_that_gives_all_photos_the_same_features_finds_none_novel(train: Train, photo_root: Path) -> None:
+    """Its features differ by rounding, which is different on a GPU: all photos were novel on the other device."""
+    own = ("data=folder", f"data.root={photo_root}", "data.batch_size=8", "trainer.max_epochs=2", "report=false")
+    code, run, output = train(*own, "data.image_size=64", "model=mobilenet_v2", "model.mode=scratch")
+    assert code == 0, output
+    inspector, draw = Inspector.load(run, "cpu"), torch.Generator().manual_seed(0)
+    with torch.no_grad():
+        for weight in inspector.network.parameters():
+            weight.mul_(1 + 1e-6 * torch.randn(weight.shape, generator=draw))
+    found = inspector([photo_root / row["path"] for row in rows_of(run, "predictions.csv")])
+    assert max(one.novelty for one in found) <= inspector.decision.novelty
+
+
 def test_distances_are_those_of_all_features_to_a_tenth() -> None:
     """The 256 coordinates keep the distances of 6,000 standardised features."""
     rng = np.random.default_rng(0)

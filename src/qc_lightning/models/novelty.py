@@ -23,6 +23,7 @@ _AT_ONCE = 256  # tiles whose coordinates are computed at a time: their features
 _PROJECTED = 32  # coordinates in which they are selected
 _PLACES = 8  # places per side in `pixel_features`
 _FLOOR = 0.01  # smallest standard deviation of a feature relative to its size
+_ROUNDING = 1e-4  # by which a feature differs between devices at most, relative to its size
 
 
 class Novelty(nn.Module):
@@ -80,6 +81,11 @@ class Novelty(nn.Module):
         filled = F.pad(standard, (0, len(self.order) - features.shape[1]))
         count = self.reference.shape[1]
         return (filled[:, self.order] * self.sign).view(-1, count, len(self.order) // count).sum(2)
+
+    @property
+    def resolution(self) -> float:
+        """The distance below which photos may differ by rounding only: by `_ROUNDING` in every feature."""
+        return _ROUNDING / _FLOOR * math.sqrt(len(self.mean))
 
     @classmethod
     def from_features(

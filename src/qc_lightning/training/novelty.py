@@ -88,12 +88,16 @@ def fit_novelty(
         apart = held_out_distances(learnt, kept_fold)
         of_kept = [groups[i] for i in kept]
         limit, source = limit_of(apart, of_kept, rate)
+        batch = batch_limit(apart, of_kept)
         novelty = Novelty.from_features(learnt).eval()
+        if limit < novelty.resolution:  # a network that gives all photos the same features
+            limit, source = novelty.resolution, "rounding: the network gives all training photos the same features"
+            batch = None
         distances = np.full(len(photos.photos), np.nan)
         for some in _in_parts(positions):
             measured = blockwise(lambda tiles: (novelty(tiles),), features(some), block_of(network))[0]
             distances[some] = measured.double().numpy()
-    return NoveltyFit(novelty, limit, source, batch_limit(apart, of_kept), distances)
+    return NoveltyFit(novelty, limit, source, batch, distances)
 
 
 def _dealt(groups: Sequence[str], seed: int) -> npt.NDArray[np.int64]:
