@@ -4,6 +4,7 @@ Of small patches where the network has them (PatchCore, Roth et al. 2022), else 
 """
 
 import math
+from functools import partial
 from typing import NamedTuple
 
 import numpy as np
@@ -13,6 +14,7 @@ from torch import Tensor, nn
 from qc_lightning.metrics.rules import OVERKILL_RATE, exceeded_by
 from qc_lightning.models.heads.linear import Folds
 from qc_lightning.models.novelty import MOST_REFERENCES, Novelty
+from qc_lightning.models.photo_threads import photo_threads
 
 FARTHEST = 3  # patches that stand for a photo
 _MOST_PHOTOS = 500  # whose tiles the references are taken from
@@ -60,8 +62,8 @@ class DistanceHead(nn.Module):
         far = distances.topk(FARTHEST, dim=1).values.mean(1) if self.of_patches else distances.amax(1)
         return torch.maximum(far, self.least)
 
-    def fit(self, pooled: Tensor, patches: Tensor, photos: Folds) -> "HeldOutDistances":
-        """Take references from the Correct training photos, and return each photo's distance to those of other folds.
+    def held_out(self, pooled: Tensor, patches: Tensor, photos: Folds) -> "HeldOutDistances":
+        """Distances of training photos to Correct ones of other folds.
 
         Args:
             pooled: float [n, tiles, width]; the farthest tile counts.
@@ -69,14 +71,22 @@ class DistanceHead(nn.Module):
             photos: the photos; not all Correct ones in one fold.
         """
         tiles, correct = (patches if self.of_patches else pooled), photos.label == 0
-        self.near.load_state_dict(_references(tiles, correct).state_dict())
         self.least.zero_()
-        of_others = [_references(tiles, correct & (photos.fold != fold)) for fold in range(int(photos.fold.max()) + 1)]
-        return HeldOutDistances(self, tiles, photos.fold, of_others)
+        others = [correct & (photos.fold != fold) for fold in range(int(photos.fold.max()) + 1)]
+        with photo_threads(tiles.device) as pool:
+            return HeldOutDistances(self, tiles, photos.fold, list(pool.map(partial(_references, tiles), others)))
 
-    def begin_at(self, of_correct: Tensor) -> None:
-        """Let distances begin at the smallest of Correct photos, [n], that are not among the references."""
-        self.least.fill_(of_correct.min())
+    def fit(self, pooled: Tensor, patches: Tensor, correct: Tensor, held_out: Tensor) -> None:
+        """Take references from the Correct training photos.
+
+        Args:
+            pooled: float [n, tiles, width].
+            patches: float16 [n, cells, channels].
+            correct: bool [n].
+            held_out: distances of Correct photos that were not among the references; the smallest is the least one.
+        """
+        self.near.load_state_dict(_references(patches if self.of_patches else pooled, correct).state_dict())
+        self.least.fill_(held_out.min())
 
     def scale(self, slope: float, offset: float) -> None:
         """Set slope and offset of the score."""
@@ -101,11 +111,12 @@ class HeldOutDistances(NamedTuple):
 
     def measure(self, places: Tensor) -> Tensor:
         """Return the distances of the photos at these places, float32 [len(places)]."""
-        far = torch.empty(len(places))
-        for at, place in enumerate(places.tolist()):  # one at a time, so that the values fit into the processor's cache
-            near = self.near[int(self.fold[place])].of_tiles(self.tiles[place][None].float())
-            far[at] = self.head.of_photo(near)[0]
-        return far
+        with photo_threads(self.tiles.device) as pool:  # a photo at a time: its values fit into the processor's cache
+            return torch.tensor(list(pool.map(self._measure, places.tolist())), dtype=torch.float32)
+
+    def _measure(self, place: int) -> float:
+        near = self.near[int(self.fold[place])]
+        return float(self.head.of_photo(near.of_tiles(self.tiles[place][None].float())))
 
 
 def _references(tiles: Tensor, among: Tensor) -> Novelty:

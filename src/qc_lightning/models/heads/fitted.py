@@ -190,7 +190,7 @@ class FittedHead(nn.Module):
         once, label = slice(photos.once), photos.label
         if self.distance is None:
             return total[once], 0.0
-        distances = self.distance.fit(pooled, patches, photos)
+        distances = self.distance.held_out(pooled, patches, photos)
         of_class = [evenly(torch.nonzero(label == kind)[:, 0], _ENOUGH) for kind in (0, 1)]
         some = torch.arange(photos.once) if photos.few else torch.cat(of_class)
         measured = torch.full((len(label),), torch.nan)
@@ -203,7 +203,7 @@ class FittedHead(nn.Module):
             return total[once], 0.0
         rest = torch.nonzero(measured[once].isnan())[:, 0]
         measured[rest] = distances.measure(rest)
-        self.distance.begin_at(measured[once][label[once] == 0])
+        self.distance.fit(pooled, patches, label == 0, measured[once][label[once] == 0])
         return total[once] + weight / spread * measured[once], weight / spread
 
     def _weigh_distance(self, total: Tensor, measured: Tensor, spread: float, label: Tensor) -> float:
@@ -224,8 +224,8 @@ class FittedHead(nn.Module):
         assert self.distance is not None
         for linear in (part.linear for part in (self.pooled, self.patches) if part is not None):
             _scale(linear, 0.0, 0.0)
-        distances = self.distance.fit(pooled, patches, photos).measure(torch.arange(photos.once))
-        self.distance.begin_at(distances)
+        distances = self.distance.held_out(pooled, patches, photos).measure(torch.arange(photos.once))
+        self.distance.fit(pooled, patches, photos.label == 0, distances)
         slope, offset = odds(distances)
         self.distance.scale(slope, offset)
         what = "small patches" if self.distance.of_patches else "pooled features"
