@@ -101,7 +101,10 @@ def test_from_training_to_a_release(
     capsys.readouterr()
     assert call(decide.main, own, "threshold=0.9", "reason=a try") == 0
     said = capsys.readouterr().out
-    assert "decision 3 is in force" in said
+    assert (
+        f"decision 3 is in force: threshold 0.9 (decision 2: {newest['threshold']:g})\nreason on record: a try\n"
+        in said
+    )
     assert "It is not certified, decision 2 was: qc-lightning certify" in said
     assert call(predict.main, "run=line-3", f"source={qualification}", "output=v.jsonl") == 0
     rows = [json.loads(line) for line in Path("v.jsonl").read_text().splitlines()]

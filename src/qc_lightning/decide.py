@@ -27,7 +27,7 @@ def decide(config: DecideConfig) -> int:
         decision, photos = Decision(config.threshold, reason, band, novelty), "none"
     else:
         decision, photos = choose_on_validation(run, config.decision, config.device, reason, novelty)
-    lines = (decision.source, *effect(run, decision, config.bad_share))
+    lines = (f"reason on record: {decision.source}", *effect(run, decision, config.bad_share))
     decisions = DecisionFile.append(run, (model_id, own), decision, config.rule, photos, config.by)
     if (run.folder / "report.html").is_file():
         from qc_lightning.report.page import write_report
@@ -35,7 +35,10 @@ def decide(config: DecideConfig) -> int:
         write_report(run.folder)
 
     band_words = "" if decision.review is None else f", review from {decision.review[0]:g} to {decision.review[1]:g}"
-    print(f"{run}: decision {decisions.newest.number} is in force: threshold {decision.threshold:g}{band_words}")
+    print(
+        f"{run}: decision {decisions.newest.number} is in force: threshold {decision.threshold:g}{band_words} "
+        f"(decision {before.number}: {before.decision.threshold:g})"
+    )
     for line in lines:
         print(line)
     if before.certificate is not None:
