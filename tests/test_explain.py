@@ -100,8 +100,17 @@ def test_masks_are_scored_where_there_are_any(run: Path, photo_root: Path) -> No
     others = [f"source={photo_root}", f"masks={photo_root / 'masks'}", f"output={run / 'others'}", "photos=null"]
     assert call(f"run={run}", "target=incorrect", "checks=false", *others) == 0
     (of,) = json.loads((run / "others" / "explain.json").read_text())["methods"]
+    assert len(list((run / "others" / "sheets").iterdir())) == 40, "a mask is not a photo"
     assert of["masks"] >= len(test)
     assert of["hit"]["value"] >= 0.8
+    for path in sorted((photo_root / "masks").iterdir())[:-1]:  # only the last photo of all keeps its mask
+        path.unlink()
+    few = [f"output={run / 'few'}", "photos=2"]
+    assert call(f"run={run}", "target=incorrect", "checks=false", *others[:2], *few) == 0
+    (of,) = json.loads((run / "few" / "explain.json").read_text())["methods"]
+    assert of["masks"] == 1, "photos with a mask are preferred"
+    with (run / "few" / "explain.csv").open() as file:
+        assert len(list(csv.DictReader(file))) == 2
 
 
 def test_other_photos_and_one_that_is_none(run: Path, tmp_path: Path, photo_root: Path) -> None:

@@ -167,7 +167,7 @@ class ExplainConfig:
     target: Literal["verdict", "incorrect"]  # show evidence for the given verdict, or always for Incorrect
     checks: bool  # compare each map with random ones, and the network with one that has other weights
     compare: bool  # check every method that the network supports
-    masks: str | None  # a folder with <photo's stem>.png for each defect
+    masks: str | None  # a folder with <photo's stem>.png for each defect; photos with one are preferred
     output: str | None  # folder of the pictures
     batch_size: int  # photos at a time; halved when memory runs out
     device: str  # auto | cpu | cuda | cuda:<n>

@@ -35,6 +35,8 @@ class Subject:
 def select_images(run: Run, inspector: Inspector, config: ExplainConfig) -> list[Subject]:
     """The photos selected by `config`; a run's own photos are sorted by error, the largest first.
 
+    If there are more than `photos`, those with a mask in `masks` are preferred.
+
     Raises:
         UserError: there are none, they have changed, or `masks` is not a folder or has a mask of none of them.
     """
@@ -42,16 +44,26 @@ def select_images(run: Run, inspector: Inspector, config: ExplainConfig) -> list
     if masks is not None and not masks.is_dir():
         raise UserError(f"masks: expected a folder of <photo's stem>.png, there is none at {masks}")
     if config.source is None:
-        own = _worst_first(run, inspector, config)[: config.photos]
+        own = _worst_first(run, inspector, config)
         of = [_mask(one.path, masks or _beside(one.path)) if one.label else None for one in own]
         subjects = [Subject(one.path, one.label, mask, one.camera) for one, mask in zip(own, of, strict=True)]
     else:
-        source = find_photos(config.source, [Path(config.output or "explanations").absolute()])
-        others = source.photos()[: config.photos]
-        subjects = [Subject(one.path, None, _mask(one.path, masks) if masks else None, one.camera) for one in others]
+        skip = [Path(config.output or "explanations"), *([masks] if masks else [])]
+        source = find_photos(config.source, [folder.absolute() for folder in skip])
+        subjects = [
+            Subject(one.path, None, _mask(one.path, masks) if masks else None, one.camera) for one in source.photos()
+        ]
     if masks is not None and not any(subject.mask for subject in subjects):
         raise UserError(f"masks: expected <photo's stem>.png of a photo, {masks} has none of these {len(subjects)}")
-    return subjects
+    return _at_most(config.photos, subjects, prefer_masks=masks is not None)
+
+
+def _at_most(count: int | None, subjects: list[Subject], prefer_masks: bool) -> list[Subject]:
+    """The first photos, those with a mask before others if they are preferred, in their order; None: all."""
+    if prefer_masks:
+        preferred = sorted(range(len(subjects)), key=lambda place: subjects[place].mask is None)
+        return [subjects[place] for place in sorted(preferred[:count])]
+    return subjects[:count]
 
 
 def _worst_first(run: Run, inspector: Inspector, config: ExplainConfig) -> list[Photo]:
