@@ -25,6 +25,8 @@ def test_a_log_gets_a_line_now_and_then(monkeypatch: pytest.MonkeyPatch) -> None
     assert text.count("\n") == 1, "the last one says that it is done"
     assert "photos: 100%" in text
     assert run(monkeypatch, False, delay=5.0) == "", "what was quick is not worth a line"
+    monkeypatch.setattr(bars, "_FIRST", 0.0)
+    assert run(monkeypatch, False).count("\n") == 2, "the first comes soon, the next ones rarely"
     monkeypatch.setattr(bars, "_SECONDS", 0.0)
     assert run(monkeypatch, False).count("\n") == 101
 
