@@ -156,7 +156,8 @@ def main() -> None:
     )
     parser.add_argument("--seed", type=int, default=random.randrange(10**6))
     options = parser.parse_args()
-    commit = subprocess.run(["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True).stdout.strip()
+    here = ["git", "-C", str(Path(__file__).parent), "rev-parse", "--short", "HEAD"]
+    commit = subprocess.run(here, capture_output=True, text=True).stdout.strip()
     print(f"commit {commit}, seed {options.seed}", flush=True)
     table = list[str]()
     for part in options.parts or PARTS:
