@@ -30,6 +30,12 @@ def read_study(path: Path) -> Study:
     except (OSError, UnicodeDecodeError) as error:
         reason = getattr(error, "strerror", None) or " ".join(str(error).split())
         raise UserError(f"expected a .csv of verdicts in {path}: {reason}") from error
+    cells, truth = _verdicts(path, text)
+    return _study(path, cells, truth)
+
+
+def _verdicts(path: Path, text: str) -> tuple[dict[tuple[str, str, str], str], dict[str, str]]:
+    """The table's verdicts by part, appraiser and trial, and its references by part; none without that column."""
     reader = csv.DictReader(io.StringIO(text, newline=""))
     missing = [name for name in _NEEDED if name not in (reader.fieldnames or [])]
     if missing:
@@ -50,6 +56,11 @@ def read_study(path: Path) -> Study:
             raise UserError(f"{path}, line {line}: part {key[0]} has two references")
     if not cells:
         raise UserError(f"{path}: expected verdicts, there are none")
+    return cells, truth
+
+
+def _study(path: Path, cells: Mapping[tuple[str, str, str], str], truth: Mapping[str, str]) -> Study:
+    """Arrange verdicts by part, appraiser and trial; each appraiser needs as many trials of each part."""
     parts, appraisers = (list(dict.fromkeys(key[place] for key in cells)) for place in (0, 1))
     trials: dict[tuple[str, str], list[str]] = defaultdict(list)
     for (part, appraiser, _), verdict in sorted(cells.items()):
@@ -64,9 +75,9 @@ def read_study(path: Path) -> Study:
     if len(set(words) - {Verdict.REVIEW}) > 2:
         raise UserError(f"{path}: expected two verdicts, such as PASS and REJECT, got {', '.join(words)}")
     table = [[[words.index(verdict) for verdict in trials[part, one]] for one in appraisers] for part in parts]
-    reference = np.array([words.index(truth[part]) for part in parts]) if has_reference else None
+    reference = np.array([words.index(truth[part]) for part in parts]) if truth else None
     bad = next((words.index(word) for word in words for name in _BAD if word.lower() == name.lower()), None)
-    if has_reference and bad is None:
+    if truth and bad is None:
         raise UserError(f"{path}: expected one of {', '.join(_BAD)} as the word for a defect, got {', '.join(words)}")
     return Study(appraisers, parts, words, np.array(table), reference, bad)
 

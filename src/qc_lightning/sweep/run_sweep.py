@@ -113,14 +113,26 @@ def _begin(config: DictConfig, settings: SweepConfig, arguments: Sequence[str], 
         sweep = Sweep(Path(str(config.hydra.sweep.dir)), command, settings.objective, laid_out)
     with read_write(config), open_dict(config):
         config.hydra.sweep.dir = escaped(str(sweep.folder.resolve()))
+    jobs = laid_out.jobs or _ends(space(command, settings, loader))
+    _check_values(config, laid_out.fixed, jobs, loader)
+    if settings.resume is None:
+        named = any(str(override).startswith("hydra.sweep.dir=") for override in config.hydra.overrides.hydra)
+        sweep = replace(sweep, folder=claim_sweep(sweep.folder, named))
+        with read_write(config):
+            config.hydra.sweep.dir = escaped(str(sweep.folder.resolve()))
+    sweep.write()
+    return sweep
+
+
+def _check_values(config: DictConfig, fixed: Sequence[str], jobs: Sequence[Job], loader: ConfigLoader) -> None:
+    """Find a mistake in any value, and settings without effect in any job, before work starts."""
     seen: set[str] = set()
     active: set[str] = set()
     reasons: dict[str, str] = {}
-    ends = [] if laid_out.jobs else _ends(space(command, settings, loader))
-    for job in laid_out.jobs or ends:  # find a mistake in any value before work starts
+    for job in jobs:
         if set(job.overrides) - seen or not seen:
             seen |= {"", *job.overrides}
-            cfg = loader.load_sweep_config(config, [*laid_out.fixed, *job.overrides])
+            cfg = loader.load_sweep_config(config, [*fixed, *job.overrides])
             job_config = parse(cfg, TrainConfig)
             idle = without_effect(job_config, job.point) if len(job.point) else {}
             active = active | (set(job.point) - set(idle))
@@ -130,13 +142,6 @@ def _begin(config: DictConfig, settings: SweepConfig, arguments: Sequence[str], 
             f"nothing to try in {', '.join(useless)}: {next(iter(useless.values()))}; give each one value, "
             "or choose another model="
         )
-    if settings.resume is None:
-        named = any(str(override).startswith("hydra.sweep.dir=") for override in config.hydra.overrides.hydra)
-        sweep = replace(sweep, folder=claim_sweep(sweep.folder, named))
-        with read_write(config):
-            config.hydra.sweep.dir = escaped(str(sweep.folder.resolve()))
-    sweep.write()
-    return sweep
 
 
 def _ends(asked: Space) -> list[Job]:

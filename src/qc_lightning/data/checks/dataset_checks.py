@@ -118,6 +118,14 @@ def _refuse_near_duplicates(photos: Sequence[Photo], copies: Sequence[Copies]) -
 def _copy_checks(
     photos: Sequence[Photo], copies: Sequence[Copies], chained: Sequence[Copies], near_duplicates: str
 ) -> list[Check]:
+    return [
+        *_checks_by_kind(photos, copies, near_duplicates),
+        _both_labels_check(photos, copies),
+        _chain_check(photos, chained),
+    ]
+
+
+def _checks_by_kind(photos: Sequence[Photo], copies: Sequence[Copies], near_duplicates: str) -> list[Check]:
     by_kind = {kind: [pair for pair in copies if pair.kind == kind] for kind in _NAMES}
     near = {
         "group": "they stay on one side of the split",
@@ -139,10 +147,13 @@ def _copy_checks(
         "alike": "no photos are near-duplicates",
     }
     texts = {kind: f"{words[kind] if pairs else none[kind]}." for kind, pairs in by_kind.items()}
-    checks = [
+    return [
         Check(_NAMES[kind], bool(pairs), texts[kind], findings=_findings(photos, pairs), pairs=True)
         for kind, pairs in by_kind.items()
     ]
+
+
+def _both_labels_check(photos: Sequence[Photo], copies: Sequence[Copies]) -> Check:
     torn = [pair for pair in copies if photos[pair.first].label != photos[pair.second].label]
     both = counted(len(torn), "pair of copies", "has", "have")
     text = (
@@ -150,7 +161,10 @@ def _copy_checks(
         if torn
         else "no photo has a copy in the other class."
     )
-    checks.append(Check("copies_both_labels", bool(torn), text, findings=_findings(photos, torn), pairs=True))
+    return Check("copies_both_labels", bool(torn), text, findings=_findings(photos, torn), pairs=True)
+
+
+def _chain_check(photos: Sequence[Photo], chained: Sequence[Copies]) -> Check:
     alike = counted(len(chained), "pair of photos", "looks", "look")
     text = (
         f"{alike} alike but would chain many parts into one group, so they were not grouped: say with data.group or a "
@@ -158,8 +172,7 @@ def _copy_checks(
         if chained
         else "no chain of photos that look alike was cut."
     )
-    checks.append(Check("alike_chains", bool(chained), text, findings=_findings(photos, chained), pairs=True))
-    return checks
+    return Check("alike_chains", bool(chained), text, findings=_findings(photos, chained), pairs=True)
 
 
 def _lookalike_check(photos: Sequence[Photo], lookalikes: Sequence[Copies]) -> Check:
