@@ -79,8 +79,8 @@ def check(run: Run, photos: Sequence[Photo], decode: DecodeSettings) -> list[str
         some = ", ".join(copies[:_NAMED])
         rest = f" and {len(copies) - _NAMED} more" if len(copies) > _NAMED else ""
         raise UserError(
-            f"expected photos that {run.folder} has never seen, but {len(copies)} are among its own or copies of them "
-            f"that were saved again: leave out {some}{rest}"
+            f"expected photos that {run.folder} has never seen, but {len(copies)} are among its own, copies of them "
+            f"that were saved again, or look exactly like one: leave out {some}{rest}"
         )
     gone = len(own) - len(present)
     return [f"{gone} of the run's own photos are gone: copies of them that were saved again are not found"] * (gone > 0)

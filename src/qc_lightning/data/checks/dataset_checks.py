@@ -138,8 +138,8 @@ def _checks_by_kind(photos: Sequence[Photo], copies: Sequence[Copies], near_dupl
     words = {
         "bytes": f"{others} byte for byte{stay}",
         "pixels": f"{counted(count['pixels'], 'photo', 'has', 'have')} the same pixels as another file{stay}",
-        "alike": f"{counted(count['alike'], 'pair of photos')} near-duplicates{example}: the same picture, "
-        f"saved again or changed a little; {near}",
+        "alike": f"{counted(count['alike'], 'pair of photos')} near-duplicates{example}: one picture "
+        f"saved again, or parts that look exactly alike; {near}",
     }
     none = {
         "bytes": "no photo is a copy of another byte for byte",
@@ -156,8 +156,11 @@ def _checks_by_kind(photos: Sequence[Photo], copies: Sequence[Copies], near_dupl
 def _both_labels_check(photos: Sequence[Photo], copies: Sequence[Copies]) -> Check:
     torn = [pair for pair in copies if photos[pair.first].label != photos[pair.second].label]
     both = counted(len(torn), "pair of copies", "has", "have")
+    sure = sum(pair.kind != "alike" for pair in torn)
+    torn.sort(key=lambda pair: pair.kind == "alike")
+    cause = "" if sure else ", unless they show two parts that look exactly alike"
     text = (
-        f"{both} one photo in each class, for example {_example(photos, torn[0])}: one of the labels is wrong."
+        f"{both} one photo in each class, for example {_example(photos, torn[0])}: one of the labels is wrong{cause}."
         if torn
         else "no photo has a copy in the other class."
     )

@@ -79,7 +79,7 @@ def _scan_classes(
                 continue
             others = [folder for folder in folders if folder not in classes.names]
             hint = nearest(class_name, others)
-            hint = hint or f" (there is: {', '.join(folders[:5]) or 'no folder at all'})"
+            hint = hint or f" ({_there_is(folders)})"
             without = f"; {TRAINS_WITHOUT}" if label == 1 and not others else ""
             raise UserError(
                 f"expected a folder '{class_name}' in {base}{hint}: rename it or set {key}=<its name>{without}"
@@ -107,11 +107,18 @@ def _refuse_neither(base: Path, folders: Sequence[str], classes: ClassNames) -> 
     if set(classes.names) & set(folders):
         return
     correct, incorrect = classes.names
-    there = f"there is: {', '.join(folders[:5]) or 'no folder at all'}"
-    raise UserError(
-        f"expected folders '{correct}' and '{incorrect}' in {base} ({there}): rename yours, or set "
-        "data.classes.correct=<its name> data.classes.incorrect=<its name>"
-    )
+    mistake = f"expected folders '{correct}' and '{incorrect}' in {base} ({_there_is(folders)}): "
+    if base.resolve().name in classes.names:
+        raise UserError(
+            f"{mistake}this is the folder of one class; give the folder that holds both, {base.resolve().parent}"
+        )
+    raise UserError(f"{mistake}rename yours, or set data.classes.correct=<its name> data.classes.incorrect=<its name>")
+
+
+def _there_is(folders: Sequence[str]) -> str:
+    """What a folder without the expected ones holds: at most five names, and how many more."""
+    more = f" and {len(folders) - 5} more" if len(folders) > 5 else ""
+    return f"there is: {', '.join(folders[:5]) or 'no folder at all'}{more}"
 
 
 def _refuse_others(base: Path, classes: ClassNames) -> None:
