@@ -106,14 +106,14 @@ def test_folders_of_other_names_are_one_message_with_both_settings(
 
 def test_a_class_folder_names_the_folder_above_it(photo_root: Path, config: Callable[..., AnyData]) -> None:
     with pytest.raises(UserError, match=rf"give the folder that holds both, {re.escape(str(photo_root))}$"):
-        read_catalog(config(root=photo_root / "Correct"))
+        read_catalog(config(root=str(photo_root / "Correct")))
 
 
 def test_folders_beyond_the_fifth_are_counted(tmp_path: Path, config: Callable[..., AnyData]) -> None:
     for name in "abcdefg":
         (tmp_path / "other" / name).mkdir(parents=True)
     with pytest.raises(UserError, match=r"\(there is: a, b, c, d, e and 2 more\)"):
-        read_catalog(config(root=tmp_path / "other"))
+        read_catalog(config(root=str(tmp_path / "other")))
 
 
 def test_a_missing_class_folder_is_one_line(photo_root: Path, config: Callable[..., AnyData]) -> None:
