@@ -134,6 +134,22 @@ def test_a_model_that_no_threshold_saves():
     assert "no threshold fixes that" in first.text
 
 
+def test_photos_for_review_have_not_escaped():
+    p, z, y = photos(400)
+    found = evaluate(p, z, y, None, Decision(0.5, "", review=(0.4, 0.6)))
+    assert 0.05 < found["escape_rate"]["value"] < 0.8 * found["confusion_matrix"][1][0] / (y == 1).sum()
+    steps = advice(
+        {"test": found},
+        "test",
+        sweep(p, y == 1, alone(400), 0.5),
+        [],
+        None,
+        0,
+        Advised(run="outputs/a", pretrained=False),
+    )
+    assert steps[0].text.startswith(f"{found['escape_rate']['value']:.0%} of the Incorrect photos escape")
+
+
 def test_few_photos_knowing_by_heart_short_training_groups_and_bad_files_each_have_their_advice():
     p, z, y = photos(40, skill=2, seed=1)
     train = {"train": evaluate(*photos(2000, skill=9), None, Decision(0.5, ""))}

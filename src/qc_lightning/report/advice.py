@@ -139,11 +139,12 @@ def _move_threshold(part: Mapping[str, Any], thresholds: Mapping[str, Sequence[A
     The test photos choose no threshold, since their metrics would then be biased.
     """
     classes, rules = advised.classes, advised.rules
-    (tn, fp), (fn, tp) = part["confusion_matrix"]
+    (tn, fp), (fn, _) = part["confusion_matrix"]
     cuts = list(zip(thresholds["threshold"], thresholds["escapes"], thresholds["overkills"], strict=True))
-    if fn and fn / (fn + tp) > 0.05:
+    escapes = part["escape_rate"]["value"]  # without photos for REVIEW, which the confusion matrix counts as passed
+    if fn and escapes > 0.05:
         _, _, overkills = _highest(cuts, fn // 2)
-        escaping = f"{percent(fn / (fn + tp))} of the {classes[1]} photos escape"
+        escaping = f"{percent(escapes)} of the {classes[1]} photos escape"
         if overkills / (tn + fp) <= 0.5 and "escape" in rules:
             text = (
                 f"{escaping}. Let the validation photos choose a threshold that lets at most 5% pass; the slider shows "
