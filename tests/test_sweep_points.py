@@ -5,6 +5,7 @@ import json
 import math
 import re
 import shlex
+import signal
 import statistics
 import threading
 import time
@@ -23,6 +24,7 @@ from qc_lightning.cli.errors import one_line
 from qc_lightning.config import SweepConfig
 from qc_lightning.config.literal import quoted
 from qc_lightning.core.errors import UserError
+from qc_lightning.core.shutdown import StopRequest, remembered_interrupt
 from qc_lightning.data.photo import Photo
 from qc_lightning.data.split import split
 from qc_lightning.sweep import gpus, job
@@ -216,8 +218,17 @@ def test_a_job_that_has_finished_is_not_run_again_by_a_second_call(
     def command(cfg: object) -> None:
         raise AssertionError("run again")
 
-    assert job.SweepJob(command, repr)(OmegaConf.create()) == finished(0.7)
+    assert job.SweepJob(command, repr, StopRequest())(OmegaConf.create()) == finished(0.7)
     assert (tmp_path / "metrics.json").is_file()
+
+
+def test_no_job_begins_after_ctrl_c_that_a_library_swallowed() -> None:
+    stop, before = StopRequest(), signal.getsignal(signal.SIGINT)
+    with remembered_interrupt(stop), pytest.raises(KeyboardInterrupt):
+        signal.raise_signal(signal.SIGINT)
+    assert signal.getsignal(signal.SIGINT) is before
+    with pytest.raises(KeyboardInterrupt):
+        job.SweepJob(lambda _: None, repr, stop)(OmegaConf.create())
 
 
 def test_a_launcher_that_starts_nothing_is_said_once(tmp_path: Path) -> None:

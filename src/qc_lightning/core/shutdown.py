@@ -41,3 +41,20 @@ def graceful_shutdown() -> Iterator[StopRequest]:
         yield stop
     finally:
         restore()
+
+
+@contextmanager
+def remembered_interrupt(stop: StopRequest) -> Iterator[None]:
+    """Record Ctrl-C in `stop`; it raises KeyboardInterrupt as usual, but a library may swallow that."""
+    before = signal.getsignal(signal.SIGINT)
+
+    def note(number: int, frame: FrameType | None) -> None:
+        stop.signal = number
+        if callable(before):
+            before(number, frame)
+
+    signal.signal(signal.SIGINT, note if callable(before) else before)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)

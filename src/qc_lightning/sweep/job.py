@@ -17,6 +17,7 @@ from omegaconf import DictConfig
 
 from qc_lightning.core.atomic import read_json
 from qc_lightning.core.run import Run
+from qc_lightning.core.shutdown import StopRequest
 from qc_lightning.metrics.compute import FIGURES
 from qc_lightning.sweep.folder import Record, clear
 from qc_lightning.sweep.gpus import lent_gpu
@@ -34,10 +35,12 @@ class SweepJob:
     Attributes:
         command: the training.
         describe: formats an error as one line.
+        stop: whether Ctrl-C came, in this process, even if a library swallowed it.
     """
 
     command: Callable[[DictConfig], Any]
     describe: Callable[[BaseException], str]
+    stop: StopRequest
 
     def __call__(self, cfg: DictConfig) -> Record:
         """Run the job in its Hydra folder; return the result, which is also written to `job.json` there.
@@ -47,6 +50,8 @@ class SweepJob:
         """
         import lightning.pytorch  # noqa: F401  before the output is redirected: its log handler keeps the stream
 
+        if self.stop.signal:
+            raise KeyboardInterrupt
         hydra = HydraConfig.get()
         os.chdir(hydra.runtime.cwd)  # base of relative paths: a worker may have been started elsewhere
         folder = Path(hydra.runtime.output_dir)

@@ -20,6 +20,7 @@ from qc_lightning.config.effect import without_effect
 from qc_lightning.config.literal import escaped, quoted
 from qc_lightning.core.claim import claim_sweep
 from qc_lightning.core.errors import UserError
+from qc_lightning.core.shutdown import StopRequest, remembered_interrupt
 from qc_lightning.core.system import cores
 from qc_lightning.data.cluster.ray_connection import check_address
 from qc_lightning.sweep import tpe
@@ -67,14 +68,15 @@ def run_sweep(
     if "ray" in config.hydra.launcher:
         check_address(str(config.hydra.launcher.ray.init.address))
     sweep = _begin(config, settings, arguments, context.config_loader)
-    launcher = Plugins.instance().instantiate_launcher(context, SweepJob(task, describe), config)
+    stop = StopRequest()
+    launcher = Plugins.instance().instantiate_launcher(context, SweepJob(task, describe, stop), config)
     records = sweep.records()
     left = [job for job in sweep.plan.jobs if job.number not in records or not records[job.number].finished]
     for job in left:
         if job.number in records:  # failed: try again
             clear(sweep.job(job.number))
     try:
-        with Progress(sweep):
+        with remembered_interrupt(stop), Progress(sweep):
             _launch(launcher, sweep, left, describe)
             while more := _proposed(sweep, settings, config, context.config_loader):
                 _launch(launcher, sweep, more, describe)
